@@ -1,0 +1,1 @@
+"""Methods: one file each, on the parts they share."""

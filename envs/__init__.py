@@ -1,0 +1,1 @@
+"""Worlds: text environments registered with Gymnasium. They know nothing of language models."""

@@ -1,0 +1,1 @@
+"""The harness: what every method, world and row shares."""

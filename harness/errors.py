@@ -1,0 +1,58 @@
+"""Every error the harness raises on purpose, as one tree.
+
+    HarnessError (exit code 1)
+    ├── UsageError (2)       the request cannot be understood; says what exists
+    ├── DataError (3)        data is missing, unreachable or not what was pinned
+    ├── ModelError (4)       a model cannot be loaded, reached or trained
+    ├── RunError (5)         a run directory is locked, damaged or of another schema
+    └── SelfTestError (6)    a grader misjudged a known answer
+
+Each message is one sentence of what happened, what was expected, and what to type next.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """Anything the harness refuses; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(HarnessError):
+    """The request cannot be understood."""
+
+    exit_code = 2
+
+
+class DataError(HarnessError):
+    """Data is missing, unreachable or differs from what was pinned."""
+
+    exit_code = 3
+
+
+class ModelError(HarnessError):
+    """A model cannot be loaded, reached or trained."""
+
+    exit_code = 4
+
+
+class RunError(HarnessError):
+    """A run directory is locked, damaged or of another schema."""
+
+    exit_code = 5
+
+
+class SelfTestError(HarnessError):
+    """A grader misjudged an answer whose verdict is known."""
+
+    exit_code = 6
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
+    """The error for a name that does not exist: a suggestion, then the list of what does."""
+    known = sorted(choices)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return UsageError(f"There is no {kind} '{name}'.{hint} Known: {', '.join(known)}.")

@@ -1,0 +1,1 @@
+"""What gets published: records, statistics, boards."""
