@@ -1,0 +1,78 @@
+"""Methods by name. A built-in's module is imported when it is asked for; other distributions add
+theirs through the entry-point group `espl_harness.methods`, each naming a `Spec`.
+"""
+
+import inspect
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from agents.inputs import Inputs, Spec
+from harness.errors import UsageError, unknown
+from harness.method import Method
+
+GROUP = "espl_harness.methods"
+
+METHODS = {
+    "base": "agents.base:SPEC",
+    "rl": "agents.rl:SPEC",
+    "reflection": "agents.reflection:SPEC",
+    "evolution": "agents.evolution:SPEC",
+    "espl": "agents.espl:SPEC",
+}
+"""The built-in methods, in the order a newcomer meets them."""
+
+
+def _others() -> dict[str, EntryPoint]:
+    return {e.name: e for e in entry_points(group=GROUP) if e.name not in METHODS}
+
+
+def names() -> tuple[str, ...]:
+    """Every method there is: the built-in ones, then those of other distributions."""
+    return (*METHODS, *sorted(_others()))
+
+
+def spec(name: str) -> Spec:
+    """The method of that name; a name that does not exist, or is no method, is a usage error.
+
+    A built-in name cannot be taken over by another distribution.
+    """
+    if name in METHODS:
+        module, _, attribute = METHODS[name].partition(":")
+        found: object = getattr(import_module(module), attribute)
+    elif name in (others := _others()):
+        found = others[name].load()
+    else:
+        raise unknown("method", name, names())
+    if not isinstance(found, Spec):
+        raise UsageError(
+            f"Method '{name}' of the entry-point group {GROUP} is {type(found).__name__}, but "
+            "should be an agents.inputs.Spec; see agents/rl.py for one."
+        )
+    return found
+
+
+def config_type(name: str) -> type[Any]:
+    """The frozen dataclass of a method's settings."""
+    return spec(name).config
+
+
+def trains_weights(name: str) -> bool:
+    """Whether the method needs a policy whose weights can be updated."""
+    return spec(name).trains
+
+
+def describe(name: str) -> str:
+    """One sentence about a method."""
+    return (inspect.getdoc(spec(name).build) or "").partition("\n")[0]
+
+
+def make(name: str, config: object, inputs: Inputs) -> Method:
+    """The method, ready for its first round; `config` is of `config_type(name)`."""
+    chosen = spec(name)
+    if not isinstance(config, chosen.config):
+        raise UsageError(
+            f"Method '{name}' takes a {chosen.config.__name__}, got a {type(config).__name__}; "
+            f"build it with agents.config_type('{name}')(...)."
+        )
+    return chosen.build(config, inputs)

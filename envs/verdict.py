@@ -1,0 +1,36 @@
+"""What a judge says about a reply."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["scored", "unscored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Right, wrong, or no verdict at all.
+
+    Read `outcome` before `reward`: "unscored" means that the judge failed, not the reply.
+    `feedback` is what a teacher would say, or why there is no verdict; it never holds the
+    reference answer (the world adds it where training may see it).
+    """
+
+    outcome: Outcome
+    reward: float
+    success: bool
+    feedback: str
+
+    @classmethod
+    def right(cls, feedback: str = "Right.") -> "Verdict":
+        """Full reward."""
+        return cls("scored", 1.0, True, feedback)
+
+    @classmethod
+    def wrong(cls, feedback: str = "Wrong.") -> "Verdict":
+        """No reward."""
+        return cls("scored", 0.0, False, feedback)
+
+    @classmethod
+    def unscored(cls, reason: str) -> "Verdict":
+        """The judge failed; the reply has earned neither 0 nor 1."""
+        return cls("unscored", 0.0, False, f"Not scored: {reason}")

@@ -1,0 +1,185 @@
+"""The base of every text world: a task is a split and a number, a reply is judged once.
+
+A world with one question and one reply says how many tasks it has (`size`), what they are
+(`problem`) and what a reply is worth (`judge`); everything else is here. A world of several
+turns overrides `step` too. Worlds know nothing of language models, and never tell the answer of
+a test task.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import gymnasium
+
+from envs.errors import WorldError
+from envs.fingerprint import canonical_answer, canonical_text, digest
+from envs.spaces import AnyText
+from envs.verdict import Verdict
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One task: a stable id, what is asked, and the reference answer."""
+
+    id: str
+    text: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file a world reads from the data folder, and where the Hub has its content."""
+
+    name: str
+    rows: int
+    hub: str
+    fields: tuple[str, ...] = ("id", "problem", "answer", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What can be said of a world without loading its data. `sizes` counts tasks by split."""
+
+    name: str
+    id: str
+    summary: str
+    sizes: Mapping[str, int]
+    files: tuple[DataFile, ...]
+    options: tuple[str, ...]
+    reply_tokens: int
+    redistributable: bool
+
+
+class World(gymnasium.Env[str, str], ABC):
+    """A text world whose episodes are one question and one reply.
+
+    Class attributes: `name`; `briefing`, the root prompt ("" where there is none);
+    `reply_tokens`, a sensible limit for one reply; `grader_version`, raised whenever a verdict
+    could change; `redistributable`, whether problem texts may be published in records.
+    """
+
+    name: str = ""
+    briefing: str = ""
+    reply_tokens: int = 256
+    grader_version: str = "1"
+    redistributable: bool = True
+
+    def __init__(self, *, split: Split = "train") -> None:
+        if split not in SPLITS:
+            raise WorldError(f"There is no split '{split}'; choose one of {', '.join(SPLITS)}.")
+        self.split: Split = split
+        self.observation_space = AnyText()
+        self.action_space = AnyText()
+        self._current: Problem | None = None
+
+    @abstractmethod
+    def size(self, split: Split) -> int:
+        """How many tasks the split has."""
+
+    @abstractmethod
+    def problem(self, split: Split, index: int) -> Problem:
+        """Task number `index` (0 … size − 1) of the split: a pure function of both."""
+
+    @abstractmethod
+    def judge(self, reply: str, answer: str) -> Verdict:
+        """What a reply is worth. Its feedback must not contain `answer`."""
+
+    def oracle(self) -> str:
+        """A reply that earns the full reward for the current task."""
+        return self.current.answer
+
+    def rules(self) -> str:
+        """Whatever decides a score besides problems, answers and grader version."""
+        return ""
+
+    @classmethod
+    def sizes(cls) -> Mapping[str, int]:
+        """The tasks of each split as far as known without loading data."""
+        return {}
+
+    @classmethod
+    def files(cls) -> tuple[DataFile, ...]:
+        """The data files the world reads; () where it makes its own problems."""
+        return ()
+
+    @property
+    def current(self) -> Problem:
+        """The task being played; raises gymnasium.error.ResetNeeded where there is none."""
+        if self._current is None:
+            raise gymnasium.error.ResetNeeded("no task is being played; call reset() first")
+        return self._current
+
+    def fingerprint(self) -> str:
+        """The hash of every task of every split in order, the rules and the grader's version."""
+        tasks = {
+            split: [
+                [canonical_text(p.text), canonical_answer(p.answer)]
+                for p in (self.problem(split, i) for i in range(self.size(split)))
+            ]
+            for split in SPLITS
+        }
+        return digest([self.name, self.grader_version, self.rules(), tasks])
+
+    def task(self, seed: int) -> Problem:
+        """The task that `reset(seed=seed)` starts in this world's split."""
+        size = self.size(self.split)
+        if size == 0:
+            raise WorldError(f"World '{self.name}' has no {self.split} tasks.")
+        return self.problem(self.split, seed % size)
+
+    def regrade(self, seed: int, reply: str) -> Verdict:
+        """Judge a stored reply to task `seed` again, without playing an episode."""
+        return self.judge(reply, self.task(seed).answer)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Start task `seed` of the split, or one drawn from the environment's own generator."""
+        if options:
+            raise WorldError(f"World '{self.name}' takes no reset options, got {sorted(options)}.")
+        super().reset(seed=seed)
+        number = int(self.np_random.integers(max(1, self.size(self.split))))
+        self._current = self.task(number if seed is None else seed)
+        return self._current.text, self._told(self._current)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Judge the reply and end the episode."""
+        problem = self.current
+        verdict = self.judge(action, problem.answer)
+        self._current = None
+        info = self._told(problem) | {
+            "outcome": verdict.outcome,
+            "success": verdict.success,
+            "feedback": self.feedback(verdict, problem),
+        }
+        return "", verdict.reward, True, False, info
+
+    def feedback(self, verdict: Verdict, problem: Problem) -> str:
+        """What a teacher would say; on the test split no more than right, wrong or not scored."""
+        if verdict.outcome == "unscored":
+            return verdict.feedback
+        if self.split == "test":
+            return "Right." if verdict.success else "Wrong."
+        if verdict.success:
+            return verdict.feedback
+        return f"{verdict.feedback} The correct answer is {problem.answer}."
+
+    def _told(self, problem: Problem) -> dict[str, Any]:
+        return {"task": problem.id, "answer": "" if self.split == "test" else problem.answer}
+
+
+def options_of(world: Any) -> tuple[str, ...]:
+    """The keyword options a world class takes besides its split, its parents' included."""
+    names: dict[str, None] = {}
+    for cls in getattr(world, "__mro__", (world,)):
+        parameters = inspect.signature(cls).parameters.values()
+        names |= {p.name: None for p in parameters if p.kind is not p.VAR_KEYWORD}
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break
+    return tuple(name for name in names if name not in ("self", "split"))

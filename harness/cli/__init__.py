@@ -1,0 +1,10 @@
+"""The `harness` command. Only this package imports every room.
+
+Exit codes: 0 done · 1 an error of the harness · 2 a request that cannot be understood · 3 data
+missing or different · 4 a model that cannot be used · 5 a run directory that cannot be used ·
+6 a grader that misjudges · 130 stopped by the user (resumable).
+"""
+
+from harness.cli.main import main
+
+__all__ = ["main"]

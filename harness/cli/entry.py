@@ -1,0 +1,167 @@
+"""From a finished run to its row: what makes it comparable, and what came of it."""
+
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+import agents
+from harness import budget
+from harness.config import Config, build
+from harness.metered import Metered
+from harness.transcript import status
+from harness.types import JSON, Agent
+from harness.worlds import World
+from leaderboards.record import (
+    Entry,
+    Outcome,
+    Prompt,
+    Provenance,
+    Spent,
+    Track,
+    tasks_hash,
+    text_hash,
+)
+from leaderboards.redact import redacted
+
+_PACKAGES = (
+    "espl-harness",
+    "torch",
+    "transformers",
+    "peft",
+    "trueskill",
+    "math-verify",
+    "gymnasium",
+)
+
+
+def make_track(request: Config, world: World, policy: Metered, tasks: Sequence[str]) -> Track:
+    """Everything two rows must share."""
+    identity: Mapping[str, str] = getattr(policy.inner, "identity", {})
+    return Track(
+        env=request.env.name,
+        env_fingerprint=world.fingerprint(),
+        briefing_hash=text_hash(request.run.prompt or ""),
+        model=redacted(request.model_url),
+        weights=identity.get("weights", ""),
+        quantisation=identity.get("quantisation", ""),
+        rendering=identity.get("rendering", ""),
+        placement=request.run.placement,
+        reflector=redacted(request.reflection.model),
+        engine=f"{identity.get('engine', '')} {identity.get('dtype', '')}".strip(),
+        mode="deterministic" if identity.get("deterministic", "yes") == "yes" else "fast",
+        temperature=request.sampling.temperature,
+        top_p=request.sampling.top_p,
+        max_tokens=request.sampling.max_tokens,
+        eval_temperature=request.evaluation.temperature,
+        eval_top_p=request.evaluation.top_p,
+        budget_episodes=request.budget.episodes,
+        test_tasks=len(set(tasks)),
+        test_tasks_hash=tasks_hash(tasks),
+        samples_per_task=request.evaluation.samples,
+        grader=str(getattr(world, "grader_version", "")),
+        reduced=request.run.reduced,
+    )
+
+
+def make_entry(
+    request: Config,
+    world: World,
+    policy: Metered,
+    spent: budget.Spent,
+    agent: Agent,
+    played: Sequence[Mapping[str, JSON]],
+    adapter_hash: str,
+) -> Entry:
+    """The run's row."""
+    outcomes = tuple(_outcome(line) for line in played)
+    settings = build(agents.config_type(request.method), request.method_table, "method")
+    return Entry(
+        track=make_track(request, world, policy, [o.task for o in outcomes]),
+        method=request.method,
+        config=_row_config(request, asdict(settings)),
+        seed=request.run.seed,
+        outcomes=outcomes,
+        spent=Spent(
+            episodes=spent.episodes,
+            acting_tokens=spent.acting_tokens,
+            reflection_tokens=spent.reflection_tokens,
+            evaluation_tokens=spent.evaluation_tokens,
+            evaluation_episodes=spent.evaluation_episodes,
+            gradient_steps=spent.gradient_steps,
+            seconds=round(spent.seconds, 3),
+        ),
+        prompt=Prompt(agent.prompt.briefing, agent.prompt.principles),
+        provenance=provenance(request),
+        adapter_hash=adapter_hash,
+        policy_version=agent.policy_version,
+        notes=tuple(redacted(note) for note in getattr(policy.inner, "notes", ())),
+    )
+
+
+def _row_config(request: Config, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the method was told, without the seed: runs that differ in it are different rows."""
+    if not settings:
+        return {}
+    shape = request.budget
+    reflection = request.reflection
+    return {
+        **settings,
+        "round": [shape.tasks, shape.prompts, shape.samples],
+        "lora": [request.model.lora_rank, request.model.lora_alpha],
+        "reflection": [reflection.temperature, reflection.top_p, reflection.max_tokens],
+    }
+
+
+def _outcome(line: Mapping[str, JSON]) -> Outcome:
+    verdict = status(cast(str, line["ending"]))
+    turns = cast(Sequence[Mapping[str, Any]], line["turns"])
+    return Outcome(
+        task=cast(str, line["task"]),
+        sample=cast(int, line["sample"]),
+        status=cast(Any, verdict),
+        reward=cast(float | None, line["reward"]),
+        success=cast(bool, line["success"]) if verdict != "unscored" else None,
+        tokens=cast(int, line["sampled"]),
+        reply="\n\n".join(str(turn["reply"]) for turn in turns),
+    )
+
+
+def provenance(request: Config) -> Provenance:
+    """Where the numbers come from, without naming the machine."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    commit, dirty = _commit()
+    return Provenance(
+        commit=commit,
+        dirty=dirty,
+        versions=versions,
+        device=f"{request.model.device} ({platform.system()} {platform.machine()})",
+        threads=max(request.model.threads, 1),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=tuple(redacted(word) for word in ("harness", *sys.argv[1:])),
+    )
+
+
+def _commit() -> tuple[str, bool]:
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return "", False

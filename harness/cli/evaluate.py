@@ -1,0 +1,89 @@
+"""`harness eval`: a model and prompt without training, or a finished run's champion once more."""
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.cli import run
+from harness.cli.experiment import champion_of, read_request, set_stage
+from harness.cli.resolve import resolve
+from harness.cli.resume import existing
+from harness.durable import write_json
+from harness.errors import UsageError
+from harness.evaluate import chosen_tasks, evaluate
+from harness.lock import Lock
+from harness.metered import MeteredTrainable
+from harness.play import Table
+from harness.policies.base import Sampling
+from harness.seeds import Seeds
+from harness.watch import Watchers
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Without a run: the `base` method. With one: an analysis record beside it, never an entry."""
+    if arguments.run is not None:
+        return _again(arguments)
+    resolved = resolve(run.asked_from(arguments, ("base",)))
+    folder = arguments.run_dir or run.new_folder(f"eval-{resolved.configs[0].env.name}")
+    return run.go(run.lay_out(resolved.configs, folder), arguments.quiet, arguments.json)
+
+
+def _again(arguments: argparse.Namespace) -> int:
+    places = existing(arguments.run)
+    if len(places) > 1 or not (places[0] / "entry.json").exists():
+        raise UsageError(f"{arguments.run} is not one finished run; name one that is.")
+    place = places[0]
+    request = read_request(place)
+    with Lock(place / "run.lock"):
+        record, mean = _analyse(place, arguments)
+    Console().print(
+        f"{request.env.name} {arguments.split}: mean reward "
+        f"{'—' if mean is None else format(mean, '.3f')}; written to {record}",
+        markup=False,
+    )
+    return 0
+
+
+def _analyse(place: Path, arguments: argparse.Namespace) -> tuple[Path, float | None]:
+    stage = set_stage(read_request(place), place, Watchers([]), lambda: False)
+    try:
+        agent = champion_of(place)
+        if isinstance(stage.policy, MeteredTrainable) and agent.policy_version:
+            stage.policy.load(place / "checkpoint" / "policy")
+        asked = stage.request.evaluation
+        samples = arguments.samples or asked.samples
+        size = stage.world.size(arguments.split)
+        tasks = chosen_tasks(arguments.split, size, arguments.test_tasks or asked.tasks or None)
+        sampling = Sampling(asked.temperature, asked.top_p, stage.request.sampling.max_tokens)
+        seeds = Seeds(stage.request.run.seed).child("analysis", arguments.split)
+        table = Table(
+            stage.policy,
+            stage.arena.worlds,
+            sampling,
+            seeds,
+            stage.request.run.placement,
+            "evaluate",
+        )
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        log = place / f"analysis-{arguments.split}-{stamp}.jsonl"
+        played = evaluate(agent, tasks, samples, table, stage.meter, log)
+    finally:
+        stage.close()
+    rewards = [float(str(line["reward"])) for line in played if line["reward"] is not None]
+    mean = sum(rewards) / len(rewards) if rewards else None
+    write_json(
+        log.with_suffix(".json"),
+        {
+            "kind": "analysis",
+            "split": arguments.split,
+            "prompt": agent.prompt.id,
+            "policy_version": agent.policy_version,
+            "tasks": len(tasks),
+            "samples": samples,
+            "mean_reward": mean,
+            "unscored": sum(line["reward"] is None for line in played),
+        },
+    )
+    return log.with_suffix(".json"), mean

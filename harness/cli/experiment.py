@@ -1,0 +1,217 @@
+"""The composition root: world, policy, method, arena and run directory, put together and run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+
+import tomli_w
+from agents.registry import Inputs
+from envs.selftest import selftest
+
+import agents
+from harness import budget, config
+from harness.arena import Arena
+from harness.budget import Plan, Shape
+from harness.cli.entry import make_entry
+from harness.cli.worlds import make_world
+from harness.config import Config
+from harness.durable import read_json, write_json, write_text
+from harness.errors import SelfTestError
+from harness.evaluate import Interrupted, chosen_tasks, evaluate, open_test
+from harness.lock import Lock
+from harness.metered import Meter, Metered, MeteredTrainable, metered
+from harness.play import Table
+from harness.policies import open_policy, require_trainable
+from harness.policies.base import Policy, Sampling
+from harness.run import Run
+from harness.seeds import Seeds
+from harness.train import train
+from harness.types import Agent, Split, SystemPrompt
+from harness.watch import Watchers
+from harness.worlds import World
+from leaderboards.record import Entry
+from leaderboards.store import read_entry, write_entry
+
+_tested = False
+
+
+def check_graders() -> None:
+    """Put answers with known verdicts through the grader, in this process, once."""
+    global _tested
+    failures = [] if _tested else selftest()
+    if failures:
+        raise SelfTestError(
+            f"The grader misjudged {len(failures)} known answers ({failures[0]}); "
+            "see harness doctor. No score would mean anything."
+        )
+    _tested = True
+
+
+def prepare(request: Config, folder: Path) -> None:
+    """Write the request down before anything else happens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "config.toml", tomli_w.dumps(request.to_tables(), multiline_strings=True))
+
+
+def read_request(folder: Path) -> Config:
+    """The request of an existing run."""
+    return config.from_tables(config.read_toml(folder / "config.toml"))
+
+
+def world_maker(request: Config) -> Callable[[Split], World]:
+    """How to make this request's worlds."""
+
+    def make(split: Split) -> World:
+        section = request.env
+        return make_world(section.name, split, section.data_dir, section.accept_data)
+
+    return make
+
+
+def settled(request: Config, policy: Policy) -> Config:
+    """The request with what was only known once the model was open: device, dtype, threads."""
+    return replace(request, model=getattr(policy, "settings", request.model))
+
+
+def reflector_for(request: Config, policy: Metered, meter: Meter) -> Policy:
+    """Who reflects: the start model, the current one, or another model altogether."""
+    name = request.reflection.model
+    if name == "reference":
+        return policy.reference if isinstance(policy, MeteredTrainable) else policy
+    return policy if name == "current" else metered(open_policy(name, request.model), meter)
+
+
+@dataclass
+class Stage:
+    """Everything one run needs, put together."""
+
+    request: Config
+    folder: Path
+    policy: Metered
+    meter: Meter
+    world: World
+    plan: Plan
+    arena: Arena
+    run: Run
+    watchers: Watchers
+
+    def close(self) -> None:
+        """Let go of worlds and files."""
+        self.arena.close()
+        self.world.close()
+        self.run.close()
+
+
+def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[[], bool]) -> Stage:
+    """Open the model and the world; nothing is played yet."""
+    check_graders()
+    make = world_maker(request)
+    world = make("train")
+    opened = open_policy(request.model_url, request.model)
+    for note in getattr(opened, "notes", ()):
+        watchers.note(note)
+    request = settled(request, opened)
+    prepare(request, folder)
+    meter = Meter(watchers)
+    policy = metered(opened, meter)
+    wanted = Shape(request.budget.tasks, request.budget.prompts, request.budget.samples)
+    whole = budget.plan(request.budget.episodes, wanted, world.size("train"))
+    seeds = Seeds(request.run.seed)
+    arena = Arena(
+        make,
+        world.size("train"),
+        policy,
+        whole,
+        request.sampling,
+        seeds.child("train"),
+        request.run.placement,
+        stop,
+    )
+    run = Run(folder, policy, meter)
+    watchers.add(run)
+    return Stage(request, folder, policy, meter, world, whole, arena, run, watchers)
+
+
+def make_method(stage: Stage) -> agents.Method:
+    """The method, with what it may use."""
+    request = stage.request
+    settings = config.build(agents.config_type(request.method), request.method_table, "method")
+    reflection = request.reflection
+    policy: Policy = stage.policy
+    if agents.trains_weights(request.method):
+        require_trainable(stage.policy.inner)
+    inputs = Inputs(
+        root=SystemPrompt(request.run.prompt or ""),
+        policy=policy,
+        reflector=reflector_for(request, stage.policy, stage.meter),
+        reflection=Sampling(reflection.temperature, reflection.top_p, reflection.max_tokens),
+        reflector_is_separate=reflection.model not in ("reference", "current"),
+    )
+    return agents.make(request.method, settings, inputs)
+
+
+def run_one(request: Config, folder: Path, watchers: Watchers, stop: Callable[[], bool]) -> Entry:
+    """Train, evaluate once, write the entry; goes on from where an earlier process stopped."""
+    path = folder / "entry.json"
+    if path.exists():
+        return read_entry(path)
+    with Lock(folder / "run.lock"):
+        stage = set_stage(request, folder, watchers, stop)
+        try:
+            agent = train(make_method(stage), stage.arena, stage.run)
+            if stop():
+                raise Interrupted
+            entry = _test(stage, agent, stop)
+            write_entry(path, entry)
+            return entry
+        finally:
+            stage.close()
+
+
+def hand_in(agent: Agent, folder: Path) -> None:
+    """Write the champion down: its prompt as text, and as data to be read back."""
+    prompt = agent.prompt
+    write_text(folder / "champion.txt", prompt.text)
+    write_json(
+        folder / "champion.json",
+        {
+            "briefing": prompt.briefing,
+            "principles": list(prompt.principles),
+            "policy_version": agent.policy_version,
+        },
+    )
+
+
+def champion_of(folder: Path) -> Agent:
+    """The agent a finished run handed in."""
+    told = cast(dict[str, Any], read_json(folder / "champion.json"))
+    prompt = SystemPrompt(told["briefing"], tuple(told["principles"]))
+    return Agent(prompt, told["policy_version"])
+
+
+def _adapter_hash(folder: Path, agent: Agent) -> str:
+    adapter = folder / "checkpoint" / "policy" / "adapter.safetensors"
+    return sha256(adapter.read_bytes()).hexdigest() if agent.policy_version else ""
+
+
+def _test(stage: Stage, agent: Agent, stop: Callable[[], bool]) -> Entry:
+    evaluation = stage.request.evaluation
+    tasks = chosen_tasks("test", stage.world.size("test"), evaluation.tasks or None)
+    table = Table(
+        stage.policy,
+        stage.arena.worlds,
+        Sampling(evaluation.temperature, evaluation.top_p, stage.request.sampling.max_tokens),
+        Seeds(stage.request.run.seed).child("test"),
+        stage.request.run.placement,
+        "evaluate",
+    )
+    hand_in(agent, stage.folder)
+    open_test(stage.folder, agent)
+    log = stage.folder / "test.jsonl"
+    played = evaluate(agent, tasks, evaluation.samples, table, stage.meter, log, stop)
+    adapter = _adapter_hash(stage.folder, agent)
+    return make_entry(
+        stage.request, stage.world, stage.policy, stage.meter.spent, agent, played, adapter
+    )

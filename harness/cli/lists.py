@@ -1,0 +1,66 @@
+"""`harness env|model|method list|show`: what there is."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from envs.errors import UnknownWorld
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import agents
+import envs
+from harness.errors import UsageError
+from harness.policies import known_models
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print a list, or all that is known of one thing."""
+    if arguments.act == "show":
+        return (
+            _show_env(arguments.name) if arguments.verb == "env" else _show_method(arguments.name)
+        )
+    rows: Mapping[str, str]
+    if arguments.verb == "env":
+        rows = {name: envs.describe(name).summary for name in envs.names()}
+    elif arguments.verb == "model":
+        rows = known_models()
+    else:
+        rows = {name: agents.describe(name) for name in agents.names()}
+    if arguments.json:
+        print(json.dumps(rows))
+        return 0
+    _table(("name", "what it is"), list(rows.items()))
+    return 0
+
+
+def _table(heads: Sequence[str], rows: Sequence[tuple[str, str]]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for head in heads:
+        table.add_column(head)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def _show_env(name: str) -> int:
+    try:
+        described = envs.describe(name)
+    except UnknownWorld as error:
+        raise UsageError(str(error)) from error
+    _table(
+        ("field", "value"), [(f.name, str(getattr(described, f.name))) for f in fields(described)]
+    )
+    return 0
+
+
+def _show_method(name: str) -> int:
+    config = agents.config_type(name)
+    print(agents.describe(name))
+    settings = config()
+    rows = [(f"method.{f.name}", repr(getattr(settings, f.name))) for f in fields(config)]
+    if rows:
+        _table(("setting", "default"), rows)
+    return 0

@@ -1,0 +1,157 @@
+"""`harness run`: resolve what was typed, run every method and seed, print the board."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from leaderboards.render import boards_json, print_boards
+from rich.console import Console
+
+from harness.cli.experiment import prepare, read_request, run_one
+from harness.cli.interrupt import polite
+from harness.cli.resolve import Asked, resolve
+from harness.config import Config
+from harness.console import Lines, LiveView, plain
+from harness.errors import UsageError
+from harness.evaluate import Interrupted
+from harness.watch import Watchers
+from leaderboards.record import Entry
+
+
+def asked_from(arguments: argparse.Namespace, methods: Sequence[str]) -> Asked:
+    """What was typed, as a value."""
+    return Asked(
+        env=arguments.env,
+        methods=tuple(methods),
+        model=arguments.model,
+        seeds=arguments.seeds,
+        preset=arguments.preset,
+        config=arguments.config,
+        sets=tuple(arguments.sets),
+        prompt=arguments.prompt,
+        episodes=arguments.episodes,
+        test_tasks=arguments.test_tasks,
+        samples=arguments.samples,
+        data_dir=arguments.data_dir,
+        accept_data=arguments.accept_data,
+    )
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The run directories of an experiment, or the folder itself if it is one."""
+    if (folder / "config.toml").exists():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("*/config.toml"))
+
+
+def lay_out(requests: Sequence[Config], folder: Path) -> list[Path]:
+    """Make the run directories and write every request down; refuses a folder that holds runs."""
+    if folder.exists() and runs_in(folder):
+        raise UsageError(
+            f"{folder} already holds a run; type harness resume {folder}, "
+            "or give another --run-dir."
+        )
+    single = len(requests) == 1
+    places = [folder if single else folder / f"{r.method}-seed{r.run.seed}" for r in requests]
+    for request, place in zip(requests, places, strict=True):
+        prepare(request, place)
+    return places
+
+
+def perform(places: Sequence[Path], quiet: bool, stop: Callable[[], bool]) -> list[Entry]:
+    """Run what is not finished, one after the other."""
+    console = Console(stderr=True)
+    entries = []
+    for place in places:
+        request = read_request(place)
+        title = f"{request.env.name} · {request.method} · seed {request.run.seed}"
+        rounds = 0 if request.method == "base" else _rounds(request)
+        watchers = Watchers([])
+        view: LiveView | None = None
+        if not quiet and console.is_terminal:
+            view = LiveView(console, title, rounds)
+            watchers.add(view)
+        elif not quiet:
+            watchers.add(Lines(console, title, rounds))
+        try:
+            entries.append(run_one(request, place, watchers, stop))
+        finally:
+            if view is not None:
+                view.close()
+    return entries
+
+
+def _rounds(request: Config) -> int:
+    shape = request.budget
+    return max(1, request.budget.episodes // (shape.tasks * shape.prompts * shape.samples))
+
+
+def report(entries: Sequence[Entry], places: Sequence[Path], as_json: bool) -> None:
+    """The board for people, or one JSON object for programs."""
+    if not as_json:
+        print_boards(entries, Console())
+        where = places[0] if len(places) == 1 else places[0].parent
+        Console(stderr=True).print(
+            f"kept in {where} — look closer: harness show {where}", markup=False
+        )
+        return
+    runs = [
+        {
+            "run_dir": str(place),
+            "method": entry.method,
+            "seed": entry.seed,
+            "entry": entry.id,
+            "track": entry.track.id,
+            "score": _score(entry),
+            "episodes": entry.spent.episodes,
+            "acting_tokens": entry.spent.acting_tokens,
+            "reflection_tokens": entry.spent.reflection_tokens,
+            "gradient_steps": entry.spent.gradient_steps,
+            "unscored": sum(o.status == "unscored" for o in entry.outcomes),
+            "truncated": sum(o.status == "truncated" for o in entry.outcomes),
+        }
+        for place, entry in zip(places, entries, strict=True)
+    ]
+    json.dump({"runs": runs, "boards": boards_json(entries)}, sys.stdout, allow_nan=False)
+    print()
+
+
+def _score(entry: Entry) -> float | None:
+    rewards = [o.reward for o in entry.outcomes if o.reward is not None]
+    return sum(rewards) / len(rewards) if rewards else None
+
+
+def go(places: Sequence[Path], quiet: bool, as_json: bool) -> int:
+    """Run, then report; stopped by the user, say how to go on."""
+    console = Console(stderr=True)
+    with polite(lambda line: console.print(line, markup=False)) as stop:
+        try:
+            entries = perform(places, quiet or as_json, stop)
+        except Interrupted:
+            where = places[0] if len(places) == 1 else places[0].parent
+            console.print(f"stopped and saved; go on with: harness resume {where}", markup=False)
+            return 130
+    report(entries, places, as_json)
+    return 0
+
+
+def new_folder(name: str) -> Path:
+    """A folder in runs/ that does not exist yet."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
+    return Path("runs") / f"{stamp}-{safe}"
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Train, evaluate once, print the board."""
+    resolved = resolve(asked_from(arguments, arguments.method))
+    console = Console(stderr=True)
+    for note in resolved.notes:
+        console.print(plain(note, 1000), markup=False, highlight=False)
+    requests = resolved.configs
+    folder = arguments.run_dir or new_folder(requests[0].env.name)
+    places = lay_out(requests, folder)
+    return go(places, arguments.quiet, arguments.json)

@@ -1,0 +1,204 @@
+"""The request: typed sections, few knobs, strict reading, a TOML that round-trips.
+
+Precedence, weakest first: defaults, preset, `--config`, `--set` and flags. Whatever is not known is
+an error with a suggestion; nothing is accepted and ignored.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from harness.errors import UsageError, unknown
+from harness.policies.base import Sampling
+from harness.policies.settings import ModelSettings
+
+Scalar = bool | int | float | str
+Table = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class EnvSection:
+    """`[env]`: which world."""
+
+    name: str = "arithmetic"
+    data_dir: str = ""
+    """Folder of JSONL files to use instead of the Hub."""
+    accept_data: bool = False
+    """Take data whose fingerprint differs from the pinned one, as a Track of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSection:
+    """`[budget]`: what training may play. Defaults: E-SPL App. A.5."""
+
+    episodes: int = 3000
+    tasks: int = 10
+    """B, problems a round."""
+    prompts: int = 3
+    """M, prompts that play each problem."""
+    samples: int = 5
+    """N, samples per prompt and problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSection:
+    """`[evaluation]`: how the test split is played, once."""
+
+    tasks: int = 0
+    """Test tasks; 0 plays all of them."""
+    samples: int = 4
+    temperature: float = 0.7
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectionSection:
+    """`[reflection]`: who writes mutations and crossovers, and how."""
+
+    model: str = "reference"
+    """"reference" (weights as at the start, E-SPL Fig. 15), "current", or another model's URL."""
+    temperature: float = 0.7
+    top_p: float = 1.0
+    max_tokens: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RunSection:
+    """`[run]`: what belongs to this one run."""
+
+    seed: int = 0
+    prompt: str | None = None
+    """The root prompt's text; unset means the world's own briefing."""
+    placement: Literal["system", "user"] = "system"
+    reduced: str = ""
+    """Why this is a reduced Track, where it is one."""
+
+
+_SECTIONS: Mapping[str, type] = {
+    "env": EnvSection,
+    "model": ModelSettings,
+    "sampling": Sampling,
+    "budget": BudgetSection,
+    "evaluation": EvaluationSection,
+    "reflection": ReflectionSection,
+    "run": RunSection,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All of one run's request. `method_table` is read by the method that `method` names."""
+
+    env: EnvSection = field(default_factory=EnvSection)
+    model_url: str = "smollm2"
+    model: ModelSettings = field(default_factory=ModelSettings)
+    method: str = "espl"
+    method_table: Table = field(default_factory=dict)
+    sampling: Sampling = field(default_factory=Sampling)
+    budget: BudgetSection = field(default_factory=BudgetSection)
+    evaluation: EvaluationSection = field(default_factory=EvaluationSection)
+    reflection: ReflectionSection = field(default_factory=ReflectionSection)
+    run: RunSection = field(default_factory=RunSection)
+
+    def to_tables(self) -> dict[str, dict[str, Scalar]]:
+        """As the sections of a TOML file."""
+        tables = {name: dict(asdict(getattr(self, name))) for name in _SECTIONS}
+        tables["model"] = {"url": self.model_url, **tables["model"]}
+        tables["method"] = {"name": self.method, **self.method_table}
+        return {s: {k: v for k, v in table.items() if v is not None} for s, table in tables.items()}
+
+
+def build(cls: type[Any], table: Mapping[str, object], section: str) -> Any:
+    """Fill a flat dataclass from a table; unknown keys and wrong types are usage errors."""
+    hints = get_type_hints(cls)
+    names = [f.name for f in fields(cls)]
+    values: dict[str, object] = {}
+    for key, value in table.items():
+        if key not in names:
+            raise unknown(f"setting [{section}]", key, names)
+        values[key] = _typed(value, hints[key], f"{section}.{key}")
+    return cls(**values)
+
+
+def _typed(value: object, hint: Any, name: str) -> object:
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise unknown(f"value of {name}", str(value), map(str, get_args(hint)))
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
+    if type(value) not in kinds:
+        raise UsageError(
+            f"{name} is {value!r}, but should be of type {kinds[0].__name__}; "
+            f"write it as in --set {name}={kinds[0]() or '...'}."
+        )
+    return value
+
+
+def parse_set(text: str) -> tuple[str, str, Scalar]:
+    """Read `section.key=value` as given to --set; the value is TOML, or plain text."""
+    name, equals, raw = text.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and key):
+        raise UsageError(
+            f"--set takes section.key=value, as in method.learning_rate=1e-5; got {text!r}."
+        )
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw
+    return section, key, value if isinstance(value, bool | int | float | str) else raw
+
+
+def merge(*layers: Mapping[str, Mapping[str, Scalar]]) -> dict[str, dict[str, Scalar]]:
+    """Lay sections over each other; later layers win key by key."""
+    merged: dict[str, dict[str, Scalar]] = {}
+    for layer in layers:
+        for section, table in layer.items():
+            merged.setdefault(section, {}).update(table)
+    return merged
+
+
+def from_tables(tables: Mapping[str, Mapping[str, Scalar]]) -> Config:
+    """Build the request from sections; a section that does not exist is a usage error."""
+    for name, table in tables.items():
+        if name not in {*_SECTIONS, "method"}:
+            raise unknown("section", name, [*_SECTIONS, "method"])
+        if not isinstance(table, Mapping):
+            raise UsageError(f"[{name}] should be a section of settings; write [{name}] on a line.")
+    model = dict(tables.get("model", {}))
+    method = dict(tables.get("method", {}))
+    url, name = model.pop("url", "smollm2"), method.pop("name", "espl")
+    parts = {s: build(cls, tables.get(s, {}), s) for s, cls in _SECTIONS.items() if s != "model"}
+    parts["model"] = build(ModelSettings, model, "model")
+    assert all(is_dataclass(part) for part in parts.values())
+    return Config(model_url=str(url), method=str(name), method_table=method, **parts)
+
+
+def read_toml(path: Path) -> dict[str, dict[str, Scalar]]:
+    """Read a config file; errors name the file and the line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}; check --config.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}; mend it and try again.") from error
+
+
+def presets() -> tuple[str, ...]:
+    """The names of the presets that come with the harness."""
+    folder = files("harness") / "presets"
+    return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir()))
+
+
+def preset(name: str) -> dict[str, dict[str, Scalar]]:
+    """A preset's sections."""
+    if name not in presets():
+        raise unknown("preset", name, presets())
+    return tomllib.loads(
+        (files("harness") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    )

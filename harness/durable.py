@@ -1,0 +1,113 @@
+"""Files that are whole or absent: write, fsync, rename. Logs that can be cut back to a length."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from harness.errors import RunError
+from harness.types import JSON
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step: a reader sees the old text or the new, never half."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: JSON) -> None:
+    """Replace a JSON file in one step."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Mapping[str, JSON]:
+    """Read a JSON object; anything else is a damaged run."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}); restore it or start a new run."
+        ) from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} should hold a JSON object; restore it or start a new run.")
+    return value
+
+
+def publish(part: Path, folder: Path) -> None:
+    """Turn a finished, unsynced folder into the real one in one step."""
+    for path in part.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            sync_folder(path)
+    sync_folder(part)
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
+    sync_folder(folder.parent)
+
+
+class Log:
+    """Append-only JSON lines; a torn last line is cut away when the log is opened again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("ab")
+
+    def append(self, value: JSON) -> None:
+        """Write one line at once, so that a reader never waits for it."""
+        line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        self._file.flush()
+
+    def sync(self) -> int:
+        """Force what was written to disk; returns the log's length in bytes."""
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def cut(self, length: int) -> None:
+        """Forget everything after `length` bytes."""
+        if self._file.tell() < length:
+            raise RunError(
+                f"{self.path} is shorter than its checkpoint says; the run cannot be resumed, "
+                "start a new one."
+            )
+        self._file.truncate(length)
+        self._file.seek(length)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def lines(path: Path) -> Iterator[tuple[int, Mapping[str, JSON]]]:
+    """Whole lines of a log with the offset at which each ends; stops at a torn one."""
+    end = 0
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                return
+            try:
+                value = json.loads(raw)
+            except ValueError:
+                return
+            end += len(raw)
+            yield end, value

@@ -1,0 +1,188 @@
+"""Batched episodes: worlds speak, the policy replies, until every world is done.
+
+Not `gymnasium.vector`: a finished conversation leaves the batch and waiting ones enter, and nothing
+is reset behind anyone's back. A bad rollout is data, not a crash: whatever world or grader raises
+ends that episode as failed, with its reason.
+"""
+
+import traceback
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from harness.policies.base import Policy, Purpose, Request, Sampling
+from harness.seeds import Seeds
+from harness.types import (
+    Assignment,
+    Completion,
+    Ending,
+    Episode,
+    Finish,
+    Message,
+    Split,
+    SystemPrompt,
+    Task,
+    Turn,
+)
+from harness.worlds import MakeWorld, World
+
+Placement = Literal["system", "user"]
+
+
+class WorldPool:
+    """Worlds by split, made when needed and used again: a world is not cheap to make."""
+
+    def __init__(self, make: MakeWorld) -> None:
+        self._make = make
+        self._idle: dict[Split, list[World]] = {}
+
+    def take(self, split: Split) -> World:
+        """A world nobody else is using."""
+        idle = self._idle.setdefault(split, [])
+        return idle.pop() if idle else self._make(split)
+
+    def give(self, split: Split, world: World) -> None:
+        """Back into the pool."""
+        self._idle[split].append(world)
+
+    def close(self) -> None:
+        """Close every idle world."""
+        for worlds in self._idle.values():
+            for world in worlds:
+                world.close()
+        self._idle.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What all episodes of one batch share."""
+
+    policy: Policy
+    worlds: WorldPool
+    sampling: Sampling
+    seeds: Seeds
+    placement: Placement = "system"
+    purpose: Purpose = "act"
+
+
+def opening(prompt: str, observation: str, placement: Placement) -> tuple[Message, ...]:
+    """The first messages of a conversation; an empty prompt adds nothing."""
+    if not prompt:
+        return (Message("user", observation),)
+    if placement == "user":
+        return (Message("user", f"{prompt}\n\n{observation}"),)
+    return (Message("system", prompt), Message("user", observation))
+
+
+@dataclass(slots=True)
+class _Seat:
+    """One conversation under way."""
+
+    prompt: SystemPrompt
+    task: Task
+    sample: int
+    table: Table
+    world: World | None = None
+    observation: str = ""
+    messages: tuple[Message, ...] = ()
+    turns: list[Turn] = field(default_factory=list)
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return f"{self.prompt.id}/{self.task}/{self.sample}/{len(self.turns)}"
+
+    def request(self) -> Request:
+        key = (self.prompt.id, str(self.task), self.sample, len(self.turns))
+        seed = self.table.seeds.key(*key)
+        return Request(self.id, self.messages, self.table.sampling, seed, self.table.purpose)
+
+    def sit(self) -> Episode | None:
+        """Start the task; an episode comes back at once only if the world failed."""
+        try:
+            self.world = self.table.worlds.take(self.task.split)
+            self.observation, self.info = self.world.reset(seed=self.task.seed)
+        except Exception as error:
+            return self.end(Ending.FAILED, reason(error))
+        self.messages = opening(self.prompt.text, self.observation, self.table.placement)
+        return None
+
+    def hear(self, completion: Completion) -> Episode | None:
+        """Pass a reply to the world; an episode comes back when it is over."""
+        assert self.world is not None
+        try:
+            said, reward, terminated, truncated, self.info = self.world.step(completion.text)
+        except Exception as error:
+            self.turns.append(Turn(self.observation, completion, 0.0))
+            return self.end(Ending.FAILED, reason(error))
+        self.turns.append(Turn(self.observation, completion, float(reward)))
+        if self.info.get("outcome", "scored") != "scored":
+            return self.end(
+                Ending.FAILED, str(self.info.get("feedback", "the world gave no score"))
+            )
+        if completion.finish is Finish.LENGTH:
+            return self.end(Ending.OVERLONG)
+        if terminated or truncated:
+            return self.end(Ending.TERMINATED if terminated else Ending.TRUNCATED)
+        sampled = completion.tokens.sampled if completion.tokens else None
+        reply = Message("assistant", completion.text, sampled)
+        self.messages, self.observation = (*self.messages, reply, Message("user", said)), said
+        return None
+
+    def end(self, ending: Ending, error: str = "") -> Episode:
+        # A world that raised may be broken: it is let go, never given back.
+        if self.world is not None and not error:
+            self.table.worlds.give(self.task.split, self.world)
+        return Episode(
+            prompt_id=self.prompt.id,
+            task=self.task,
+            sample=self.sample,
+            policy_version=self.table.policy.version,
+            turns=tuple(self.turns),
+            ending=ending,
+            reward=sum(turn.reward for turn in self.turns),
+            success=bool(self.info.get("success", False)) and ending is not Ending.FAILED,
+            feedback=str(self.info.get("feedback", "")),
+            answer=str(self.info.get("answer", "")),
+            error=error,
+        )
+
+
+def reason(error: Exception) -> str:
+    """What failed and where, in one line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def play(assignments: Iterable[Assignment], table: Table) -> Iterator[tuple[int, Episode]]:
+    """Play every sample of every assignment, yielding (assignment's position, episode) as they end.
+
+    Sampling noise is keyed by prompt, task, sample and turn, and requests are made in the order
+    cast, so that a result never depends on timing.
+    """
+    waiting: deque[Request] = deque()
+    seats: dict[str, tuple[int, _Seat]] = {}
+    for position, cast in enumerate(assignments):
+        for sample in range(cast.first, cast.first + cast.samples):
+            seat = _Seat(cast.prompt, cast.task, sample, table)
+            failed = seat.sit()
+            if failed is not None:
+                yield position, failed
+                continue
+            if seat.id in seats:
+                raise ValueError(f"{seat.id} was cast twice; number the second group by `first`")
+            waiting.append(seat.request())
+            seats[seat.id] = (position, seat)
+    for id, completion in table.policy.generate(waiting):
+        position, seat = seats.pop(id)
+        episode = seat.hear(completion)
+        if episode is None:
+            waiting.append(seat.request())
+            seats[seat.id] = (position, seat)
+        else:
+            yield position, episode
+    failures: Mapping[str, str] = getattr(table.policy, "failures", {})
+    for id, (position, seat) in seats.items():
+        yield position, seat.end(Ending.FAILED, failures.get(id, "the policy never replied"))

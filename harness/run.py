@@ -1,0 +1,130 @@
+"""The run directory: what a run was asked, what it did, and where it can go on.
+
+    config.toml       the resolved request, written first
+    episodes.jsonl    one line per training episode, as it ends
+    rounds.jsonl      one line per round: numbers, what was learnt, what was spent
+    population.jsonl  the method's state after each round (prompts, ratings, lineage)
+    checkpoint/       the last finished round: method state, weights, optimizer, meter, log lengths
+    opening.json      the one opening of the test split: which agents, since when
+    test.jsonl        one line per test episode
+    entry.json        the row for the leaderboard
+
+A checkpoint is one folder that is renamed into place; a killed run loses the unfinished round and
+nothing else, because its randomness is derived by name and its logs are cut back.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+from typing_extensions import override
+
+from harness.durable import Log, publish, read_json, write_json
+from harness.errors import RunError
+from harness.metered import Meter, Metered, MeteredTrainable
+from harness.method import Method
+from harness.policies.base import Purpose
+from harness.rollouts import Rollouts
+from harness.transcript import episode_json, finite
+from harness.types import JSON, Episode, Report
+from harness.watch import Watcher
+
+SCHEMA = 1
+_LOGS = ("episodes", "rounds", "population")
+
+
+class Run(Watcher):
+    """One training run on disk; the caller holds the folder's lock."""
+
+    def __init__(self, folder: Path, policy: Metered, meter: Meter) -> None:
+        self.folder = folder
+        self.policy = policy
+        self.meter = meter
+        self.checkpoint = folder / "checkpoint"
+        self.logs = {name: Log(folder / f"{name}.jsonl") for name in _LOGS}
+        self._round = 0
+        _finish_swap(self.checkpoint)
+
+    def resume(self, method: Method) -> int:
+        """Bring everything back to the last checkpoint; returns the next round."""
+        if not self.checkpoint.exists():
+            for log in self.logs.values():
+                log.cut(0)
+            return 0
+        state = read_json(self.checkpoint / "state.json")
+        if state.get("schema") != SCHEMA:
+            raise RunError(
+                f"{self.checkpoint} has schema {state.get('schema')}, this version reads {SCHEMA}; "
+                "resume it with the version that wrote it."
+            )
+        method.restore(cast(Mapping[str, JSON], state["method"]))
+        self.meter.restore(cast(Mapping[str, JSON], state["spent"]))
+        if isinstance(self.policy, MeteredTrainable) and (self.checkpoint / "policy").exists():
+            self.policy.load(self.checkpoint / "policy")
+        for name, length in cast(Mapping[str, int], state["logs"]).items():
+            self.logs[name].cut(length)
+        self._round = cast(int, state["round"])
+        return self._round
+
+    def save(self, rollouts: Rollouts, report: Report, state: Mapping[str, JSON]) -> None:
+        """Log the round and make it the checkpoint, in one step."""
+        self._round = rollouts.round.index + 1
+        self.logs["rounds"].append(
+            {
+                "round": rollouts.round.index,
+                "reward": finite(rollouts.mean()),
+                "scores": {id: finite(score) for id, score in rollouts.scores().items()},
+                "unscored": sum(not e.scored for e in rollouts),
+                "numbers": {name: finite(value) for name, value in report.numbers.items()},
+                "lines": list(report.lines),
+                "spent": asdict(self.meter.spent),
+            }
+        )
+        self.logs["population"].append({"round": rollouts.round.index, "state": state})
+        self._write_checkpoint(state)
+        self.meter.watcher.round(rollouts, report, self.meter.spent)
+
+    def _write_checkpoint(self, state: Mapping[str, JSON]) -> None:
+        part = self.folder / "checkpoint.part"
+        if part.exists():
+            shutil.rmtree(part)
+        part.mkdir()
+        if isinstance(self.policy, MeteredTrainable) and self.policy.version > 0:
+            (part / "policy").mkdir()
+            self.policy.save(part / "policy")
+        whole: Mapping[str, JSON] = {
+            "schema": SCHEMA,
+            "round": self._round,
+            "method": state,
+            "spent": self.meter.state(),
+            "logs": {name: log.sync() for name, log in self.logs.items()},
+        }
+        write_json(part / "state.json", whole)
+        # Two renames: between them only `checkpoint.old` exists, which the next start puts back.
+        old = self.folder / "checkpoint.old"
+        if self.checkpoint.exists():
+            self.checkpoint.rename(old)
+        publish(part, self.checkpoint)
+        if old.exists():
+            shutil.rmtree(old)
+
+    @override
+    def episode(self, episode: Episode, purpose: Purpose) -> None:
+        """Log a training episode the moment it ends."""
+        if purpose == "act":
+            self.logs["episodes"].append({"round": self._round, **episode_json(episode)})
+
+    def close(self) -> None:
+        """Let go of the logs."""
+        for log in self.logs.values():
+            log.close()
+
+
+def _finish_swap(checkpoint: Path) -> None:
+    old = checkpoint.with_name("checkpoint.old")
+    if old.exists() and not checkpoint.exists():
+        old.rename(checkpoint)
+    elif old.exists():
+        shutil.rmtree(old)
