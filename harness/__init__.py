@@ -1,1 +1,56 @@
-"""The harness: what every method, world and row shares."""
+"""The harness: what every method, world and row shares.
+
+From Python, the same as on the command line:
+
+    import harness
+    summary = harness.run(env="arithmetic", methods=["base", "espl"], seeds=[0, 1])
+    print(summary.text)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.cli.session import Summary
+
+__all__ = ["run"]
+
+
+def run(
+    env: str = "arithmetic",
+    methods: Sequence[str] = ("espl",),
+    model: str | None = None,
+    seeds: Sequence[int] = (0,),
+    *,
+    preset: str | None = None,
+    episodes: int | None = None,
+    test_tasks: int | None = None,
+    samples: int | None = None,
+    data_dir: str | Path | None = None,
+    run_dir: str | Path | None = None,
+    settings: Sequence[str] = (),
+) -> "Summary":
+    """Train every method with every seed, evaluate each once, and return entries and board.
+
+    `settings` are as for `--set`: "method.learning_rate=1e-5". Everything left out is chosen as
+    `harness run` chooses it.
+
+    Raises:
+        HarnessError: as the command line would, with the same sentence.
+    """
+    from harness.cli.session import run as perform
+
+    return perform(
+        env=env,
+        methods=methods,
+        model=model,
+        seeds=seeds,
+        preset=preset,
+        episodes=episodes,
+        test_tasks=test_tasks,
+        samples=samples,
+        data_dir=data_dir,
+        run_dir=run_dir,
+        settings=settings,
+    )

@@ -5,10 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from leaderboards.render import boards_json, markdown_boards, print_boards
 from rich.console import Console
 
 from harness.errors import UsageError
+from leaderboards.render import boards_json, markdown_boards, print_boards
 from leaderboards.store import find_entries
 
 _PUBLISHED = Path(__file__).resolve().parents[2] / "leaderboards" / "results"

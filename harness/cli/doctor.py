@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from envs.selftest import selftest
 from rich.console import Console
 from rich.text import Text
 
+from envs.selftest import selftest
 from harness import machine
 from harness.cli.worlds import make_world
 from harness.errors import DataError, HarnessError, SelfTestError

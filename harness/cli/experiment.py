@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import tomli_w
-from agents.registry import Inputs
-from envs.selftest import selftest
 
 import agents
+from agents.inputs import Inputs
+from envs.selftest import selftest
 from harness import budget, config
 from harness.arena import Arena
 from harness.budget import Plan, Shape
@@ -22,6 +22,7 @@ from harness.errors import SelfTestError
 from harness.evaluate import Interrupted, chosen_tasks, evaluate, open_test
 from harness.lock import Lock
 from harness.metered import Meter, Metered, MeteredTrainable, metered
+from harness.method import Method
 from harness.play import Table
 from harness.policies import open_policy, require_trainable
 from harness.policies.base import Policy, Sampling
@@ -134,7 +135,7 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
     return Stage(request, folder, policy, meter, world, whole, arena, run, watchers)
 
 
-def make_method(stage: Stage) -> agents.Method:
+def make_method(stage: Stage) -> Method:
     """The method, with what it may use."""
     request = stage.request
     settings = config.build(agents.config_type(request.method), request.method_table, "method")
@@ -145,6 +146,7 @@ def make_method(stage: Stage) -> agents.Method:
     inputs = Inputs(
         root=SystemPrompt(request.run.prompt or ""),
         policy=policy,
+        acting=request.sampling,
         reflector=reflector_for(request, stage.policy, stage.meter),
         reflection=Sampling(reflection.temperature, reflection.top_p, reflection.max_tokens),
         reflector_is_separate=reflection.model not in ("reference", "current"),

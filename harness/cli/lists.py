@@ -5,13 +5,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
-from envs.errors import UnknownWorld
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import agents
 import envs
+from envs.errors import UnknownWorld
 from harness.errors import UsageError
 from harness.policies import known_models
 

@@ -1,7 +1,7 @@
 """From what was typed to a full request: defaults that suit the environment and the machine."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import agents
@@ -157,11 +157,12 @@ def _each(
     requests = []
     for method in methods:
         takes = {f.name for f in fields(agents.config_type(method))}
-        table = {k: v for k, v in tables.get("method", {}).items() if k in takes}
+        given = {k: v for k, v in tables.get("method", {}).items() if k in takes}
+        whole = asdict(configs.build(agents.config_type(method), given, "method"))
+        table = {k: v for k, v in whole.items() if v is not None}
         for seed in seeds:
             own: dict[str, dict[str, Scalar]] = {"run": {"seed": seed}}
             request = configs.merge({k: v for k, v in tables.items() if k != "method"}, own)
             request["method"] = {"name": method, **table}
             requests.append(configs.from_tables(request))
-            configs.build(agents.config_type(method), table, "method")
     return requests

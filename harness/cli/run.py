@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from leaderboards.render import boards_json, print_boards
 from rich.console import Console
 
 from harness.cli.experiment import prepare, read_request, run_one
@@ -19,6 +18,7 @@ from harness.errors import UsageError
 from harness.evaluate import Interrupted
 from harness.watch import Watchers
 from leaderboards.record import Entry
+from leaderboards.render import boards_json, print_boards
 
 
 def asked_from(arguments: argparse.Namespace, methods: Sequence[str]) -> Asked:

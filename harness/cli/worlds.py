@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from envs.errors import UnknownWorld, WorldError
-
 import envs
+from envs.errors import UnknownWorld, WorldError
 from harness.errors import DataError, UsageError
 from harness.types import Split
 from harness.worlds import World

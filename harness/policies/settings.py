@@ -1,0 +1,42 @@
+"""What may be set about a model, whatever kind it is."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """How a model is loaded, sampled, trained and reached. Endpoints read only the last three."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the model runs; "auto" takes cuda, then mps, then cpu."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the base weights; "auto" is bfloat16 on cuda, float32 elsewhere. Adapters are float32."""
+
+    threads: int = 0
+    """CPU threads; 0 measures the loaded model with several counts and keeps the fastest."""
+
+    batch_rows: int = 32
+    """Replies sampled at the same time."""
+
+    micro_batch_tokens: int = 8192
+    """Padded tokens in one forward pass, of a prompt batch as of a gradient."""
+
+    lora_rank: int = 32
+    """The adapter's rank, on every linear layer (E-SPL App. A.5)."""
+
+    lora_alpha: int = 32
+    """The adapter's scale is lora_alpha / lora_rank."""
+
+    seed: int = 0
+    """Of the adapter's first weights."""
+
+    concurrency: int = 16
+    """Requests in flight at an endpoint."""
+
+    timeout: float = 120.0
+    """Seconds one request to an endpoint may take."""
+
+    retries: int = 5
+    """How often a request is tried again after 429, 5xx, a time-out or a lost connection."""

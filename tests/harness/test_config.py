@@ -1,0 +1,78 @@
+"""Requests: read strictly, written whole."""
+
+import tomllib
+
+import pytest
+import tomli_w
+
+from harness import config
+from harness.errors import UsageError
+
+
+def test_the_resolved_toml_reads_back_as_the_same_request():
+    tables = config.merge(
+        config.preset("laptop"),
+        {"run": {"prompt": 'Say "it".\nThen stop.', "seed": 7}, "method": {"name": "rl"}},
+    )
+    request = config.from_tables(tables)
+    again = config.from_tables(tomllib.loads(tomli_w.dumps(request.to_tables())))
+    assert again == request
+
+
+def test_an_unset_prompt_stays_unset():
+    request = config.from_tables({})
+    assert "prompt" not in request.to_tables()["run"]
+    assert config.from_tables(request.to_tables()).run.prompt is None
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"budgt": {}}, "Did you mean 'budget'"),
+        ({"budget": {"episode": 3}}, "Did you mean 'episodes'"),
+        ({"budget": {"episodes": "many"}}, "should be of type int"),
+        ({"budget": {"episodes": True}}, "should be of type int"),
+        ({"run": {"placement": "sistem"}}, "Did you mean 'system'"),
+    ],
+)
+def test_what_is_not_known_is_an_error_with_a_suggestion(tables, said):
+    with pytest.raises(UsageError, match=said):
+        config.from_tables(tables)
+
+
+def test_a_whole_number_will_do_for_a_fraction():
+    assert config.from_tables({"sampling": {"temperature": 1}}).sampling.temperature == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("method.learning_rate=1e-5", ("method", "learning_rate", 1e-5)),
+        ("method.selection=softmax", ("method", "selection", "softmax")),
+        ("env.accept_data=true", ("env", "accept_data", True)),
+        (
+            "model.url=openai:http://localhost:1/v1#m=x",
+            ("model", "url", "openai:http://localhost:1/v1#m=x"),
+        ),
+    ],
+)
+def test_set_takes_toml_values_or_plain_text(text, value):
+    assert config.parse_set(text) == value
+
+
+@pytest.mark.parametrize("text", ["learning_rate=1", "method.learning_rate", "method.=1"])
+def test_set_says_what_it_takes(text):
+    with pytest.raises(UsageError, match=r"section\.key=value"):
+        config.parse_set(text)
+
+
+def test_every_preset_is_a_valid_request():
+    for name in config.presets():
+        config.from_tables(config.preset(name))
+
+
+def test_the_paper_preset_is_the_papers():
+    tables = config.preset("paper")
+    assert tables["budget"] == {"episodes": 3000, "tasks": 10, "prompts": 3, "samples": 5}
+    assert tables["method"]["learning_rate"] == 4e-5
+    assert tables["method"]["crossover"] == 0.2
