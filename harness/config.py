@@ -147,6 +147,7 @@ def parse_set(text: str) -> tuple[str, str, Scalar]:
         raise UsageError(
             f"--set takes section.key=value, as in method.learning_rate=1e-5; got {text!r}."
         )
+    value: object
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
@@ -172,11 +173,11 @@ def from_tables(tables: Mapping[str, Mapping[str, Scalar]]) -> Config:
             raise UsageError(f"[{name}] should be a section of settings; write [{name}] on a line.")
     model = dict(tables.get("model", {}))
     method = dict(tables.get("method", {}))
-    url, name = model.pop("url", "smollm2"), method.pop("name", "espl")
+    url, chosen = model.pop("url", "smollm2"), method.pop("name", "espl")
     parts = {s: build(cls, tables.get(s, {}), s) for s, cls in _SECTIONS.items() if s != "model"}
     parts["model"] = build(ModelSettings, model, "model")
     assert all(is_dataclass(part) for part in parts.values())
-    return Config(model_url=str(url), method=str(name), method_table=method, **parts)
+    return Config(model_url=str(url), method=str(chosen), method_table=method, **parts)
 
 
 def read_toml(path: Path) -> dict[str, dict[str, Scalar]]:

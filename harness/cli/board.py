@@ -8,14 +8,15 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.errors import UsageError
-from leaderboards.render import boards_json, markdown_boards, print_boards
+from leaderboards.rank import boards
+from leaderboards.render import Terminal, as_json, markdown
 from leaderboards.store import find_entries
 
 _PUBLISHED = Path(__file__).resolve().parents[2] / "leaderboards" / "results"
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print every Track's board; files that are no entries are named on standard error."""
+    """Print every Track's board; files that are no entries are named below."""
     paths = arguments.paths or [p for p in (Path("runs"), _PUBLISHED) if p.exists()]
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
@@ -23,17 +24,13 @@ def main(arguments: argparse.Namespace) -> int:
             f"{', '.join(missing)} does not exist; name files or folders with entries."
         )
     found = find_entries(paths)
-    errors = Console(stderr=True)
-    for problem in found.problems:
-        errors.print(str(problem), markup=False, highlight=False)
-    entries = [stored.entry for stored in found.stored]
+    ranked = boards(found.entries)
+    problems = [str(problem) for problem in found.problems]
     if arguments.json:
-        json.dump(boards_json(entries), sys.stdout, allow_nan=False)
+        json.dump(as_json(ranked, problems=problems), sys.stdout, allow_nan=False)
         print()
     elif arguments.markdown:
-        print(markdown_boards(entries))
-    elif entries:
-        print_boards(entries, Console())
+        print(markdown(ranked, problems=problems))
     else:
-        errors.print("no entries yet; make one with: harness run", markup=False)
+        Console().print(Terminal(ranked, problems=problems))
     return 0

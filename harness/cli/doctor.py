@@ -35,7 +35,7 @@ def _device() -> Check:
 
 
 def _cache() -> Check:
-    from harness.policies.smollm2 import cache_folder
+    from harness.policies.weights import cache_folder
 
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def _cache() -> Check:
 def _data(name: str, folder: Path | None) -> Callable[[], Check]:
     def check() -> Check:
         try:
-            world = make_world(name, "test", folder or "")
+            world = make_world(name, "test", str(folder or ""))
         except DataError as error:
             return False, str(error)
         sizes = ", ".join(f"{s} {world.size(s)}" for s in ("train", "validation", "test"))

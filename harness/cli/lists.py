@@ -50,9 +50,22 @@ def _show_env(name: str) -> int:
         described = envs.describe(name)
     except UnknownWorld as error:
         raise UsageError(str(error)) from error
-    _table(
-        ("field", "value"), [(f.name, str(getattr(described, f.name))) for f in fields(described)]
-    )
+    sizes = ", ".join(f"{split} {size}" for split, size in described.sizes.items())
+    rows = [
+        ("name", described.name),
+        ("Gymnasium id", described.id),
+        ("what it is", described.summary),
+        ("tasks", sizes),
+        ("reply limit", f"{described.reply_tokens} tokens"),
+        ("options", ", ".join(described.options) or "none"),
+        ("publish texts", "yes" if described.redistributable else "no: ids and replies only"),
+    ]
+    for file in described.files:
+        rows.append(("file", f"{file.name}: {file.rows} lines, fields {', '.join(file.fields)}"))
+        rows.append(("", f"or, from the Hub, {file.hub}"))
+    if described.files:
+        rows.append(("run", f"harness run --env {name} --data-dir FOLDER"))
+    _table(("", ""), rows)
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import agents
 from harness import config as configs
 from harness import machine
-from harness.cli.worlds import make_world
+from harness.cli.worlds import make_world, takes_data
 from harness.config import Config, Scalar
 from harness.errors import UsageError, unknown
 from harness.worlds import World
@@ -125,14 +125,18 @@ def _suit(
 
 def _warnings(tables: Tables, name: str, world: World, preset: str) -> list[str]:
     model = str(tables.get("model", {}).get("url", ""))
+    notes = []
+    if tables.get("env", {}).get("data_dir") and not takes_data(name):
+        notes.append(f"{name} makes its own tasks and reads no data: --data-dir is not used")
     competition = not getattr(world, "redistributable", True)
     if not competition or model != "smollm2":
-        return []
+        return notes
     full = configs.from_tables(configs.preset("paper"))
     tests = world.size("test") * full.evaluation.samples
     tokens = full.sampling.max_tokens // 2
     hours = machine.predicted_hours(full.budget.episodes, tests, tokens)
     return [
+        *notes,
         f"{model} has 135 M parameters and scores near zero on {name}; "
         f"this is a reduced Track, good for trying the machinery ({preset} preset)",
         f"the full run, about {hours:.0f} hours on one data-centre GPU if replies average "
@@ -161,7 +165,7 @@ def _each(
         whole = asdict(configs.build(agents.config_type(method), given, "method"))
         table = {k: v for k, v in whole.items() if v is not None}
         for seed in seeds:
-            own: dict[str, dict[str, Scalar]] = {"run": {"seed": seed}}
+            own: dict[str, dict[str, Scalar]] = {"run": {"seed": seed}, "model": {"seed": seed}}
             request = configs.merge({k: v for k, v in tables.items() if k != "method"}, own)
             request["method"] = {"name": method, **table}
             requests.append(configs.from_tables(request))

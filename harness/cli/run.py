@@ -17,8 +17,10 @@ from harness.console import Lines, LiveView, plain
 from harness.errors import UsageError
 from harness.evaluate import Interrupted
 from harness.watch import Watchers
+from leaderboards.rank import boards
 from leaderboards.record import Entry
-from leaderboards.render import boards_json, print_boards
+from leaderboards.render import Terminal
+from leaderboards.render import as_json as boards_json
 
 
 def asked_from(arguments: argparse.Namespace, methods: Sequence[str]) -> Asked:
@@ -92,7 +94,7 @@ def _rounds(request: Config) -> int:
 def report(entries: Sequence[Entry], places: Sequence[Path], as_json: bool) -> None:
     """The board for people, or one JSON object for programs."""
     if not as_json:
-        print_boards(entries, Console())
+        Console().print(Terminal(boards(entries)))
         where = places[0] if len(places) == 1 else places[0].parent
         Console(stderr=True).print(
             f"kept in {where} — look closer: harness show {where}", markup=False
@@ -115,7 +117,7 @@ def report(entries: Sequence[Entry], places: Sequence[Path], as_json: bool) -> N
         }
         for place, entry in zip(places, entries, strict=True)
     ]
-    json.dump({"runs": runs, "boards": boards_json(entries)}, sys.stdout, allow_nan=False)
+    json.dump({"runs": runs, **boards_json(boards(entries))}, sys.stdout, allow_nan=False)
     print()
 
 

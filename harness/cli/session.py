@@ -6,8 +6,9 @@ from pathlib import Path
 
 from harness.cli.resolve import Asked, resolve
 from harness.cli.run import lay_out, new_folder, perform
+from leaderboards.rank import boards
 from leaderboards.record import Entry
-from leaderboards.render import markdown_boards
+from leaderboards.render import markdown
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Summary:
     @property
     def text(self) -> str:
         """The board as Markdown."""
-        return markdown_boards(self.entries)
+        return markdown(boards(self.entries))
 
 
 def run(

@@ -1,26 +1,33 @@
 """Making worlds for the harness: the rooms' own errors become exit codes here."""
 
-from pathlib import Path
+from typing import cast
 
 import envs
-from envs.errors import UnknownWorld, WorldError
+from envs.errors import UnknownOption, UnknownWorld, WorldError
 from harness.errors import DataError, UsageError
 from harness.types import Split
 from harness.worlds import World
 
 
-def make_world(
-    name: str, split: Split, data_dir: str | Path = "", accept_data: bool = False
-) -> World:
-    """Make one world.
+def takes_data(name: str) -> bool:
+    """Whether a world reads data files, so that a folder of them can be given."""
+    try:
+        return "data_dir" in envs.describe(name).options
+    except UnknownWorld as error:
+        raise UsageError(str(error)) from error
+
+
+def make_world(name: str, split: Split, data_dir: str = "", accept_data: bool = False) -> World:
+    """Make one world; a folder of data goes only to a world that reads data.
 
     Raises:
         UsageError: for a name that does not exist.
         DataError: where its data is missing, unreachable or not what was pinned.
     """
+    options = {"data_dir": data_dir or None, "accept_data": accept_data} if takes_data(name) else {}
     try:
-        return envs.make(name, split, data_dir=str(data_dir) or None, accept_data=accept_data)
-    except UnknownWorld as error:
+        return cast(World, envs.make(name, split, **options))
+    except (UnknownWorld, UnknownOption) as error:
         raise UsageError(str(error)) from error
     except WorldError as error:
         raise DataError(str(error)) from error

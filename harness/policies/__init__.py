@@ -1,0 +1,74 @@
+"""Language models behind one seam, named by URL. Importing this room loads none of them."""
+
+from collections.abc import Callable, Mapping
+
+from harness.errors import ModelError, UsageError, unknown
+from harness.policies.base import Policy, TrainablePolicy
+from harness.policies.settings import ModelSettings
+from harness.policies.weights import Source
+
+_FORMS = {
+    "smollm2": "SmolLM2-135M-Instruct, embedded (135 M parameters, Apache-2.0); trainable",
+    "hf:ORG/NAME": "any causal language model of the Hugging Face Hub; trainable",
+    "hf:./FOLDER": "the same from a local folder of safetensors; trainable",
+    "openai:http://HOST/v1#MODEL": "an OpenAI-compatible endpoint; samples only",
+    "scripted:echo": "repeats what it was told; for trying things out",
+    "scripted:constant=TEXT": "always says TEXT; for trying things out",
+}
+
+
+def _smollm2() -> Source:
+    from harness.policies.smollm2 import find_smollm2
+
+    return find_smollm2()
+
+
+EMBEDDED: Mapping[str, Callable[[], Source]] = {"smollm2": _smollm2}
+"""Models that come as packages: a name, and how to find (or make) their folder."""
+
+
+def known_models() -> dict[str, str]:
+    """What `open_policy` takes: each form of URL with one line about it."""
+    return dict(_FORMS)
+
+
+def open_policy(url: str, settings: ModelSettings | None = None) -> Policy:
+    """The policy behind a URL.
+
+    Raises:
+        UsageError: There is no such kind of model.
+        ModelError: It cannot be loaded or reached.
+    """
+    settings = settings or ModelSettings()
+    scheme, colon, rest = url.partition(":")
+    if url in EMBEDDED or (scheme == "hf" and rest):
+        from harness.policies.hf import HFPolicy
+        from harness.policies.weights import find_model
+
+        return HFPolicy(url, EMBEDDED[url]() if url in EMBEDDED else find_model(rest), settings)
+    if scheme == "openai" and colon:
+        from harness.policies.endpoint import open_endpoint
+
+        return open_endpoint(url, settings)
+    if scheme == "scripted" and colon:
+        from harness.policies.scripted import open_scripted
+
+        return open_scripted(url)
+    if not colon and "/" in url:
+        raise UsageError(f"There is no model '{url}'. Did you mean 'hf:{url}'?")
+    raise unknown("model", url, _FORMS)
+
+
+def require_trainable(policy: Policy) -> TrainablePolicy:
+    """The policy, where its weights can be trained.
+
+    Raises:
+        ModelError: They cannot; says what to use instead.
+    """
+    if isinstance(policy, TrainablePolicy):
+        return policy
+    raise ModelError(
+        f"The weights of '{policy.name}' cannot be trained from here: use a model that is loaded "
+        "(smollm2, hf:ORG/NAME or hf:./FOLDER), or a method that changes the prompt only "
+        "(base, reflection, evolution)."
+    )

@@ -1,0 +1,238 @@
+"""Any OpenAI-compatible endpoint as a policy: `openai:http://host/v1#model`. It only samples.
+
+The server renders and decodes; this side retries, limits concurrency and accounts. Replies come
+in the order in which they arrive. A request that fails for good yields nothing; its reason stands
+in `failures` under its id, and whoever asked must look there for ids without a reply.
+
+The key comes from OPENAI_API_KEY only and appears in no message.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from harness.errors import ModelError, UsageError, unknown
+from harness.policies.base import Replies, Request
+from harness.policies.settings import ModelSettings
+from harness.types import Completion, Finish
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletion
+
+_FORM = "openai:http://host/v1#model"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_SEEDS = 2**31  # some servers keep seeds in 32 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an endpoint is, which model is asked for, and whether it takes grammars."""
+
+    base_url: str
+    host: str
+    model: str
+    grammar: bool
+
+
+def parse_address(url: str) -> Address:
+    """Read `openai:http://host/v1?grammar=vllm#model`.
+
+    Raises:
+        UsageError: The URL is not of that form, or holds a password.
+    """
+    parts = urlsplit(url.removeprefix("openai:"))
+    if parts.scheme not in ("http", "https") or not parts.hostname or not parts.fragment:
+        raise UsageError(f"'{url}' is not the address of a model; write {_FORM}.")
+    if parts.username or parts.password:
+        raise UsageError(
+            "An endpoint's address must not hold a user or password, because addresses are "
+            "recorded: put the key into the environment variable OPENAI_API_KEY."
+        )
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name in options.keys() - {"grammar"}:
+        raise unknown("endpoint option", name, ["grammar"])
+    if options.get("grammar", "vllm") != "vllm":
+        raise unknown("grammar backend", options["grammar"], ["vllm"])
+    base = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+    return Address(base, parts.hostname, parts.fragment, "grammar" in options)
+
+
+def _key(address: Address) -> str:
+    key = os.environ.get("OPENAI_API_KEY", "")
+    if key or address.host in _LOOPBACK:
+        return key or "none"
+    raise ModelError(
+        f"The endpoint {address.base_url} needs a key: set the environment variable OPENAI_API_KEY."
+    )
+
+
+def _sampled(answer: ChatCompletion) -> int:
+    """Tokens sampled, as the server counts them; never guessed, because budgets depend on it."""
+    if answer.usage is not None:
+        return answer.usage.completion_tokens
+    logprobs = answer.choices[0].logprobs
+    if logprobs is not None and logprobs.content is not None:
+        return len(logprobs.content)
+    raise ModelError(
+        "The endpoint does not say how many tokens it sampled (no 'usage' in its reply), so no "
+        "budget can be kept: use a server that reports usage."
+    )
+
+
+class EndpointPolicy:
+    """A served model. `failures` maps ids of requests that failed for good to the reason."""
+
+    version = 0
+    context: int | None = None
+
+    def __init__(self, name: str, address: Address, settings: ModelSettings) -> None:
+        from openai import OpenAI
+
+        self.name = name
+        self.failures: dict[str, str] = {}
+        self.notes: tuple[str, ...] = (
+            "The endpoint's own chat template and decoder are used, and equal seeds need not give "
+            "equal replies.",
+        )
+        self._address = address
+        self._concurrency = settings.concurrency
+        self._secret = _key(address)
+        self._client = OpenAI(
+            api_key=self._secret,
+            base_url=address.base_url,
+            timeout=settings.timeout,
+            max_retries=settings.retries,
+        )
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What decides this model's replies, as far as can be known from outside."""
+        return {
+            "weights": f"unverified:{self._address.model}",
+            "quantisation": "unknown",
+            "rendering": "server",
+            "engine": "endpoint",
+            "dtype": "unknown",
+        }
+
+    def check(self) -> None:
+        """Ask for one token, so that a wrong address, key or model is known before anything runs.
+
+        Raises:
+            ModelError: The endpoint cannot be reached, refuses, or counts no tokens.
+            UsageError: It serves no model of that name; lists those it serves.
+        """
+        from openai import (
+            APIConnectionError,
+            AuthenticationError,
+            NotFoundError,
+            OpenAIError,
+            PermissionDeniedError,
+        )
+
+        base = self._address.base_url
+        question = [{"role": "user", "content": "Hello"}]
+        try:
+            _sampled(self._ask(messages=question, **self._limit(1)))
+        except NotFoundError as error:
+            raise unknown("model", self._address.model, self._served()) from error
+        except (AuthenticationError, PermissionDeniedError) as error:
+            raise ModelError(
+                f"The endpoint {base} refused the key: set the environment variable "
+                f"OPENAI_API_KEY to one that it takes ({self._reason(error)})."
+            ) from None
+        except APIConnectionError as error:
+            raise ModelError(
+                f"The endpoint {base} cannot be reached ({self._reason(error)}): start the "
+                f"server, or correct the address ({_FORM})."
+            ) from None
+        except OpenAIError as error:
+            raise ModelError(
+                f"The endpoint {base} does not answer ({self._reason(error)}): look into the "
+                "server's log."
+            ) from None
+
+    def generate(self, waiting: deque[Request]) -> Replies:
+        """Answer what waits, in the order of arrival; see `failures` for what was not answered."""
+        running: dict[Future[Completion], Request] = {}
+        pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="endpoint")
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._concurrency:
+                    request = waiting.popleft()
+                    running[pool.submit(self._answer, request)] = request
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in [f for f in running if f in done]:
+                    request = running.pop(future)
+                    yield from self._settled(request, future)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _settled(self, request: Request, future: Future[Completion]) -> Replies:
+        from openai import OpenAIError
+
+        try:
+            completion = future.result()
+        except OpenAIError as error:
+            self.failures[request.id] = self._reason(error)
+            return
+        self.failures.pop(request.id, None)
+        yield request.id, completion
+
+    def _answer(self, request: Request) -> Completion:
+        sampling = request.sampling
+        options: dict[str, Any] = self._limit(sampling.max_tokens)
+        if self._address.grammar and request.grammar is not None:
+            options["extra_body"] = {"structured_outputs": {"regex": request.grammar}}
+        answer = self._ask(
+            messages=[{"role": m.role, "content": m.content} for m in request.conversation],
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=request.seed % _SEEDS,
+            **options,
+        )
+        choice = answer.choices[0]
+        finish = Finish.LENGTH if choice.finish_reason == "length" else Finish.STOP
+        return Completion(choice.message.content or "", finish, _sampled(answer))
+
+    def _ask(self, **options: Any) -> ChatCompletion:
+        answer: ChatCompletion = self._client.chat.completions.create(
+            model=self._address.model, **options
+        )
+        if not answer.choices:
+            raise ModelError("The endpoint's reply holds no choice: look into the server's log.")
+        return answer
+
+    def _limit(self, tokens: int) -> dict[str, int]:
+        """OpenAI's own newer models refuse the name that all other servers know."""
+        own = self._address.host.endswith("openai.com")
+        return {"max_completion_tokens" if own else "max_tokens": tokens}
+
+    def _served(self) -> list[str]:
+        from openai import OpenAIError
+
+        try:
+            return [model.id for model in self._client.models.list()]
+        except OpenAIError:
+            return ["what the server was started with"]
+
+    def _reason(self, error: Exception) -> str:
+        """The error in one line, without the key."""
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        line = " ".join(f"{type(error).__name__}: {error}{cause}".split())
+        if self._secret != "none":
+            line = line.replace(self._secret, "[key]")
+        return line[:300]
+
+
+def open_endpoint(url: str, settings: ModelSettings) -> EndpointPolicy:
+    """The policy behind `openai:…`, after checking that it answers."""
+    policy = EndpointPolicy(url, parse_address(url), settings)
+    policy.check()
+    return policy

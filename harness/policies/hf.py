@@ -1,0 +1,214 @@
+"""Any Hugging Face causal language model as a policy that samples, learns and is its own referee.
+
+Sampler and trainer are one module with one adapter, never merged, so what was learnt is what is
+sampled, from the next reply on. Not for several threads at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from harness.errors import ModelError
+from harness.policies.adapter import Adapter, AdapterShape
+from harness.policies.base import Loss, Replies, Request, Sample, Step
+from harness.policies.export import export_adapter, export_merged
+from harness.policies.loading import choose_threads, load_model
+from harness.policies.network import Network
+from harness.policies.rendering import Rendering
+from harness.policies.sampler import Sampler
+from harness.policies.settings import ModelSettings
+from harness.policies.trainer import Trainer
+from harness.policies.weights import Source, quantisation, weights_hash
+
+_SCHEMA = 1
+_NOTHING = ("loss", "grad_norm", "sequences", "tokens", "logprob_gap", "ratio_max")
+
+
+class HFPolicy:
+    """A model from a folder, with a LoRA adapter that appears with the first update.
+
+    `notes` are lines to announce; `settings` are resolved for this machine, and opening the model
+    with them again gives the same numbers on it.
+    """
+
+    def __init__(self, name: str, source: Source, settings: ModelSettings) -> None:
+        self.name = name
+        self.failures: dict[str, str] = {}
+        self._source = source
+        loaded = load_model(name, source, settings)
+        self.settings = loaded.settings
+        self._model, self._tokenizer = loaded.model, loaded.tokenizer
+        self._network = Network(self._model)
+        self.rendering = Rendering(self._tokenizer, self._model.generation_config)
+        self.notes = self.rendering.notes
+        text = self._model.config.get_text_config()
+        self.context: int | None = getattr(text, "max_position_embeddings", None)
+        self._adapter: Adapter | None = None
+        self._version = 0
+        self._weights = weights_hash(source)
+        self._sampler = self._new_sampler(adapted=True)
+        self._reference = _Reference(self, self._new_sampler(adapted=False))
+        if self.settings.device == "cpu" and not self.settings.threads:
+            threads, line = choose_threads(self._network, self.settings.batch_rows)
+            self.settings = replace(self.settings, threads=threads)
+            self.notes += (line,)
+
+    @property
+    def version(self) -> int:
+        """How many updates the weights have seen."""
+        return self._version
+
+    @property
+    def reference(self) -> _Reference:
+        """The model as it was at the start (adapter off), from the same weights in memory."""
+        return self._reference
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What decides this model's replies at version 0, for records."""
+        return {
+            "weights": self._weights,
+            "quantisation": quantisation(self._source),
+            "rendering": self.rendering.identity,
+            "engine": "transformers",
+            "dtype": self.settings.dtype,
+        }
+
+    def generate(self, waiting: deque[Request]) -> Replies:
+        """Answer what waits; see `Policy.generate`. Completions always carry their tokens.
+
+        Raises:
+            ModelError: The weights were changed while replies were being sampled.
+        """
+        version = self._version
+        for answered in self._sampler.generate(waiting):
+            yield answered
+            if self._version != version:
+                raise ModelError(
+                    "The weights changed while replies were being sampled: take all replies from "
+                    "generate before the next update or load."
+                )
+
+    def update(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
+        """Take one gradient step; see `TrainablePolicy.update`. Without samples, nothing happens.
+
+        Raises:
+            ModelError: Loss or gradient is not a finite number; the weights are as they were.
+        """
+        if not samples:
+            return dict.fromkeys(_NOTHING, 0.0)
+        trainer = Trainer(self._network, self._attached(), self.settings.micro_batch_tokens)
+        told = trainer.step(samples, loss, step)
+        self._changed(self._version + 1)
+        return told
+
+    def save(self, folder: Path) -> None:
+        """Write `adapter.safetensors` and `optimizer.safetensors` (once trained), `policy.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._adapter is not None:
+            save_file(self._adapter.weights(), folder / "adapter.safetensors")
+            save_file(self._adapter.momentum(), folder / "optimizer.safetensors")
+        facts = self._facts() | {"version": self._version, "trained": self._adapter is not None}
+        (folder / "policy.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+    def load(self, folder: Path) -> None:
+        """Read back, bit for bit, what `save` wrote.
+
+        Raises:
+            ModelError: It was saved for another model or adapter, or is not complete.
+        """
+        try:
+            facts = json.loads((folder / "policy.json").read_text())
+            trained, version = bool(facts.pop("trained")), int(facts.pop("version"))
+            names = ("adapter", "optimizer") if trained else ()
+            tensors = [load_file(folder / f"{name}.safetensors") for name in names]
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"The checkpoint cannot be read ({error}): resume from an earlier one."
+            ) from error
+        differing = [k for k, v in self._facts().items() if facts.get(k) != v]
+        if differing:
+            raise ModelError(
+                f"The checkpoint was trained with another {', '.join(differing)}: open the model "
+                "that it belongs to, with the same lora settings."
+            )
+        if trained:
+            self._attached().restore(*tensors)
+        elif self._adapter is not None:
+            self._adapter.reset()
+        self._changed(version)
+
+    def export(self, folder: Path, merged: bool) -> None:
+        """Write the adapter in peft's own format, or the whole model with the adapter merged in.
+
+        Merging happens in float32, into a copy. An untrained model exports an adapter of zeros.
+        """
+        adapter = self._attached()
+        if merged:
+            export_merged(self._source.folder, adapter, self._tokenizer, folder)
+        else:
+            export_adapter(adapter, self.name, folder)
+
+    def _facts(self) -> dict[str, object]:
+        s = self.settings
+        shape = {"lora_rank": s.lora_rank, "lora_alpha": s.lora_alpha, "adapter seed": s.seed}
+        return {"schema": _SCHEMA, "weights": self._weights} | shape
+
+    def _attached(self) -> Adapter:
+        if self._adapter is None:
+            s = self.settings
+            shape = AdapterShape(s.lora_rank, s.lora_alpha, s.seed)
+            self._adapter = Adapter(self._model, shape)
+        return self._adapter
+
+    def _changed(self, version: int) -> None:
+        self._version = version
+        self._sampler.forget()
+
+    @contextmanager
+    def _switched(self, on: bool) -> Iterator[None]:
+        if self._adapter is None:
+            yield
+            return
+        with self._adapter.switched(on):
+            yield
+
+    def _new_sampler(self, adapted: bool) -> Sampler:
+        return Sampler(
+            self._network,
+            self.rendering,
+            self.context,
+            self.settings.batch_rows,
+            self.settings.micro_batch_tokens,
+            lambda: self._switched(adapted),
+        )
+
+
+class _Reference:
+    """The model as it was at the start: a policy that never changes."""
+
+    version = 0
+
+    def __init__(self, policy: HFPolicy, sampler: Sampler) -> None:
+        self.name = f"{policy.name}@reference"
+        self.context = policy.context
+        self.notes = policy.notes
+        self.failures: dict[str, str] = {}
+        self._policy = policy
+        self._sampler = sampler
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """The same as the policy's, which is named at version 0."""
+        return self._policy.identity
+
+    def generate(self, waiting: deque[Request]) -> Replies:
+        """Answer what waits, with the adapter off."""
+        return self._sampler.generate(waiting)

@@ -1,0 +1,117 @@
+"""Weights on disk: where a model's files are, and what they are by their hash.
+
+Only safetensors are read; a model's own code is never run.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ModelError
+
+_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+_ELSEWHERE = "name a local folder (hf:./folder) or an embedded model (smollm2) instead"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model's folder. `weights` and `quantisation` are given where the files do not tell."""
+
+    folder: Path
+    weights: str | None = None
+    quantisation: str | None = None
+
+
+def cache_folder() -> Path:
+    """Where this program keeps what it can make again."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "espl-harness"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file against other processes; it is released when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def file_hash(path: Path) -> str:
+    """The file's sha256, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remembered_hash(path: Path) -> str:
+    """The file's sha256, remembered in the user's cache while size and time stay the same."""
+    state = path.stat()
+    key = f"{path.resolve()}:{state.st_size}:{state.st_mtime_ns}"
+    name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    memory = cache_folder() / "hashes" / name
+    if memory.is_file():
+        return memory.read_text()
+    digest = file_hash(path)
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    draft = memory.with_suffix(f".{os.getpid()}")
+    draft.write_text(digest)
+    draft.replace(memory)
+    return digest
+
+
+def weights_hash(source: Source) -> str:
+    """What the weights are: given, or the sha256 over the names and hashes of all weight files."""
+    if source.weights is not None:
+        return source.weights
+    files = sorted(source.folder.glob("*.safetensors"))
+    lines = [f"{f.name} {_remembered_hash(f)}\n" for f in files]
+    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def quantisation(source: Source) -> str:
+    """How the weights were quantised before they were loaded; "none" where they were not."""
+    if source.quantisation is not None:
+        return source.quantisation
+    config = json.loads((source.folder / "config.json").read_text())
+    declared = config.get("quantization_config") or {}
+    return str(declared.get("quant_method", "none"))
+
+
+def find_model(name: str) -> Source:
+    """The folder of a model named by a path or by its id on the Hugging Face Hub.
+
+    Raises:
+        ModelError: There is none, the Hub cannot be reached, or it has no safetensors.
+    """
+    looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if looks_local:
+            raise ModelError(f"There is no model folder '{name}': check the path, or {_ELSEWHERE}.")
+        folder = _download(name)
+    missing = [n for n in ("config.json", "*.safetensors") if not any(folder.glob(n))]
+    if missing:
+        raise ModelError(
+            f"The model '{name}' has no {' and no '.join(missing)}: weights are read as "
+            f"safetensors only; convert it, or {_ELSEWHERE}."
+        )
+    return Source(folder)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_FILES, ignore_patterns=["*/*"]))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"The model '{name}' was not found on the Hugging Face Hub, or the Hub cannot be "
+            f"reached ({type(error).__name__}: {reason}): check the name and the network, or "
+            f"{_ELSEWHERE}."
+        ) from error
