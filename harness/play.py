@@ -5,6 +5,7 @@ is reset behind anyone's back. A bad rollout is data, not a crash: whatever worl
 ends that episode as failed, with its reason.
 """
 
+import math
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -116,6 +117,9 @@ class _Seat:
         except Exception as error:
             self.turns.append(Turn(self.observation, completion, 0.0))
             return self.end(Ending.FAILED, reason(error))
+        if not math.isfinite(reward):
+            self.turns.append(Turn(self.observation, completion, 0.0))
+            return self.end(Ending.FAILED, f"the world's reward was {reward}, which is no number")
         self.turns.append(Turn(self.observation, completion, float(reward)))
         if self.info.get("outcome", "scored") != "scored":
             return self.end(

@@ -2,7 +2,7 @@
 
 from harness.arena import Arena
 from harness.method import Method
-from harness.run import Run
+from harness.rundir import Run
 from harness.types import Agent
 
 

@@ -27,7 +27,7 @@ from leaderboards.record import (
     tasks_hash,
     text_hash,
 )
-from leaderboards.redact import redacted
+from leaderboards.redact import redacted, redacted_json
 
 _PACKAGES = (
     "espl-harness",
@@ -84,7 +84,7 @@ def make_entry(
     return Entry(
         track=make_track(request, world, policy, [o.task for o in outcomes]),
         method=request.method,
-        config=_row_config(request, asdict(settings)),
+        config=cast(Any, redacted_json(_row_config(request, asdict(settings)))),
         seed=request.run.seed,
         outcomes=outcomes,
         spent=Spent(
@@ -100,8 +100,13 @@ def make_entry(
         provenance=provenance(request),
         adapter_hash=adapter_hash,
         policy_version=agent.policy_version,
-        notes=tuple(redacted(note) for note in getattr(policy.inner, "notes", ())),
+        notes=_lasting(getattr(policy.inner, "notes", ())),
     )
+
+
+def _lasting(notes: Sequence[str]) -> tuple[str, ...]:
+    """What was announced about the model; the measured threads are in the provenance already."""
+    return tuple(redacted(note) for note in notes if not note.startswith("CPU threads"))
 
 
 def _row_config(request: Config, settings: Mapping[str, Any]) -> Mapping[str, Any]:

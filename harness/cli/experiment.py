@@ -26,7 +26,7 @@ from harness.method import Method
 from harness.play import Table
 from harness.policies import open_policy, require_trainable
 from harness.policies.base import Policy, Sampling
-from harness.run import Run
+from harness.rundir import Run
 from harness.seeds import Seeds
 from harness.train import train
 from harness.types import Agent, Split, SystemPrompt

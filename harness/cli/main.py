@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from harness.errors import HarnessError, UsageError, unknown
+from harness.errors import HarnessError, RunError, UsageError, unknown
 from harness.guard import check_rooms
+from leaderboards.strict import RecordError
 
 _EXAMPLES = """examples:
   harness run                                       train and compare on the default world
@@ -193,11 +194,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         asked = _parse(given)
         check_rooms()
+        sys.path.append(str(Path.cwd()))  # last: worlds of one's own are found, nothing is shadowed
         code: int = importlib.import_module(f"harness.cli.{asked.module}").main(asked)
         return code
     except HarnessError as error:
         print(f"harness: {error}", file=sys.stderr)
         return error.exit_code
+    except RecordError as error:
+        print(f"harness: {error}", file=sys.stderr)
+        return RunError.exit_code
     except KeyboardInterrupt:
         print("harness: stopped; the last finished round is kept (harness resume)", file=sys.stderr)
         return 130

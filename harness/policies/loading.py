@@ -79,7 +79,7 @@ def load_model(name: str, source: Source, settings: ModelSettings) -> Loaded:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
-            model = AutoModelForCausalLM.from_pretrained(
+            read: Any = AutoModelForCausalLM.from_pretrained(
                 source.folder,
                 dtype=getattr(torch, settings.dtype),
                 use_safetensors=True,
@@ -91,7 +91,7 @@ def load_model(name: str, source: Source, settings: ModelSettings) -> Loaded:
             f"The model '{name}' cannot be loaded ({type(error).__name__}: {reason}): a causal "
             "language model as safetensors, with its tokenizer, is expected."
         ) from error
-    model = model.to(torch.device(settings.device)).eval()
+    model: PreTrainedModel = read.to(settings.device).eval()
     model.requires_grad_(False)
     share_heads(model)
     return Loaded(model, tokenizer, settings)

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 _SYSTEM, _USER, _REPLY = "MARKSYSTEMMARK", "MARKUSER{}MARK", "MARKREPLY{}MARK"
 
 PLAIN = (
-    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ 'Assistant:' + message['content'] + (eos_token or '') + '\\n\\n' }}{% else %}"
+    "{{ message['role'] | capitalize + ': ' + message['content'] + '\\n\\n' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
 """For base models without a template: "User: …", "Assistant: …", a blank line between."""
 

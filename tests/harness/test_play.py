@@ -49,6 +49,12 @@ def test_an_unscored_verdict_is_a_failed_episode_not_a_zero(echo, talk):
     assert episode.ending is Ending.FAILED and episode.error == "the grader hung"
 
 
+def test_a_reward_that_is_no_number_is_a_failed_episode(echo, talk, monkeypatch):
+    monkeypatch.setattr(echo, "step", lambda *_: ("", float("nan"), True, False, {}))
+    episode = run(talk(number), echo, Assignment(ROOT, Task("train", 2), 1))[0]
+    assert episode.ending is Ending.FAILED and "no number" in episode.error
+
+
 def test_a_request_the_policy_never_answers_is_a_failed_episode(echo, talk):
     episode = run(talk(lambda r: None), echo, Assignment(ROOT, Task("train", 2), 1))[0]
     assert episode.ending is Ending.FAILED and episode.error == "the server was gone"

@@ -15,7 +15,7 @@ from harness.evaluate import CHUNK, Interrupted, chosen_tasks, evaluate, open_te
 from harness.lock import Lock
 from harness.play import Table, WorldPool
 from harness.policies.base import Sampling
-from harness.run import Run
+from harness.rundir import Run
 from harness.seeds import Seeds
 from harness.train import train
 from harness.types import Agent, Assignment, Report, SystemPrompt

@@ -1,0 +1,254 @@
+"""Who stands where: rows from entries, one board for each Track, never a rank across Tracks.
+
+A row is a method with its settings, over its training seeds. The first run of a seed counts; how
+two rows differ is told over the seeds they share.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+
+from leaderboards.intervals import Interval, mean, t_interval
+from leaderboards.record import Entry, Track
+from leaderboards.scores import Estimate, PassAtK, Result, of_agent, of_method, passes, result
+from leaderboards.strict import JSON, canonical
+
+ENOUGH_SEEDS = 5  # fewer make a row provisional
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one run cost, on average over the row's seeds."""
+
+    episodes: float
+    acting_tokens: float
+    reflection_tokens: float
+    evaluation_tokens: float
+    evaluation_episodes: float
+    gradient_steps: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A method with its settings, over its seeds.
+
+    `scores` pairs each seed with its score (None where nothing was scored). `bounds` is where the
+    score would lie if every unscored outcome were wrong, or right; None where rewards are not
+    within [0, 1]. `rank` is None where there is no score. `settings` are those in which the row
+    differs from the board's other rows of its method.
+    """
+
+    method: str
+    config: Mapping[str, JSON]
+    entries: tuple[Entry, ...]
+    scores: tuple[tuple[int, float | None], ...]
+    of_method: Estimate
+    of_agent: Estimate
+    passes: PassAtK | None
+    cost: Cost
+    outcomes: int
+    unscored: int
+    truncated: int
+    bounds: tuple[float, float] | None
+    warnings: tuple[str, ...]
+    rank: int | None = None
+    settings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The method, and what tells it from the board's other rows of that method."""
+        return f"{self.method} ({', '.join(self.settings)})" if self.settings else self.method
+
+    @property
+    def score(self) -> float | None:
+        """The mean over seeds of each seed's score: what rows are ranked by."""
+        return self.of_method.value
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The training seeds counted."""
+        return tuple(seed for seed, _ in self.scores)
+
+    @property
+    def provisional(self) -> bool:
+        """True where too few seeds were trained to trust the order."""
+        return len(self.scores) < ENOUGH_SEEDS
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """The rows of one Track, best first. `unit` is True where all rewards lie within [0, 1]."""
+
+    track: Track
+    rows: tuple[Row, ...]
+    unit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A field in which two Tracks differ, and its two values."""
+
+    field: str
+    here: JSON
+    there: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """The mean difference of two rows over the seeds they share, and its paired t interval."""
+
+    label: str
+    value: float
+    interval: Interval | None
+    seeds: int
+    reason: str = ""
+
+
+def why_not(here: Track, there: Track) -> tuple[Difference, ...]:
+    """Why rows of two Tracks cannot be ranked together; empty if they can."""
+    return tuple(
+        Difference(name, getattr(here, name), getattr(there, name)) for name in here.differs(there)
+    )
+
+
+def boards(entries: Iterable[Entry]) -> tuple[Board, ...]:
+    """One board for each Track, in the order of world, model, budget."""
+    tracks: dict[Track, list[Entry]] = {}
+    for entry in entries:
+        tracks.setdefault(entry.track, []).append(entry)
+    made = [_board(track, mine) for track, mine in tracks.items()]
+    made.sort(key=lambda b: (b.track.env, b.track.model, b.track.budget_episodes, b.track.id))
+    return tuple(made)
+
+
+def _board(track: Track, entries: Sequence[Entry]) -> Board:
+    results = [result(entry) for entry in entries]
+    unit = all(one.least >= 0 and one.most <= 1 for one in results)
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for one in results:
+        groups.setdefault((one.entry.method, canonical(one.entry.config)), []).append(one)
+    rows = _labelled([_row(group, unit) for group in groups.values()])
+    rows.sort(key=lambda r: (r.score is None, -(r.score or 0.0), r.label))
+    ranks: dict[float, int] = {}  # equal scores share the better rank
+    for place, row in enumerate(rows, 1):
+        if row.score is not None:
+            ranks.setdefault(row.score, place)
+    ranked = (replace(r, rank=None if r.score is None else ranks[r.score]) for r in rows)
+    return Board(track, tuple(ranked), unit)
+
+
+def _row(group: Sequence[Result], unit: bool) -> Row:
+    results, warnings = _one_per_seed(group)
+    entries = tuple(one.entry for one in results)
+    scores = tuple((one.entry.seed, one.score) for one in results)
+    lows, highs = zip(*(one.bounds for one in results), strict=True)
+    k = entries[0].track.samples_per_task
+    costs = [sum(getattr(e.spent, f.name) for e in entries) / len(entries) for f in fields(Cost)]
+    return Row(
+        method=entries[0].method,
+        config=entries[0].config,
+        entries=entries,
+        scores=scores,
+        of_method=of_method([value for _, value in scores], unit),
+        of_agent=of_agent(results, unit),
+        passes=passes(results, k) if k > 1 else None,
+        cost=Cost(*costs),
+        outcomes=sum(len(e.outcomes) for e in entries),
+        unscored=sum(one.unscored for one in results),
+        truncated=sum(one.truncated for one in results),
+        bounds=(sum(lows) / len(lows), sum(highs) / len(highs)) if unit else None,
+        warnings=(*warnings, *_warnings(entries, scores)),
+    )
+
+
+def _one_per_seed(group: Sequence[Result]) -> tuple[list[Result], list[str]]:
+    """The first run of each seed counts, so that running again until it looks better is no use."""
+    seeds: dict[int, list[Result]] = {}
+    for one in group:
+        seeds.setdefault(one.entry.seed, []).append(one)
+    kept, warnings = [], []
+    for seed, runs in sorted(seeds.items()):
+        if len(runs) > 1:
+            runs = list({one.entry.id: one for one in runs}.values())
+            runs.sort(key=lambda one: (_moment(one.entry), one.entry.id))
+        kept.append(runs[0])
+        if len(runs) > 1:
+            ids = " and ".join(one.entry.id for one in runs)
+            warnings.append(f"seed {seed} was run {len(runs)} times ({ids}); the first counts")
+    return kept, warnings
+
+
+def _moment(entry: Entry) -> datetime:
+    return datetime.fromisoformat(entry.provenance.created)
+
+
+def _warnings(
+    entries: Sequence[Entry], scores: Sequence[tuple[int, float | None]]
+) -> tuple[str, ...]:
+    found = []
+    if empty := [seed for seed, value in scores if value is None]:
+        found.append(f"nothing was scored for {_seeds(empty)}, which the mean leaves out")
+    if dirty := [e.seed for e in entries if e.provenance.dirty]:
+        found.append(f"uncommitted code for {_seeds(dirty)}")
+    if len(commits := {e.provenance.commit for e in entries}) > 1:
+        found.append(f"the seeds ran on {len(commits)} different commits")
+    if over := [e.seed for e in entries if e.spent.episodes > e.track.budget_episodes]:
+        found.append(f"more episodes than the budget for {_seeds(over)}")
+    found += dict.fromkeys(note for e in entries for note in e.notes)
+    return tuple(found)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _labelled(rows: Sequence[Row]) -> list[Row]:
+    """Rows of one method are told apart by the settings in which they differ."""
+    rivals: dict[str, list[tuple[Row, dict[str, str]]]] = {}
+    for row in rows:
+        rivals.setdefault(row.method, []).append((row, dict(_flat("", row.config))))
+    done = []
+    for group in rivals.values():
+        names = sorted({name for _, settings in group for name in settings})
+        apart = [n for n in names if len({settings.get(n) for _, settings in group}) > 1]
+        for row, settings in group:
+            told = tuple(f"{name}={settings.get(name, 'unset')}" for name in apart)
+            done.append(replace(row, settings=told))
+    return done
+
+
+def _flat(prefix: str, config: Mapping[str, JSON]) -> Iterable[tuple[str, str]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", value if isinstance(value, str) else canonical(value)
+
+
+def paired(a: Row, b: Row) -> Contrast | None:
+    """The difference a − b, paired over the training seeds both have; None if they share none."""
+    left, right = dict(a.scores), dict(b.scores)
+    pairs = [(left[s], right[s]) for s in left if s in right]
+    differences = [x - y for x, y in pairs if x is not None and y is not None]
+    value = mean(differences)
+    if value is None:
+        return None
+    interval = t_interval(differences)
+    reason = "" if interval else ("1 seed" if len(differences) == 1 else "no spread")
+    return Contrast(f"{a.label} − {b.label}", value, interval, len(differences), reason)
+
+
+def contrasts(board: Board, reference: str = "base") -> tuple[Contrast, ...]:
+    """Every row against the one row of the reference method; none if there is not exactly one."""
+    against = [row for row in board.rows if row.method == reference]
+    if len(against) != 1:
+        return ()
+    found = (paired(row, against[0]) for row in board.rows if row is not against[0])
+    return tuple(_possible(contrast, board.unit) for contrast in found if contrast)
+
+
+def _possible(contrast: Contrast, unit: bool) -> Contrast:
+    if contrast.interval is None or not unit:
+        return contrast
+    return replace(contrast, interval=contrast.interval.clipped(-1.0, 1.0))

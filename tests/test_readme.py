@@ -1,0 +1,55 @@
+"""What the README shows works as shown."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from harness.cli.main import build_parser
+
+HOME = Path(__file__).resolve().parent.parent
+README = (HOME / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def test_the_world_in_twenty_lines_runs(tmp_path):
+    code = next(block for block in blocks("python") if "my_worlds.py" in block)
+    (tmp_path / "my_worlds.py").write_text(code)
+    words = [
+        *("run", "--env", "my_worlds:Mine/Reverse-v0", "--method", "base", "--json"),
+        *("--model", "scripted:constant=tekram", "--run-dir", "out"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "from harness.cli import main; raise SystemExit(main())", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={**os.environ, "HOME": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runs"][0]["score"] == 0.5
+
+
+def test_every_harness_command_shown_is_understood():
+    lines = [line.split("#  ")[0] for block in blocks("bash") for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith("harness ")]
+    assert len(commands) >= 10
+    for command in commands:
+        words = shlex.split(re.sub(r"\s+# .*", "", command))[1:]
+        _, extra = build_parser().parse_known_args(words)
+        assert not extra, command
+
+
+def test_the_tree_names_folders_that_exist():
+    tree = next(block for block in blocks("text") if "harness/        " in block)
+    for line in tree.splitlines():
+        name = line.strip().split("/")[0]
+        assert (HOME / name).is_dir() or (HOME / "harness" / name).is_dir(), name
