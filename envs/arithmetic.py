@@ -13,6 +13,7 @@ three-operand expressions in that order, so 200 tasks, shuffled together by the 
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Mapping
 from functools import cache
 
@@ -78,11 +79,10 @@ def stated_number(reply: str) -> str | None:
     if marks:
         lines = reply[marks[-1].end() :].lstrip(" \t\r\n*_:").splitlines()
         reply = lines[0] if lines else ""
-    found = None
-    for found in _NUMBER.finditer(reply):
-        pass
-    if found is None or (found[3] or "").strip("0"):
+    last = deque(_NUMBER.finditer(reply), maxlen=1)
+    if not last or (last[0][3] or "").strip("0"):
         return None
+    found = last[0]
     digits = found[2].replace(",", "").lstrip("0") or "0"
     return f"-{digits}" if found[1] and digits != "0" else digits
 

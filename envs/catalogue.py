@@ -5,10 +5,12 @@ first. Installed packages can also announce worlds through Gymnasium's own entry
 `gymnasium.envs`. What is made must be a text world of the shape of `envs.world.World`.
 """
 
+import importlib
 import inspect
 from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from envs.errors import UnknownOption, UnknownWorld, did_you_mean
 from envs.world import Description, Split, World, options_of
@@ -25,7 +27,7 @@ _ENTRY_POINTS = {
     "harness/BeyondAIME-v1": "envs.competition:BeyondAIME",
     "harness/HMMT-v1": "envs.competition:HMMT",
 }
-_SHAPE = ("size", "fingerprint", "oracle", "reset", "step")
+_SHAPE = ("briefing", "size", "fingerprint", "oracle")
 
 
 def register() -> None:
@@ -44,37 +46,38 @@ def resolve(name: str) -> str:
     """The Gymnasium id of a world; raises UnknownWorld with a suggestion and what exists."""
     world_id = ALIASES.get(name, name)
     try:
-        return world_id if ":" in gymnasium.spec(world_id).id else _full_id(world_id)
+        _spec(world_id)
     except (gymnasium.error.Error, ModuleNotFoundError) as reason:
         raise UnknownWorld(
             f"There is no world '{name}'. {did_you_mean(name, ALIASES)} Any Gymnasium id of a text"
             f" world, or module:Namespace/World-v0, will do too ({_first_line(reason)})."
         ) from reason
+    return world_id
 
 
-def _full_id(world_id: str) -> str:
-    module, _, _ = world_id.rpartition(":")
-    found = gymnasium.spec(world_id).id
-    return f"{module}:{found}" if module else found
+def _spec(world_id: str) -> EnvSpec:
+    module, _, registered = world_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return gymnasium.spec(registered)
 
 
 def make(name: str, split: Split = "train", **options: Any) -> World:
     """A world of that name, unwrapped: the harness counts turns and checks order itself.
 
-    Raises UnknownWorld where there is none or it is no text world, UnknownOption for an option it
-    does not take, and the world's own DataError.
+    An option that is None or False is left out, so that one caller can serve all worlds. Raises
+    UnknownWorld where there is none or it is no text world, UnknownOption for an option it does
+    not take, and the world's own DataError.
     """
     world_id = resolve(name)
-    spec = gymnasium.spec(world_id)
-    _refuse_unknown(name, _creator(spec), options)
+    options = {key: value for key, value in options.items() if value not in (None, False)}
+    spec = _spec(world_id)
+    creator = _creator(spec)
+    if isinstance(creator, type):
+        _refuse_misshapen(name, creator)
+    _refuse_unknown(name, creator, options)
     made = gymnasium.make(world_id, disable_env_checker=True, split=split, **options).unwrapped
-    missing = [part for part in _SHAPE if not callable(getattr(made, part, None))]
-    if missing or not isinstance(getattr(made, "briefing", None), str):
-        lacks = ", ".join([*missing, *([] if hasattr(made, "briefing") else ["briefing"])])
-        raise UnknownWorld(
-            f"'{name}' is a Gymnasium environment but not a text world: it lacks {lacks}. Derive it"
-            " from envs.world.World."
-        )
+    _refuse_misshapen(name, made)
     if spec.max_episode_steps is not None or spec.additional_wrappers:
         raise UnknownWorld(
             f"'{name}' is registered with wrappers or max_episode_steps, which are not applied to"
@@ -87,7 +90,7 @@ def make(name: str, split: Split = "train", **options: Any) -> World:
 def describe(name: str) -> Description:
     """What a world is, its splits, files and options, without loading its data."""
     world_id = resolve(name)
-    creator = _creator(gymnasium.spec(world_id))
+    creator = _creator(_spec(world_id))
     known = isinstance(creator, type) and issubclass(creator, World)
     return Description(
         name=name,
@@ -101,11 +104,18 @@ def describe(name: str) -> Description:
     )
 
 
-def _creator(spec: Any) -> Any:
+def _creator(spec: EnvSpec) -> Any:
     entry_point = spec.entry_point
-    if isinstance(entry_point, str):
-        return gymnasium.envs.registration.load_env_creator(entry_point)
-    return entry_point
+    return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+
+
+def _refuse_misshapen(name: str, world: object) -> None:
+    missing = [part for part in _SHAPE if not hasattr(world, part)]
+    if missing:
+        raise UnknownWorld(
+            f"'{name}' is a Gymnasium environment but not a text world: it lacks"
+            f" {', '.join(missing)}. Derive it from envs.World."
+        )
 
 
 def _refuse_unknown(name: str, creator: Any, options: dict[str, Any]) -> None:

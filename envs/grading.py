@@ -1,0 +1,262 @@
+r"""Judging mathematics with math-verify, in processes that can be killed.
+
+The rule: only the content of the last `\boxed{…}` of a reply counts. It is right where math-verify
+finds it equal to the reference answer: numbers by value (decimals to six places), sets and lists
+element by element, so a list of guesses is not equal to one number; of an equation the last
+right-hand side counts, and 1 ± a is the list of both values.
+Nothing boxed, an empty box, a box over 300 characters or 10 nested brackets, or one that is no
+mathematics scores 0. A crash, a hang past the deadline or a dead worker is "unscored", with the
+reason: the judge failed, not the reply.
+
+Verdicts are the same from any thread or process, because the judging always happens in a worker's
+main thread, without math-verify's SIGALRM timeouts. This module never imports sympy.
+"""
+
+import atexit
+import json
+import os
+import queue
+import re
+import selectors
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from envs.verdict import Verdict
+
+RULE_VERSION = "boxed-1"
+LONGEST_BOX = 300  # characters
+DEEPEST_BOX = 10  # brackets; math-verify's parser takes a second for these, 20 take minutes
+START_SECONDS = 120.0  # importing sympy on a busy machine; no part of an answer's deadline
+_WORKER = Path(__file__).with_name("grading_worker.py")
+_BOX = re.compile(r"\\boxed\s*\{")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+
+
+def grader_version() -> str:
+    """What must agree for two verdicts to be comparable: the rule and its libraries."""
+    parts = [RULE_VERSION]
+    for package in ("math-verify", "latex2sympy2_extended", "sympy"):
+        try:
+            parts.append(f"{package}-{version(package)}")
+        except PackageNotFoundError:
+            parts.append(f"{package}-missing")
+    return "/".join(parts)
+
+
+def last_boxed(reply: str) -> str | None:
+    r"""The content of the last `\boxed{…}`; None where there is none or it is not closed."""
+    start = max((match.end() for match in _BOX.finditer(reply)), default=-1)
+    if start < 0:
+        return None
+    depth = 1
+    for brace in _BRACE.finditer(reply, start):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return " ".join(reply[start : brace.start()].split())
+    return None
+
+
+def depth(text: str) -> int:
+    """How many brackets of any kind are open at once, at most."""
+    deepest = level = 0
+    for sign in text:
+        level += (sign in "([{") - (sign in ")]}")
+        deepest = max(deepest, level)
+    return deepest
+
+
+class WorkerFailed(Exception):
+    """A worker could not be started, died or was killed; the message says which."""
+
+
+class _Worker:
+    """One process, one answer at a time."""
+
+    def __init__(self) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # open while the process lives
+        environment = os.environ | {"PYTHONHASHSEED": "0"}  # set order decides simplification
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(_WORKER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
+            bufsize=0,
+        )
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._stdout(), selectors.EVENT_READ)
+        greeting = self._line(START_SECONDS, "starting")
+        if not greeting.get("ready"):
+            reason = str(greeting.get("failed", "the grading worker did not start"))
+            self.kill()
+            raise WorkerFailed(reason)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def alive(self) -> bool:
+        """Whether it can take a job."""
+        return self._process.poll() is None
+
+    def ask(self, box: str, answer: str, seconds: float) -> dict[str, Any]:
+        """Its verdict; raises WorkerFailed after killing it if it takes longer or dies."""
+        job = {"box": box, "answer": answer, "seconds": seconds}
+        stdin = self._process.stdin
+        assert stdin is not None
+        try:
+            stdin.write(json.dumps(job).encode("ascii") + b"\n")  # far below a pipe's 64 KiB
+        except BrokenPipeError:
+            raise WorkerFailed(self._obituary()) from None
+        return self._line(seconds, "grading")
+
+    def kill(self) -> None:
+        """End it and let go of its pipes; harmless if it is dead."""
+        self._process.kill()
+        self._process.wait()
+        self._selector.close()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            if stream is not None:
+                stream.close()
+
+    def _stdout(self) -> int:
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def _line(self, seconds: float, doing: str) -> dict[str, Any]:
+        received = b""
+        end = time.monotonic() + seconds
+        while not received.endswith(b"\n"):
+            if not self._selector.select(max(0.0, end - time.monotonic())):
+                self.kill()
+                raise WorkerFailed(f"{doing} took longer than {seconds:g} s")
+            chunk = os.read(self._stdout(), 65536)
+            if not chunk:
+                raise WorkerFailed(self._obituary())
+            received += chunk
+        line: dict[str, Any] = json.loads(received)
+        return line
+
+    def _obituary(self) -> str:
+        code = self._process.wait()
+        self._errors.seek(0)
+        last = self._errors.read()[-2000:].decode("utf-8", "replace").strip().splitlines()
+        self.kill()
+        said = f": {last[-1]}" if last else ""
+        return f"the grading worker died with exit code {code}{said}"
+
+
+class Grader:
+    """A pool of workers, started when first needed; `grade` may be called from any thread."""
+
+    def __init__(self, workers: int = 2, deadline: float = 10.0) -> None:
+        if workers < 1 or deadline <= 0:
+            raise ValueError(f"want workers ≥ 1 and deadline > 0 s, got {workers} and {deadline}")
+        self.deadline = deadline
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(workers):
+            self._idle.put(None)
+        self._size = workers
+        # The kernel's death signal follows the *thread* that started a process, so all are
+        # started by one thread that lives as long as the pool.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="grading-starter")
+        self._closed = False
+
+    def grade(self, reply: str, answer: str, deadline: float | None = None) -> Verdict:
+        """Judge the reply's last box against the reference answer.
+
+        `deadline`, in seconds, replaces the pool's for this answer. It covers everything but
+        waiting for a free worker and starting one.
+        """
+        box = last_boxed(reply)
+        if box is None:
+            return Verdict.wrong("Wrong: the final answer must stand in \\boxed{…}.")
+        if not box:
+            return Verdict.wrong("Wrong: the box is empty.")
+        if len(box) > LONGEST_BOX:
+            return Verdict.wrong(f"Wrong: the box holds over {LONGEST_BOX} characters.")
+        if depth(box) > DEEPEST_BOX:
+            return Verdict.wrong(f"Wrong: the box nests over {DEEPEST_BOX} brackets.")
+        if self._closed:
+            raise RuntimeError("this Grader is closed; make a new one")
+        try:
+            said = self._ask(box, answer, deadline or self.deadline)
+        except WorkerFailed as failure:
+            return Verdict.unscored(str(failure))
+        if "failed" in said:
+            return Verdict.unscored(said["failed"])
+        if said["right"]:
+            return Verdict.right()
+        if not said["read"]:
+            return Verdict.wrong("Wrong: what is boxed cannot be read as mathematics.")
+        return Verdict.wrong("Wrong: what is boxed does not equal the reference answer.")
+
+    def _ask(self, box: str, answer: str, seconds: float) -> dict[str, Any]:
+        worker = self._idle.get()
+        try:
+            if worker is None or not worker.alive():
+                if worker is not None:
+                    worker.kill()
+                worker = None
+                worker = self._starter.submit(_Worker).result()
+            return worker.ask(box, answer, seconds)
+        except BaseException:  # an interrupted worker still has a verdict to give: to nobody
+            if worker is not None:
+                worker.kill()
+            raise
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """End the workers. Waits for answers being graded; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        for _ in range(self._size):
+            worker = self._idle.get()
+            if worker is not None:
+                worker.kill()
+        self._starter.shutdown()
+
+    def __enter__(self) -> "Grader":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_shared: tuple[int, Grader] | None = None
+_shared_lock = threading.Lock()
+
+
+def shared_grader() -> Grader:
+    """This process's own pool of two workers, made on first use and closed at exit.
+
+    A forked child gets a pool of its own: two processes on one pipe would mix up verdicts.
+    """
+    global _shared
+    with _shared_lock:
+        if _shared is None or _shared[0] != os.getpid():
+            grader = Grader()
+            atexit.register(_close_if_mine, os.getpid(), grader)
+            _shared = (os.getpid(), grader)
+        return _shared[1]
+
+
+def _close_if_mine(pid: int, grader: Grader) -> None:
+    if pid == os.getpid():
+        grader.close()

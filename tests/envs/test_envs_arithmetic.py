@@ -1,0 +1,93 @@
+import pytest
+
+import envs
+from envs.arithmetic import problems, stated_number
+
+SPLITS = ("train", "validation", "test")
+
+
+def operands(problem):
+    return len([w for w in problem.text.removeprefix("What is ").split() if w not in "+-*"])
+
+
+def test_sizes_are_what_is_promised():
+    assert {s: len(problems(s)) for s in SPLITS} == {"train": 593, "validation": 100, "test": 200}
+    assert dict(envs.describe("arithmetic").sizes) == {s: len(problems(s)) for s in SPLITS}
+
+
+def test_training_is_short_and_half_of_the_test_is_longer():
+    assert {operands(p) for s in ("train", "validation") for p in problems(s)} == {2}
+    assert sorted(operands(p) for p in problems("test")) == [2] * 100 + [3] * 100
+
+
+def test_every_reference_answer_is_the_value_of_its_expression():
+    for split in SPLITS:
+        for problem in problems(split):
+            words = problem.text.removeprefix("What is ").removesuffix("?").split()
+            value = int(words[0])
+            for sign, number in zip(words[1::2], words[2::2], strict=True):
+                value = {
+                    "+": value + int(number),
+                    "-": value - int(number),
+                    "*": value * int(number),
+                }[sign]
+            assert str(value) == problem.answer
+            assert value >= 0
+
+
+def test_no_expression_is_in_two_splits():
+    ids = [p.id for s in SPLITS for p in problems(s)]
+    assert len(set(ids)) == len(ids) == 893
+
+
+def test_tasks_are_pinned():
+    world = envs.make("arithmetic", "test")
+    assert [world.task(i).text for i in range(3)] == [
+        "What is 2 + 7 - 4?",
+        "What is 7 + 6 + 9?",
+        "What is 3 + 9 - 9?",
+    ]
+    assert world.fingerprint() == "0b125fbcd104ed88cf467a6633c862d14d16cc668707b260ece269f14fe0c0f2"
+
+
+@pytest.mark.parametrize(
+    ("reply", "number"),
+    [
+        ("12", "12"),
+        ("7 + 5 = 12", "12"),
+        ("The answer is 12.", "12"),
+        ("Answer: 12", "12"),
+        ("**Answer:** 12", "12"),
+        ("answer: 7 + 5 = 12\nThat took 3 steps.", "12"),
+        ("Answer:\n\n12\nor 13", "12"),
+        ("Answer: 11. No. Answer: 12", "12"),
+        ("12 is it. Answer: none", None),
+        ("Answer:", None),
+        ("", None),
+        ("twelve", None),
+        ("5 - 7 = -2", "-2"),
+        ("5 − 7 = −2", "-2"),
+        ("15-7", "7"),
+        ("-0", "0"),
+        ("007", "7"),
+        ("1,000", "1000"),
+        ("12.0", "12"),
+        ("12.5", None),
+        ("$12$", "12"),
+        ("x12", None),
+        ("١٢", None),
+        ("1٢", None),
+        ("１２", None),
+        ("²", None),
+        ("9" * 100_000, "9" * 100_000),
+    ],
+)
+def test_the_stated_number(reply, number):
+    assert stated_number(reply) == number
+
+
+def test_format_failures_are_told_apart_from_wrong_numbers():
+    world = envs.make("arithmetic", "train")
+    answer = world.task(0).answer
+    assert "states no whole number" in world.judge("twelve", answer).feedback
+    assert world.judge("Answer: 12345", answer).feedback == "Wrong."

@@ -1,0 +1,131 @@
+import json
+import os
+import random
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from envs import sources
+from envs.errors import DataMalformed, DataUnavailable
+from envs.sources import Source, dapo_100, probe_hub, read_hub, read_jsonl, row_of
+
+SOURCE = Source("made.jsonl", "someone/made", 2, "")
+
+
+def test_a_file_is_read_and_its_columns_mapped(tmp_path):
+    path = tmp_path / "made.jsonl"
+    lines = [{"problem": "p", "answer": "1"}, {"question": "q", "answer": 2, "solution": "long"}]
+    path.write_text("\n".join(json.dumps(x) for x in lines) + "\n\n", encoding="utf-8")
+    assert read_jsonl(path) == [("p", "1"), ("q", "2")]
+
+
+def test_unicode_line_separators_inside_a_problem_do_not_end_its_line(tmp_path):
+    path = tmp_path / "made.jsonl"
+    row = {"problem": "a\u2028b\x85c", "answer": "1"}
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_jsonl(path) == [("a\u2028b\x85c", "1")]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{not json", "line 2 is not JSON"),
+        ("[1, 2]", "line 2 is not a JSON object"),
+        ('{"problem": "p"}', "line 2 has no answer: expected text in one of the fields answer,"),
+        ('{"answer": "1"}', "line 2 has no problem.*found the fields answer"),
+        ('{"problem": "", "answer": "1"}', "line 2 has no problem"),
+        ('{"problem": "p", "answer": null}', "line 2 has no answer"),
+        ("{}", "found the fields none"),
+    ],
+)
+def test_a_malformed_line_is_named_with_its_file(tmp_path, line, message):
+    path = tmp_path / "made.jsonl"
+    path.write_text('{"problem": "p", "answer": "1"}\n' + line + "\n")
+    with pytest.raises(DataMalformed, match=message) as caught:
+        read_jsonl(path)
+    assert str(path) in str(caught.value)
+
+
+def test_bytes_that_are_no_text_and_missing_files_are_named(tmp_path):
+    path = tmp_path / "made.jsonl"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(DataMalformed, match="cannot be read as UTF-8"):
+        read_jsonl(path)
+    with pytest.raises(DataUnavailable, match=r"no file other\.jsonl in .*harness env show"):
+        read_jsonl(tmp_path / "other.jsonl")
+
+
+def test_chat_prompts_and_reward_records_are_unwrapped():
+    asked = (
+        "Solve the following math problem step by step. The last line of your response should be"
+        " of the form Answer: $Answer (without quotes) where $Answer is the answer to the"
+        ' problem.\n\nWhat is 1+1?\n\nRemember to put your answer on its own line after "Answer:".'
+    )
+    cells = {"prompt": [{"role": "user", "content": asked}], "reward_model": {"ground_truth": "2"}}
+    assert row_of(cells, "here") == ("What is 1+1?", "2")
+
+
+def test_the_dapo_recipe_takes_unique_prompts_in_order_and_shuffles_them_with_42():
+    rows = [(f"p{k % 150}", str(k)) for k in range(400)]
+    order = list(range(150))
+    random.Random(42).shuffle(order)
+    assert dapo_100(rows) == [(f"p{k}", str(k)) for k in order[:100]]
+
+
+def test_an_injected_loader_gives_all_splits_of_a_table():
+    # Not the Hub: the loading function is replaced by the test.
+    def load(repository):
+        assert repository == "someone/made"
+        return {
+            "train": [{"problem": "p", "answer": 1}],
+            "test": [{"question": "q", "answer": "2"}],
+        }
+
+    assert read_hub(SOURCE, load) == [("p", "1"), ("q", "2")]
+
+
+def test_an_injected_loader_that_fails_is_data_unavailable():
+    def load(repository):
+        raise ConnectionError("the line is dead")
+
+    with pytest.raises(DataUnavailable, match="'someone/made' from the Hub failed: the line is de"):
+        read_hub(SOURCE, load)
+
+
+def test_an_unreachable_hub_fails_at_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_DATASETS_OFFLINE", raising=False)
+    began = time.monotonic()
+    with pytest.raises(
+        DataUnavailable, match=r"127\.0\.0\.1:9/api/datasets/someone/made could not"
+    ):
+        read_hub(SOURCE)
+    assert time.monotonic() - began < 5
+
+
+def test_a_hub_that_never_answers_fails_within_the_probes_time(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(DataUnavailable, match=r"timed out|no answer within 0\.3 s"):
+            probe_hub("someone/made", seconds=0.3)
+        assert time.monotonic() - began < 3
+
+
+def test_what_was_downloaded_once_is_read_from_the_cache_without_the_hub(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    calls = []
+
+    def client(repository):
+        calls.append(repository)
+        return lambda name: {"test": [{"problem": "p\u2028λ", "answer": 1}]}
+
+    monkeypatch.setattr(sources, "_real_load_dataset", client)
+    assert read_hub(SOURCE) == read_hub(SOURCE) == [("p\u2028λ", "1")]
+    assert calls == ["someone/made"]
+    assert os.listdir(tmp_path / "espl-harness" / "data") == ["made.hub.jsonl"]
+    assert sources.cache_folder() == Path(tmp_path) / "espl-harness" / "data"
