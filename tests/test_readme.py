@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.cli.main import build_parser
+from harness.cli.parser import build_parser
 
 HOME = Path(__file__).resolve().parent.parent
 README = (HOME / "README.md").read_text()

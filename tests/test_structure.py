@@ -64,7 +64,7 @@ def test_train_is_one_short_loop():
     "statement",
     [
         "import harness, envs, agents, leaderboards",
-        "from harness.cli.main import build_parser; build_parser().format_help()",
+        "from harness.cli.parser import build_parser; build_parser().format_help()",
         "import harness.cli.board",
         "import harness.cli.lists",
     ],

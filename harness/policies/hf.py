@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from harness.errors import ModelError
@@ -129,7 +130,7 @@ class HFPolicy:
             trained, version = bool(facts.pop("trained")), int(facts.pop("version"))
             names = ("adapter", "optimizer") if trained else ()
             tensors = [load_file(folder / f"{name}.safetensors") for name in names]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelError(
                 f"The checkpoint cannot be read ({error}): resume from an earlier one."
             ) from error

