@@ -23,7 +23,7 @@ class WeightsConfig:
     loss: losses.LossName = "importance_sampling"
     """The released code's default; the paper also benchmarks GRPO and CISPO (E-SPL §4.1)."""
     baseline: Baseline = "prompt"
-    """What a reward is compared with: its own group (E-SPL Eq. 3), or all prompts on the problem."""
+    """What a reward is compared with: its own group (E-SPL Eq. 3), or all on the problem."""
     learning_rate: float = 4e-5
     """Adam's step (E-SPL App. A.5)."""
     beta1: float = 0.9
@@ -70,11 +70,11 @@ class RL:
         self.root = inputs.root
         self.policy = inputs.trainable("rl")
         self.acting = inputs.acting
+        self.groups = config.groups if isinstance(config, RLConfig) else "whole"
 
     def cast(self, round: Round) -> list[Assignment]:
         """The root prompt plays all of the round's episodes, so that budgets are equal."""
-        whole = not isinstance(self.config, RLConfig) or self.config.groups == "whole"
-        parts = 1 if whole else round.prompts
+        parts = 1 if self.groups == "whole" else round.prompts
         size = round.prompts * round.samples // parts
         return [
             Assignment(self.root, task, size, first=part * size)

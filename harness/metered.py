@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from threading import Lock
 
 from harness.budget import Spent
 from harness.policies.base import (
@@ -28,15 +29,20 @@ _PURPOSES: dict[Purpose, str] = {
 
 
 class Meter:
-    """Counts what is spent, and tells the watcher."""
+    """Counts what is spent, and tells the watcher.
+
+    Reflection by a separate model may run beside training, so counting takes a lock.
+    """
 
     def __init__(self, watcher: Watcher, spent: Spent | None = None) -> None:
         self.spent = spent or Spent()
         self.watcher = watcher
+        self._lock = Lock()
 
     def _add(self, **amounts: float) -> None:
-        now = {name: getattr(self.spent, name) + amount for name, amount in amounts.items()}
-        self.spent = replace(self.spent, **now)
+        with self._lock:
+            now = {name: getattr(self.spent, name) + amount for name, amount in amounts.items()}
+            self.spent = replace(self.spent, **now)
 
     def reply(self, purpose: Purpose, tokens: int) -> None:
         """A reply of so many tokens came back."""
@@ -98,6 +104,8 @@ class Metered:
         if not waiting:
             return
         purpose = waiting[0].purpose
+        if purpose == "reflect":
+            self.meter.watcher.phase("reflecting", len(waiting))
         replies = self.inner.generate(waiting)
         while True:
             began = time.perf_counter()

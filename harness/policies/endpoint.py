@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from harness.errors import ModelError, UsageError, unknown
+from harness.errors import HarnessError, ModelError, UsageError, unknown
 from harness.policies.base import Replies, Request
 from harness.policies.settings import ModelSettings
 from harness.types import Completion, Finish
@@ -92,7 +92,7 @@ class EndpointPolicy:
     context: int | None = None
 
     def __init__(self, name: str, address: Address, settings: ModelSettings) -> None:
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
 
         self.name = name
         self.failures: dict[str, str] = {}
@@ -108,6 +108,8 @@ class EndpointPolicy:
             base_url=address.base_url,
             timeout=settings.timeout,
             max_retries=settings.retries,
+            # A proxy for the world outside knows nothing of this machine's own servers.
+            http_client=DefaultHttpxClient(trust_env=address.host not in _LOOPBACK),
         )
 
     @property
@@ -141,7 +143,7 @@ class EndpointPolicy:
         try:
             _sampled(self._ask(messages=question, **self._limit(1)))
         except NotFoundError as error:
-            raise unknown("model", self._address.model, self._served()) from error
+            raise self._not_found(error) from None
         except (AuthenticationError, PermissionDeniedError) as error:
             raise ModelError(
                 f"The endpoint {base} refused the key: set the environment variable "
@@ -152,7 +154,7 @@ class EndpointPolicy:
                 f"The endpoint {base} cannot be reached ({self._reason(error)}): start the "
                 f"server, or correct the address ({_FORM})."
             ) from None
-        except OpenAIError as error:
+        except (OpenAIError, ValueError) as error:
             raise ModelError(
                 f"The endpoint {base} does not answer ({self._reason(error)}): look into the "
                 "server's log."
@@ -179,7 +181,7 @@ class EndpointPolicy:
 
         try:
             completion = future.result()
-        except OpenAIError as error:
+        except (OpenAIError, ValueError) as error:  # or a reply that is no JSON
             self.failures[request.id] = self._reason(error)
             return
         self.failures.pop(request.id, None)
@@ -205,8 +207,8 @@ class EndpointPolicy:
         answer: ChatCompletion = self._client.chat.completions.create(
             model=self._address.model, **options
         )
-        if not answer.choices:
-            raise ModelError("The endpoint's reply holds no choice: look into the server's log.")
+        if not getattr(answer, "choices", None):
+            raise ValueError("the reply is no chat completion, or holds no choice")
         return answer
 
     def _limit(self, tokens: int) -> dict[str, int]:
@@ -214,13 +216,16 @@ class EndpointPolicy:
         own = self._address.host.endswith("openai.com")
         return {"max_completion_tokens" if own else "max_tokens": tokens}
 
-    def _served(self) -> list[str]:
+    def _not_found(self, error: Exception) -> HarnessError:
         from openai import OpenAIError
 
         try:
-            return [model.id for model in self._client.models.list()]
+            return unknown("model", self._address.model, [m.id for m in self._client.models.list()])
         except OpenAIError:
-            return ["what the server was started with"]
+            return ModelError(
+                f"The endpoint {self._address.base_url} has no chat completions "
+                f"({self._reason(error)}): the address often ends in /v1 ({_FORM})."
+            )
 
     def _reason(self, error: Exception) -> str:
         """The error in one line, without the key."""

@@ -1,0 +1,161 @@
+"""Prompt evolution: what can be told goes into the system prompt (E-SPL §3, Alg. 1 and 2)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from agents.checks import one_of, within
+from agents.inputs import Inputs, Spec
+from agents.parts import selection
+from agents.parts.operators import Birth, Limits, crossover, mutate
+from agents.parts.population import Member, Population
+from agents.parts.ratings import inherit, rate
+from agents.parts.reflector import Reflector
+from agents.parts.selection import ChampionName, SelectionName
+from harness.errors import RunError
+from harness.rollouts import Rollouts, Round
+from harness.types import JSON, Agent, Assignment, Report
+
+
+@dataclass(frozen=True)
+class EvolutionConfig:
+    """How prompts are chosen, rated and changed."""
+
+    selection: SelectionName = "top_random"
+    """Who plays: the highest score and random others, as in the experiments (E-SPL App. A.5)."""
+    window: int = 10
+    """K, the newest prompts that may be selected (E-SPL App. A.5)."""
+    pool: int = 100
+    """Prompts kept, first in first out; the released code's bound."""
+    exploration: float = 2.0
+    """λ of μ + λσ (E-SPL Eq. 4, App. A.5)."""
+    widen: float = 1.0
+    """Δσ, how much less is known of a child than of its parents (E-SPL App. A.5)."""
+    crossover: float = 0.2
+    """Probability of a crossover besides the mutation (E-SPL App. A.5)."""
+    edits: int = 2
+    """K_ops, edits per reflection (E-SPL App. A.5)."""
+    tie: float = 0.0
+    """Batch means that differ by no more than this are a draw; the released code takes 0.01."""
+    champion: ChampionName = "lower_bound"
+    """Who is handed in: the highest μ − 2σ, the highest μ, or the newest (released code)."""
+    max_principles: int = 30
+    """Principles of a prompt at most. Not in the paper."""
+
+    def __post_init__(self) -> None:
+        one_of("selection", self.selection, selection.RULES)
+        one_of("champion", self.champion, get_args(ChampionName))
+        within("window", self.window, 1)
+        within("pool", self.pool, self.window)
+        within("exploration", self.exploration, 0)
+        within("widen", self.widen, 0)
+        within("crossover", self.crossover, 0, 1)
+        within("edits", self.edits, 1, 20)
+        within("tie", self.tie, 0)
+        within("max_principles", self.max_principles, 1, 99)
+
+
+class Evolution:
+    """Evolution of system prompts by reflection on what they led to, with frozen weights."""
+
+    def __init__(self, config: EvolutionConfig, inputs: Inputs) -> None:
+        self.config = config
+        self.inputs = inputs
+        self.population = Population.of(inputs.root)
+
+    def cast(self, round: Round) -> list[Assignment]:
+        """Every selected prompt plays every task N times: one fair tournament (E-SPL Alg. 1).
+
+        While there are fewer than M prompts, the newest plays the free places too, in groups of
+        its own; it is rated once, by all it played.
+        """
+        config = self.config
+        players = selection.select(
+            self.population.window(config.window),
+            round.prompts,
+            config.selection,
+            config.exploration,
+            round.rng("select"),
+        )
+        newest, free = self.population.newest.prompt, round.prompts - len(players)
+        seats = [(p, 0) for p in players] + [
+            (newest, i * round.samples) for i in range(1, free + 1)
+        ]
+        return [
+            Assignment(prompt, task, round.samples, first)
+            for prompt, first in seats
+            for task in round.tasks
+        ]
+
+    def learn(self, rollouts: Rollouts) -> Report:
+        """Rate who played, then let the best have children (E-SPL Alg. 1)."""
+        config, round = self.config, rollouts.round
+        scores = rollouts.scores()
+        ratings = {m.prompt.id: m.rating for m in self.population}
+        self.population = self.population.rated(rate(ratings, scores, config.tie))
+
+        best = rollouts.winner()  # E-SPL Eq. 5
+        if best is None:
+            return Report(lines=("Nothing was scored, so there is nothing to reflect on.",))
+        reflector = Reflector(
+            self.inputs.reflector, self.inputs.reflection, round.seeds.child("reflect")
+        )
+        limits = Limits(config.edits, config.max_principles)
+        births = [mutate(best, rollouts, reflector, limits)]
+        if round.rng("crossover").random() < config.crossover:
+            births.append(crossover(best, rollouts, reflector, limits))
+        before = self.population
+        self.population = before.admit(self._children(births, round.index), config.pool)
+        born = sum(m.prompt.id not in before for m in self.population)
+        numbers = {
+            "best_score": scores[best.id],
+            "children": float(born),
+            "population": float(len(self.population)),
+        }
+        return Report(numbers) | tally(births, reflector)
+
+    def _children(self, births: Sequence[Birth], born: int) -> list[Member]:
+        ratings = {m.prompt.id: m.rating for m in self.population}
+        return [
+            Member(b.child, inherit([ratings[p.id] for p in b.parents], self.config.widen), born)
+            for b in births
+            if b.child is not None
+        ]
+
+    def champion(self) -> Agent:
+        """The best prompt by the ratings, with the policy as it is."""
+        prompt = selection.champion(self.population, self.config.champion)
+        return Agent(prompt, self.inputs.policy.version)
+
+    def state(self) -> Mapping[str, JSON]:
+        """The population."""
+        return {"population": self.population.to_json()}
+
+    def restore(self, state: Mapping[str, JSON]) -> None:
+        """Take the population back; a damaged one is a run error."""
+        records = state.get("population")
+        if isinstance(records, str) or not isinstance(records, Sequence) or not records:
+            raise RunError(
+                "The checkpoint holds no population; was it written by another method? "
+                "Resume it with the method in its resolved config."
+            )
+        self.population = Population.from_json(records)
+
+
+def tally(births: Sequence[Birth], reflector: Reflector) -> Report:
+    """What reflecting came to, in numbers and in words."""
+    readings = [reading for birth in births for reading in birth.readings]
+    numbers = {
+        "reflection_calls": reflector.calls,
+        "reflection_unanswered": len(reflector.unanswered),
+        "replies_not_understood": sum(not r.understood for r in readings),
+        "edits_proposed": sum(r.proposed for r in readings),
+        "edits_parsed": sum(len(r.edits) for r in readings),
+        "edits_applied": sum(len(b.applied) for b in births),
+    }
+    lines = tuple(line for birth in births for line in birth.lines())
+    missing = tuple(f"unanswered: {name}" for name in reflector.unanswered)
+    return Report({name: float(n) for name, n in numbers.items()}, lines + missing)
+
+
+SPEC = Spec(EvolutionConfig, Evolution, trains=False)

@@ -1,0 +1,68 @@
+"""Each loss through a real model's gradient: rewarded replies become more likely."""
+
+from collections import deque
+
+import pytest
+
+from agents.rl import RL, RLConfig
+from harness.policies.base import Request, Sampling
+from harness.rollouts import Group, Rollouts
+from harness.types import Ending, Episode, Message, Turn
+
+ACTING = Sampling(1.0, 1.0, 3)
+
+
+def play(stage, policy, samples=12):
+    """One task's replies, rewarded where they begin with an even token."""
+    round = stage.round(tasks=1, prompts=1, samples=samples)
+    (cast,) = RL(RLConfig(), stage.inputs(policy, acting=ACTING)).cast(round)
+    asked = (Message("system", cast.prompt.text), Message("user", "Go."))
+    requests = deque(Request(f"{i}", asked, ACTING, seed=i) for i in range(samples))
+    replies = dict(policy.generate(requests))
+    episodes = []
+    for i in range(samples):
+        reply = replies[str(i)]
+        reward = float(reply.tokens.sampled[0] % 2 == 0)
+        turn = Turn("Go.", reply, reward)
+        episodes.append(
+            Episode(cast.prompt.id, cast.task, i, 0, (turn,), Ending.TERMINATED, reward)
+        )
+    return Rollouts(round, (Group(cast, tuple(episodes)),))
+
+
+def preference(policy, rollouts):
+    """Log-probability of rewarded minus unrewarded replies, per reply, as the model is now."""
+    import torch
+
+    from harness.policies.base import Sample
+    from harness.policies.trainer import logprobs
+
+    sides = {1.0: [], 0.0: []}
+    for episode in rollouts:
+        tokens = episode.turns[0].completion.tokens
+        sample = Sample(tokens.prompt, tokens.sampled, tokens.logprobs, 0.0)
+        with torch.no_grad():
+            sides[episode.reward].append(logprobs(policy._network, [sample]).sum().item())
+    assert all(sides.values())
+    means = {reward: sum(values) / len(values) for reward, values in sides.items()}
+    return means[1.0] - means[0.0]
+
+
+@pytest.mark.parametrize("loss", ["importance_sampling", "grpo", "dr_grpo", "cispo", "ppo"])
+def test_practice_moves_a_real_model_towards_what_was_rewarded(stage, tiny_policy, loss):
+    rollouts = play(stage, tiny_policy)
+    method = RL(RLConfig(loss=loss, learning_rate=1e-3), stage.inputs(tiny_policy, acting=ACTING))
+    before = preference(tiny_policy, rollouts)
+    report = method.learn(rollouts)
+    assert preference(tiny_policy, rollouts) > before
+    assert report.numbers["grad_norm"] > 0
+    assert report.numbers["ratio_max"] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_kl_term_runs_against_the_real_reference(stage, tiny_policy):
+    rollouts = play(stage, tiny_policy)
+    config = RLConfig(kl=0.1, learning_rate=1e-3)
+    method = RL(config, stage.inputs(tiny_policy, acting=ACTING))
+    method.learn(rollouts)
+    assert method.learn(rollouts).numbers["loss"] != 0
+    assert tiny_policy.version == 2

@@ -1,0 +1,133 @@
+import pytest
+
+from agents.parts.reflector import Question, Reflector
+from agents.parts.writing import shares, shorten, template, write
+from harness.policies.base import Sampling
+from harness.policies.scripted import ScriptedPolicy
+from harness.seeds import Seeds
+
+STAGES = ("summarise", "critique", "propose", "aggregate", "crossover")
+FIELDS = {
+    "summarise": ("principles", "problem", "answer", "attempt", "verdict"),
+    "critique": ("principles", "problem", "answer", "summaries"),
+    "propose": ("principles", "critique", "limit"),
+    "aggregate": ("principles",),
+    "crossover": ("name", "principles", "returns", "strengths", "limit"),
+}
+
+
+def reflector(policy, max_tokens=64, seed=1):
+    return Reflector(policy, Sampling(0.7, 1.0, max_tokens), Seeds(seed))
+
+
+def heard(reply=lambda request: "yes", context=None):
+    """A policy that keeps the requests it was given."""
+    requests = []
+    policy = ScriptedPolicy(lambda request: requests.append(request) or reply(request))
+    policy.context = context
+    return policy, requests
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_template_is_filled_by_its_stages_fields(stage, compact):
+    text = write(template(stage, compact), {name: f"<{name}>" for name in FIELDS[stage]}, 10_000)
+    assert "{{" not in text
+    assert "<principles>" in text
+
+
+def test_values_are_never_read_as_templates():
+    form = "A {{one}} B {{two}}"
+    text = write(form, {"one": "{{two}} {0} %s {% raw %}", "two": "{{one}}"}, 1000)
+    assert text == "A {{two}} {0} %s {% raw %} B {{one}}"
+
+
+def test_a_field_that_is_not_given_is_an_error():
+    with pytest.raises(KeyError, match="two"):
+        write("{{one}} {{two}}", {"one": "x"}, 100)
+
+
+def test_room_is_shared_so_that_short_texts_stay_whole():
+    assert shares([10, 100, 50], 1000) == [10, 100, 50]
+    assert shares([10, 100, 50], 90) == [10, 40, 40]
+    assert shares([10, 100], -5) == [0, 0]
+
+
+def test_shortening_keeps_head_and_tail():
+    text = shorten("a" * 50 + "b" * 50, 35)
+    assert text == "a" * 20 + " […] " + "b" * 10
+    assert shorten("whole", 5) == "whole"
+    assert [len(shorten("x" * 99, n)) for n in range(60)] == list(range(60))
+
+
+def test_a_question_fits_the_reflectors_context():
+    policy, requests = heard(context=4096)
+    asking = reflector(policy, max_tokens=1024)
+    fields = dict.fromkeys(FIELDS["critique"], "x" * 30_000)
+    asking.ask("mutation", "critique", [Question("t", {**fields, "summaries": ["y" * 9000] * 5})])
+    said = requests[0].conversation[0].content
+    assert len(said) <= (4096 - 1024 - 32) * 3
+    assert len(said) > 8000
+    assert said.count("y […] y") == 5
+
+
+@pytest.mark.parametrize(("context", "compact"), [(512, True), (2048, True), (8192, False)])
+def test_small_models_get_the_compact_form_and_leave_room_for_the_question(context, compact):
+    policy, requests = heard(context=context)
+    asking = reflector(policy, max_tokens=10_000)
+    asking.ask("mutation", "propose", [Question("t", dict.fromkeys(FIELDS["propose"], "x"))])
+    assert ("You maintain" in requests[0].conversation[0].content) is not compact
+    assert requests[0].sampling.max_tokens == context // (4 if compact else 2)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_compact_questions_leave_half_of_a_tiny_context_to_the_evidence(stage):
+    assert len(template(stage, True)) < (512 - 128 - 32) * 3 / 2
+
+
+def test_answers_are_matched_by_id_however_they_arrive():
+    policy, _ = heard(lambda request: request.id.rpartition("/")[2])
+    generate = policy.generate
+    policy.generate = lambda waiting: reversed(list(generate(waiting)))
+    asked = [Question(item, {"principles": "x"}) for item in "abc"]
+    answers = reflector(policy).ask("mutation", "aggregate", asked)
+    assert list(answers.items()) == [("a", "a"), ("b", "b"), ("c", "c")]
+
+
+def test_noise_depends_on_what_is_asked_about_and_not_on_order():
+    seeds = []
+    for items in ("ab", "ba"):
+        policy, requests = heard()
+        asked = [Question(item, {"principles": "x"}) for item in items]
+        reflector(policy).ask("mutation", "aggregate", asked)
+        seeds.append({r.id: r.seed for r in requests})
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds[0].values())) == 2
+
+
+def test_requests_are_marked_as_reflection():
+    policy, requests = heard()
+    form = Question("a", {"principles": "x"}, grammar="NONE")
+    reflector(policy).ask("mutation", "aggregate", [form])
+    assert (requests[0].purpose, requests[0].grammar) == ("reflect", "NONE")
+
+
+def test_a_missing_answer_is_reported_and_not_invented():
+    policy, _ = heard(lambda request: "" if request.id.endswith("b") else "yes")
+    generate = policy.generate
+    policy.generate = lambda waiting: (r for r in generate(waiting) if not r[0].endswith("c"))
+    policy.failures["reflect/mutation/aggregate/c"] = "HTTP 500"
+    asking = reflector(policy)
+    asked = [Question(item, {"principles": "x"}) for item in "abc"]
+    assert asking.ask("mutation", "aggregate", asked) == {"a": "yes"}
+    assert asking.unanswered == [
+        "reflect/mutation/aggregate/b (the reply was empty)",
+        "reflect/mutation/aggregate/c (HTTP 500)",
+    ]
+    assert asking.calls == 3
+
+
+def test_thinking_is_not_part_of_an_answer():
+    policy, _ = heard(lambda request: "<think>ADD: no</think>\nNONE")
+    asked = [Question("a", {"principles": "x"})]
+    assert reflector(policy).ask("mutation", "aggregate", asked) == {"a": "NONE"}
