@@ -134,7 +134,8 @@ def _warnings(tables: Tables, name: str, world: World, preset: str) -> list[str]
     full = configs.from_tables(configs.preset("paper"))
     tests = world.size("test") * full.evaluation.samples
     tokens = full.sampling.max_tokens // 2
-    hours = machine.predicted_hours(full.budget.episodes, tests, tokens)
+    rows = full.model.batch_rows
+    hours = machine.predicted_hours(full.budget.episodes, tests, tokens, rows)
     return [
         *notes,
         f"{model} has 135 M parameters and scores near zero on {name}; "

@@ -200,10 +200,14 @@ class _Reference:
     def __init__(self, policy: HFPolicy, sampler: Sampler) -> None:
         self.name = f"{policy.name}@reference"
         self.context = policy.context
-        self.notes = policy.notes
         self.failures: dict[str, str] = {}
         self._policy = policy
         self._sampler = sampler
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The policy's."""
+        return self._policy.notes
 
     @property
     def identity(self) -> Mapping[str, str]:

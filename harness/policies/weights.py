@@ -109,7 +109,7 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=_FILES, ignore_patterns=["*/*"]))
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:80]
         raise ModelError(
             f"The model '{name}' was not found on the Hugging Face Hub, or the Hub cannot be "
             f"reached ({type(error).__name__}: {reason}): check the name and the network, or "
