@@ -10,6 +10,7 @@ from harness import machine
 from harness.cli.worlds import make_world, takes_data
 from harness.config import Config, Scalar
 from harness.errors import UsageError, unknown
+from harness.policies import kind_of, untrainable
 from harness.worlds import World
 
 Tables = Mapping[str, Mapping[str, Scalar]]
@@ -95,6 +96,7 @@ def resolve(asked: Asked) -> Resolved:
         world.close()
     methods = asked.methods or (str(tables.get("method", {}).get("name", "espl")),)
     _check_method_keys(typed, methods)
+    _check_models(tables, methods)
     return Resolved(tuple(_each(tables, typed, methods, asked.seeds)), tuple(notes))
 
 
@@ -151,6 +153,16 @@ def _check_method_keys(typed: Tables, methods: Sequence[str]) -> None:
     for key in typed.get("method", {}):
         if key not in known | {"name"}:
             raise unknown(f"setting [method] of {', '.join(methods)}", key, known)
+
+
+def _check_models(tables: Tables, methods: Sequence[str]) -> None:
+    """What can be known of the models before anything is written or loaded."""
+    url = str(tables.get("model", {}).get("url", ""))
+    if kind_of(url) != "hf" and any(agents.trains_weights(method) for method in methods):
+        raise untrainable(url)
+    reflector = str(tables.get("reflection", {}).get("model", "reference"))
+    if reflector not in ("reference", "current"):
+        kind_of(reflector)
 
 
 def _each(

@@ -1,6 +1,7 @@
 """Language models behind one seam, named by URL. Importing this room loads none of them."""
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from harness.errors import ModelError, UsageError, unknown
 from harness.policies.base import Policy, TrainablePolicy
@@ -32,6 +33,22 @@ def known_models() -> dict[str, str]:
     return dict(_FORMS)
 
 
+def kind_of(url: str) -> Literal["hf", "openai", "scripted"]:
+    """What a URL names, without opening it; only "hf" can be trained.
+
+    Raises:
+        UsageError: There is no such kind of model.
+    """
+    scheme, colon, rest = url.partition(":")
+    if url in EMBEDDED or (scheme == "hf" and rest):
+        return "hf"
+    if colon and scheme in ("openai", "scripted"):
+        return "openai" if scheme == "openai" else "scripted"
+    if not colon and "/" in url:
+        raise UsageError(f"There is no model '{url}'. Did you mean 'hf:{url}'?")
+    raise unknown("model", url, _FORMS)
+
+
 def open_policy(url: str, settings: ModelSettings | None = None) -> Policy:
     """The policy behind a URL.
 
@@ -40,23 +57,29 @@ def open_policy(url: str, settings: ModelSettings | None = None) -> Policy:
         ModelError: It cannot be loaded or reached.
     """
     settings = settings or ModelSettings()
-    scheme, colon, rest = url.partition(":")
-    if url in EMBEDDED or (scheme == "hf" and rest):
+    kind = kind_of(url)
+    if kind == "hf":
         from harness.policies.hf import HFPolicy
         from harness.policies.weights import find_model
 
-        return HFPolicy(url, EMBEDDED[url]() if url in EMBEDDED else find_model(rest), settings)
-    if scheme == "openai" and colon:
+        source = EMBEDDED[url]() if url in EMBEDDED else find_model(url.removeprefix("hf:"))
+        return HFPolicy(url, source, settings)
+    if kind == "openai":
         from harness.policies.endpoint import open_endpoint
 
         return open_endpoint(url, settings)
-    if scheme == "scripted" and colon:
-        from harness.policies.scripted import open_scripted
+    from harness.policies.scripted import open_scripted
 
-        return open_scripted(url)
-    if not colon and "/" in url:
-        raise UsageError(f"There is no model '{url}'. Did you mean 'hf:{url}'?")
-    raise unknown("model", url, _FORMS)
+    return open_scripted(url)
+
+
+def untrainable(name: str) -> ModelError:
+    """The error for asking to train what only replies; says what to use instead."""
+    return ModelError(
+        f"The weights of '{name}' cannot be trained from here: use a model that is loaded "
+        "(smollm2, hf:ORG/NAME or hf:./FOLDER), or a method that changes the prompt only "
+        "(base, reflection, evolution)."
+    )
 
 
 def require_trainable(policy: Policy) -> TrainablePolicy:
@@ -67,8 +90,4 @@ def require_trainable(policy: Policy) -> TrainablePolicy:
     """
     if isinstance(policy, TrainablePolicy):
         return policy
-    raise ModelError(
-        f"The weights of '{policy.name}' cannot be trained from here: use a model that is loaded "
-        "(smollm2, hf:ORG/NAME or hf:./FOLDER), or a method that changes the prompt only "
-        "(base, reflection, evolution)."
-    )
+    raise untrainable(policy.name)

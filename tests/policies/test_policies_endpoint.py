@@ -1,0 +1,322 @@
+"""Endpoints are retried, counted and never trusted with silence. The server is a stand-in."""
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from harness.errors import ModelError, UsageError
+from harness.policies import open_policy, require_trainable
+from harness.policies.base import Policy, Request, Sampling
+from harness.policies.endpoint import EndpointPolicy, parse_address
+from harness.policies.settings import ModelSettings
+from harness.types import Completion, Finish, Message
+
+FAST = ModelSettings(concurrency=4, timeout=5.0, retries=1)
+SECRET = "sk-very-secret-key"
+Body = dict[str, Any]
+Answer = Callable[[Body, int], tuple[int, Any]]
+
+
+def completion(text: str = "hello", finish: str = "stop", tokens: int | None = 3) -> Body:
+    usage = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5}
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": finish,
+                "message": {"role": "assistant", "content": text},
+            }
+        ],
+        **({"usage": usage} if tokens is not None else {}),
+    }
+
+
+@contextmanager
+def served(answer: Answer) -> Iterator[tuple[str, list[Body]]]:
+    """A loopback server that replies what `answer(body, earlier calls)` says; and what it saw."""
+    seen: list[Body] = []
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _reply(self, status: int, content: Any) -> None:
+            data = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            if status in (429, 500):
+                self.send_header("retry-after-ms", "10")
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            if not self.path.startswith("/v1/"):
+                return self._reply(404, {"error": "no such path"})
+            models = [{"id": "m", "object": "model", "created": 0, "owned_by": "me"}]
+            self._reply(200, {"object": "list", "data": models})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if not self.path.startswith("/v1/"):
+                return self._reply(404, {"error": "no such path"})
+            body["authorization"] = self.headers["Authorization"]
+            with lock:
+                earlier = len(seen)
+                seen.append(body)
+            try:
+                self._reply(*answer(body, earlier))
+            except (BrokenPipeError, ConnectionResetError):
+                return  # the client gave up waiting, which is what some tests are about
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"openai:http://127.0.0.1:{server.server_port}/v1#m", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def ask(id: int, grammar: str | None = None) -> Request:
+    conversation = (Message("system", "s"), Message("user", f"question {id}"))
+    sampling = Sampling(temperature=0.5, top_p=0.9, max_tokens=7)
+    return Request(f"r{id}", conversation, sampling, seed=2**40 + id, grammar=grammar)
+
+
+def unchecked(url: str, settings: ModelSettings = FAST) -> EndpointPolicy:
+    return EndpointPolicy(url, parse_address(url), settings)
+
+
+def always(body: Body, earlier: int) -> tuple[int, Body]:
+    return 200, completion(f"to {body['messages'][-1]['content']}")
+
+
+Served = AbstractContextManager[tuple[str, list[Body]]]
+
+
+def test_every_request_is_answered_with_the_servers_token_count() -> None:
+    with served(always) as (url, _):
+        policy = open_policy(url, FAST)
+        assert isinstance(policy, Policy)
+        found = dict(policy.generate(deque([ask(i) for i in range(9)])))
+    assert found == {f"r{i}": Completion(f"to question {i}", Finish.STOP, 3) for i in range(9)}
+    assert policy.failures == {}
+
+
+def test_what_is_asked_for_is_sent() -> None:
+    with served(always) as (url, seen):
+        list(unchecked(url).generate(deque([ask(3, grammar="a+")])))
+    (body,) = seen
+    assert body["model"] == "m"
+    assert body["messages"] == [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "question 3"},
+    ]
+    assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.5, 0.9, 7)
+    assert body["seed"] == (2**40 + 3) % 2**31
+    assert "structured_outputs" not in body
+
+
+def test_a_grammar_is_sent_only_to_a_server_that_is_said_to_take_one() -> None:
+    with served(always) as (url, seen):
+        list(unchecked(url.replace("#", "?grammar=vllm#")).generate(deque([ask(1, grammar="a+")])))
+    assert seen[0]["structured_outputs"] == {"regex": "a+"}
+
+
+def test_a_reply_cut_off_says_so() -> None:
+    with served(lambda body, earlier: (200, completion("cut", "length", 7))) as (url, _):
+        ((_, reply),) = unchecked(url).generate(deque([ask(0)]))
+    assert (reply.finish, reply.sampled) == (Finish.LENGTH, 7)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_server_is_asked_again(status: int) -> None:
+    def busy_once(body: Body, earlier: int) -> tuple[int, Body]:
+        return (status, {"error": "busy"}) if earlier == 0 else (200, completion())
+
+    with served(busy_once) as (url, seen):
+        policy = unchecked(url)
+        found = dict(policy.generate(deque([ask(0)])))
+    assert len(seen) == 2
+    assert found["r0"].text == "hello"
+    assert policy.failures == {}
+
+
+def test_a_request_that_fails_for_good_is_recorded_and_the_others_are_answered() -> None:
+    def one_is_broken(body: Body, earlier: int) -> tuple[int, Body]:
+        broken = "question 2" in body["messages"][-1]["content"]
+        return (500, {"error": {"message": "out of memory"}}) if broken else (200, completion())
+
+    with served(one_is_broken) as (url, seen):
+        policy = unchecked(url)
+        found = dict(policy.generate(deque([ask(i) for i in range(5)])))
+    assert sorted(found) == ["r0", "r1", "r3", "r4"]
+    assert list(policy.failures) == ["r2"]
+    assert "out of memory" in policy.failures["r2"]
+    assert len(seen) == 4 + 2  # one retry
+
+
+def test_a_request_that_takes_too_long_is_recorded() -> None:
+    def slow(body: Body, earlier: int) -> tuple[int, Body]:
+        time.sleep(0.5)
+        return 200, completion()
+
+    with served(slow) as (url, _):
+        policy = unchecked(url, ModelSettings(timeout=0.1, retries=0))
+        assert list(policy.generate(deque([ask(0)]))) == []
+    assert "Timeout" in policy.failures["r0"]
+
+
+def test_no_more_requests_run_at_once_than_allowed() -> None:
+    running, most, lock = 0, 0, threading.Lock()
+
+    def counting(body: Body, earlier: int) -> tuple[int, Body]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.03)
+        with lock:
+            running -= 1
+        return 200, completion()
+
+    with served(counting) as (url, _):
+        policy = unchecked(url, ModelSettings(concurrency=3, retries=0))
+        assert len(list(policy.generate(deque([ask(i) for i in range(12)])))) == 12
+    assert most == 3
+
+
+def test_requests_appended_between_replies_are_answered_too() -> None:
+    with served(always) as (url, _):
+        waiting = deque([ask(0)])
+        seen = []
+        for id, _reply in unchecked(url).generate(waiting):
+            seen.append(id)
+            if len(seen) < 4:
+                waiting.append(ask(len(seen)))
+    assert seen == ["r0", "r1", "r2", "r3"]
+
+
+def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+
+    def telling(body: Body, earlier: int) -> tuple[int, Body]:
+        return 400, {"error": {"message": f"bad request with {body['authorization']}"}}
+
+    with served(telling) as (url, seen):
+        policy = unchecked(url)
+        list(policy.generate(deque([ask(0)])))
+        with pytest.raises(ModelError) as refused:
+            policy.check()
+    assert seen[0]["authorization"] == f"Bearer {SECRET}"
+    assert SECRET not in policy.failures["r0"] + str(refused.value) + repr(refused.value.__cause__)
+    assert "[key]" in policy.failures["r0"]
+
+
+def test_a_local_server_needs_no_key_and_a_remote_one_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with served(always) as (url, seen):
+        open_policy(url, FAST)
+    assert seen[0]["authorization"] == "Bearer none"
+    with pytest.raises(ModelError, match="set the environment variable OPENAI_API_KEY"):
+        open_policy("openai:http://models.invalid/v1#m", FAST)
+
+
+def test_opening_refuses_a_wrong_key() -> None:
+    with (
+        served(lambda body, earlier: (401, {"error": "no"})) as (url, _),
+        pytest.raises(ModelError, match="refused the key"),
+    ):
+        open_policy(url, FAST)
+
+
+def test_opening_refuses_a_server_that_is_not_there() -> None:
+    with served(always) as (url, _):
+        pass
+    with pytest.raises(ModelError, match="cannot be reached"):
+        open_policy(url, ModelSettings(retries=0))
+
+
+def test_opening_an_unknown_model_lists_what_is_served() -> None:
+    with (
+        served(lambda body, earlier: (404, {"error": "no"})) as (url, _),
+        pytest.raises(UsageError, match=r"no model 'n'.*Known: m\."),
+    ):
+        open_policy(url.replace("#m", "#n"), FAST)
+
+
+def test_an_address_without_chat_completions_is_refused() -> None:
+    with (
+        served(always) as (url, _),
+        pytest.raises(ModelError, match=r"no chat completions.*ends in /v1"),
+    ):
+        open_policy(url.replace("/v1", "/nothing"), FAST)
+
+
+def test_a_reply_that_is_no_completion_is_recorded() -> None:
+    with served(lambda body, earlier: (200, "<html>")) as (url, _):
+        policy = unchecked(url)
+        assert list(policy.generate(deque([ask(0)]))) == []
+    assert "no chat completion" in policy.failures["r0"]
+
+
+def test_a_server_that_counts_no_tokens_is_refused() -> None:
+    with (
+        served(lambda body, earlier: (200, completion(tokens=None))) as (url, _),
+        pytest.raises(ModelError, match="no 'usage'"),
+    ):
+        open_policy(url, FAST)
+
+
+def test_logprobs_stand_in_for_a_missing_count() -> None:
+    def with_logprobs(body: Body, earlier: int) -> tuple[int, Body]:
+        answer = completion(tokens=None)
+        token = {"token": "a", "logprob": -0.1, "bytes": None, "top_logprobs": []}
+        answer["choices"][0]["logprobs"] = {"content": [token, token]}
+        return 200, answer
+
+    with served(with_logprobs) as (url, _):
+        ((_, reply),) = unchecked(url).generate(deque([ask(0)]))
+    assert reply.sampled == 2
+
+
+def test_weight_training_is_refused_at_an_endpoint() -> None:
+    with (
+        served(always) as (url, _),
+        pytest.raises(ModelError, match="cannot be trained from here"),
+    ):
+        require_trainable(open_policy(url, FAST))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("openai:localhost:8000#m", "write openai:http://host/v1#model"),
+        ("openai:http://localhost/v1", "write openai:http://host/v1#model"),
+        ("openai:http://me:pw@localhost/v1#m", "OPENAI_API_KEY"),
+        ("openai:http://localhost/v1?grammer=vllm#m", "Did you mean 'grammar'"),
+        ("openai:http://localhost/v1?grammar=none#m", "Known: vllm"),
+    ],
+)
+def test_an_address_that_is_not_understood_is_refused(url: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
+        open_policy(url)
+    assert "pw" not in str(refused.value)
