@@ -154,8 +154,10 @@ def tally(births: Sequence[Birth], reflector: Reflector) -> Report:
         "edits_applied": sum(len(b.applied) for b in births),
     }
     lines = tuple(line for birth in births for line in birth.lines())
-    missing = tuple(f"unanswered: {name}" for name in reflector.unanswered)
-    return Report({name: float(n) for name, n in numbers.items()}, lines + missing)
+    missing = [f"unanswered: {name}" for name in reflector.unanswered]
+    if len(missing) > 3:
+        missing = [*missing[:2], f"unanswered: {len(missing) - 2} more"]
+    return Report({name: float(n) for name, n in numbers.items()}, (*lines, *missing))
 
 
 SPEC = Spec(EvolutionConfig, Evolution, trains=False)

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -66,9 +67,13 @@ def lay_out(requests: Sequence[Config], folder: Path) -> list[Path]:
 def perform(places: Sequence[Path], quiet: bool, stop: Callable[[], bool]) -> list[Entry]:
     """Run what is not finished, one after the other."""
     console = Console(stderr=True)
-    entries = []
+    entries: list[Entry] = []
+    threads = 0
     for place in places:
         request = read_request(place)
+        # Measured once an experiment: two of its runs should not differ in it by accident.
+        model = replace(request.model, threads=request.model.threads or threads)
+        request = replace(request, model=model)
         title = f"{request.env.name} · {request.method} · seed {request.run.seed}"
         rounds = 0 if request.method == "base" else _rounds(request)
         watchers = Watchers([])
@@ -80,6 +85,7 @@ def perform(places: Sequence[Path], quiet: bool, stop: Callable[[], bool]) -> li
             watchers.add(Lines(console, title, rounds))
         try:
             entries.append(run_one(request, place, watchers, stop))
+            threads = read_request(place).model.threads
         finally:
             if view is not None:
                 view.close()

@@ -1,0 +1,63 @@
+"""Prompt evolution behind an API, through the command line. The server is a loopback stand-in."""
+
+import json
+
+from standin import Body, completion, served
+
+from harness.cli.main import main
+
+SMALL = ["--episodes", "96", "--test-tasks", "6", "--samples", "2", "--preset", "laptop"]
+
+
+def replying(body: Body, earlier: int) -> tuple[int, Body]:
+    """A server that adds well when told to be careful, and otherwise every other time."""
+    said = "\n".join(m["content"] for m in body["messages"])
+    if not body["messages"][-1]["content"].startswith("What is"):
+        return 200, completion("ADD: Be careful and check every sum.", tokens=9)
+    careful = "Be careful" in said or body["seed"] % 2
+    question = body["messages"][-1]["content"].removeprefix("What is ").rstrip("?")
+    terms = question.replace("×", "*").replace("x", "*").split()
+    total = int(terms[0])
+    for sign, number in zip(terms[1::2], terms[2::2], strict=True):
+        total = total + int(number) if sign == "+" else total - int(number)
+    answer = total if careful and "*" not in terms else -1
+    return 200, completion(f"Answer: {answer}", tokens=4)
+
+
+def test_an_endpoint_is_evaluated_and_its_prompt_evolved(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with served(replying) as (url, seen):
+        words = ["run", "--env", "arithmetic", "--model", url, "--method", "base,evolution", *SMALL]
+        assert main([*words, "--run-dir", "out", "--json", "--quiet"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    runs = {run["method"]: run for run in told["runs"]}
+    assert len(told["boards"]) == 1
+    assert runs["evolution"]["episodes"] == 96
+    acting = 12 + 12 + 96
+    reflecting = sum(not b["messages"][-1]["content"].startswith("What is") for b in seen)
+    assert reflecting > 0
+    assert runs["evolution"]["acting_tokens"] == 96 * 4
+    assert runs["evolution"]["reflection_tokens"] > 0
+    assert len(seen) >= acting + reflecting
+    principles = json.loads((tmp_path / "out/evolution-seed0/champion.json").read_text())
+    assert principles["principles"] == ["Be careful and check every sum."]
+    assert runs["evolution"]["score"] > runs["base"]["score"]
+
+
+def test_an_endpoint_that_breaks_leaves_its_episodes_unscored(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def flaky(body: Body, earlier: int) -> tuple[int, Body]:
+        if earlier and body["seed"] % 3 == 0:
+            return 500, {"error": {"message": "broken"}}
+        return replying(body, earlier)
+
+    with served(flaky) as (url, _):
+        words = ["run", "--env", "arithmetic", "--model", url, "--method", "base", *SMALL]
+        words += ["--set", "model.retries=0", "--set", "model.timeout=10"]
+        assert main([*words, "--run-dir", "out", "--json", "--quiet"]) == 0
+    run = json.loads(capsys.readouterr().out)["runs"][0]
+    outcomes = json.loads((tmp_path / "out/entry.json").read_text())["outcomes"]
+    broken = [o for o in outcomes if o["status"] == "unscored"]
+    assert run["unscored"] == len(broken) > 0
+    assert all(o["reward"] is None for o in broken)
