@@ -72,6 +72,8 @@ class Lines(Watcher):
     @override
     def round(self, rollouts: Rollouts, report: Report, spent: Spent) -> None:
         number = rollouts.round.index + 1
+        if not len(rollouts):
+            return
         self._say(
             f"round {number}/{self.rounds}  reward {rollouts.mean():.3f}  "
             f"episodes {spent.episodes}  tokens {spent.acting_tokens}+{spent.reflection_tokens}  "
@@ -141,6 +143,8 @@ class LiveView(Watcher):
 
     @override
     def round(self, rollouts: Rollouts, report: Report, spent: Spent) -> None:
+        if not len(rollouts):
+            return
         self._round = rollouts.round.index + 1
         self._rewards.append(rollouts.mean())
         self._lines = [plain(line, 150) for line in report.lines]
