@@ -26,7 +26,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 run: setup
-	$(BIN)/harness run --env arithmetic --method base,espl $(RUN_ARGS)
+	$(BIN)/harness run --env arithmetic --model smollm2 --preset laptop --method base,espl $(RUN_ARGS)
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -40,4 +40,4 @@ class Base:
         """Nothing to take back."""
 
 
-SPEC = Spec(BaseConfig, Base, trains=False)
+SPEC = Spec(BaseConfig, Base, trains=False, plays=False)

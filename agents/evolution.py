@@ -112,6 +112,9 @@ class Evolution:
             "children": float(born),
             "population": float(len(self.population)),
         }
+        for member in self.population.window(config.window):
+            numbers[f"mu/{member.prompt.id}"] = member.rating.mu
+            numbers[f"sigma/{member.prompt.id}"] = member.rating.sigma
         return Report(numbers) | tally(births, reflector)
 
     def _children(self, births: Sequence[Birth], born: int) -> list[Member]:

@@ -47,9 +47,10 @@ class Spec:
     """A method as the registry knows it: `build(config, inputs)` makes one.
 
     The first line of `build`'s docstring is its description. `trains` says whether it needs a
-    policy whose weights can be updated.
+    policy whose weights can be updated, `plays` whether it plays training episodes at all.
     """
 
     config: type[Any]
     build: Callable[[Any, Inputs], Method]
     trains: bool
+    plays: bool = True

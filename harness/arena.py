@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from harness.budget import Plan
 from harness.errors import HarnessError
 from harness.metered import Metered
-from harness.play import Placement, Table, WorldPool, play
+from harness.play import Placement, Table, WorldPool, play, refuse_silence
 from harness.policies.base import Sampling
 from harness.rollouts import Group, Rollouts, Round
 from harness.seeds import Seeds
@@ -77,6 +77,7 @@ class Arena:
             played[position].append(episode)
             self.policy.meter.episodes("act", 1)
             watcher.episode(episode, "act")
+        refuse_silence([e for episodes in played for e in episodes], self.policy)
         groups = (
             Group(cast, tuple(sorted(episodes, key=lambda e: e.sample)))
             for cast, episodes in zip(assignments, played, strict=True)

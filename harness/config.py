@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError, unknown, within
 from harness.policies.base import Sampling
 from harness.policies.settings import ModelSettings
 
@@ -42,6 +42,12 @@ class BudgetSection:
     samples: int = 5
     """N, samples per prompt and problem."""
 
+    def __post_init__(self) -> None:
+        within("budget.episodes", self.episodes, 0)
+        within("budget.tasks", self.tasks, 1)
+        within("budget.prompts", self.prompts, 1)
+        within("budget.samples", self.samples, 2)
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSection:
@@ -52,6 +58,12 @@ class EvaluationSection:
     samples: int = 4
     temperature: float = 0.7
     top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        within("evaluation.tasks", self.tasks, 0)
+        within("evaluation.samples", self.samples, 1)
+        within("evaluation.temperature", self.temperature, 0, 100)
+        within("evaluation.top_p", self.top_p, 1e-6, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,11 @@ class ReflectionSection:
     top_p: float = 1.0
     max_tokens: int = 1024
 
+    def __post_init__(self) -> None:
+        within("reflection.temperature", self.temperature, 0, 100)
+        within("reflection.top_p", self.top_p, 1e-6, 1)
+        within("reflection.max_tokens", self.max_tokens, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class RunSection:
@@ -73,8 +90,9 @@ class RunSection:
     prompt: str | None = None
     """The root prompt's text; unset means the world's own briefing."""
     placement: Literal["system", "user"] = "system"
-    reduced: str = ""
-    """Why this is a reduced Track, where it is one."""
+
+    def __post_init__(self) -> None:
+        within("run.seed", self.seed, 0)
 
 
 _SECTIONS: Mapping[str, type] = {
@@ -166,11 +184,9 @@ def merge(*layers: Mapping[str, Mapping[str, Scalar]]) -> dict[str, dict[str, Sc
 
 def from_tables(tables: Mapping[str, Mapping[str, Scalar]]) -> Config:
     """Build the request from sections; a section that does not exist is a usage error."""
-    for name, table in tables.items():
+    for name in tables:
         if name not in {*_SECTIONS, "method"}:
             raise unknown("section", name, [*_SECTIONS, "method"])
-        if not isinstance(table, Mapping):
-            raise UsageError(f"[{name}] should be a section of settings; write [{name}] on a line.")
     model = dict(tables.get("model", {}))
     method = dict(tables.get("method", {}))
     url, chosen = model.pop("url", "smollm2"), method.pop("name", "espl")
@@ -183,11 +199,15 @@ def from_tables(tables: Mapping[str, Mapping[str, Scalar]]) -> Config:
 def read_toml(path: Path) -> dict[str, dict[str, Scalar]]:
     """Read a config file; errors name the file and the line."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}; check --config.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}; mend it and try again.") from error
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise UsageError(f"{path} sets '{name}' outside of a section; write [{name}] above it.")
+    return tables
 
 
 def presets() -> tuple[str, ...]:
@@ -196,10 +216,11 @@ def presets() -> tuple[str, ...]:
     return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir()))
 
 
-def preset(name: str) -> dict[str, dict[str, Scalar]]:
-    """A preset's sections."""
+def preset(name: str, env: str = "") -> dict[str, dict[str, Scalar]]:
+    """A preset's sections, with what it sets for this environment alone."""
     if name not in presets():
         raise unknown("preset", name, presets())
-    return tomllib.loads(
-        (files("harness") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
-    )
+    text = (files("harness") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    tables: dict[str, Any] = tomllib.loads(text)
+    own: Mapping[str, Any] = tables.pop("per_env", {})
+    return merge(tables, own.get(env, {}))

@@ -11,6 +11,7 @@ Each message is one sentence of what happened, what was expected, and what to ty
 """
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -56,3 +57,13 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return UsageError(f"There is no {kind} '{name}'.{hint} Known: {', '.join(known)}.")
+
+
+def within(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Refuse a number outside [low, high], NaN included."""
+    if not low <= value <= high:
+        top = "" if high == math.inf else f" and at most {high:g}"
+        raise UsageError(
+            f"Setting {name} is {value:g}, but must be at least {low:g}{top}; "
+            f"write --set {name}={low:g}."
+        )

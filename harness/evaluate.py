@@ -12,7 +12,7 @@ from typing import cast
 from harness.durable import Log, lines, read_json, write_json
 from harness.errors import RunError
 from harness.metered import Meter
-from harness.play import Table, play
+from harness.play import Table, play, refuse_silence
 from harness.seeds import Seeds
 from harness.transcript import episode_json
 from harness.types import JSON, Agent, Assignment, Episode, Split, Task
@@ -85,6 +85,7 @@ def _play_chunk(
         played[position] = episode
         meter.episodes("evaluate", 1)
         meter.watcher.episode(episode, "evaluate")
+    refuse_silence(played.values(), table.policy)
     chunk = [episode_json(played[n]) for n in range(len(cells))]
     for line in chunk:
         log.append(line)

@@ -8,10 +8,12 @@ ends that episode as failed, with its reason.
 import math
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from harness.errors import ModelError
 from harness.policies.base import Policy, Purpose, Request, Sampling
 from harness.seeds import Seeds
 from harness.types import (
@@ -46,6 +48,11 @@ class WorldPool:
     def give(self, split: Split, world: World) -> None:
         """Back into the pool."""
         self._idle[split].append(world)
+
+    def drop(self, world: World) -> None:
+        """Close a world that failed; one that cannot even close has nothing left to give."""
+        with suppress(Exception):
+            world.close()
 
     def close(self) -> None:
         """Close every idle world."""
@@ -112,19 +119,20 @@ class _Seat:
     def hear(self, completion: Completion) -> Episode | None:
         """Pass a reply to the world; an episode comes back when it is over."""
         assert self.world is not None
+        earned = 0.0
         try:
             said, reward, terminated, truncated, self.info = self.world.step(completion.text)
+            scored = self.info.get("outcome", "scored") == "scored"
+            if scored:
+                earned = float(reward)
+            problem = "" if scored else str(self.info.get("feedback") or "the world gave no score")
         except Exception as error:
-            self.turns.append(Turn(self.observation, completion, 0.0))
-            return self.end(Ending.FAILED, reason(error))
-        if not math.isfinite(reward):
-            self.turns.append(Turn(self.observation, completion, 0.0))
-            return self.end(Ending.FAILED, f"the world's reward was {reward}, which is no number")
-        self.turns.append(Turn(self.observation, completion, float(reward)))
-        if self.info.get("outcome", "scored") != "scored":
-            return self.end(
-                Ending.FAILED, str(self.info.get("feedback", "the world gave no score"))
-            )
+            problem = reason(error)
+        if not math.isfinite(earned):
+            problem, earned = f"the world's reward was {earned}, which is no number", 0.0
+        self.turns.append(Turn(self.observation, completion, earned))
+        if problem:
+            return self.end(Ending.FAILED, problem)
         if completion.finish is Finish.LENGTH:
             return self.end(Ending.OVERLONG)
         if terminated or truncated:
@@ -135,8 +143,10 @@ class _Seat:
         return None
 
     def end(self, ending: Ending, error: str = "") -> Episode:
-        # A world that raised may be broken: it is let go, never given back.
-        if self.world is not None and not error:
+        # A world that failed may be broken: it is closed, never given back.
+        if self.world is not None and error:
+            self.table.worlds.drop(self.world)
+        elif self.world is not None:
             self.table.worlds.give(self.task.split, self.world)
         return Episode(
             prompt_id=self.prompt.id,
@@ -160,33 +170,68 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
-def play(assignments: Iterable[Assignment], table: Table) -> Iterator[tuple[int, Episode]]:
+def play(
+    assignments: Iterable[Assignment], table: Table, seats: int = 1024
+) -> Iterator[tuple[int, Episode]]:
     """Play every sample of every assignment, yielding (assignment's position, episode) as they end.
 
-    Sampling noise is keyed by prompt, task, sample and turn, and requests are made in the order
-    cast, so that a result never depends on timing.
+    At most `seats` conversations are open at once. Sampling noise is keyed by prompt, task, sample
+    and turn, and requests are made in the order cast, so that a result never depends on timing.
     """
+    queue = deque(_seats(assignments, table))
     waiting: deque[Request] = deque()
-    seats: dict[str, tuple[int, _Seat]] = {}
+    seated: dict[str, tuple[int, _Seat]] = {}
+    while queue:
+        yield from _fill(seated, queue, waiting, seats)
+        for id, completion in table.policy.generate(waiting):
+            position, seat = seated.pop(id)
+            episode = seat.hear(completion)
+            if episode is None:
+                waiting.append(seat.request())
+                seated[seat.id] = (position, seat)
+                continue
+            yield position, episode
+            yield from _fill(seated, queue, waiting, seats)
+        failures: Mapping[str, str] = getattr(table.policy, "failures", {})
+        for id, (position, seat) in seated.items():
+            yield position, seat.end(Ending.FAILED, failures.get(id, "the policy never replied"))
+        seated.clear()
+
+
+def _seats(assignments: Iterable[Assignment], table: Table) -> Iterator[tuple[int, _Seat]]:
+    seen: set[str] = set()
     for position, cast in enumerate(assignments):
         for sample in range(cast.first, cast.first + cast.samples):
             seat = _Seat(cast.prompt, cast.task, sample, table)
-            failed = seat.sit()
-            if failed is not None:
-                yield position, failed
-                continue
-            if seat.id in seats:
+            if seat.id in seen:
                 raise ValueError(f"{seat.id} was cast twice; number the second group by `first`")
-            waiting.append(seat.request())
-            seats[seat.id] = (position, seat)
-    for id, completion in table.policy.generate(waiting):
-        position, seat = seats.pop(id)
-        episode = seat.hear(completion)
-        if episode is None:
-            waiting.append(seat.request())
-            seats[seat.id] = (position, seat)
-        else:
-            yield position, episode
-    failures: Mapping[str, str] = getattr(table.policy, "failures", {})
-    for id, (position, seat) in seats.items():
-        yield position, seat.end(Ending.FAILED, failures.get(id, "the policy never replied"))
+            seen.add(seat.id)
+            yield position, seat
+
+
+def _fill(
+    seated: dict[str, tuple[int, _Seat]],
+    queue: deque[tuple[int, _Seat]],
+    waiting: deque[Request],
+    seats: int,
+) -> Iterator[tuple[int, Episode]]:
+    """Open conversations while there is room; yields only those whose world failed at once."""
+    while queue and len(seated) < seats:
+        position, seat = queue.popleft()
+        failed = seat.sit()
+        if failed is not None:
+            yield position, failed
+            continue
+        waiting.append(seat.request())
+        seated[seat.id] = (position, seat)
+
+
+def refuse_silence(episodes: Collection[Episode], policy: Policy) -> None:
+    """Stop where a policy answered nothing at all: that is an outage, not a set of outcomes."""
+    failures: Mapping[str, str] = getattr(policy, "failures", {})
+    if episodes and failures and not any(episode.turns for episode in episodes):
+        reason = next(iter(failures.values()))
+        raise ModelError(
+            f"{policy.name} answered none of {len(episodes)} requests ({reason}); when it is back, "
+            "go on with harness resume."
+        )

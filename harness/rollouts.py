@@ -1,5 +1,6 @@
 """The evidence of one round, as questions: who scored what, who won, who alone was best."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,8 @@ class Group:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
+    # Summed exactly: in another order equal rewards must not become a win by a rounding error.
+    return math.fsum(values) / len(values) if values else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,18 @@ class Rollouts:
         """V_i: the prompt's mean reward on the task (E-SPL Eq. 2); NaN if nothing was scored."""
         return _mean([e.reward for e in self.of(prompt).on(task) if e.scored])
 
+    def _values(self) -> dict[Task, dict[str, float]]:
+        """V by task and prompt id, of tasks on which everyone who played has a score.
+
+        A task on which one prompt's episodes all failed would reward whoever was spared it.
+        """
+        values = {t: {p.id: self.value(p, t) for p in self.on(t).prompts} for t in self.tasks}
+        return {t: v for t, v in values.items() if not any(map(math.isnan, v.values()))}
+
     def scores(self) -> dict[str, float]:
-        """Each prompt's batch mean: the mean over its tasks of V_i, by prompt id."""
-        return {
-            p.id: float(np.nanmean(v)) if not np.all(np.isnan(v)) else float("nan")
-            for p in self.prompts
-            if (v := np.array([self.value(p, t) for t in self.of(p).tasks])).size
-        }
+        """Each prompt's batch mean: the mean over its tasks of V_i, by prompt id; NaN if none."""
+        values = self._values().values()
+        return {p.id: _mean([v[p.id] for v in values if p.id in v]) for p in self.prompts}
 
     def winner(self) -> SystemPrompt | None:
         """The prompt with the highest batch mean (E-SPL Eq. 5), the first cast among equals."""
@@ -97,9 +104,7 @@ class Rollouts:
     def wins(self) -> dict[str, tuple[Task, ...]]:
         """The tasks on which each prompt, and no other, was best (E-SPL Alg. 2)."""
         won: dict[str, list[Task]] = {p.id: [] for p in self.prompts}
-        for task in self.tasks:
-            values = {p.id: self.value(p, task) for p in self.on(task).prompts}
-            values = {i: v for i, v in values.items() if not np.isnan(v)}
+        for task, values in self._values().items():
             best = [i for i, v in values.items() if v == max(values.values())]
             if len(best) == 1 and len(values) > 1:
                 won[best[0]].append(task)

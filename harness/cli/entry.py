@@ -2,7 +2,6 @@
 
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,9 +10,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import agents
+import envs
 from harness import budget
 from harness.config import Config, build
 from harness.metered import Metered
+from harness.policies import kind_of
+from harness.policies.base import Policy
 from harness.transcript import status
 from harness.types import JSON, Agent
 from harness.worlds import World
@@ -40,21 +42,23 @@ _PACKAGES = (
 )
 
 
-def make_track(request: Config, world: World, policy: Metered, tasks: Sequence[str]) -> Track:
+def make_track(
+    request: Config, world: World, policy: Metered, reflector: Policy, tasks: Sequence[str]
+) -> Track:
     """Everything two rows must share."""
-    identity: Mapping[str, str] = getattr(policy.inner, "identity", {})
+    identity = _identity(policy)
     return Track(
-        env=request.env.name,
+        env=envs.resolve(request.env.name),
         env_fingerprint=world.fingerprint(),
         briefing_hash=text_hash(request.run.prompt or ""),
-        model=redacted(request.model_url),
+        model=_public_model(request.model_url),
         weights=identity.get("weights", ""),
         quantisation=identity.get("quantisation", ""),
         rendering=identity.get("rendering", ""),
         placement=request.run.placement,
-        reflector=redacted(request.reflection.model),
+        reflector=_reflector_name(request.reflection.model, reflector),
         engine=f"{identity.get('engine', '')} {identity.get('dtype', '')}".strip(),
-        mode="deterministic" if identity.get("deterministic", "yes") == "yes" else "fast",
+        mode="fast" if kind_of(request.model_url) == "openai" else "deterministic",
         temperature=request.sampling.temperature,
         top_p=request.sampling.top_p,
         max_tokens=request.sampling.max_tokens,
@@ -65,8 +69,39 @@ def make_track(request: Config, world: World, policy: Metered, tasks: Sequence[s
         test_tasks_hash=tasks_hash(tasks),
         samples_per_task=request.evaluation.samples,
         grader=str(getattr(world, "grader_version", "")),
-        reduced=request.run.reduced,
+        reduced=_reduced(request, world),
     )
+
+
+def _identity(policy: Policy) -> Mapping[str, str]:
+    inner = policy.inner if isinstance(policy, Metered) else policy
+    identity: Mapping[str, str] = getattr(inner, "identity", {})
+    return identity
+
+
+def _public_model(url: str) -> str:
+    """A local folder by its last name: where it lay is nobody's business, its hash is recorded."""
+    if url.startswith("hf:") and Path(url[3:]).is_dir():
+        return f"hf:{Path(url[3:]).name}"
+    return redacted(url)
+
+
+def _reflector_name(name: str, reflector: Policy) -> str:
+    if name in ("reference", "current"):
+        return name
+    return f"{_public_model(name)} {_identity(reflector).get('weights', '')[:19]}".strip()
+
+
+def _reduced(request: Config, world: World) -> str:
+    """In what this Track is smaller than the world's own."""
+    usual = int(getattr(world, "reply_tokens", 0))
+    limit, tasks = request.sampling.max_tokens, request.evaluation.tasks
+    facts = []
+    if limit < usual:
+        facts.append(f"replies of at most {limit} of {usual} tokens")
+    if 0 < tasks < world.size("test"):
+        facts.append(f"{tasks} of {world.size('test')} test tasks")
+    return "; ".join(facts)
 
 
 def make_entry(
@@ -77,12 +112,14 @@ def make_entry(
     agent: Agent,
     played: Sequence[Mapping[str, JSON]],
     adapter_hash: str,
+    reflector: Policy,
+    notes: Sequence[str],
 ) -> Entry:
     """The run's row."""
     outcomes = tuple(_outcome(line) for line in played)
     settings = build(agents.config_type(request.method), request.method_table, "method")
     return Entry(
-        track=make_track(request, world, policy, [o.task for o in outcomes]),
+        track=make_track(request, world, policy, reflector, [o.task for o in outcomes]),
         method=request.method,
         config=cast(Any, redacted_json(_row_config(request, asdict(settings)))),
         seed=request.run.seed,
@@ -100,7 +137,7 @@ def make_entry(
         provenance=provenance(request),
         adapter_hash=adapter_hash,
         policy_version=agent.policy_version,
-        notes=_lasting(getattr(policy.inner, "notes", ())),
+        notes=(*_lasting(getattr(policy.inner, "notes", ())), *notes),
     )
 
 
@@ -153,8 +190,20 @@ def provenance(request: Config) -> Provenance:
         device=f"{request.model.device} ({platform.system()} {platform.machine()})",
         threads=max(request.model.threads, 1),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=tuple(redacted(word) for word in ("harness", *sys.argv[1:])),
+        command=_command(request),
     )
+
+
+def _command(request: Config) -> tuple[str, ...]:
+    """What asks for this run again; every setting stands in the entry itself."""
+    said = {
+        "--env": request.env.name,
+        "--method": request.method,
+        "--model": _public_model(request.model_url),
+        "--seed": str(request.run.seed),
+        "--episodes": str(request.budget.episodes),
+    }
+    return ("harness", "run", *(word for pair in said.items() for word in pair))
 
 
 def _commit() -> tuple[str, bool]:
@@ -167,6 +216,8 @@ def _commit() -> tuple[str, bool]:
         return done.stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != here.parents[1]:
+            return "", False  # installed inside somebody else's repository
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return "", False

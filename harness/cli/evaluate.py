@@ -1,8 +1,10 @@
 """`harness eval`: a model and prompt without training, or a finished run's champion once more."""
 
 import argparse
+import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -30,14 +32,28 @@ def main(arguments: argparse.Namespace) -> int:
     return run.go(run.lay_out(resolved.configs, folder), arguments.quiet, arguments.json)
 
 
+# What a run has settled already; the rest (split, tasks, samples) may be asked for anew.
+_NOT_AGAIN = ("env", "model", "seeds", "preset", "config", "sets", "prompt", "episodes", "run_dir")
+
+
 def _again(arguments: argparse.Namespace) -> int:
+    given = [name for name in _NOT_AGAIN if getattr(arguments, name)]
+    if given:
+        raise UsageError(
+            f"A finished run is evaluated as it was made: leave out "
+            f"--{given[0].replace('_', '-')}, or evaluate without naming a run."
+        )
     places = existing(arguments.run)
     if len(places) > 1 or not (places[0] / "entry.json").exists():
         raise UsageError(f"{arguments.run} is not one finished run; name one that is.")
     place = places[0]
     request = read_request(place)
     with Lock(place / "run.lock"):
-        record, mean = _analyse(place, arguments)
+        record, told = _analyse(place, arguments)
+    if arguments.json:
+        print(json.dumps({**told, "record": str(record)}))
+        return 0
+    mean = told["mean_reward"]
     Console().print(
         f"{request.env.name} {arguments.split}: mean reward "
         f"{'—' if mean is None else format(mean, '.3f')}; written to {record}",
@@ -46,7 +62,7 @@ def _again(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _analyse(place: Path, arguments: argparse.Namespace) -> tuple[Path, float | None]:
+def _analyse(place: Path, arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
     stage = set_stage(read_request(place), place, Watchers([]), lambda: False)
     try:
         agent = champion_of(place)
@@ -73,17 +89,15 @@ def _analyse(place: Path, arguments: argparse.Namespace) -> tuple[Path, float | 
         stage.close()
     rewards = [float(str(line["reward"])) for line in played if line["reward"] is not None]
     mean = sum(rewards) / len(rewards) if rewards else None
-    write_json(
-        log.with_suffix(".json"),
-        {
-            "kind": "analysis",
-            "split": arguments.split,
-            "prompt": agent.prompt.id,
-            "policy_version": agent.policy_version,
-            "tasks": len(tasks),
-            "samples": samples,
-            "mean_reward": mean,
-            "unscored": sum(line["reward"] is None for line in played),
-        },
-    )
-    return log.with_suffix(".json"), mean
+    told: dict[str, Any] = {
+        "kind": "analysis",
+        "split": arguments.split,
+        "prompt": agent.prompt.id,
+        "policy_version": agent.policy_version,
+        "tasks": len(tasks),
+        "samples": samples,
+        "mean_reward": mean,
+        "unscored": sum(line["reward"] is None for line in played),
+    }
+    write_json(log.with_suffix(".json"), told)
+    return log.with_suffix(".json"), told

@@ -17,8 +17,8 @@ from harness.budget import Plan, Shape
 from harness.cli.entry import make_entry
 from harness.cli.worlds import make_world
 from harness.config import Config
-from harness.durable import read_json, write_json, write_text
-from harness.errors import SelfTestError
+from harness.durable import lines, read_json, write_json, write_text
+from harness.errors import RunError, SelfTestError
 from harness.evaluate import Interrupted, chosen_tasks, evaluate, open_test
 from harness.lock import Lock
 from harness.metered import Meter, Metered, MeteredTrainable, metered
@@ -38,8 +38,8 @@ from leaderboards.store import read_entry, write_entry
 _tested = False
 
 
-def check_graders() -> None:
-    """Put answers with known verdicts through the grader, in this process, once."""
+def check_graders(world: World) -> None:
+    """Put answers with known verdicts through grader and world, in this process, before a run."""
     global _tested
     failures = [] if _tested else selftest()
     if failures:
@@ -48,6 +48,14 @@ def check_graders() -> None:
             "see harness doctor. No score would mean anything."
         )
     _tested = True
+    for reply, right in ((None, True), ("", False)):
+        world.reset(seed=0)
+        _, _, _, _, info = world.step(world.oracle() if reply is None else reply)
+        if info.get("outcome", "scored") != "scored" or bool(info.get("success")) is not right:
+            raise SelfTestError(
+                f"The world judges its {'own right answer' if right else 'empty reply'} as "
+                f"{info.get('feedback') or info.get('outcome')!r}; no score would mean anything."
+            )
 
 
 def prepare(request: Config, folder: Path) -> None:
@@ -69,6 +77,26 @@ def world_maker(request: Config) -> Callable[[Split], World]:
         return make_world(section.name, split, section.data_dir, section.accept_data)
 
     return make
+
+
+def _same_as_before(folder: Path, world: World, policy: Policy) -> None:
+    """Refuse to go on with other data or another model than the run began with."""
+    identity: dict[str, str] = dict(getattr(policy, "identity", {}))
+    now = {
+        "environment": world.fingerprint(),
+        "weights": identity.get("weights", ""),
+        "rendering": identity.get("rendering", ""),
+    }
+    path = folder / "identity.json"
+    if not path.exists():
+        write_json(path, now)
+    before = read_json(path)
+    different = [name for name, value in now.items() if before.get(name) != value]
+    if different:
+        raise RunError(
+            f"{folder} began with other {' and '.join(different)} than are here now; restore them, "
+            "or start a new run."
+        )
 
 
 def settled(request: Config, policy: Policy) -> Config:
@@ -97,6 +125,7 @@ class Stage:
     arena: Arena
     run: Run
     watchers: Watchers
+    reflector: Policy
 
     def close(self) -> None:
         """Let go of worlds and files."""
@@ -107,18 +136,21 @@ class Stage:
 
 def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[[], bool]) -> Stage:
     """Open the model and the world; nothing is played yet."""
-    check_graders()
     make = world_maker(request)
     world = make("train")
+    check_graders(world)
     opened = open_policy(request.model_url, request.model)
+    _same_as_before(folder, world, opened)
     for note in getattr(opened, "notes", ()):
         watchers.note(note)
     request = settled(request, opened)
-    prepare(request, folder)
+    if not (folder / "entry.json").exists():
+        prepare(request, folder)
     meter = Meter(watchers)
     policy = metered(opened, meter)
     wanted = Shape(request.budget.tasks, request.budget.prompts, request.budget.samples)
-    whole = budget.plan(request.budget.episodes, wanted, world.size("train"))
+    episodes = request.budget.episodes if agents.spec(request.method).plays else 0
+    whole = budget.plan(episodes, wanted, world.size("train"))
     seeds = Seeds(request.run.seed)
     arena = Arena(
         make,
@@ -132,7 +164,8 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
     )
     run = Run(folder, policy, meter)
     watchers.add(run)
-    return Stage(request, folder, policy, meter, world, whole, arena, run, watchers)
+    reflector = reflector_for(request, policy, meter)
+    return Stage(request, folder, policy, meter, world, whole, arena, run, watchers, reflector)
 
 
 def make_method(stage: Stage) -> Method:
@@ -147,7 +180,7 @@ def make_method(stage: Stage) -> Method:
         root=SystemPrompt(request.run.prompt or ""),
         policy=policy,
         acting=request.sampling,
-        reflector=reflector_for(request, stage.policy, stage.meter),
+        reflector=stage.reflector,
         reflection=Sampling(reflection.temperature, reflection.top_p, reflection.max_tokens),
         reflector_is_separate=reflection.model not in ("reference", "current"),
     )
@@ -160,6 +193,8 @@ def run_one(request: Config, folder: Path, watchers: Watchers, stop: Callable[[]
     if path.exists():
         return read_entry(path)
     with Lock(folder / "run.lock"):
+        if path.exists():  # finished by another process a moment ago
+            return read_entry(path)
         stage = set_stage(request, folder, watchers, stop)
         try:
             agent = train(make_method(stage), stage.arena, stage.run)
@@ -198,6 +233,15 @@ def _adapter_hash(folder: Path, agent: Agent) -> str:
     return sha256(adapter.read_bytes()).hexdigest() if agent.policy_version else ""
 
 
+def _evolved_nothing(folder: Path) -> tuple[str, ...]:
+    """Say so on the row where reflection was paid for and changed nothing."""
+    rounds = [cast(Any, line)["numbers"] for _, line in lines(folder / "rounds.jsonl")]
+    calls = sum(numbers.get("reflection_calls", 0) for numbers in rounds)
+    if not calls or any(numbers.get("edits_applied", 0) for numbers in rounds):
+        return ()
+    return (f"none of {calls:.0f} reflection calls led to an edit: the prompt never changed",)
+
+
 def _test(stage: Stage, agent: Agent, stop: Callable[[], bool]) -> Entry:
     evaluation = stage.request.evaluation
     tasks = chosen_tasks("test", stage.world.size("test"), evaluation.tasks or None)
@@ -213,7 +257,14 @@ def _test(stage: Stage, agent: Agent, stop: Callable[[], bool]) -> Entry:
     open_test(stage.folder, agent)
     log = stage.folder / "test.jsonl"
     played = evaluate(agent, tasks, evaluation.samples, table, stage.meter, log, stop)
-    adapter = _adapter_hash(stage.folder, agent)
     return make_entry(
-        stage.request, stage.world, stage.policy, stage.meter.spent, agent, played, adapter
+        stage.request,
+        stage.world,
+        stage.policy,
+        stage.meter.spent,
+        agent,
+        played,
+        adapter_hash=_adapter_hash(stage.folder, agent),
+        reflector=stage.reflector,
+        notes=_evolved_nothing(stage.folder),
     )

@@ -17,8 +17,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{folder} holds {len(places)} runs; name one, as {places[0]}.")
     if not (places[0] / "entry.json").exists():
         raise UsageError(f"{folder} is not finished; type harness resume {folder} first.")
-    if to.exists() and any(to.iterdir()):
-        raise UsageError(f"{to} is not empty; give a new folder to --to.")
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UsageError(f"{to} is there already; give a new folder to --to.")
     entry = read_entry(places[0] / "entry.json")
     to.mkdir(parents=True, exist_ok=True)
     prompt = places[0] / "champion.txt"

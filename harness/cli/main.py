@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from harness.cli.parser import build_parser
@@ -19,6 +21,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     if first is not None and first not in verbs.choices:
         raise unknown("verb", first, verbs.choices)
     namespace, extra = parser.parse_known_args(arguments)
+    if namespace.version:
+        print(f"harness {version('espl-harness')}")
+        raise SystemExit(0)
+    if extra and namespace.verb is None:
+        raise unknown("option", extra[0], ["--help", "--version", *verbs.choices])
     if extra:
         known = [o for a in verbs.choices[namespace.verb]._actions for o in a.option_strings]
         raise unknown(f"option of harness {namespace.verb}", extra[0], known)
@@ -44,8 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"harness: {error}", file=sys.stderr)
         return RunError.exit_code
     except KeyboardInterrupt:
-        print("harness: stopped; the last finished round is kept (harness resume)", file=sys.stderr)
+        kept = " The last finished round is kept: harness resume RUN goes on from it."
+        print(f"harness: stopped.{kept if asked_to_run(given) else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read the output has seen enough; Python would complain again while closing it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def asked_to_run(given: Sequence[str]) -> bool:
+    """Whether the verb leaves a run that can be resumed."""
+    return bool(given) and given[0] in ("run", "resume", "eval")

@@ -62,8 +62,8 @@ def _request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", help="pocket, smollm2, hf:ID, hf:FOLDER, openai:URL#MODEL, scripted:…"
     )
-    parser.add_argument("--seeds", "--seed", type=_seeds, default=(0,), help="0 or 0,1,2")
-    parser.add_argument("--preset", help="paper, released-code or laptop")
+    parser.add_argument("--seeds", "--seed", type=_seeds, default=(), help="0 or 0,1,2")
+    parser.add_argument("--preset", help="paper, released-code, gpu or laptop")
     parser.add_argument("--config", type=Path, help="a TOML file of settings")
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="sets"
@@ -107,6 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="store_true", help="print the version")
     verbs = _Verbs(parser)
     _playing(verbs)
     _looking(verbs)

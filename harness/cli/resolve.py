@@ -1,20 +1,23 @@
 """From what was typed to a full request: defaults that suit the environment and the machine."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import agents
 from harness import config as configs
 from harness import machine
+from harness.budget import Shape, plan
 from harness.cli.worlds import make_world, takes_data
 from harness.config import Config, Scalar
 from harness.errors import UsageError, unknown
-from harness.policies import kind_of, untrainable
+from harness.policies import check_url, kind_of, untrainable
 from harness.worlds import World
 
 Tables = Mapping[str, Mapping[str, Scalar]]
-_LAPTOP_TOKENS = 256
+# What a preset lets a reply be at most; elsewhere the world's own limit holds.
+_MOST_TOKENS = {"laptop": 256, "gpu": 4096}
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Asked:
     env: str | None = None
     methods: tuple[str, ...] = ()
     model: str | None = None
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = ()
     preset: str | None = None
     config: Path | None = None
     sets: tuple[str, ...] = ()
@@ -47,7 +50,7 @@ class Resolved:
 def _flags(asked: Asked) -> dict[str, dict[str, Scalar]]:
     said: dict[tuple[str, str], Scalar | None] = {
         ("env", "name"): asked.env,
-        ("env", "data_dir"): str(asked.data_dir.resolve()) if asked.data_dir else None,
+        ("env", "data_dir"): str(asked.data_dir) if asked.data_dir else None,
         ("env", "accept_data"): asked.accept_data or None,
         ("model", "url"): asked.model,
         ("budget", "episodes"): asked.episodes,
@@ -72,114 +75,155 @@ def _flags(asked: Asked) -> dict[str, dict[str, Scalar]]:
 
 
 def resolve(asked: Asked) -> Resolved:
-    """Lay preset, file and flags over each other, once per method and seed."""
+    """Lay preset, file and flags over each other, once per method and seed.
+
+    Whatever can be refused is refused here, before anything is written or loaded.
+    """
     typed = configs.merge(configs.read_toml(asked.config) if asked.config else {}, _flags(asked))
-    notes: list[str] = []
-    base: dict[str, dict[str, Scalar]] = {}
-    preset = asked.preset
-    if preset is None or "url" not in typed.get("model", {}):
-        here = machine.look()
-        choice = machine.choose(here)
-        if "url" not in typed.get("model", {}):
-            base["model"] = {"url": choice.model}
-            notes.append(f"model: {choice.model}, because {choice.reason}")
-        if preset is None:
-            preset = "paper" if here.device == "cuda" else "laptop"
-            notes.append(f"preset: {preset} (choose with --preset {'|'.join(configs.presets())})")
-    tables = configs.merge(base, configs.preset(preset), typed)
-    name = str(tables.get("env", {}).get("name", "arithmetic"))
-    world = open_world(tables)
+    env = str(typed.get("env", {}).get("name", "arithmetic"))
+    base, preset, notes = _defaults(asked, typed)
+    tables = _whole_paths(configs.merge(base, configs.preset(preset, env), typed))
+    section = tables.get("env", {})
+    if section.get("data_dir") and not takes_data(env):
+        notes.append(f"{env} makes its own tasks and reads no data: --data-dir is not used")
+    world = make_world(
+        env, "train", str(section.get("data_dir", "")), section.get("accept_data") is True
+    )
     try:
         tables = _suit(tables, world, preset, typed)
-        notes += _warnings(tables, name, world, preset)
+        methods = asked.methods or (str(tables.get("method", {}).get("name", "espl")),)
+        _check(tables, typed, methods)
+        requests = tuple(_each(tables, methods, _seeds(asked, typed)))
+        notes += _fit(requests[0], world) + _warnings(requests[0], world)
     finally:
         world.close()
-    methods = asked.methods or (str(tables.get("method", {}).get("name", "espl")),)
-    _check_method_keys(typed, methods)
-    _check_models(tables, methods)
-    return Resolved(tuple(_each(tables, typed, methods, asked.seeds)), tuple(notes))
+    return Resolved(requests, tuple(notes))
 
 
-def open_world(tables: Tables) -> World:
-    """The environment's training split, only to ask it about itself."""
-    section = tables.get("env", {})
-    return make_world(
-        str(section.get("name", "arithmetic")),
-        "train",
-        str(section.get("data_dir", "")),
-        bool(section.get("accept_data", False)),
-    )
+def _defaults(asked: Asked, typed: Tables) -> tuple[Tables, str, list[str]]:
+    """Model and preset that suit this machine, where none was said."""
+    chosen = "url" in typed.get("model", {})
+    if chosen and asked.preset:
+        return {}, asked.preset, []
+    here = machine.look()
+    choice = machine.choose(here)
+    preset = asked.preset or choice.preset
+    notes = []
+    if not chosen:
+        notes.append(f"model: {choice.model}, because {choice.reason}")
+    if not asked.preset:
+        notes.append(f"preset: {preset} (choose with --preset {'|'.join(configs.presets())})")
+    return ({} if chosen else {"model": {"url": choice.model}}), preset, notes
+
+
+def _whole_paths(tables: dict[str, dict[str, Scalar]]) -> dict[str, dict[str, Scalar]]:
+    """Paths that mean the same from any folder, so that a run can be resumed from anywhere."""
+    env, model = dict(tables.get("env", {})), dict(tables.get("model", {}))
+    folder = str(env.get("data_dir") or os.environ.get("HARNESS_DATA_DIR", ""))
+    if folder and takes_data(str(env.get("name", "arithmetic"))):
+        env["data_dir"] = str(Path(folder).resolve())
+    url = str(model.get("url", ""))
+    if url.startswith("hf:") and Path(url[3:]).is_dir():
+        model["url"] = f"hf:{Path(url[3:]).resolve()}"
+    return {**tables, "env": env, "model": model}
 
 
 def _suit(
     tables: dict[str, dict[str, Scalar]], world: World, preset: str, typed: Tables
 ) -> dict[str, dict[str, Scalar]]:
+    """What the world itself suggests: its briefing, and its limit on replies."""
     tokens = int(getattr(world, "reply_tokens", 1024))
-    if preset == "laptop":
-        tokens = min(tokens, _LAPTOP_TOKENS)
-    fitted: dict[str, dict[str, Scalar]] = {"run": {"prompt": world.briefing}}
-    if "max_tokens" not in typed.get("sampling", {}) and preset != "paper":
-        fitted["sampling"] = {"max_tokens": tokens}
-    if preset == "laptop" and "reduced" not in typed.get("run", {}):
-        fitted["run"]["reduced"] = f"laptop: replies of at most {tokens} tokens"
+    fitted: dict[str, dict[str, Scalar]] = {
+        "run": {"prompt": world.briefing},
+        "sampling": {"max_tokens": min(tokens, _MOST_TOKENS.get(preset, tokens))},
+    }
     return configs.merge(tables, fitted, typed)
 
 
-def _warnings(tables: Tables, name: str, world: World, preset: str) -> list[str]:
-    model = str(tables.get("model", {}).get("url", ""))
+def _seeds(asked: Asked, typed: Tables) -> tuple[int, ...]:
+    written = typed.get("run", {}).get("seed")
+    if written is None:
+        return asked.seeds or (0,)
+    if asked.seeds:
+        raise UsageError("Both --seed and run.seed were given; leave one of them out.")
+    if type(written) is not int:
+        raise UsageError(f"run.seed is {written!r}, but should be a whole number.")
+    return (written,)
+
+
+def _check(tables: Tables, typed: Tables, methods: Sequence[str]) -> None:
+    if len(set(methods)) != len(methods):
+        raise UsageError(f"A method is named twice in {','.join(methods)}; name each once.")
+    known = {f.name for method in methods for f in fields(agents.config_type(method))}
+    for key in typed.get("method", {}):
+        if key not in known | {"name"}:
+            if not known:
+                raise UsageError(f"{', '.join(methods)} has no settings, so no method.{key}.")
+            raise unknown(f"setting [method] of {', '.join(methods)}", key, known)
+    url = str(tables.get("model", {}).get("url", ""))
+    check_url(url)
+    if kind_of(url) != "hf" and any(agents.trains_weights(method) for method in methods):
+        raise untrainable(url)
+    reflector = str(tables.get("reflection", {}).get("model", "reference"))
+    if reflector not in ("reference", "current"):
+        check_url(reflector)
+
+
+def _fit(request: Config, world: World) -> list[str]:
+    """Say how the budget is cut into rounds, where it is not as asked."""
+    asked = request.budget
+    if not agents.spec(request.method).plays:
+        return []
+    wanted = Shape(asked.tasks, asked.prompts, asked.samples)
+    fitted = plan(asked.episodes, wanted, world.size("train"))
     notes = []
-    if tables.get("env", {}).get("data_dir") and not takes_data(name):
-        notes.append(f"{name} makes its own tasks and reads no data: --data-dir is not used")
-    competition = not getattr(world, "redistributable", True)
-    if not competition or model != "smollm2":
-        return notes
+    if fitted.rounds and fitted.shape != wanted:
+        s = fitted.shape
+        notes.append(
+            f"rounds shrink to {s.tasks} tasks × {s.prompts} prompts × {s.samples} samples "
+            f"to fit {asked.episodes} episodes and {world.size('train')} training tasks"
+        )
+    if fitted.remainder:
+        notes.append(
+            f"{asked.episodes} episodes are {fitted.rounds} whole rounds of "
+            f"{fitted.shape.episodes}; {fitted.remainder} stay unplayed"
+        )
+    return notes
+
+
+def _warnings(request: Config, world: World) -> list[str]:
+    """Say what a small model will come to on a hard world, and how the full run is started."""
+    name = request.env.name
+    if getattr(world, "redistributable", True) or request.model_url != "smollm2":
+        return []
     full = configs.from_tables(configs.preset("paper"))
     tests = world.size("test") * full.evaluation.samples
-    tokens = full.sampling.max_tokens // 2
+    tokens = int(getattr(world, "reply_tokens", 15000)) // 2
     rows = full.model.batch_rows
     hours = machine.predicted_hours(full.budget.episodes, tests, tokens, rows)
+    limit = request.sampling.max_tokens
     return [
-        *notes,
-        f"{model} has 135 M parameters and scores near zero on {name}; "
-        f"this is a reduced Track, good for trying the machinery ({preset} preset)",
+        f"smollm2 has 135 M parameters and scores near zero on {name}; with replies of at most "
+        f"{limit} tokens this is a reduced Track, good for trying the machinery",
         f"the full run, about {hours:.0f} hours on one data-centre GPU if replies average "
         f"{tokens} tokens: harness run --env {name} --method espl --model hf:Qwen/Qwen3-4B "
         "--preset paper",
     ]
 
 
-def _check_method_keys(typed: Tables, methods: Sequence[str]) -> None:
-    known = {f.name for method in methods for f in fields(agents.config_type(method))}
-    for key in typed.get("method", {}):
-        if key not in known | {"name"}:
-            raise unknown(f"setting [method] of {', '.join(methods)}", key, known)
-
-
-def _check_models(tables: Tables, methods: Sequence[str]) -> None:
-    """What can be known of the models before anything is written or loaded."""
-    url = str(tables.get("model", {}).get("url", ""))
-    if kind_of(url) != "hf" and any(agents.trains_weights(method) for method in methods):
-        raise untrainable(url)
-    reflector = str(tables.get("reflection", {}).get("model", "reference"))
-    if reflector not in ("reference", "current"):
-        kind_of(reflector)
-
-
 def _each(
-    tables: dict[str, dict[str, Scalar]],
-    typed: Tables,
-    methods: Sequence[str],
-    seeds: Sequence[int],
-) -> list[Config]:
-    requests = []
+    tables: dict[str, dict[str, Scalar]], methods: Sequence[str], seeds: Sequence[int]
+) -> Iterator[Config]:
     for method in methods:
         takes = {f.name for f in fields(agents.config_type(method))}
         given = {k: v for k, v in tables.get("method", {}).items() if k in takes}
         whole = asdict(configs.build(agents.config_type(method), given, "method"))
         table = {k: v for k, v in whole.items() if v is not None}
         for seed in seeds:
-            own: dict[str, dict[str, Scalar]] = {"run": {"seed": seed}, "model": {"seed": seed}}
+            own: dict[str, dict[str, Scalar]] = {
+                "run": {"seed": seed},
+                "model": {"seed": tables.get("model", {}).get("seed", seed)},
+            }
             request = configs.merge({k: v for k, v in tables.items() if k != "method"}, own)
             request["method"] = {"name": method, **table}
-            requests.append(configs.from_tables(request))
-    return requests
+            yield configs.from_tables(request)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,13 +11,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+import agents
 from harness.cli.experiment import prepare, read_request, run_one
 from harness.cli.interrupt import polite
 from harness.cli.resolve import Asked, resolve
 from harness.config import Config
 from harness.console import Lines, LiveView, plain
-from harness.errors import UsageError
+from harness.errors import RunError, UsageError
 from harness.evaluate import Interrupted
+from harness.lock import Lock
 from harness.watch import Watchers
 from leaderboards.rank import boards
 from leaderboards.record import Entry
@@ -50,18 +53,44 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob("*/config.toml"))
 
 
+def _began(place: Path) -> bool:
+    """Whether a run has come further than its request."""
+    logs = (place / "episodes.jsonl", place / "test.jsonl")
+    done = (place / "checkpoint", place / "entry.json", place / "opening.json")
+    return any(p.exists() for p in done) or any(p.exists() and p.stat().st_size for p in logs)
+
+
 def lay_out(requests: Sequence[Config], folder: Path) -> list[Path]:
-    """Make the run directories and write every request down; refuses a folder that holds runs."""
-    if folder.exists() and runs_in(folder):
+    """Write every request down, all at once or not at all; refuses a folder where runs began.
+
+    Runs that never began (their model could not be opened, say) are laid out anew.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give another --run-dir.")
+    there = runs_in(folder) if folder.exists() else []
+    if any(map(_began, there)):
         raise UsageError(
             f"{folder} already holds a run; type harness resume {folder}, "
             "or give another --run-dir."
         )
-    single = len(requests) == 1
-    places = [folder if single else folder / f"{r.method}-seed{r.run.seed}" for r in requests]
-    for request, place in zip(requests, places, strict=True):
-        prepare(request, place)
-    return places
+    if folder.exists() and not there and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds other files; give another --run-dir.")
+    for place in there:
+        Lock(place / "run.lock").release()  # refused while another process is about to begin
+    part = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        single = len(requests) == 1
+        names = ["" if single else f"{r.method}-seed{r.run.seed}" for r in requests]
+        for request, name in zip(requests, names, strict=True):
+            prepare(request, part / name)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written ({error.strerror}); give another --run-dir."
+        ) from error
+    return [folder / name for name in names]
 
 
 def perform(places: Sequence[Path], quiet: bool, stop: Callable[[], bool]) -> list[Entry]:
@@ -75,14 +104,14 @@ def perform(places: Sequence[Path], quiet: bool, stop: Callable[[], bool]) -> li
         model = replace(request.model, threads=request.model.threads or threads)
         request = replace(request, model=model)
         title = f"{request.env.name} · {request.method} · seed {request.run.seed}"
-        rounds = 0 if request.method == "base" else _rounds(request)
         watchers = Watchers([])
-        view: LiveView | None = None
-        if not quiet and console.is_terminal:
-            view = LiveView(console, title, rounds)
+        view = (
+            None
+            if quiet
+            else (LiveView if console.is_terminal else Lines)(console, title, _rounds(request))
+        )
+        if view is not None:
             watchers.add(view)
-        elif not quiet:
-            watchers.add(Lines(console, title, rounds))
         try:
             entries.append(run_one(request, place, watchers, stop))
             threads = read_request(place).model.threads
@@ -93,8 +122,10 @@ def perform(places: Sequence[Path], quiet: bool, stop: Callable[[], bool]) -> li
 
 
 def _rounds(request: Config) -> int:
+    """About how many rounds there will be; the world may have fewer tasks than a round wants."""
     shape = request.budget
-    return max(1, request.budget.episodes // (shape.tasks * shape.prompts * shape.samples))
+    episodes = shape.tasks * shape.prompts * shape.samples
+    return max(1, shape.episodes // episodes) if agents.spec(request.method).plays else 0
 
 
 def report(entries: Sequence[Entry], places: Sequence[Path], as_json: bool) -> None:

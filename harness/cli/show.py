@@ -5,6 +5,7 @@ Whatever a model or world wrote is shown as text: no markup, no escape sequences
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from harness.cli.experiment import read_request
 from harness.cli.resume import existing
 from harness.console import plain, sparkline
 from harness.durable import lines
-from harness.types import JSON
+from harness.types import JSON, SystemPrompt
 
 Record = Mapping[str, Any]
 _COSTS = ("episodes", "acting_tokens", "reflection_tokens", "gradient_steps")
@@ -28,25 +29,24 @@ def _log(path: Path) -> list[Record]:
     return [cast(Record, line) for _, line in lines(path)]
 
 
-def populations(state: JSON) -> Iterator[Sequence[Record]]:
-    """Every population in a method's state, however it nests."""
+def within(state: JSON, wanted: str) -> Iterator[JSON]:
+    """Every value of that name in a method's state, however it nests."""
     if isinstance(state, Mapping):
         for name, value in state.items():
-            if name == "population" and isinstance(value, Sequence):
-                yield cast(Sequence[Record], value)
+            if name == wanted:
+                yield value
             else:
-                yield from populations(value)
+                yield from within(value, wanted)
 
 
-def _curve(console: Console, rounds: Sequence[Record]) -> None:
+def _curve(console: Console, logged: Sequence[Record]) -> None:
+    rounds = [r for r in logged if r["scores"]]  # by prompt: empty where nobody played
     if not rounds:
-        console.print("no finished round yet")
+        console.print("this method plays no rounds" if logged else "no finished round yet")
         return
-    rewards = [float(r["reward"]) if r["reward"] is not None else float("nan") for r in rounds]
-    console.print(
-        f"training reward by round  {sparkline(rewards)}  "
-        f"first {rewards[0]:.3f}, last {rewards[-1]:.3f}"
-    )
+    rewards = [float(r["reward"]) for r in rounds if r["reward"] is not None]
+    ends = f"first {rewards[0]:.3f}, last {rewards[-1]:.3f}" if rewards else "nothing was scored"
+    console.print(f"training reward by round  {sparkline(rewards)}  {ends}")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("round", "reward", "episodes", "tokens acting", "reflecting", "gradient steps"):
         table.add_column(head, justify="right")
@@ -58,10 +58,11 @@ def _curve(console: Console, rounds: Sequence[Record]) -> None:
             *(str(spent[n]) for n in _COSTS),
         )
     console.print(table)
-    console.print(Rule("what was learnt", align="left"))
-    for r in rounds[-12:]:
-        for line in r["lines"][:6]:
-            console.print(Text(f"round {r['round'] + 1}: {plain(line, 300)}"))
+    learnt = [(r["round"], line) for r in rounds[-12:] for line in r["lines"][:6]]
+    if learnt:
+        console.print(Rule("what was learnt", align="left"))
+    for number, line in learnt:
+        console.print(Text(f"round {number + 1}: {plain(line, 300)}"))
 
 
 def _lineage(console: Console, members: Sequence[Record]) -> None:
@@ -78,6 +79,39 @@ def _lineage(console: Console, members: Sequence[Record]) -> None:
         for principle in m["principles"]:
             nodes[m["id"]].add(Text(plain(str(principle), 100), style="dim"))
     console.print(top)
+
+
+def changes(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+    """What was done to the principles, a line each: added (+), changed (~) or removed (−)."""
+    for _, i, end, j, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        before, after = old[i:end], new[j:stop]
+        if before == after:
+            continue
+        both = min(len(before), len(after))
+        yield from (
+            f"~ {plain(was, 80)} → {plain(now, 120)}"
+            for was, now in zip(before[:both], after[:both], strict=True)
+        )
+        yield from (f"− {plain(was, 200)}" for was in before[both:])
+        yield from (f"+ {plain(now, 200)}" for now in after[both:])
+
+
+def _chain(console: Console, root: SystemPrompt, log: Sequence[Record]) -> None:
+    """The one prompt of a method that keeps no others, as it went from round to round."""
+    found = ((line["round"], next(within(line["state"], "prompt"), None)) for line in log)
+    chain = [(n, cast(Record, p)) for n, p in found if isinstance(p, Mapping)]
+    if not chain:
+        return
+    console.print(Rule("the prompt, round by round", align="left"))
+    console.print(Text(f"start     {root.id}"))
+    last, principles = root.id, list(root.principles)
+    for number, prompt in chain:
+        same = "  unchanged" if prompt["id"] == last else ""
+        console.print(Text(f"round {number + 1:<3} {plain(str(prompt['id']), 20)}{same}"))
+        now = [str(p) for p in prompt["principles"]]
+        for line in changes(principles, now):
+            console.print(Text(f"  {line}", style="dim"))
+        last, principles = prompt["id"], now
 
 
 def _transcripts(console: Console, episodes: Sequence[Record], count: int) -> None:
@@ -106,9 +140,10 @@ def _show(console: Console, place: Path, transcripts: int) -> None:
     state = "finished" if done else f"unfinished; go on with: harness resume {place}"
     console.print(f"{place}: {state}", markup=False, highlight=False)
     _curve(console, _log(place / "rounds.jsonl"))
-    last = _log(place / "population.jsonl")[-1:]
-    for members in populations(last[0]["state"]) if last else ():
-        _lineage(console, members)
+    states = _log(place / "population.jsonl")
+    for members in within(states[-1]["state"], "population") if states else ():
+        _lineage(console, cast(Sequence[Record], members))
+    _chain(console, SystemPrompt(request.run.prompt or ""), states)
     champion = place / "champion.txt"
     if champion.exists():
         console.print(Rule("champion's system prompt", align="left"))

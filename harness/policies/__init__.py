@@ -1,6 +1,7 @@
 """Language models behind one seam, named by URL. Importing this room loads none of them."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Literal
 
 from harness.errors import ModelError, UsageError, unknown
@@ -47,6 +48,29 @@ def kind_of(url: str) -> Literal["hf", "openai", "scripted"]:
     if not colon and "/" in url:
         raise UsageError(f"There is no model '{url}'. Did you mean 'hf:{url}'?")
     raise unknown("model", url, _FORMS)
+
+
+def check_url(url: str) -> None:
+    """Refuse what cannot be opened as far as can be known without loading or calling anything.
+
+    Raises:
+        UsageError: There is no such kind of model, or its address is not understood.
+        ModelError: The folder it names is not there.
+    """
+    kind, rest = kind_of(url), url.partition(":")[2]
+    if kind == "openai":
+        from harness.policies.endpoint import parse_address
+
+        parse_address(url)
+    elif kind == "scripted":
+        from harness.policies.scripted import open_scripted
+
+        open_scripted(url)
+    elif rest.startswith((".", "/", "~")) and not Path(rest).is_dir():
+        raise ModelError(
+            f"There is no model folder {rest}; name a folder of safetensors as hf:./FOLDER, "
+            "or a model of the Hub as hf:ORG/NAME."
+        )
 
 
 def open_policy(url: str, settings: ModelSettings | None = None) -> Policy:

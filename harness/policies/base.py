@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
+from harness.errors import within
 from harness.types import Completion, Message
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ class Sampling:
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        within("sampling.temperature", self.temperature, 0, 100)
+        within("sampling.top_p", self.top_p, 1e-6, 1)
+        within("sampling.max_tokens", self.max_tokens, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.errors import within
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
@@ -40,3 +42,10 @@ class ModelSettings:
 
     retries: int = 5
     """How often a request is tried again after 429, 5xx, a time-out or a lost connection."""
+
+    def __post_init__(self) -> None:
+        within("model.threads", self.threads, 0)
+        for name in ("batch_rows", "micro_batch_tokens", "lora_rank", "lora_alpha", "concurrency"):
+            within(f"model.{name}", getattr(self, name), 1)
+        within("model.timeout", self.timeout, 0.001)
+        within("model.retries", self.retries, 0)

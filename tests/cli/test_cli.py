@@ -8,10 +8,12 @@ import time
 import tomllib
 
 import pytest
+from standin import served
 
 from harness.cli.main import main
 
 RUN = ["run", "--env", "arithmetic", "--model", "scripted:constant=Answer: 5", "--quiet"]
+BASE = ["--method", "base"]
 SMALL = ["--episodes", "16", "--test-tasks", "4", "--samples", "2"]
 
 
@@ -39,6 +41,21 @@ def summary(capsys):
         (["run", "--set", "budget.task=1"], 2, "Did you mean 'tasks'"),
         (["run", "--config", "nowhere.toml"], 2, "nowhere.toml cannot be read"),
         (["run", "--prompt", "nowhere.txt"], 2, "nowhere.txt cannot be read"),
+        (["run", "--method", "base,base"], 2, "named twice"),
+        (["run", "--seed", "3", "--set", "run.seed=4"], 2, "Both --seed and run.seed"),
+        (["run", "--method", "base", "--set", "method.edits=2"], 2, "base has no settings"),
+        ([*RUN, *BASE, "--set", "evaluation.temperature=-1"], 2, "evaluation.temperature is -1"),
+        ([*RUN, *BASE, "--set", "sampling.top_p=2"], 2, "must be at least"),
+        ([*RUN, *BASE, "--set", "sampling.temperature=nan"], 2, "sampling.temperature is nan"),
+        ([*RUN, *BASE, "--set", "evaluation.tasks=-2"], 2, "evaluation.tasks is -2"),
+        ([*RUN, *BASE, "--set", "model.batch_rows=0"], 2, "model.batch_rows is 0"),
+        ([*RUN, "--method", "evolution", "--episodes", "1"], 2, "less than one group"),
+        ([*RUN, "--method", "evolution", "--set", "budget.samples=1"], 2, "budget.samples is 1"),
+        (["run", "--model", "hf:./nope", "--method", "base"], 4, "no model folder ./nope"),
+        (["run", "--model", "scripted:nope", "--method", "base"], 2, "nope"),
+        (["run", "--model", "openai:localhost", "--method", "base"], 2, "localhost"),
+        ([*RUN, "--method", "base", "--run-dir", "afile"], 2, "afile is a file"),
+        (["run", "--config", "flat.toml"], 2, "outside of a section"),
         (["resume", "nowhere"], 2, "holds no run"),
         (["show", "nowhere"], 2, "holds no run"),
         (["leaderboard", "nowhere"], 2, "does not exist"),
@@ -52,6 +69,8 @@ def test_what_cannot_be_done_is_one_sentence_and_an_exit_code(
 ):
     monkeypatch.delenv("HARNESS_DATA_DIR", raising=False)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "afile").write_text("")
+    (tmp_path / "flat.toml").write_text("env = 3")
     assert main(words) == code
     err = capsys.readouterr().err.strip().splitlines()[-1]
     assert err.startswith("harness: ") and said in err
@@ -102,6 +121,72 @@ def test_a_config_file_is_weaker_than_set_and_stronger_than_a_preset(tmp_path):
     assert main([*RUN, *SMALL, *words, "--method", "evolution", "--run-dir", "out"]) == 0
     budget = tomllib.loads((tmp_path / "out" / "config.toml").read_text())["budget"]
     assert (budget["tasks"], budget["prompts"], budget["samples"]) == (2, 2, 2)
+
+
+def test_a_runs_own_request_asks_for_the_same_run_again(capsys, tmp_path):
+    first = [*RUN, *SMALL, "--method", "evolution", "--seed", "3", "--run-dir", "one", "--json"]
+    assert main(first) == 0
+    one = summary(capsys)["runs"][0]
+    again = ["run", "--config", "one/config.toml", "--preset", "laptop", "--run-dir", "two"]
+    assert main([*again, "--json"]) == 0
+    two = summary(capsys)["runs"][0]
+    assert (two["seed"], two["track"], two["score"]) == (3, one["track"], one["score"])
+    logs = [(tmp_path / n / "episodes.jsonl").read_bytes() for n in ("one", "two")]
+    assert logs[0] == logs[1]
+
+
+def test_a_folder_whose_run_never_began_can_be_used_again(capsys, tmp_path):
+    with served(lambda body, earlier: (401, {"error": {"message": "no"}})) as (url, _):
+        words = ["run", "--env", "arithmetic", "--model", url, "--method", "base,evolution"]
+        assert main([*words, "--run-dir", "out"]) == 4
+    assert main([*RUN, *SMALL, "--method", "base", "--run-dir", "out"]) == 0
+    assert (tmp_path / "out" / "entry.json").exists()
+    assert not (tmp_path / "out" / "base-seed0").exists()
+
+
+def test_a_folder_of_other_things_is_left_alone(capsys, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    assert main([*RUN, *SMALL, "--method", "base", "--run-dir", "out"]) == 2
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_run_does_not_go_on_with_other_data(capsys, tmp_path):
+    assert main([*RUN, *SMALL, "--method", "evolution", "--run-dir", "out"]) == 0
+    (tmp_path / "out" / "entry.json").unlink()
+    identity = tmp_path / "out" / "identity.json"
+    identity.write_text(identity.read_text().replace('"environment": "', '"environment": "0'))
+    assert main(["resume", "out"]) == 5
+    assert "began with other environment" in capsys.readouterr().err
+
+
+def test_names_of_one_world_make_one_track(capsys):
+    tracks = []
+    for name, folder in (("arithmetic", "a"), ("harness/Arithmetic-v1", "b")):
+        words = ["run", "--env", name, "--model", "scripted:echo", *SMALL, "--run-dir", folder]
+        assert main([*words, "--method", "base", "--json"]) == 0
+        tracks.append(summary(capsys)["runs"][0]["track"])
+    assert tracks[0] == tracks[1]
+
+
+def test_what_a_finished_run_has_settled_cannot_be_asked_again(capsys):
+    assert main([*RUN, *SMALL, "--method", "base", "--run-dir", "out"]) == 0
+    assert main(["eval", "out", "--model", "smollm2"]) == 2
+    assert "leave out --model" in capsys.readouterr().err
+    assert main(["eval", "out", "--test-tasks", "3", "--json"]) == 0
+    assert summary(capsys)["tasks"] == 3
+
+
+def test_a_budget_that_does_not_fit_says_what_stays_unplayed(capsys):
+    words = [*RUN, "--method", "evolution", "--episodes", "50", "--run-dir", "out"]
+    assert main(words) == 0
+    assert "18 stay unplayed" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("harness ")
 
 
 def test_the_board_shows_and_lists_what_was_run(capsys):

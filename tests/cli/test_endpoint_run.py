@@ -61,3 +61,22 @@ def test_an_endpoint_that_breaks_leaves_its_episodes_unscored(tmp_path, monkeypa
     broken = [o for o in outcomes if o["status"] == "unscored"]
     assert run["unscored"] == len(broken) > 0
     assert all(o["reward"] is None for o in broken)
+
+
+def test_an_endpoint_that_is_gone_costs_no_test_opening(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    gone = True
+
+    def leaving(body: Body, earlier: int) -> tuple[int, Body]:
+        return (
+            (500, {"error": {"message": "gone"}}) if gone and earlier else replying(body, earlier)
+        )
+
+    with served(leaving) as (url, _):
+        words = ["run", "--env", "arithmetic", "--model", url, "--method", "base", *SMALL]
+        assert main([*words, "--set", "model.retries=0", "--run-dir", "out", "--quiet"]) == 4
+        assert "harness resume" in capsys.readouterr().err
+        assert not (tmp_path / "out/entry.json").exists()
+        gone = False
+        assert main(["resume", "out", "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"][0]["unscored"] == 0

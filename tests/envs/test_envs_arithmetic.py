@@ -11,7 +11,7 @@ def operands(problem):
 
 
 def test_sizes_are_what_is_promised():
-    assert {s: len(problems(s)) for s in SPLITS} == {"train": 593, "validation": 100, "test": 200}
+    assert {s: len(problems(s)) for s in SPLITS} == {"train": 328, "validation": 100, "test": 200}
     assert dict(envs.describe("arithmetic").sizes) == {s: len(problems(s)) for s in SPLITS}
 
 
@@ -37,7 +37,17 @@ def test_every_reference_answer_is_the_value_of_its_expression():
 
 def test_no_expression_is_in_two_splits():
     ids = [p.id for s in SPLITS for p in problems(s)]
-    assert len(set(ids)) == len(ids) == 893
+    assert len(set(ids)) == len(ids) == 628
+
+
+def test_no_sum_or_product_is_in_another_split_the_other_way_round():
+    seen = {}
+    for split in SPLITS:
+        for problem in problems(split):
+            parts = problem.text.removeprefix("What is ").rstrip("?").split()
+            if len(parts) == 3 and parts[1] in "+*":
+                key = (parts[1], *sorted((parts[0], parts[2])))
+                assert seen.setdefault(key, split) == split
 
 
 def test_tasks_are_pinned():
@@ -47,7 +57,7 @@ def test_tasks_are_pinned():
         "What is 7 + 6 + 9?",
         "What is 3 + 9 - 9?",
     ]
-    assert world.fingerprint() == "0b125fbcd104ed88cf467a6633c862d14d16cc668707b260ece269f14fe0c0f2"
+    assert world.fingerprint() == "fd8435d10d156c45e64dde032636c7747159210317353e80f457e371681602d7"
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,42 @@ def test_the_same_sample_cast_twice_is_refused(echo, talk):
         run(talk(number), echo, cast, cast)
 
 
+def test_no_more_worlds_are_open_than_there_are_seats(echo, talk):
+    made = []
+
+    def make(split):
+        made.append(echo(split))
+        return made[-1]
+
+    table = Table(talk(number), WorldPool(make), Sampling(), Seeds(0))
+    casts = [Assignment(ROOT, Task("train", n), 3) for n in range(6)]
+    played = list(play(casts, table, seats=4))
+    assert len(played) == 18 and len(made) == 4
+    few = {(e.task, e.sample, e.reward) for _, e in played}
+    assert few == {(e.task, e.sample, e.reward) for _, e in play(casts, table)}
+
+
+def test_seats_of_unanswered_requests_are_taken_by_those_who_wait(echo, talk):
+    policy = talk(lambda r: None if "/train:2/" in r.id else number(r))
+    table = Table(policy, WorldPool(echo), Sampling(), Seeds(0))
+    casts = [Assignment(ROOT, Task("train", n), 2) for n in (2, 4, 6)]
+    played = [e for _, e in play(casts, table, seats=2)]
+    assert sorted(e.ending for e in played) == [Ending.FAILED] * 2 + [Ending.TERMINATED] * 4
+
+
+def test_a_world_that_failed_is_closed_and_never_used_again(echo, talk, monkeypatch):
+    closed = []
+    monkeypatch.setattr(echo, "close", lambda self: closed.append(self))
+    run(talk(lambda r: "crash"), echo, Assignment(ROOT, Task("train", 2), 1))
+    assert len(closed) == 1
+
+
+def test_outcome_is_read_before_reward(echo, talk, monkeypatch):
+    monkeypatch.setattr(echo, "step", lambda *_: ("", None, True, False, {"outcome": "unscored"}))
+    episode = run(talk(number), echo, Assignment(ROOT, Task("train", 2), 1))[0]
+    assert episode.ending is Ending.FAILED and episode.error == "the world gave no score"
+
+
 def test_the_prompt_goes_where_it_is_placed():
     system = opening("be brief", "2+2", "system")
     user = opening("be brief", "2+2", "user")

@@ -55,6 +55,19 @@ def test_unscored_episodes_are_left_out_of_every_mean():
     assert told.mean() == 1.0
 
 
+def test_a_task_on_which_one_prompt_failed_altogether_counts_for_nobody():
+    hung = {(A, TASKS[0]): [1, 1], (A, TASKS[1]): [0, 0]}
+    spared = {(B, TASKS[0]): [1, 1], (B, TASKS[1]): [None, None]}
+    told = rollouts({**hung, **spared})
+    assert told.scores() == {A.id: 1.0, B.id: 1.0}
+    assert told.wins() == {A.id: (), B.id: ()}
+
+
+def test_equal_rewards_in_another_order_are_equal():
+    told = rollouts({(A, TASKS[0]): [0.1, 0.2, 0.3], (B, TASKS[0]): [0.3, 0.2, 0.1]})
+    assert told.wins() == {A.id: (), B.id: ()}
+
+
 def test_nothing_scored_has_no_winner():
     assert rollouts({(A, TASKS[0]): [None, None]}).winner() is None
 
