@@ -53,3 +53,7 @@ def test_the_tree_names_folders_that_exist():
     for line in tree.splitlines():
         name = line.strip().split("/")[0]
         assert (HOME / name).is_dir() or (HOME / "harness" / name).is_dir(), name
+
+
+def test_nothing_in_the_readme_waits_to_be_filled_in():
+    assert "@@" not in README
