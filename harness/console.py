@@ -97,7 +97,7 @@ class View(Watcher):
     """What every view counts: the phase and how far it is, and the rounds of this process."""
 
     def __init__(self, console: Console, title: str, rounds: int) -> None:
-        self.console, self.title, self.rounds = forgiving(console), title, rounds
+        self.console, self.title, self.rounds = forgiving(console), plain(title), rounds
         self._counting = Lock()  # reflection may run beside training
         self._phase, self._done, self._total, self._tokens = "starting", 0, 0, 0
         self._began = self._phase_began = time.monotonic()
@@ -206,7 +206,7 @@ class Lines(View):
     def _say(self, line: str) -> None:
         with self._speaking:
             self._said = time.monotonic()
-            self.console.print(Text(f"{self.title}  {plain(line)}"), soft_wrap=True)
+            self.console.print(Text(f"{self.title}  {line}"), soft_wrap=True)
 
     @override
     def learnt(self, rollouts: Rollouts, report: Report, spent: Spent) -> None:
@@ -216,12 +216,12 @@ class Lines(View):
             f"time left {self.left()}"
         )
         for line in report.lines:
-            self._say(f"  {line}")
+            self._say(f"  {plain(line)}")
 
     @override
     def note(self, line: str) -> None:
         self.heard()
-        self._say(line)
+        self._say(plain(line))
 
 
 def ratings_in(numbers: Mapping[str, float]) -> dict[str, Rating]:
@@ -274,7 +274,7 @@ class LiveView(View):
         room = 8 - len(shown) - len(numbers)  # 16 less frame, facts, bar, head and last reply
         parts += [_one_line(f"· {line}") for line in self._lines[:room]]
         parts += [_one_line(f"last reply: {self._last}", "dim")] if self._last else []
-        return Panel(Group(*parts), title=Text(plain(self.title)))
+        return Panel(Group(*parts), title=Text(self.title))
 
     def _facts(self) -> Table:
         facts = Table.grid(padding=(0, 2, 0, 0), expand=True)

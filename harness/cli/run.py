@@ -16,7 +16,7 @@ from harness.cli.experiment import prepare, read_request, run_one
 from harness.cli.interrupt import polite
 from harness.cli.resolve import Asked, resolve
 from harness.config import Config
-from harness.console import Lines, LiveView, plain
+from harness.console import Lines, LiveView, forgiving, plain
 from harness.errors import RunError, UsageError
 from harness.evaluate import Interrupted
 from harness.lock import Lock
@@ -95,7 +95,7 @@ def lay_out(requests: Sequence[Config], folder: Path) -> list[Path]:
 
 def perform(places: Sequence[Path], quiet: bool, stop: Callable[[], bool]) -> list[Entry]:
     """Run what is not finished, one after the other."""
-    console = Console(stderr=True)
+    console = forgiving(Console(stderr=True))
     entries: list[Entry] = []
     threads = 0
     for place in places:
@@ -131,9 +131,9 @@ def _rounds(request: Config) -> int:
 def report(entries: Sequence[Entry], places: Sequence[Path], as_json: bool) -> None:
     """The board for people, or one JSON object for programs."""
     if not as_json:
-        Console().print(Terminal(boards(entries)))
+        forgiving(Console()).print(Terminal(boards(entries)))
         where = places[0] if len(places) == 1 else places[0].parent
-        Console(stderr=True).print(
+        forgiving(Console(stderr=True)).print(
             f"kept in {where} — look closer: harness show {where}", markup=False
         )
         return
@@ -165,7 +165,7 @@ def _score(entry: Entry) -> float | None:
 
 def go(places: Sequence[Path], quiet: bool, as_json: bool) -> int:
     """Run, then report; stopped by the user, say how to go on."""
-    console = Console(stderr=True)
+    console = forgiving(Console(stderr=True))
     with polite(lambda line: console.print(line, markup=False)) as stop:
         try:
             entries = perform(places, quiet or as_json, stop)
@@ -187,7 +187,7 @@ def new_folder(name: str) -> Path:
 def main(arguments: argparse.Namespace) -> int:
     """Train, evaluate once, print the board."""
     resolved = resolve(asked_from(arguments, arguments.method))
-    console = Console(stderr=True)
+    console = forgiving(Console(stderr=True))
     for note in resolved.notes:
         console.print(plain(note, 1000), markup=False, highlight=False)
     requests = resolved.configs

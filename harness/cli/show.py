@@ -39,10 +39,10 @@ def within(state: JSON, wanted: str) -> Iterator[JSON]:
                 yield from within(value, wanted)
 
 
-def _curve(console: Console, logged: Sequence[Record]) -> None:
+def _curve(console: Console, logged: Sequence[Record], done: bool) -> None:
     rounds = [r for r in logged if r["scores"]]  # by prompt: empty where nobody played
     if not rounds:
-        console.print("this method plays no rounds" if logged else "no finished round yet")
+        console.print("no round was played" if done or logged else "no finished round yet")
         return
     rewards = [float(r["reward"]) for r in rounds if r["reward"] is not None]
     ends = f"first {rewards[0]:.3f}, last {rewards[-1]:.3f}" if rewards else "nothing was scored"
@@ -139,7 +139,7 @@ def _show(console: Console, place: Path, transcripts: int) -> None:
     console.print(Rule(Text(title)))
     state = "finished" if done else f"unfinished; go on with: harness resume {place}"
     console.print(f"{place}: {state}", markup=False, highlight=False)
-    _curve(console, _log(place / "rounds.jsonl"))
+    _curve(console, _log(place / "rounds.jsonl"), done)
     states = _log(place / "population.jsonl")
     for members in within(states[-1]["state"], "population") if states else ():
         _lineage(console, cast(Sequence[Record], members))

@@ -16,7 +16,7 @@ from envs import Problem, Verdict, World
 
 
 class Parity(World):
-    """Any reply with an even number of the letter e is right: even noise is sometimes right."""
+    """A reply whose characters add up to an even number is right: so even noise sometimes is."""
 
     name = "parity"
     briefing = "Say something."
@@ -29,7 +29,8 @@ class Parity(World):
         return Problem(f"{split}-{index}", f"number {index} of {split}", "even")
 
     def judge(self, reply, answer):
-        return Verdict.right() if sum(map(ord, reply)) % 2 == 0 else Verdict.wrong()
+        right = reply and sum(map(ord, reply)) % 2 == 0
+        return Verdict.right() if right else Verdict.wrong()
 
 
 gymnasium.register("Mine/Parity-v0", entry_point="parity:Parity")
