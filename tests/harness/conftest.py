@@ -1,11 +1,16 @@
 """A world and policies small enough to check by hand."""
 
+import io
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from looking import Clock
+from rich.console import Console
 
+from harness import console as views
+from harness.console import LiveView
 from harness.metered import Meter, Metered
 from harness.policies.base import Request
 from harness.types import Completion, Finish, Split
@@ -85,3 +90,24 @@ def talk() -> Callable[..., Metered]:
         return Metered(TalkingPolicy(reply, finish), Meter(Watcher()))
 
     return make
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(views, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def live():
+    opened = []
+
+    def make(rounds=12, width=80):
+        view = LiveView(Console(file=io.StringIO(), width=width, height=24), "a · b", rounds)
+        opened.append(view)
+        return view
+
+    yield make
+    for view in opened:
+        view.close()
