@@ -13,7 +13,7 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 RUN_ARGS ?=
 
-.PHONY: setup run test check bench clean
+.PHONY: setup run test check bench pocket clean
 
 setup: $(VENV)/ready
 
@@ -26,7 +26,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 run: setup
-	$(BIN)/harness run --env arithmetic --model smollm2 --preset laptop --method base,espl $(RUN_ARGS)
+	$(BIN)/harness run --env calibration/both --model pocket --method base,rl,evolution,espl --seeds 0,1 $(RUN_ARGS)
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -38,6 +38,11 @@ check: setup
 
 bench: setup
 	$(BIN)/python benchmarks/steps.py
+
+# Trains the embedded model anew, about half an hour on one CPU core; new weights are a new Track.
+pocket: setup
+	$(BIN)/python -m benchmarks.pocket.train --out runs/pocket
+	$(BIN)/python -m benchmarks.pocket.card --model runs/pocket --out harness/policies/pocket
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

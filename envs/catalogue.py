@@ -19,12 +19,20 @@ ALIASES = {
     "aime25": "harness/AIME25-v1",
     "arithmetic": "harness/Arithmetic-v1",
     "beyond_aime": "harness/BeyondAIME-v1",
+    "calibration/both": "harness/CalibrationBoth-v1",
+    "calibration/neither": "harness/CalibrationNeither-v1",
+    "calibration/shown": "harness/CalibrationShown-v1",
+    "calibration/told": "harness/CalibrationTold-v1",
     "hmmt": "harness/HMMT-v1",
 }
 _ENTRY_POINTS = {
     "harness/AIME25-v1": "envs.competition:AIME25",
     "harness/Arithmetic-v1": "envs.arithmetic:Arithmetic",
     "harness/BeyondAIME-v1": "envs.competition:BeyondAIME",
+    "harness/CalibrationBoth-v1": "envs.calibration:Both",
+    "harness/CalibrationNeither-v1": "envs.calibration:Neither",
+    "harness/CalibrationShown-v1": "envs.calibration:Shown",
+    "harness/CalibrationTold-v1": "envs.calibration:Told",
     "harness/HMMT-v1": "envs.competition:HMMT",
 }
 _SHAPE = ("briefing", "size", "fingerprint", "oracle")

@@ -18,7 +18,7 @@ __all__ = ["run"]
 
 
 def run(
-    env: str = "arithmetic",
+    env: str = "calibration/both",
     methods: Sequence[str] = ("espl",),
     model: str | None = None,
     seeds: Sequence[int] = (0,),

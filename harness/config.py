@@ -23,11 +23,13 @@ Table = Mapping[str, Scalar]
 class EnvSection:
     """`[env]`: which world."""
 
-    name: str = "arithmetic"
+    name: str = "calibration/both"
     data_dir: str = ""
     """Folder of JSONL files to use instead of the Hub."""
     accept_data: bool = False
     """Take data whose fingerprint differs from the pinned one, as a Track of its own."""
+    world_seed: int | None = None
+    """Which world of a family; unset means the run's seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class Config:
     """All of one run's request. `method_table` is read by the method that `method` names."""
 
     env: EnvSection = field(default_factory=EnvSection)
-    model_url: str = "smollm2"
+    model_url: str = "pocket"
     model: ModelSettings = field(default_factory=ModelSettings)
     method: str = "espl"
     method_table: Table = field(default_factory=dict)
@@ -189,7 +191,7 @@ def from_tables(tables: Mapping[str, Mapping[str, Scalar]]) -> Config:
             raise unknown("section", name, [*_SECTIONS, "method"])
     model = dict(tables.get("model", {}))
     method = dict(tables.get("method", {}))
-    url, chosen = model.pop("url", "smollm2"), method.pop("name", "espl")
+    url, chosen = model.pop("url", "pocket"), method.pop("name", "espl")
     parts = {s: build(cls, tables.get(s, {}), s) for s, cls in _SECTIONS.items() if s != "model"}
     parts["model"] = build(ModelSettings, model, "model")
     assert all(is_dataclass(part) for part in parts.values())

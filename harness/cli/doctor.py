@@ -63,7 +63,7 @@ def main(arguments: argparse.Namespace) -> int:
         "device": _device,
         "cache": _cache,
     }
-    for name in ("arithmetic", "beyond_aime", "aime25", "hmmt"):
+    for name in ("calibration/both", "arithmetic", "beyond_aime", "aime25", "hmmt"):
         checks[f"data: {name}"] = _data(name, arguments.data_dir)
     results: dict[str, Check] = {}
     console = Console()

@@ -49,8 +49,8 @@ def make_track(
     identity = _identity(policy)
     return Track(
         env=envs.resolve(request.env.name),
-        env_fingerprint=world.fingerprint(),
-        briefing_hash=text_hash(request.run.prompt or ""),
+        env_fingerprint=_fingerprint(world),
+        briefing_hash=text_hash(_briefing(request, world)),
         model=_public_model(request.model_url),
         weights=identity.get("weights", ""),
         quantisation=identity.get("quantisation", ""),
@@ -70,7 +70,21 @@ def make_track(
         samples_per_task=request.evaluation.samples,
         grader=str(getattr(world, "grader_version", "")),
         reduced=_reduced(request, world),
+        family=str(getattr(world, "family", "")),
     )
+
+
+def _fingerprint(world: World) -> str:
+    """A family is one Track: what its worlds share decides, not what each draws."""
+    shared = getattr(world, "family_fingerprint", None)
+    return str(shared()) if shared is not None else world.fingerprint()
+
+
+def _briefing(request: Config, world: World) -> str:
+    """The root prompt; a family's own briefings, which may differ by world, count as one."""
+    if getattr(world, "family", "") and request.run.prompt == world.briefing:
+        return f"the briefing of {getattr(world, 'family', '')}"
+    return request.run.prompt or ""
 
 
 def _identity(policy: Policy) -> Mapping[str, str]:

@@ -74,7 +74,9 @@ def world_maker(request: Config) -> Callable[[Split], World]:
 
     def make(split: Split) -> World:
         section = request.env
-        return make_world(section.name, split, section.data_dir, section.accept_data)
+        return make_world(
+            section.name, split, section.data_dir, section.accept_data, section.world_seed
+        )
 
     return make
 

@@ -63,7 +63,7 @@ def _request(parser: argparse.ArgumentParser) -> None:
         "--model", help="pocket, smollm2, hf:ID, hf:FOLDER, openai:URL#MODEL, scripted:…"
     )
     parser.add_argument("--seeds", "--seed", type=_seeds, default=(), help="0 or 0,1,2")
-    parser.add_argument("--preset", help="paper, released-code, gpu or laptop")
+    parser.add_argument("--preset", help="paper, released-code, gpu, laptop or pocket")
     parser.add_argument("--config", type=Path, help="a TOML file of settings")
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="sets"

@@ -9,8 +9,8 @@ import agents
 from harness import config as configs
 from harness import machine
 from harness.budget import Shape, plan
-from harness.cli.worlds import make_world, takes_data
-from harness.config import Config, Scalar
+from harness.cli.worlds import make_world, takes_data, takes_seed
+from harness.config import Config, EnvSection, Scalar
 from harness.errors import UsageError, unknown
 from harness.policies import check_url, kind_of, untrainable
 from harness.worlds import World
@@ -80,8 +80,8 @@ def resolve(asked: Asked) -> Resolved:
     Whatever can be refused is refused here, before anything is written or loaded.
     """
     typed = configs.merge(configs.read_toml(asked.config) if asked.config else {}, _flags(asked))
-    env = str(typed.get("env", {}).get("name", "arithmetic"))
-    base, preset, notes = _defaults(asked, typed)
+    env = str(typed.get("env", {}).get("name", EnvSection().name))
+    base, preset, notes = _defaults(asked, typed, env)
     tables = _whole_paths(configs.merge(base, configs.preset(preset, env), typed))
     section = tables.get("env", {})
     if section.get("data_dir") and not takes_data(env):
@@ -93,21 +93,23 @@ def resolve(asked: Asked) -> Resolved:
         tables = _suit(tables, world, preset, typed)
         methods = asked.methods or (str(tables.get("method", {}).get("name", "espl")),)
         _check(tables, typed, methods)
-        requests = tuple(_each(tables, methods, _seeds(asked, typed)))
+        requests = tuple(_each(tables, typed, methods, _seeds(asked, typed)))
         notes += _fit(requests[0], world) + _warnings(requests[0], world)
     finally:
         world.close()
     return Resolved(requests, tuple(notes))
 
 
-def _defaults(asked: Asked, typed: Tables) -> tuple[Tables, str, list[str]]:
+def _defaults(asked: Asked, typed: Tables, env: str) -> tuple[Tables, str, list[str]]:
     """Model and preset that suit this machine, where none was said."""
     chosen = "url" in typed.get("model", {})
     if chosen and asked.preset:
         return {}, asked.preset, []
     here = machine.look()
-    choice = machine.choose(here)
+    choice = machine.choose(here, env)
     preset = asked.preset or choice.preset
+    if chosen and typed["model"]["url"] != choice.model and preset == "pocket":
+        preset = "gpu" if here.device == "cuda" else "laptop"  # that preset is for that model
     notes = []
     if not chosen:
         notes.append(f"model: {choice.model}, because {choice.reason}")
@@ -118,9 +120,10 @@ def _defaults(asked: Asked, typed: Tables) -> tuple[Tables, str, list[str]]:
 
 def _whole_paths(tables: dict[str, dict[str, Scalar]]) -> dict[str, dict[str, Scalar]]:
     """Paths that mean the same from any folder, so that a run can be resumed from anywhere."""
-    env, model = dict(tables.get("env", {})), dict(tables.get("model", {}))
+    env = {"name": EnvSection().name, **tables.get("env", {})}
+    model = dict(tables.get("model", {}))
     folder = str(env.get("data_dir") or os.environ.get("HARNESS_DATA_DIR", ""))
-    if folder and takes_data(str(env.get("name", "arithmetic"))):
+    if folder and takes_data(str(env["name"])):
         env["data_dir"] = str(Path(folder).resolve())
     url = str(model.get("url", ""))
     if url.startswith("hf:") and Path(url[3:]).is_dir():
@@ -211,8 +214,22 @@ def _warnings(request: Config, world: World) -> list[str]:
     ]
 
 
+def _of_family(tables: Tables, typed: Tables, seed: int) -> dict[str, dict[str, Scalar]]:
+    """The world of a family that goes with a run's seed, and that world's own briefing."""
+    chosen = typed.get("env", {}).get("world_seed", seed)
+    world = make_world(str(tables["env"]["name"]), "train", world_seed=int(chosen))
+    own: dict[str, dict[str, Scalar]] = {"env": {"world_seed": chosen}}
+    if "prompt" not in typed.get("run", {}):
+        own["run"] = {"prompt": world.briefing}
+    world.close()
+    return own
+
+
 def _each(
-    tables: dict[str, dict[str, Scalar]], methods: Sequence[str], seeds: Sequence[int]
+    tables: dict[str, dict[str, Scalar]],
+    typed: Tables,
+    methods: Sequence[str],
+    seeds: Sequence[int],
 ) -> Iterator[Config]:
     for method in methods:
         takes = {f.name for f in fields(agents.config_type(method))}
@@ -224,6 +241,8 @@ def _each(
                 "run": {"seed": seed},
                 "model": {"seed": tables.get("model", {}).get("seed", seed)},
             }
+            if takes_seed(str(tables["env"]["name"])):
+                own = configs.merge(own, _of_family(tables, typed, seed))
             request = configs.merge({k: v for k, v in tables.items() if k != "method"}, own)
             request["method"] = {"name": method, **table}
             yield configs.from_tables(request)

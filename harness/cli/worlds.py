@@ -17,14 +17,32 @@ def takes_data(name: str) -> bool:
         raise UsageError(str(error)) from error
 
 
-def make_world(name: str, split: Split, data_dir: str = "", accept_data: bool = False) -> World:
-    """Make one world; a folder of data goes only to a world that reads data.
+def takes_seed(name: str) -> bool:
+    """Whether a name stands for a family of worlds, one for each seed."""
+    try:
+        return "world_seed" in envs.describe(name).options
+    except UnknownWorld as error:
+        raise UsageError(str(error)) from error
+
+
+def make_world(
+    name: str,
+    split: Split,
+    data_dir: str = "",
+    accept_data: bool = False,
+    world_seed: int | None = None,
+) -> World:
+    """Make one world; a folder of data or a seed goes only to a world that takes one.
 
     Raises:
         UsageError: for a name that does not exist.
         DataError: where its data is missing, unreachable or not what was pinned.
     """
-    options = {"data_dir": data_dir or None, "accept_data": accept_data} if takes_data(name) else {}
+    options: dict[str, object] = {}
+    if takes_data(name):
+        options = {"data_dir": data_dir or None, "accept_data": accept_data}
+    if takes_seed(name):
+        options["world_seed"] = world_seed
     try:
         return cast(World, envs.make(name, split, **options))
     except (UnknownWorld, UnknownOption) as error:

@@ -10,6 +10,7 @@ from harness.policies.settings import ModelSettings
 from harness.policies.weights import Source
 
 _FORMS = {
+    "pocket": "1.1 M parameters, embedded, learns in seconds; for the calibration worlds",
     "smollm2": "SmolLM2-135M-Instruct, embedded (135 M parameters, Apache-2.0); trainable",
     "hf:ORG/NAME": "any causal language model of the Hugging Face Hub; trainable",
     "hf:./FOLDER": "the same from a local folder of safetensors; trainable",
@@ -25,7 +26,11 @@ def _smollm2() -> Source:
     return find_smollm2()
 
 
-EMBEDDED: Mapping[str, Callable[[], Source]] = {"smollm2": _smollm2}
+def _pocket() -> Source:
+    return Source(Path(__file__).resolve().parent / "pocket")
+
+
+EMBEDDED: Mapping[str, Callable[[], Source]] = {"pocket": _pocket, "smollm2": _smollm2}
 """Models that come as packages: a name, and how to find (or make) their folder."""
 
 
@@ -101,7 +106,7 @@ def untrainable(name: str) -> ModelError:
     """The error for asking to train what only replies; says what to use instead."""
     return ModelError(
         f"The weights of '{name}' cannot be trained from here: use a model that is loaded "
-        "(smollm2, hf:ORG/NAME or hf:./FOLDER), or a method that changes the prompt only "
+        "(pocket, smollm2, hf:ORG/NAME or hf:./FOLDER), or a method that changes the prompt only "
         "(base, reflection, evolution)."
     )
 

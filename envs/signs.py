@@ -1,0 +1,92 @@
+"""A language of invented signs: each stands for one of eight operations on two digits.
+
+Which sign has which meaning is a convention, and every world draws its own. Conventions are split
+in two by a hash: one in eight may be a world's, the others are for whoever trains a model on this
+language, so that no model can have seen a world's convention. What no one has to guess is here:
+the operations, and how a meaning is said in English.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable, Mapping
+from functools import cache
+
+Convention = Mapping[str, str]
+"""Sign → meaning."""
+
+MEANINGS: Mapping[str, Callable[[int, int], int]] = {
+    "larger": max,
+    "smaller": min,
+    "sum": lambda a, b: (a + b) % 10,
+    "double": lambda a, b: 2 * b % 10,
+    "next": lambda a, b: (a + 1) % 10,
+    "previous": lambda a, b: (a - 1) % 10,
+    "rise": lambda a, b: (b + 1) % 10,
+    "fall": lambda a, b: (b - 1) % 10,
+}
+"""Two digits to one; of results only the last digit counts. The next and the previous are those of
+the first digit; double, rise (one more) and fall (one less) are of the second.
+"""
+
+_WORDS = """
+blick dax wug fep toma zorp kiv lorn mib nuzz plim quon rask sint tulg vash
+wole yern zib cruv drell flon gax hube jarl kesh lupt mork nalb opra prun quiv
+relf spag trul ulp vint worb xan yolt zeff bram clet dorv enk frob grist hilk
+"""
+SIGNS: tuple[str, ...] = tuple(_WORDS.split())
+
+_WORLDS_SHARE = 8
+_TOLD = 6
+
+
+def says(sign: str, meaning: str) -> str:
+    """The sentence that tells what a sign means."""
+    return f"{sign} means the {meaning}."
+
+
+def for_worlds(convention: Convention) -> bool:
+    """Whether a convention belongs to the worlds; all others are free for training a model."""
+    text = " ".join(f"{sign}={convention[sign]}" for sign in sorted(convention))
+    return hashlib.sha256(text.encode()).digest()[0] % _WORLDS_SHARE == 0
+
+
+def draw_convention(rng: random.Random, signs: int, worlds: bool) -> dict[str, str]:
+    """Some signs with a meaning each, from the worlds' share or from the other."""
+    while True:
+        convention = {s: rng.choice(list(MEANINGS)) for s in rng.sample(SIGNS, signs)}
+        if for_worlds(convention) == worlds:
+            return convention
+
+
+@cache
+def telling_pairs(meaning: str) -> tuple[tuple[int, int], ...]:
+    """Pairs of digits for which no other meaning gives the same result: who is right there has the
+    right meaning. Only pairs that tell six meanings or more, so that pairs hint at none.
+    """
+    found = []
+    for pair in ((a, b) for a in range(10) for b in range(10)):
+        results = {name: operate(*pair) for name, operate in MEANINGS.items()}
+        told = [m for m, r in results.items() if list(results.values()).count(r) == 1]
+        if meaning in told and len(told) >= _TOLD:
+            found.append(pair)
+    return tuple(found)
+
+
+def question(first: int, steps: list[tuple[str, int]]) -> str:
+    """What a task asks: a chain of signs and digits, worked from left to right."""
+    return f"What is {first} " + " ".join(f"{sign} {digit}" for sign, digit in steps) + "?"
+
+
+def worked(first: int, steps: list[tuple[str, int]], convention: Convention) -> tuple[str, int]:
+    """A chain worked step by step without a slip, as text, and its result."""
+    lines, current = [], first
+    for sign, digit in steps:
+        result = MEANINGS[convention[sign]](current, digit)
+        lines.append(step_line(sign, convention[sign], current, digit, result))
+        current = result
+    return "\n".join([*lines, f"Answer: {current}"]), current
+
+
+def step_line(sign: str, meaning: str, first: int, second: int, result: int) -> str:
+    """One step of the work."""
+    return f"Here {sign} means the {meaning}: {first} {sign} {second} = {result}."
