@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 RUN_ARGS ?=
+SEEDS ?= 0,1
 
 .PHONY: setup run test check bench pocket clean
 
@@ -26,7 +27,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 run: setup
-	$(BIN)/harness run --env calibration/both --model pocket --method base,rl,evolution,espl --seeds 0,1 $(RUN_ARGS)
+	$(BIN)/harness run --env calibration/both --model pocket --method base,rl,evolution,espl --seeds $(SEEDS) $(RUN_ARGS)
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
