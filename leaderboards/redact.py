@@ -35,7 +35,7 @@ def _last(match: re.Match[str]) -> str:
 def redacted(text: str) -> str:
     """The text with addresses replaced by "…" and paths by "…/" and their last component.
 
-    `hf:/home/me/tuned` becomes `hf:…/tuned`, `openai:http://host/v1#name` becomes `openai:…#name`.
+    `hf:/mine/tuned` becomes `hf:…/tuned`, `openai:http://host/v1#name` becomes `openai:…#name`.
     """
     if "/" not in text and "\\" not in text:
         return text

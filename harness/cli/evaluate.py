@@ -17,9 +17,6 @@ from harness.errors import UsageError
 from harness.evaluate import chosen_tasks, evaluate
 from harness.lock import Lock
 from harness.metered import MeteredTrainable
-from harness.play import Table
-from harness.policies.base import Sampling
-from harness.seeds import Seeds
 from harness.watch import Watchers
 
 
@@ -72,16 +69,7 @@ def _analyse(place: Path, arguments: argparse.Namespace) -> tuple[Path, dict[str
         samples = arguments.samples or asked.samples
         size = stage.world.size(arguments.split)
         tasks = chosen_tasks(arguments.split, size, arguments.test_tasks or asked.tasks or None)
-        sampling = Sampling(asked.temperature, asked.top_p, stage.request.sampling.max_tokens)
-        seeds = Seeds(stage.request.run.seed).child("analysis", arguments.split)
-        table = Table(
-            stage.policy,
-            stage.arena.worlds,
-            sampling,
-            seeds,
-            stage.request.run.placement,
-            "evaluate",
-        )
+        table = stage.evaluation_table("analysis", arguments.split)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         log = place / f"analysis-{arguments.split}-{stamp}.jsonl"
         played = evaluate(agent, tasks, samples, table, stage.meter, log)

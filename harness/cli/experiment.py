@@ -129,6 +129,18 @@ class Stage:
     watchers: Watchers
     reflector: Policy
 
+    def evaluation_table(self, *names: str) -> Table:
+        """How the champion is played; `names` give the evaluation randomness of its own."""
+        asked = self.request.evaluation
+        return Table(
+            self.policy,
+            self.arena.worlds,
+            Sampling(asked.temperature, asked.top_p, self.request.sampling.max_tokens),
+            Seeds(self.request.run.seed).child(*names),
+            self.request.run.placement,
+            "evaluate",
+        )
+
     def close(self) -> None:
         """Let go of worlds and files."""
         self.arena.close()
@@ -247,14 +259,7 @@ def _evolved_nothing(folder: Path) -> tuple[str, ...]:
 def _test(stage: Stage, agent: Agent, stop: Callable[[], bool]) -> Entry:
     evaluation = stage.request.evaluation
     tasks = chosen_tasks("test", stage.world.size("test"), evaluation.tasks or None)
-    table = Table(
-        stage.policy,
-        stage.arena.worlds,
-        Sampling(evaluation.temperature, evaluation.top_p, stage.request.sampling.max_tokens),
-        Seeds(stage.request.run.seed).child("test"),
-        stage.request.run.placement,
-        "evaluate",
-    )
+    table = stage.evaluation_table("test")
     hand_in(agent, stage.folder)
     open_test(stage.folder, agent)
     log = stage.folder / "test.jsonl"

@@ -25,6 +25,7 @@ from leaderboards.rank import boards
 from leaderboards.record import Entry
 from leaderboards.render import Terminal
 from leaderboards.render import as_json as boards_json
+from leaderboards.scores import result
 
 
 def asked_from(arguments: argparse.Namespace, methods: Sequence[str]) -> Asked:
@@ -144,23 +145,18 @@ def report(entries: Sequence[Entry], places: Sequence[Path], as_json: bool) -> N
             "seed": entry.seed,
             "entry": entry.id,
             "track": entry.track.id,
-            "score": _score(entry),
+            "score": told.score,
             "episodes": entry.spent.episodes,
             "acting_tokens": entry.spent.acting_tokens,
             "reflection_tokens": entry.spent.reflection_tokens,
             "gradient_steps": entry.spent.gradient_steps,
-            "unscored": sum(o.status == "unscored" for o in entry.outcomes),
-            "truncated": sum(o.status == "truncated" for o in entry.outcomes),
+            "unscored": told.unscored,
+            "truncated": told.truncated,
         }
-        for place, entry in zip(places, entries, strict=True)
+        for place, entry, told in zip(places, entries, map(result, entries), strict=True)
     ]
     json.dump({"runs": runs, **boards_json(boards(entries))}, sys.stdout, allow_nan=False)
     print()
-
-
-def _score(entry: Entry) -> float | None:
-    rewards = [o.reward for o in entry.outcomes if o.reward is not None]
-    return sum(rewards) / len(rewards) if rewards else None
 
 
 def go(places: Sequence[Path], quiet: bool, as_json: bool) -> int:

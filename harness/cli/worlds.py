@@ -1,5 +1,6 @@
 """Making worlds for the harness: the rooms' own errors become exit codes here."""
 
+from functools import cache
 from typing import cast
 
 import envs
@@ -9,20 +10,23 @@ from harness.types import Split
 from harness.worlds import World
 
 
-def takes_data(name: str) -> bool:
-    """Whether a world reads data files, so that a folder of them can be given."""
+@cache
+def _options(name: str) -> tuple[str, ...]:
+    """The options a world takes; looked up once, because every world of a batch is made by name."""
     try:
-        return "data_dir" in envs.describe(name).options
+        return envs.describe(name).options
     except UnknownWorld as error:
         raise UsageError(str(error)) from error
+
+
+def takes_data(name: str) -> bool:
+    """Whether a world reads data files, so that a folder of them can be given."""
+    return "data_dir" in _options(name)
 
 
 def takes_seed(name: str) -> bool:
     """Whether a name stands for a family of worlds, one for each seed."""
-    try:
-        return "world_seed" in envs.describe(name).options
-    except UnknownWorld as error:
-        raise UsageError(str(error)) from error
+    return "world_seed" in _options(name)
 
 
 def make_world(

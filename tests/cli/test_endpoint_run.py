@@ -56,7 +56,9 @@ def test_an_endpoint_that_breaks_leaves_its_episodes_unscored(tmp_path, monkeypa
         words = ["run", "--env", "arithmetic", "--model", url, "--method", "base", *SMALL]
         words += ["--set", "model.retries=0", "--set", "model.timeout=10"]
         assert main([*words, "--run-dir", "out", "--json", "--quiet"]) == 0
-    run = json.loads(capsys.readouterr().out)["runs"][0]
+    told = json.loads(capsys.readouterr().out)
+    run = told["runs"][0]
+    assert run["score"] == told["boards"][0]["rows"][0]["score"]
     outcomes = json.loads((tmp_path / "out/entry.json").read_text())["outcomes"]
     broken = [o for o in outcomes if o["status"] == "unscored"]
     assert run["unscored"] == len(broken) > 0
