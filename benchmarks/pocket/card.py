@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.pocket.acting import FOLLOWS, SLIPS
-from benchmarks.pocket.corpus import FIRST_RECITALS
+from benchmarks.pocket.corpus import COURSES, FIRST_RECITALS
 from benchmarks.pocket.measure import measured
 from envs.signs import MEANINGS, SIGNS
 from harness.policies import open_policy
@@ -46,8 +46,10 @@ Text made by `benchmarks/pocket/`, nothing else: {seen:,} tokens in {steps} step
   knows better, and training can bring that out: the skill that `calibration/shown` is about.
 - **Reflection.** Rounds are simulated, and the harness's own mutation and crossover ask about them
   in their compact templates. The answers come from fixed rules (`expert.py`) that read only the
-  question. From problems of several steps these rules conclude nothing. In the last quarter of
-  the training few of the attempts reflected on are right, as in the worlds.
+  question. From problems of several steps these rules conclude nothing. After {plenty} steps few of
+  the attempts reflected on are right, as in the worlds; in the last {edits} steps edits count more.
+  A principle that turns out wrong is not modified: the right one is added, and of two principles
+  about one sign workers follow the later. {earlier}
 - **Recitals.** What each sign means, said again in another order: the first {recitals} documents,
   so that looking things up is learnt first. Attention starts with a hint to that end (`heads.py`);
   all other weights start random, and all are trained.
@@ -85,13 +87,13 @@ new Track. Settings are in `recipe.json`.
 """
 
 
-def card(folder: Path, scores: Mapping[str, float], count: int) -> str:
+def card(folder: Path, scores: Mapping[str, float], count: int, earlier: str = "") -> str:
     """The card's text."""
     config = json.loads((folder / "config.json").read_text())
     recipe = json.loads((folder / "recipe.json").read_text())
     parts = [
-        json.loads((folder / f"{name}.jsonl").read_text().splitlines()[-1])
-        for name in ("plenty", "scarce")
+        json.loads((folder / f"{course.name}.jsonl").read_text().splitlines()[-1])
+        for course in COURSES
     ]
     from safetensors import safe_open
 
@@ -104,8 +106,11 @@ def card(folder: Path, scores: Mapping[str, float], count: int) -> str:
         vocabulary=config["vocab_size"],
         digest=file_hash(folder / "model.safetensors"),
         seen=sum(part["tokens"] for part in parts),
-        steps=recipe["steps"] + recipe["scarce_steps"],
+        steps=recipe["steps"] + recipe["scarce_steps"] + recipe["edit_steps"],
+        plenty=recipe["steps"],
+        edits=recipe["edit_steps"],
         seed=recipe["seed"],
+        earlier=earlier,
         signs=len(SIGNS),
         meanings=", ".join(MEANINGS),
         follows=FOLLOWS,
@@ -127,9 +132,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--earlier", default="", help="what was different when it was trained")
     asked = parser.parse_args()
     policy = open_policy(f"hf:{asked.model}", ModelSettings(device="cpu", threads=1, batch_rows=64))
-    text = card(asked.model, measured(policy, asked.count), asked.count)
+    text = card(asked.model, measured(policy, asked.count), asked.count, asked.earlier)
     asked.out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copyfile(asked.model / name, asked.out / name)

@@ -10,12 +10,11 @@ from agents.parts.writing import template
 from benchmarks.pocket import tokens
 from benchmarks.pocket.acting import ASIDES, BRIEFINGS, RECITE, lesson, recital
 from benchmarks.pocket.expert import STAGES, critique
-from benchmarks.pocket.reflecting import PLENTY, SCARCE, reflections
+from benchmarks.pocket.reflecting import EDITS, PLENTY, SCARCE, Evidence, reflections
 from envs.signs import MEANINGS, SIGNS, draw_convention, question, says, step_line
 
 CONTEXT = 1024
 SIGNS_EACH = (2, 3, 4, 4, 5, 6, 6, 8)
-LESSONS_EACH = 6
 FIRST_RECITALS = 1_600
 """Recitals before all else: to look up what a sign means is learnt soonest from them."""
 
@@ -32,6 +31,30 @@ _ALSO = (
 
 
 @dataclass(frozen=True)
+class Course:
+    """One part of the training: what it draws for each convention, and what counts more.
+
+    `recitals` is how likely it is that meanings are recited, `lessons` how many conversations about
+    questions there are; an edit's tokens count `edit_weight` times as much as others.
+    """
+
+    name: str
+    evidence: Evidence
+    first_recitals: int = 0
+    recitals: float = 0.1
+    lessons: int = 6
+    edit_weight: float = 1.0
+
+
+COURSES = (
+    Course("plenty", PLENTY, first_recitals=FIRST_RECITALS, recitals=0.5),
+    Course("scarce", SCARCE),
+    Course("edits", EDITS, lessons=4, edit_weight=4.0),
+)
+_EDITED = ("propose", "aggregate", "crossover")
+
+
+@dataclass(frozen=True)
 class Document:
     """Token ids [T], whether each is a reply's [T] and whether it says a meaning [T]; `kind` says
     what the document is about.
@@ -41,6 +64,11 @@ class Document:
     ids: list[int]
     learnt: list[bool]
     telling: list[bool]
+
+    @property
+    def edits(self) -> bool:
+        """Whether the reply changes principles."""
+        return self.kind in _EDITED
 
 
 def words() -> set[str]:
@@ -79,33 +107,29 @@ def encode(kind: str, talk: Talk, tokenizer: PreTrainedTokenizerFast) -> Documen
     return Document(kind, ids, learnt, [i in meanings for i in ids])
 
 
-def talks(seed: int, worlds: bool = False, scarce: bool = False) -> Iterator[tuple[str, Talk]]:
+def talks(seed: int, course: Course, worlds: bool = False) -> Iterator[tuple[str, Talk]]:
     """Conversations without end: some lessons and some reflections for each convention drawn.
 
     With `worlds` the conventions are of the share kept for worlds: for measuring, never training.
-    With `scarce` few of the attempts reflected on are right, as in the worlds; otherwise many are,
-    and recitals come first, which makes the beginning easier.
     """
     rng = random.Random(f"pocket corpus {seed}")
-    for _ in range(0 if worlds or scarce else FIRST_RECITALS):
+    for _ in range(0 if worlds else course.first_recitals):
         convention = draw_convention(rng, rng.choice((2, 4, 6, 8)), worlds)
         yield "recite", recital(rng, convention)
     while True:
         convention = draw_convention(rng, rng.choice(SIGNS_EACH), worlds)
-        if rng.random() < (0.1 if scarce else 0.5):
+        if rng.random() < course.recitals:
             yield "recite", recital(rng, convention)
-        for _ in range(LESSONS_EACH):
+        for _ in range(course.lessons):
             if len(talk := lesson(rng, convention)) > 1:
                 yield "act", talk
-        for stage, asked, answer in reflections(rng, convention, SCARCE if scarce else PLENTY):
+        for stage, asked, answer in reflections(rng, convention, course.evidence):
             yield stage, [("user", asked), ("assistant", answer)]
 
 
-def documents(
-    seed: int, tokenizer: PreTrainedTokenizerFast, scarce: bool = False
-) -> Iterator[Document]:
+def documents(seed: int, tokenizer: PreTrainedTokenizerFast, course: Course) -> Iterator[Document]:
     """The conversations as ids, none longer than the context."""
-    for kind, talk in talks(seed, scarce=scarce):
+    for kind, talk in talks(seed, course):
         document = encode(kind, talk, tokenizer)
         if len(document.ids) <= CONTEXT:
             yield document

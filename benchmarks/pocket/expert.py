@@ -7,7 +7,7 @@ what it said is the corpus. Each answer follows from the text of the question al
 import random
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agents.parts.writing import template
 from benchmarks.pocket.acting import told_by
@@ -65,52 +65,40 @@ def critique(text: str) -> str:
 
 
 def propose(text: str) -> str:
-    """The edit that the diagnosis asks for."""
+    """What the diagnosis found and no principle tells; a wrong one is overruled by a later one."""
     principles = listed(between(text, "Principles:\n", "\nDiagnosis: "))
     said = _SAID.findall(between(text, "\nDiagnosis: ", "\n"))
-    told = told_by(principles)
-    if not said or told.get(said[0][0]) == said[0][1]:
+    if not said or told_by(principles).get(said[0][0]) == said[0][1]:
         return "NONE"
     sign, meaning = said[0]
-    if sign not in told:
-        return f"ADD: {sign} means the {meaning}."
-    number = max(i for i, p in enumerate(principles, 1) if p.startswith(f"{sign} means"))
-    return f"MODIFY {number}: {sign} means the {meaning}."
+    return f"ADD: {sign} means the {meaning}."
 
 
 def aggregate(text: str) -> str:
-    """Of principles about one sign the last one stays, where the first stood."""
+    """The first sign that several principles are about: the last of them stays, in one place."""
     principles = listed(text)
     about: dict[str, list[int]] = {}
     for number, principle in enumerate(principles, 1):
         for sign, _ in _SAID.findall(principle):
             about.setdefault(sign, []).append(number)
-    merges = [
-        f"MERGE {', '.join(map(str, numbers))}: {principles[numbers[-1] - 1]}"
-        for numbers in about.values()
-        if len(numbers) > 1
-    ]
-    return "\n".join(merges) or "NONE"
+    for numbers in about.values():
+        if len(numbers) > 1:
+            return f"MERGE {', '.join(map(str, numbers))}: {principles[numbers[-1] - 1]}"
+    return "NONE"
 
 
 def crossover(text: str) -> str:
     """What lists that won a problem say of its signs, and the best list does not."""
-    best = listed(between(text, "Best principles:\n", "\nOthers that"))
-    told, edits = told_by(best), dict[str, str]()
+    told = told_by(listed(between(text, "Best principles:\n", "\nOthers that")))
+    added: dict[str, str] = {}
     limit = int(between(text, "At most ", " "))
     for piece in re.split(r"^List ", between(text, "some problems:\n", "\nTake over"), flags=re.M):
         known = told_by(listed(piece))
         for problem in re.findall(r"^Problem won by .*: (What .*)$", piece, flags=re.M):
             for sign in _SIGN.findall(problem):
-                if sign not in known or told.get(sign) == known[sign]:
-                    continue
-                principle = f"{sign} means the {known[sign]}."
-                if sign in told:
-                    number = max(i for i, p in enumerate(best, 1) if p.startswith(f"{sign} means"))
-                    edits.setdefault(sign, f"MODIFY {number}: {principle}")
-                else:
-                    edits.setdefault(sign, f"ADD: {principle}")
-    return "\n".join(list(edits.values())[:limit]) or "NONE"
+                if sign in known and told.get(sign) != known[sign]:
+                    added.setdefault(sign, f"ADD: {sign} means the {known[sign]}.")
+    return "\n".join(list(added.values())[:limit]) or "NONE"
 
 
 RULES = {
@@ -144,10 +132,9 @@ class Expert:
 
 
 def drawn(
-    rng: random.Random, asked: Sequence[tuple[str, str, str]], critiques: int
+    rng: random.Random, asked: Sequence[tuple[str, str, str]], most: Mapping[str, int]
 ) -> list[tuple[str, str, str]]:
-    """A few of the questions: no stage should drown the others."""
-    most = {"summarise": 1, "critique": critiques, "propose": 2, "aggregate": 1, "crossover": 2}
+    """A few of the questions, at most so many of each stage: none should drown the others."""
     chosen = []
     for stage, limit in most.items():
         of_stage = [a for a in asked if a[0] == stage]

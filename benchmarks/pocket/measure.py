@@ -8,10 +8,10 @@ import argparse
 import json
 import random
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from benchmarks.pocket.acting import BRIEFINGS, Chain, chain
-from benchmarks.pocket.corpus import talks
+from benchmarks.pocket.corpus import COURSES, talks
 from benchmarks.pocket.expert import STAGES
 from envs.calibration import stated_digit
 from envs.signs import Convention, draw_convention, question, says, worked
@@ -53,7 +53,7 @@ def acting(policy: Policy, steps: int, known: bool, count: int, seed: int) -> fl
 def reflecting(policy: Policy, count: int, seed: int) -> dict[str, float]:
     """Share of answers that are, word for word, what the evidence supports, by stage."""
     asked: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for kind, talk in talks(1_000_000 + seed, worlds=True, scarce=True):
+    for kind, talk in talks(1_000_000 + seed, COURSES[-1], worlds=True):
         if kind in STAGES and len(asked[kind]) < count:
             asked[kind].append((talk[0][1], talk[1][1]))
         if all(len(asked[stage]) == count for stage in STAGES):
@@ -66,7 +66,21 @@ def reflecting(policy: Policy, count: int, seed: int) -> dict[str, float]:
         edits = [(a, b) for a, b in pairs if b != "NONE"]
         if stage in ("propose", "aggregate", "crossover"):
             scores[f"{stage}, where an edit is due"] = sum(a == b for a, b in edits) / len(edits)
+        if stage == "crossover":
+            questions = (text for text, _ in asked[stage])
+            scores["crossover, lines that another list says"] = borrowed(questions, said)
     return scores
+
+
+def borrowed(questions: Iterable[str], answers: Iterable[str]) -> float:
+    """The share of proposed principles that stand in another list than the best."""
+    found = [
+        principle in question.partition("Others that")[2]
+        for question, answer in zip(questions, answers, strict=True)
+        for _, _, principle in (line.partition(": ") for line in answer.splitlines())
+        if principle
+    ]
+    return sum(found) / max(1, len(found))
 
 
 def measured(policy: Policy, count: int, seed: int = 0) -> dict[str, float]:

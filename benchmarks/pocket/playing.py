@@ -39,6 +39,7 @@ class Setting:
     root: SystemPrompt | None = None
     options: dict[str, object] = field(default_factory=dict)
     lora_rank: int = 8
+    reflector: str = "reference"
 
     def world_of(self, split: Split) -> calibration.Calibration:
         """The setting's world."""
@@ -68,7 +69,8 @@ def trained(
     seeds = Seeds(setting.world_seed).child("train")
     size = setting.world_of("train").size("train")
     arena = Arena(setting.world_of, size, policy, plan, ACTING, seeds)  # type: ignore[arg-type]
-    reflector = getattr(policy, "reference", policy)
+    base = getattr(policy, "reference", policy)
+    reflector = base if setting.reflector == "reference" else policy
     inputs = Inputs(setting.root or setting.prompts()[0], policy, reflector, ACTING, REFLECTING)
     config = agents.config_type(setting.method)(**setting.options)
     method = agents.make(setting.method, config, inputs)

@@ -3,6 +3,7 @@ the expert about them, so every question is worded as it will be.
 """
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agents.parts.evidence import numbered
@@ -32,17 +33,19 @@ class Evidence:
 
     `strays` is how often a worker leaves what it was told, which is evidence against principles;
     `truth` how often one who guesses is led to the truth; `samples` the attempts at a problem;
-    `critiques` how many of a round are learnt from.
+    `most` how many of a round's questions are learnt from, by stage.
     """
 
     strays: float
     truth: float
     samples: tuple[int, ...]
-    critiques: int
+    most: Mapping[str, int]
 
 
-PLENTY = Evidence(strays=0.3, truth=0.25, samples=(3, 4, 5), critiques=2)
-SCARCE = Evidence(strays=0.15, truth=0.08, samples=(4, 5, 6), critiques=3)
+_SOME = {"summarise": 1, "critique": 2, "propose": 2, "aggregate": 1, "crossover": 2}
+PLENTY = Evidence(strays=0.3, truth=0.25, samples=(3, 4, 5), most=_SOME)
+SCARCE = Evidence(strays=0.15, truth=0.08, samples=(4, 5, 6), most=_SOME | {"critique": 3})
+EDITS = Evidence(strays=0.15, truth=0.08, samples=(4, 5, 6), most=_SOME | {"aggregate": 3})
 
 
 def opinions(rng: random.Random, convention: Convention) -> tuple[str, ...]:
@@ -131,7 +134,8 @@ def reflections(
         rivals = [SystemPrompt(briefing, principles) for principles in dict.fromkeys(drawn_up)]
         played = simulated(rng, convention, rivals, 3, evidence)
         crossover(rivals[0], played, reflector, Limits())
-    draft = [*parent.principles, *opinions(rng, convention)]
-    fields = {"principles": numbered(list(dict.fromkeys(draft)))}
-    reflector.ask("mutation", "aggregate", [Question("draft", fields)])
-    return drawn(rng, expert.asked, evidence.critiques)
+    for position in range(evidence.most["aggregate"]):
+        draft = [*opinions(rng, convention), *opinions(rng, convention)[: rng.choice((1, 2, 4, 8))]]
+        fields = {"principles": numbered(list(dict.fromkeys(draft)))}
+        reflector.ask("mutation", "aggregate", [Question(f"draft {position}", fields)])
+    return drawn(rng, expert.asked, evidence.most)

@@ -28,6 +28,8 @@ class Recipe:
     steps: int = 2800
     scarce_steps: int = 900
     """Steps after those, at half the learning rate, with little evidence to reflect on."""
+    edit_steps: int = 1200
+    """And after those, at half the rate again begun anew, with more edits of principles."""
     tokens: int = 2048
     """Padded tokens in one step."""
     seed: int = 0
@@ -88,12 +90,14 @@ def pace(step: int, recipe: Recipe) -> float:
 @dataclass(frozen=True)
 class Losses:
     """Cross entropy of every token but the first ones [document, token]; which of them are a
-    reply's, and which say a meaning. Padding has no loss and is neither.
+    reply's, which say a meaning, and which belong to a reply that edits. Padding has no loss and is
+    none of these.
     """
 
     each: Tensor
     learnt: Tensor
     telling: Tensor
+    edits: Tensor
 
 
 def losses(model: LlamaForCausalLM, batch: Sequence[corpus.Document], device: str) -> Losses:
@@ -111,77 +115,92 @@ def losses(model: LlamaForCausalLM, batch: Sequence[corpus.Document], device: st
     )
     marks = (padded(d.learnt for d in batch), padded(d.telling for d in batch))
     learnt, telling = (mark[:, 1:].bool() for mark in marks)
-    return Losses(each.view(len(batch), width - 1), learnt, telling)
+    edits = learnt & torch.tensor([[d.edits] for d in batch], device=device)
+    return Losses(each.view(len(batch), width - 1), learnt, telling, edits)
 
 
-def train(recipe: Recipe, out: Path, device: str, begun: Path | None) -> None:
-    """Train and save; progress goes to `out/train.jsonl`.
+def train(recipe: Recipe, out: Path, device: str, begun: Path | None, behind: int) -> None:
+    """Train and save, one course after another; progress goes to `out/<course>.jsonl`.
 
-    `begun` is the folder of a model that has the first part behind it.
+    `begun` is the folder of a model that has the first `behind` courses behind it.
     """
     tokenizer = corpus.tokenizer()
     out.mkdir(parents=True, exist_ok=True)
-    later = replace(
-        recipe,
-        steps=recipe.scarce_steps,
-        seed=recipe.seed + 1,
-        learning_rate=recipe.learning_rate / 2,
-        cooldown=0.9,
-    )
-    if begun is None:
-        model = new_model(recipe, tokenizer).to(device)
-        part(model, tokenizer, recipe, out / "plenty.jsonl", device, scarce=False)
-        save(model, tokenizer, recipe, out / "plenty")
-    else:
-        model = LlamaForCausalLM.from_pretrained(begun).to(device)
-    part(model, tokenizer, later, out / "scarce.jsonl", device, scarce=True)
-    save(model, tokenizer, recipe, out)
+    model = LlamaForCausalLM.from_pretrained(begun) if begun else new_model(recipe, tokenizer)
+    model.to(device)
+    lengths = (recipe.steps, recipe.scarce_steps, recipe.edit_steps)
+    for number, (course, length) in enumerate(zip(corpus.COURSES, lengths, strict=True)):
+        if number < behind:
+            continue
+        part = recipe if number == 0 else later(recipe, length, number)
+        attend(model, tokenizer, course, part, out / f"{course.name}.jsonl", device)
+        save(model, tokenizer, recipe, out if course == corpus.COURSES[-1] else out / course.name)
 
 
-def part(
+def later(recipe: Recipe, length: int, number: int) -> Recipe:
+    """The recipe of a course after the first one."""
+    rate = recipe.learning_rate / 2
+    seed = recipe.seed + number
+    return replace(recipe, steps=length, seed=seed, learning_rate=rate, cooldown=0.9)
+
+
+def attend(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
+    course: corpus.Course,
     recipe: Recipe,
     log_path: Path,
     device: str,
-    scarce: bool,
 ) -> None:
-    """One part of the training, from a learning rate up and down to zero."""
+    """One course, from a learning rate up and down to zero."""
     supply = corpus.batches(
-        corpus.documents(recipe.seed, tokenizer, scarce),
+        corpus.documents(recipe.seed, tokenizer, course),
         random.Random(f"pocket batches {recipe.seed}"),
         recipe.tokens,
     )
+    learner = Learner(model, optimizers(model, recipe), recipe, course.edit_weight, device)
     with log_path.open("w") as log:
-        for line in steps(model, optimizers(model, recipe), supply, recipe, device):
+        for line in steps(learner, supply):
             log.write(json.dumps(line) + "\n")
             log.flush()
             print(json.dumps(line), flush=True)
 
 
-def steps(
-    model: LlamaForCausalLM,
-    steppers: list[torch.optim.Optimizer],
-    supply: Iterator[list[corpus.Document]],
-    recipe: Recipe,
-    device: str,
-) -> Iterator[dict[str, float]]:
-    """Take the recipe's steps; every 50 of them, the mean loss by kind of document."""
-    started, tally = time.perf_counter(), defaultdict[str, list[float]](list)
-    seen = longest = 0
-    for step in range(recipe.steps):
-        for stepper in steppers:
+@dataclass(frozen=True)
+class Learner:
+    """A model with what changes it."""
+
+    model: LlamaForCausalLM
+    steppers: list[torch.optim.Optimizer]
+    recipe: Recipe
+    edit_weight: float
+    device: str
+
+    def step(self, batch: Sequence[corpus.Document], rate: float) -> Losses:
+        """One update; the losses are those before it."""
+        for stepper in self.steppers:
             for group in stepper.param_groups:
-                group["lr"] = recipe.learning_rate * pace(step, recipe)
-        batch = next(supply)
-        found = losses(model, batch, device)
-        weights = found.learnt + recipe.prompt_weight * ~found.learnt
-        weights = weights * (1 + (recipe.telling_weight - 1) * found.telling)
+                group["lr"] = rate
+        found = losses(self.model, batch, self.device)
+        weights = found.learnt + self.recipe.prompt_weight * ~found.learnt
+        weights = weights * (1 + (self.recipe.telling_weight - 1) * found.telling)
+        weights = weights * (1 + (self.edit_weight - 1) * found.edits)
         torch.autograd.backward((found.each * weights).sum() / found.learnt.sum())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for stepper in steppers:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for stepper in self.steppers:
             stepper.step()
             stepper.zero_grad(set_to_none=True)
+        return found
+
+
+def steps(learner: Learner, supply: Iterator[list[corpus.Document]]) -> Iterator[dict[str, float]]:
+    """Take the recipe's steps; every 50 of them, the mean loss by kind of document."""
+    started, tally = time.perf_counter(), defaultdict[str, list[float]](list)
+    recipe = learner.recipe
+    seen = longest = 0
+    for step in range(recipe.steps):
+        batch = next(supply)
+        found = learner.step(batch, recipe.learning_rate * pace(step, recipe))
         seen += sum(len(d.ids) for d in batch)
         longest = max(longest, *(len(d.ids) for d in batch))
         mine = (found.each.detach() * found.learnt).sum(1) / found.learnt.sum(1)
@@ -217,12 +236,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     for name, value in asdict(Recipe()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    parser.add_argument("--begun", type=Path, help="a model with the first part behind it")
+    parser.add_argument("--begun", type=Path, help="a model with some courses behind it")
+    parser.add_argument("--behind", type=int, default=0, help="how many courses")
     asked = vars(parser.parse_args())
     out, device, threads = asked.pop("out"), asked.pop("device"), asked.pop("threads")
-    begun = asked.pop("begun")
+    begun, behind = asked.pop("begun"), asked.pop("behind")
     torch.set_num_threads(threads)
-    train(Recipe(**asked), out, device, begun)
+    train(Recipe(**asked), out, device, begun, behind)
 
 
 if __name__ == "__main__":

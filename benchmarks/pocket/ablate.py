@@ -1,0 +1,154 @@
+"""Ablations of E-SPL on a calibration world: `python -m benchmarks.pocket.ablate --seeds 0-4`.
+
+Each variant is one setting away from E-SPL. Every run is scored in four cells on the test split:
+{base, trained weights} × {root, champion's prompt}; "trained, root" is the prompt removed at test.
+Also told is how well the ratings' μ orders the prompts that played, against what a faithful worker
+would score with them. Runs already in the output file are not repeated.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from agents.espl import ESPL
+from agents.evolution import Evolution
+from benchmarks.pocket.acting import FOLLOWS, told_by
+from benchmarks.pocket.playing import WORLDS, Setting, opened, score, trained
+from envs.signs import MEANINGS, Convention
+from harness.cli.parser import _seeds
+from harness.method import Method
+from harness.types import Agent, SystemPrompt
+from leaderboards.intervals import t_interval
+
+VARIANTS: Mapping[str, Mapping[str, object]] = {
+    "espl": {},
+    "no crossover": {"crossover": 0.0},
+    "current reflector": {"reflector": "current"},
+    "uniform selection": {"selection": "newest_uniform"},
+    "always crossover": {"crossover": 1.0},
+}
+CELLS = ("base, root", "base, evolved", "trained, root", "trained, evolved")
+
+
+def knowledge(prompt: SystemPrompt, truth: Convention) -> float:
+    """The chance that a faithful worker gets a single step right under this prompt.
+
+    A sign that is told is taken as told in `FOLLOWS` of the cases; everything else is guessed
+    evenly, and candidate meanings disagree on every task.
+    """
+    told, blind = told_by(prompt.principles), 1 / len(MEANINGS)
+    chances = [
+        (FOLLOWS * (told[sign] == meaning) + (1 - FOLLOWS) * blind) if sign in told else blind
+        for sign, meaning in truth.items()
+    ]
+    return mean(chances)
+
+
+def rank_correlation(method: Method, truth: Convention) -> float | None:
+    """Spearman's ρ between μ and knowledge, over the prompts that played; None below three."""
+    from scipy.stats import spearmanr
+
+    half = method.evolution if isinstance(method, ESPL) else method
+    assert isinstance(half, Evolution)
+    rated = [(m.rating.mu, knowledge(m.prompt, truth)) for m in half.population if m.played]
+    if len(rated) < 3 or len({known for _, known in rated}) < 2:
+        return None
+    return float(spearmanr([mu for mu, _ in rated], [known for _, known in rated]).statistic)
+
+
+def cells(setting: Setting, samples: int) -> tuple[Method, dict[str, float]]:
+    """Train, then score the four cells, in points."""
+    policy = opened(setting)
+    method = trained(setting, policy)
+    root, evolved = setting.prompts()[0], method.champion().prompt
+    found = {}
+    for weights, player in (("base", policy.reference), ("trained", policy)):  # type: ignore[attr-defined]
+        for name, prompt in (("root", root), ("evolved", evolved)):
+            agent = Agent(prompt, player.version)
+            found[f"{weights}, {name}"] = 100 * score(setting, player, agent, samples)
+    return method, found
+
+
+def run(world: str, model: str, variant: str, seed: int, rounds: int) -> dict[str, Any]:
+    """One variant on one seed."""
+    options = {"learning_rate": 3e-3, **VARIANTS[variant]}
+    reflector = str(options.pop("reflector", "reference"))
+    setting = Setting(world, model, "espl", seed, rounds, options=options, reflector=reflector)
+    method, found = cells(setting, samples=2)
+    truth = setting.world_of("train").convention
+    told = {"world": world, "variant": variant, "seed": seed, "rounds": rounds, "cells": found}
+    known = knowledge(method.champion().prompt, truth)
+    return told | {"rho": rank_correlation(method, truth), "knowledge": known}
+
+
+def with_interval(values: Sequence[float], digits: int = 1) -> str:
+    """The mean with its 95 % t interval over seeds."""
+    interval = t_interval(values)
+    span = f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]" if interval else ""
+    return f"{mean(values):.{digits}f}{span}"
+
+
+def tables(done: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    """Cells by variant; then each variant's joint cell against E-SPL's, paired over seeds."""
+    table = Table("variant", *CELLS, "ρ(μ, knowledge)", "seeds")
+    joint: dict[str, dict[int, float]] = {}
+    for variant in VARIANTS:
+        mine = [one for one in done if one["variant"] == variant]
+        if not mine:
+            continue
+        joint[variant] = {one["seed"]: one["cells"][CELLS[3]] for one in mine}
+        rhos = [one["rho"] for one in mine if one["rho"] is not None]
+        shown = [with_interval([one["cells"][cell] for one in mine]) for cell in CELLS]
+        table.add_row(variant, *shown, with_interval(rhos, 2) if rhos else "–", str(len(mine)))
+    yield table
+    table = Table("difference", "points, 95 % paired t", "seeds")
+    reference = joint.pop("espl", {})
+    for variant, scores in joint.items():
+        differences = [scores[s] - reference[s] for s in scores if s in reference]
+        if differences:
+            table.add_row(f"{variant} − espl", with_interval(differences), str(len(differences)))
+    espl = [one["cells"] for one in done if one["variant"] == "espl"]
+    for cell in CELLS[:3]:
+        if espl:
+            spread = [one[CELLS[3]] - one[cell] for one in espl]
+            table.add_row(f"joint − ({cell})", with_interval(spread), str(len(spread)))
+    yield table
+
+
+def main() -> None:
+    """Run what is missing, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--world", default="both", choices=WORLDS)
+    parser.add_argument("--model", default="hf:harness/policies/pocket")
+    parser.add_argument("--seeds", type=_seeds, default=tuple(range(5)))
+    parser.add_argument("--variants", default=",".join(VARIANTS))
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--out", type=Path, required=True, help="a JSONL file, added to")
+    asked = parser.parse_args()
+    done = (
+        [json.loads(line) for line in asked.out.read_text().splitlines()]
+        if asked.out.exists()
+        else []
+    )
+    there = {(one["variant"], one["seed"]) for one in done}
+    for seed in asked.seeds:
+        for variant in asked.variants.split(","):
+            if (variant, seed) in there:
+                continue
+            one = run(asked.world, asked.model, variant, seed, asked.rounds)
+            done.append(one)
+            with asked.out.open("a") as file:
+                file.write(json.dumps(one) + "\n")
+            print(json.dumps(one), flush=True)
+    for table in tables(done):
+        Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
