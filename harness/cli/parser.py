@@ -31,11 +31,12 @@ def _list(text: str) -> tuple[str, ...]:
 
 def _seeds(text: str) -> tuple[int, ...]:
     try:
-        seeds = tuple(int(part) for part in _list(text))
+        ends = [[int(end) for end in part.split("-", 1)] for part in _list(text)]
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"seeds are whole numbers like 0,1,2; got {text!r}"
+            f"seeds are whole numbers like 0,1,2 or 0-9; got {text!r}"
         ) from None
+    seeds = tuple(seed for first, *last in ends for seed in range(first, (last or [first])[0] + 1))
     if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise argparse.ArgumentTypeError(f"seeds are different numbers from 0 on; got {text!r}")
     return seeds
@@ -62,7 +63,7 @@ def _request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", help="pocket, smollm2, hf:ID, hf:FOLDER, openai:URL#MODEL, scripted:…"
     )
-    parser.add_argument("--seeds", "--seed", type=_seeds, default=(), help="0 or 0,1,2")
+    parser.add_argument("--seeds", "--seed", type=_seeds, default=(), help="0 or 0,1,2 or 0-9")
     parser.add_argument("--preset", help="paper, released-code, gpu, laptop or pocket")
     parser.add_argument("--config", type=Path, help="a TOML file of settings")
     parser.add_argument(
@@ -110,6 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version")
     verbs = _Verbs(parser)
     _playing(verbs)
+    _calibrating(verbs)
     _looking(verbs)
     _listing(verbs)
     return parser
@@ -146,6 +148,22 @@ def _playing(verbs: _Verbs) -> None:
     )
     resume.add_argument("run", type=Path)
     _output(resume)
+
+
+def _calibrating(verbs: _Verbs) -> None:
+    calibrate = verbs.add(
+        "calibrate",
+        "run the methods on worlds with a known answer and judge the registered contrasts",
+        "harness calibrate --seeds 0-9 --jobs 2",
+        "calibrate",
+    )
+    calibrate.add_argument("--seeds", type=_seeds, default=(), help="world seeds (default: 0-9)")
+    calibrate.add_argument("--worlds", type=_list, default=(), help="told,shown,both,neither")
+    calibrate.add_argument("--jobs", type=_count(1), help="processes at once (default: one a core)")
+    calibrate.add_argument("--episodes", type=_count(1), help="another budget: for trying out")
+    calibrate.add_argument("--contrasts", type=Path, help="another file of registered contrasts")
+    calibrate.add_argument("--run-dir", type=Path, help="where the runs are kept, and found again")
+    calibrate.add_argument("--json", action="store_true", help="the report on stdout")
 
 
 def _looking(verbs: _Verbs) -> None:
