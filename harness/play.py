@@ -9,6 +9,7 @@ import math
 import traceback
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -40,6 +41,12 @@ class WorldPool:
         self._make = make
         self._idle: dict[Split, list[World]] = {}
 
+    def side_by_side(self, split: Split) -> int:
+        """How many of its worlds step at once: 1 unless they say that they are slow."""
+        world = self.take(split)
+        self.give(split, world)
+        return int(getattr(world, "side_by_side", 1))
+
     def take(self, split: Split) -> World:
         """A world nobody else is using."""
         idle = self._idle.setdefault(split, [])
@@ -47,7 +54,7 @@ class WorldPool:
 
     def give(self, split: Split, world: World) -> None:
         """Back into the pool."""
-        self._idle[split].append(world)
+        self._idle.setdefault(split, []).append(world)
 
     def drop(self, world: World) -> None:
         """Close a world that failed; one that cannot even close has nothing left to give."""
@@ -175,10 +182,26 @@ def play(
 ) -> Iterator[tuple[int, Episode]]:
     """Play every sample of every assignment, yielding (assignment's position, episode) as they end.
 
-    At most `seats` conversations are open at once. Sampling noise is keyed by prompt, task, sample
-    and turn, and requests are made in the order cast, so that a result never depends on timing.
+    At most `seats` conversations are open at once; where worlds are slow, as many as step side by
+    side. Sampling noise is keyed by prompt, task, sample and turn, and requests are made in an
+    order that no clock decides, so that a result never depends on timing.
     """
     queue = deque(_seats(assignments, table))
+    if not queue:
+        return
+    try:
+        together = table.worlds.side_by_side(queue[0][1].task.split)
+    except Exception:
+        together = 1  # a world that cannot be made fails each of its episodes, with the reason
+    yield from (
+        _at_once(queue, table, seats) if together == 1 else _in_turns(queue, table, together)
+    )
+
+
+def _at_once(
+    queue: deque[tuple[int, _Seat]], table: Table, seats: int
+) -> Iterator[tuple[int, Episode]]:
+    """Worlds that answer in no time: each reply is judged, and the next asked for, as it comes."""
     waiting: deque[Request] = deque()
     seated: dict[str, tuple[int, _Seat]] = {}
     while queue:
@@ -192,10 +215,49 @@ def play(
                 continue
             yield position, episode
             yield from _fill(seated, queue, waiting, seats)
-        failures: Mapping[str, str] = getattr(table.policy, "failures", {})
         for id, (position, seat) in seated.items():
-            yield position, seat.end(Ending.FAILED, failures.get(id, "the policy never replied"))
+            yield position, seat.end(Ending.FAILED, _silence(table.policy, id))
         seated.clear()
+
+
+def _in_turns(
+    queue: deque[tuple[int, _Seat]], table: Table, together: int
+) -> Iterator[tuple[int, Episode]]:
+    """Slow worlds, in containers say: they step side by side while other replies are sampled.
+
+    All open conversations take a turn, then all take the next; who is quick waits for who is slow,
+    so that what is sampled together does not depend on who was.
+    """
+    seated: list[tuple[int, _Seat]] = []
+    with ThreadPoolExecutor(together, "world") as aside:
+        while queue or seated:
+            entering = [queue.popleft() for _ in range(min(len(queue), together - len(seated)))]
+            opened = list(aside.map(_Seat.sit, [seat for _, seat in entering]))
+            ended = list(zip(entering, opened, strict=True))
+            yield from ((place, failed) for (place, _), failed in ended if failed)
+            seated += [one for one, failed in ended if failed is None]
+            steps: dict[str, Future[Episode | None]] = {}
+            asked = [seat.id for _, seat in seated]
+            by_id = {seat.id: seat for _, seat in seated}
+            for id, completion in table.policy.generate(deque(s.request() for _, s in seated)):
+                steps[id] = aside.submit(by_id[id].hear, completion)
+            staying = []
+            for id, (position, seat) in zip(asked, seated, strict=True):
+                if id in steps:
+                    episode = steps[id].result()
+                else:
+                    episode = seat.end(Ending.FAILED, _silence(table.policy, id))
+                if episode is None:
+                    staying.append((position, seat))
+                else:
+                    yield position, episode
+            seated = staying
+
+
+def _silence(policy: Policy, id: str) -> str:
+    """Why a request has no reply."""
+    failures: Mapping[str, str] = getattr(policy, "failures", {})
+    return failures.get(id, "the policy never replied")
 
 
 def _seats(assignments: Iterable[Assignment], table: Table) -> Iterator[tuple[int, _Seat]]:

@@ -44,8 +44,12 @@ def verdict(episode: Episode) -> str:
     return f"{word} (reward {episode.reward:g}{cut})"
 
 
-def transcript(episode: Episode) -> str:
-    """Every turn: what the world said and what was replied; then what a teacher would say."""
+def transcript(episode: Episode) -> str | tuple[str, ...]:
+    """Every turn: what the world said and what was replied; then what a teacher would say.
+
+    Several turns come as pieces, so that where room is short the longest are shortened, which are
+    tool results, and every call is still seen.
+    """
     lines = []
     for number, turn in enumerate(episode.turns, 1):
         if number > 1:
@@ -53,7 +57,7 @@ def transcript(episode: Episode) -> str:
         lines.append(f"Reply {number}: {turn.completion.text}")
     if episode.feedback:
         lines.append(f"Feedback: {episode.feedback}")
-    return "\n".join(lines)
+    return "\n".join(lines) if len(episode.turns) < 2 else tuple(lines)
 
 
 def numbered(principles: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import pytest
 from agents.parts.evidence import mixed, transcript, verdict
 from agents.parts.operators import Limits, crossover, mutate
 from agents.parts.reflector import Reflector
+from agents.parts.writing import write
 from harness.policies.base import Sampling
 from harness.policies.scripted import ScriptedPolicy
 from harness.seeds import Seeds
@@ -211,3 +212,18 @@ def test_a_verdict_tells_a_wrong_answer_from_a_cut_one(stage):
     cut = replace(wrong, ending=Ending.OVERLONG)
     assert verdict(cut) == "WRONG (reward 0, cut off at the token limit)"
     assert transcript(wrong) == "Reply 1: reply 1/0/0\nFeedback: feedback 1/0"
+
+
+def test_where_room_is_short_tool_results_are_shortened_before_calls(stage):
+    cast = Assignment(BEST, stage.task(1), 1)
+    turns = tuple(
+        replace(turn, observation="passage " * 400)
+        for turn in stage.episode(cast, 0, 0.0, turns=3).turns
+    )
+    attempt = transcript(replace(stage.episode(cast, 0, 0.0, turns=3), turns=turns))
+    text = write("{{attempt}}", {"attempt": attempt}, 800)
+    assert len(text) <= 800
+    assert all(
+        f"Reply {number}: {turn.completion.text}" in text for number, turn in enumerate(turns, 1)
+    )
+    assert text.count("[…]") == 2
