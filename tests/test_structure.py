@@ -16,7 +16,17 @@ MAY_IMPORT = {
     "agents": {"agents", "harness"},
     "harness": {"harness"},
 }
-HEAVY = ("torch", "transformers", "peft", "vllm", "docker", "datasets", "math_verify", "openai")
+HEAVY = (
+    "torch",
+    "transformers",
+    "peft",
+    "vllm",
+    "docker",
+    "datasets",
+    "math_verify",
+    "openai",
+    "bm25s",
+)
 
 
 def sources(*folders: str) -> list[Path]:

@@ -5,6 +5,7 @@ import gymnasium
 import pytest
 
 import envs
+from envs.catalogue import FAMILIES, Family, members, options
 from envs.errors import UnknownOption, UnknownWorld
 
 OWN = '''
@@ -44,9 +45,23 @@ def test_an_unknown_world_gets_a_suggestion_and_the_list():
             envs.resolve(name)
 
 
-def test_a_gymnasium_environment_that_is_no_text_world_is_refused():
-    with pytest.raises(UnknownWorld, match="not a text world: it lacks briefing, size"):
-        envs.make("CartPole-v1", "train")
+def test_a_gymnasium_environment_that_is_no_text_world_is_played_through_the_adapter():
+    world = envs.make("CartPole-v1", "train")
+    assert type(world).__name__ == "Foreign"
+    assert not hasattr(world, "oracle")
+    assert world.reset(seed=0)[1] == {"task": "CartPole-v1:0", "answer": ""}
+
+
+def test_half_a_text_world_is_refused():
+    class Half(gymnasium.Env):
+        briefing = "Hm."
+
+    gymnasium.register("Test/Half-v0", entry_point=Half)
+    try:
+        with pytest.raises(UnknownWorld, match="not a text world: it lacks size, fingerprint"):
+            envs.make("Test/Half-v0", "train")
+    finally:
+        del gymnasium.registry["Test/Half-v0"]
 
 
 def test_a_world_of_another_package_is_made_from_its_module(tmp_path, monkeypatch):
@@ -71,8 +86,10 @@ def test_make_gives_the_world_without_wrappers():
     assert (world.split, world.size("validation")) == ("validation", 100)
 
 
-def test_options_left_empty_are_no_options():
-    assert envs.make("arithmetic", "train", data_dir=None, accept_data=False).split == "train"
+def test_options_left_empty_are_no_options_but_false_is_a_value():
+    assert envs.make("arithmetic", "train", data_dir=None).split == "train"
+    with pytest.raises(UnknownOption, match="no option 'accept_data'"):
+        envs.make("arithmetic", "train", accept_data=False)
     with pytest.raises(UnknownOption, match=r"no option 'data_dir'\. It takes none"):
         envs.make("arithmetic", "train", data_dir="somewhere")
 
@@ -102,3 +119,105 @@ def test_importing_envs_is_light():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert run.stdout.strip() == "[]"
+
+
+def announce(folder, name, points):
+    """A distribution as pip leaves it behind: a module, and metadata with entry points."""
+    (folder / f"{name}.py").write_text(OWN)
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = "".join(f"{point} = {value}\n" for point, value in points.items())
+    (info / "entry_points.txt").write_text(f"[espl_harness.worlds]\n{lines}")
+
+
+def test_an_installed_package_announces_worlds_by_name(tmp_path, monkeypatch):
+    points = {
+        "yes": "announcing_yes:Yes",
+        "yes/lake": "announcing_yes:LAKE",
+        "arithmetic": "announcing_yes:Yes",
+    }
+    announce(tmp_path, "announcing_yes", points)
+    (tmp_path / "announcing_yes.py").write_text(
+        OWN.replace("Theirs/", "Announced/") + 'LAKE = "FrozenLake-v1"\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert envs.names()[-2:] == ("yes", "yes/lake")
+    assert envs.resolve("yes") == "announcing_yes/yes-v0"
+    world = envs.make("yes", "test", loud=True)
+    assert (world.reset(seed=0)[0], world.step("YES")[1]) == ("Say yes (test).", 1.0)
+    assert envs.resolve("yes/lake") == "FrozenLake-v1"
+    assert envs.resolve("arithmetic") == "harness/Arithmetic-v1"
+    assert envs.describe("yes").options == ("loud",)
+    with pytest.raises(UnknownWorld, match="Did you mean 'yes'"):
+        envs.resolve("yess")
+
+
+FAMILY = '''
+import envs
+
+def parts():
+    return ["north", "south"]
+
+class Compass(envs.World):
+    """Say where to."""
+    name = "compass"
+    def __init__(self, *, part, split="train", loud=False):
+        super().__init__(split=split)
+        self.part = part
+    def size(self, split):
+        return 1
+    def problem(self, split, index):
+        return envs.Problem(split, f"Go {self.part}, {split}!", self.part)
+    def judge(self, reply, answer):
+        return envs.Verdict.right() if reply == answer else envs.Verdict.wrong()
+'''
+
+
+@pytest.fixture
+def compass(tmp_path, monkeypatch):
+    (tmp_path / "compass_family.py").write_text(FAMILY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = dict(gymnasium.registry)
+    family = Family("compass_family:Compass", "part", "compass_family:parts")
+    monkeypatch.setitem(FAMILIES, "compass", family)
+    yield
+    gymnasium.registry.clear()
+    gymnasium.registry.update(before)
+
+
+def test_what_follows_a_familys_prefix_becomes_an_option(compass):
+    world = envs.make("compass/south", "test")
+    assert world.reset(seed=0)[0] == "Go south, test!"
+    assert envs.resolve("compass/south") == envs.resolve("compass/south-v1") == "compass/south-v1"
+    assert envs.describe("compass/south").options == ("loud",)
+    assert members("compass") == ("compass/north", "compass/south")
+    assert gymnasium.make("compass/south-v1", split="train").unwrapped.part == "south"
+
+
+@pytest.mark.parametrize("name", ["compass/souht", "compass", "compass/", "compass/a b"])
+def test_a_member_that_is_not_there_gets_a_suggestion(name, compass):
+    with pytest.raises(UnknownWorld, match=r"Known: compass/north, compass/south"):
+        envs.make(name, "train")
+
+
+def test_every_alias_has_an_entry_point_that_can_be_described():
+    for name in envs.names():
+        told = envs.describe(name)
+        assert told.summary and told.reply_tokens > 0, name
+
+
+def test_options_are_typed_by_their_defaults(compass):
+    with pytest.raises(UnknownOption, match="takes a value of type bool for 'loud', not 3"):
+        envs.make("compass/south", "train", loud=3)
+    assert options("compass/south") == {"loud": False}
+    with pytest.raises(UnknownOption, match="needs the option 'path'"):
+        envs.make("harness/JSONL-v1", "train")
+    assert options("FrozenLake-v1")["map_name"] == "4x4"
+
+
+def test_false_is_handed_on_where_the_default_is_true(tmp_path, monkeypatch):
+    source = OWN.replace("loud=False", "loud=True").replace("Theirs/", "Loud/")
+    (tmp_path / "loud_worlds.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert envs.make("loud_worlds:Loud/Yes-v0", "train", loud=False).loud is False

@@ -1,0 +1,116 @@
+"""Episodes a second of every world, played by its own oracle in one process.
+
+    python benchmarks/worlds_speed.py                            every world that is installed
+    python benchmarks/worlds_speed.py guess_number textarena/Set those named
+    python benchmarks/worlds_speed.py reasoning_gym              all of a family
+
+"First" is the seconds until the first episode is over: importing, generating, starting processes.
+The rate is over the episodes after it. A model's time is in neither.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+import envs
+from envs import catalogue
+from envs.errors import WorldError
+
+SAMPLES = {
+    "reasoning_gym": ("chain_sum", "countdown", "gsm_symbolic", "mini_sudoku", "zebra_puzzles"),
+    "textarena": ("FrozenLake-random", "Mastermind", "Minesweeper", "Sokoban", "Sudoku-easy"),
+    "textworld": ("easy", "medium"),
+}
+"""What stands for a family where none of its worlds is named."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    first: float
+    episodes: int
+    seconds: float
+    turns: int
+    reward: float
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        return (
+            f"{self.first:.2f}",
+            str(self.episodes),
+            f"{self.episodes / self.seconds:,.1f}",
+            f"{self.turns / self.seconds:,.0f}",
+            f"{self.turns / self.episodes:.1f}",
+            f"{self.reward / self.episodes:.3f}",
+        )
+
+
+def episode(world: envs.World, seed: int) -> tuple[int, float]:
+    """Its turns and what the oracle earned."""
+    world.reset(seed=seed)
+    turns, earned, over = 0, 0.0, False
+    while not over:
+        _, reward, terminated, truncated, _ = world.step(world.oracle())
+        turns, earned = turns + 1, earned + float(reward)
+        over = terminated or truncated
+    return turns, earned
+
+
+def measured(name: str, seconds: float, most: int) -> Speed:
+    """Play one split of a world for so many seconds, or so many episodes."""
+    began = time.perf_counter()
+    world = envs.make(name, "train")
+    episode(world, 0)
+    first = time.perf_counter() - began
+    episodes, turns, reward = 0, 0, 0.0
+    began = time.perf_counter()
+    while not episodes or (episodes < most and time.perf_counter() - began < seconds):
+        played = episode(world, episodes + 1)
+        episodes, turns, reward = episodes + 1, turns + played[0], reward + played[1]
+    spent = time.perf_counter() - began
+    world.close()
+    return Speed(first, episodes, spent, turns, reward)
+
+
+def wanted(names: list[str]) -> Iterator[str]:
+    """The worlds meant: named ones, whole families, or all with some of each family."""
+    families = getattr(catalogue, "FAMILIES", {})
+    if not names:
+        yield from envs.names()
+        for family in families:
+            yield from (f"{family}/{member}" for member in SAMPLES.get(family, ()))
+    for name in names:
+        if name in families:
+            yield from catalogue.members(name)
+        else:
+            yield name
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("worlds", nargs="*", help="names of worlds or families")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each world")
+    parser.add_argument("--episodes", type=int, default=500, help="at most, for each world")
+    arguments = parser.parse_args()
+    table = Table(box=None)
+    for column in ("world", "first s", "episodes", "episodes/s", "turns/s", "turns", "reward"):
+        table.add_column(column, justify="left" if column == "world" else "right", no_wrap=True)
+    left_out = []
+    for name in wanted(arguments.worlds):
+        try:
+            table.add_row(name, *measured(name, arguments.seconds, arguments.episodes).row)
+        except WorldError as reason:
+            left_out.append(f"{name}: {reason}")
+    console = Console(width=120)
+    console.print(table)
+    for line in left_out:
+        console.print(f"left out {line}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Small games of several turns that need no other package."""

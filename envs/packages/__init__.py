@@ -1,0 +1,1 @@
+"""Worlds of packages that are installed on request, scored in processes that can be killed."""

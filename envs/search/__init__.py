@@ -1,0 +1,1 @@
+"""Worlds with a search tool: the corpus, its index, the tool, the questions."""

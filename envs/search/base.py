@@ -1,0 +1,223 @@
+"""What worlds with a search tool have in common: search, read, search again, answer.
+
+An episode has at most `rounds` replies. A reply with tool calls gets what they found, or why they
+cannot be followed, as the next observation; a reply with "Answer:" and no call ends the episode.
+A reply that does neither is told so. Each costs a round, and after the last the episode is
+truncated. The reward is exact match; F1 is told in `info` and in the feedback (E-SPL §4.1).
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from envs.errors import WorldError
+from envs.fingerprint import digest
+from envs.search.retrieval import Corpus, Passage, Retriever, shared_retriever
+from envs.search.scoring import accepted, after_thought, exact_match, f1, stated_answer
+from envs.search.tool import (
+    PROTOCOL_VERSION,
+    Found,
+    Malformed,
+    call,
+    queries_of,
+    shown,
+    shown_error,
+)
+from envs.verdict import Verdict
+from envs.world import Problem, Split, World
+
+LONGEST_ANSWER = 5
+_NEITHER = 'The reply has neither a tool call nor a line with "Answer:".'
+_EMPTY = 'Nothing follows "Answer:".'
+_HOW = (
+    'Search with <tool_call>{"name": "search", "arguments": {"query_list": ["…"]}}</tool_call> or'
+    " finish with Answer: and one to five words."
+)
+
+BRIEFING = """\
+Answer the question with facts from a search tool. To search, reply with a tool call:
+<tool_call>{"name": "search", "arguments": {"query_list": ["first query", "second query"]}}\
+</tool_call>
+The passages found come back in the next message; then search again or answer. Where one fact \
+leads to another, search step by step. Do not guess what a search can tell. To finish, reply with \
+a line that says Answer: and one to five words.
+
+Example
+Question: In which country was the maker of the Orrel clock born?
+You: <tool_call>{"name": "search", "arguments": {"query_list": ["Orrel clock maker"]}}</tool_call>
+Result: [1] Orrel clock: The Orrel clock was built by Jana Mirk.
+You: <tool_call>{"name": "search", "arguments": {"query_list": ["Jana Mirk born"]}}</tool_call>
+Result: [1] Jana Mirk: Jana Mirk was born in Tolland, a country by the sea.
+You: Answer: Tolland"""
+
+
+def whole_number(name: str, value: object, least: int, most: int) -> int:
+    """An option's value; raises WorldError where it is no whole number in that range."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise WorldError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")
+    return value
+
+
+class Searching(World):
+    """Questions over a corpus, answered by searching it.
+
+    `corpus` is one object for all worlds of a process that search the same; `rounds` counts
+    replies, the answer included; `results` are the passages found for one query;
+    `passage_characters` cuts long passages; `retriever` is bm25 or dense:MODEL.
+    """
+
+    briefing = BRIEFING
+    reply_tokens = 512
+    grader_version = "squad-1"
+    longest_answer: ClassVar[int] = LONGEST_ANSWER
+
+    def __init__(
+        self,
+        *,
+        split: Split,
+        corpus: Corpus,
+        rounds: int,
+        results: int,
+        passage_characters: int,
+        retriever: str,
+    ) -> None:
+        super().__init__(split=split)
+        self.rounds = whole_number("rounds", rounds, 1, 100)
+        self.results = whole_number("results", results, 1, 50)
+        self.passage_characters = whole_number(
+            "passage_characters", passage_characters, 50, 1_000_000
+        )
+        self._retriever: Retriever = shared_retriever(retriever, corpus)
+        self.corpus = corpus
+        self._forget()
+
+    @abstractmethod
+    def needed(self, problem: Problem) -> Sequence[Passage]:
+        """The passages that hold what the answer follows from; () where nobody says."""
+
+    @abstractmethod
+    def plan(self, problem: Problem) -> Sequence[Sequence[str]]:
+        """What somebody who knows the way would search for, round by round."""
+
+    @property
+    def retrieval(self) -> str:
+        """How passages are found, as it enters fingerprints."""
+        return self._retriever.identity
+
+    def rules(self) -> str:
+        """Everything between question and score: corpus, retrieval, limits, protocol."""
+        return digest(
+            [
+                self.corpus.fingerprint,
+                self.retrieval,
+                PROTOCOL_VERSION,
+                self.rounds,
+                self.results,
+                self.passage_characters,
+            ]
+        )
+
+    def judge(self, reply: str, answer: str) -> Verdict:
+        """Exact match of what follows the last "Answer:"; a reply with a tool call is no answer."""
+        spoken = after_thought(reply)
+        if _calls(spoken):
+            return Verdict.wrong("Wrong: a tool call is no answer.")
+        stated = stated_answer(spoken)
+        if stated is None:
+            return Verdict.wrong('Wrong: the reply has no "Answer:" with words after it.')
+        if exact_match(stated, answer):
+            return Verdict.right()
+        count = len(stated.split())
+        long = f" The answer has {count} words." if count > self.longest_answer else ""
+        return Verdict.wrong(f"Wrong (F1 {f1(stated, answer):.2f}).{long}")
+
+    def oracle(self) -> str:
+        """The plan's next search, then the answer; a plan too long for the rounds is cut."""
+        problem = self.current
+        searches = list(self.plan(problem))[: self.rounds - 1]
+        if self._round < len(searches):
+            return call(*searches[self._round])
+        return f"Answer: {accepted(problem.answer)[0]}"
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Start a question; whatever an abandoned episode found is forgotten."""
+        text, info = super().reset(seed=seed, options=options)
+        self._forget()
+        return f"Question: {text}", info
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Search, answer, or be told what is wrong with the reply."""
+        problem = self.current
+        self._round += 1
+        said, told = self._hear(after_thought(action))
+        if said is None:
+            return self._finish(action, problem)
+        left = self.rounds - self._round
+        if left == 0:
+            return self._run_out(problem)
+        info = self._told(problem) | {"outcome": "scored", "success": False, "feedback": told}
+        return f"{said}\n{_countdown(left)}", 0.0, False, False, info
+
+    def _forget(self) -> None:
+        self._round = 0
+        self._seen: set[str] = set()
+
+    def _hear(self, spoken: str) -> tuple[str | None, str]:
+        """The next observation and what to note of it; no observation where the reply answers."""
+        try:
+            queries = queries_of(spoken)
+        except Malformed as error:
+            return shown_error(str(error)), f"The tool call failed: {error}"
+        if queries:
+            found = [Found(q, self._retriever.search(q, self.results)) for q in queries]
+            self._seen |= {passage.id for result in found for passage in result.passages}
+            return shown(found, self.passage_characters), "Searched."
+        if stated_answer(spoken) is not None:
+            return None, ""
+        problem = _EMPTY if "answer:" in spoken.lower() else _NEITHER
+        return f"{problem} {_HOW}", problem
+
+    def _finish(
+        self, action: str, problem: Problem
+    ) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        verdict = self.judge(action, problem.answer)
+        stated = stated_answer(after_thought(action)) or ""
+        info = self._end(problem, verdict) | {"f1": f1(stated, problem.answer)}
+        return "", verdict.reward, True, False, info
+
+    def _run_out(self, problem: Problem) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        verdict = Verdict.wrong("Wrong: no answer when the rounds ran out.")
+        return "", 0.0, False, True, self._end(problem, verdict) | {"f1": 0.0}
+
+    def _end(self, problem: Problem, verdict: Verdict) -> dict[str, Any]:
+        self._current = None
+        return self._told(problem) | {
+            "outcome": verdict.outcome,
+            "success": verdict.success,
+            "feedback": self.feedback(verdict, problem),
+        }
+
+    def feedback(self, verdict: Verdict, problem: Problem) -> str:
+        """Where training may see it, also which of the needed passages the searches missed."""
+        said = super().feedback(verdict, problem)
+        needed = {p.id: p.title for p in self.needed(problem)}
+        if self.split == "test" or not needed:
+            return said
+        missed = [f"'{title}'" for id, title in needed.items() if id not in self._seen]
+        found = f"The searches found {len(needed) - len(missed)} of {len(needed)} needed passages"
+        return f"{said} {found}{'; missed: ' + ', '.join(missed) if missed else ''}."
+
+
+def _countdown(left: int) -> str:
+    if left == 1:
+        return "This is the last round: answer now."
+    return f"{left} rounds left."
+
+
+def _calls(spoken: str) -> bool:
+    try:
+        return bool(queries_of(spoken))
+    except Malformed:
+        return True

@@ -1,0 +1,143 @@
+"""Searching an invented world's encyclopedia: what is asked stands nowhere else.
+
+The embedded search world: no data, no download, no contamination, and short enough for a model
+with a context of 1,024 tokens. `world_seed` draws the encyclopedia; worlds of different seeds are
+one family.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from envs.errors import WorldError
+from envs.fingerprint import digest
+from envs.search.base import Searching, whole_number
+from envs.search.encyclopedia import GENERATOR_VERSION, MOST_HOPS, Puzzle, written
+from envs.search.retrieval import Corpus, Passage
+from envs.search.scoring import joined
+from envs.search.tool import PROTOCOL_VERSION
+from envs.world import SPLITS, Problem, Split
+
+SIZES: Mapping[Split, int] = {"train": 180, "validation": 60, "test": 120}
+BRIEFING = """\
+Answer the question with facts from a search tool. To search, reply with a tool call:
+<tool_call>{"name": "search", "arguments": {"query_list": ["a name"]}}</tool_call>
+What is found comes back in the next message. Search step by step: what is found names what to \
+search for next. To finish, reply with a line that says Answer: and one to five words.
+
+Example
+Question: Who leads the guild of Jana Mirk?
+You: <tool_call>{"name": "search", "arguments": {"query_list": ["Jana Mirk"]}}</tool_call>
+Result: [1] Jana Mirk: Jana Mirk belonged to the Orrel guild.
+You: <tool_call>{"name": "search", "arguments": {"query_list": ["Orrel guild"]}}</tool_call>
+Result: [1] Orrel: The Orrel guild is led by Tol Ander.
+You: Answer: Tol Ander"""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A world seed's corpus, its tasks by split, and each task's way to the answer."""
+
+    corpus: Corpus
+    tasks: Mapping[Split, tuple[Puzzle, ...]]
+    paths: Mapping[str, tuple[Passage, ...]]
+
+
+@lru_cache(maxsize=16)
+def drawn(world_seed: int, hops: int) -> Drawn:
+    """The world of a seed with questions of 1 … `hops` hops, as many of each, in turn."""
+    book = written(world_seed)
+    passages = {t: Passage(t, t, article.text) for t, article in book.articles.items()}
+    tasks = {
+        split: tuple(
+            book.puzzles[split][1 + number % hops][number // hops] for number in range(SIZES[split])
+        )
+        for split in SPLITS
+    }
+    paths = {
+        puzzle.text: tuple(passages[title] for title in puzzle.path)
+        for puzzles in tasks.values()
+        for puzzle in puzzles
+    }
+    return Drawn(Corpus(passages.values()), tasks, paths)
+
+
+class Fictional(Searching):
+    """Answer questions about an invented world by searching its encyclopedia.
+
+    `world_seed` draws the world; `hops` (1 to 3) is how many articles a question may lead through.
+    """
+
+    name = "search/fictional"
+    briefing = BRIEFING
+    reply_tokens = 96
+
+    def __init__(
+        self,
+        *,
+        split: Split = "train",
+        world_seed: int = 0,
+        hops: int = MOST_HOPS,
+        rounds: int = 5,
+        results: int = 2,
+        passage_characters: int = 300,
+        retriever: str = "bm25",
+    ) -> None:
+        if isinstance(world_seed, bool) or not isinstance(world_seed, int) or world_seed < 0:
+            raise WorldError(f"world_seed must be a whole number from 0 on, not {world_seed!r}.")
+        self.world_seed = world_seed
+        self.hops = whole_number("hops", hops, 1, MOST_HOPS)
+        self._drawn = drawn(world_seed, self.hops)
+        super().__init__(
+            split=split,
+            corpus=self._drawn.corpus,
+            rounds=rounds,
+            results=results,
+            passage_characters=passage_characters,
+            retriever=retriever,
+        )
+
+    @property
+    def family(self) -> str:
+        """The Track family: worlds that differ in their seed only."""
+        return self.name
+
+    def family_fingerprint(self) -> str:
+        """The hash of what all worlds of the family share: generator, judge, tool and limits."""
+        return digest(
+            [
+                self.name,
+                GENERATOR_VERSION,
+                self.grader_version,
+                PROTOCOL_VERSION,
+                self.retrieval,
+                [self.hops, self.rounds, self.results, self.passage_characters],
+            ]
+        )
+
+    def size(self, split: Split) -> int:
+        """As many in every world of the family."""
+        return SIZES[split]
+
+    def problem(self, split: Split, index: int) -> Problem:
+        """One question."""
+        puzzle = self._drawn.tasks[split][index]
+        id = f"{self.name}:{self.world_seed}:{split}-{index}"
+        return Problem(id, puzzle.text, joined(puzzle.answers))
+
+    def needed(self, problem: Problem) -> Sequence[Passage]:
+        """The articles that lead to the answer."""
+        return self._drawn.paths[problem.text]
+
+    def plan(self, problem: Problem) -> Sequence[Sequence[str]]:
+        """One name after the other."""
+        return [[passage.title] for passage in self.needed(problem)]
+
+    def rules(self) -> str:
+        """The generator's version and the seed too."""
+        return f"generator {GENERATOR_VERSION}, world seed {self.world_seed}, {super().rules()}"
+
+    @classmethod
+    def sizes(cls) -> Mapping[str, int]:
+        """By construction."""
+        return {split: SIZES[split] for split in SPLITS}

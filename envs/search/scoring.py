@@ -1,0 +1,82 @@
+"""How short answers are compared: exact match and F1 after SQuAD normalisation.
+
+The normalisation is the one of the SQuAD and HotpotQA evaluation scripts: lower case, no ASCII
+punctuation, no English articles, single spaces. Two things are added: Unicode is composed first,
+so that é is é however it was typed, and an answer that consists of articles or punctuation alone
+("The The", "?") is compared as it stands instead of being equal to every other such answer.
+"""
+
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+SEPARATOR = " | "
+"""Between accepted spellings, where several stand in one reference answer."""
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_CLOSED = frozenset({"yes", "no", "noanswer"})
+_MARK = re.compile(r"answer[ \t]*:", re.IGNORECASE)
+_AROUND = " \t*_`\"'“”"
+_THOUGHT_END = "</think>"
+
+
+def joined(answers: Sequence[str]) -> str:
+    """Accepted spellings as one reference answer; raises ValueError where that would be unclear."""
+    if not answers or any(not a.strip() or SEPARATOR in a for a in answers):
+        raise ValueError(f"each answer must be text without '{SEPARATOR}', got {list(answers)}")
+    return SEPARATOR.join(answers)
+
+
+def accepted(answer: str) -> tuple[str, ...]:
+    """The accepted spellings of a reference answer."""
+    return tuple(answer.split(SEPARATOR))
+
+
+def normalised(text: str) -> str:
+    """SQuAD's normal form, as above."""
+    plain = unicodedata.normalize("NFC", text).lower()
+    bare = " ".join(_ARTICLES.sub(" ", plain.translate(_PUNCTUATION)).split())
+    return bare or " ".join(plain.split())
+
+
+def exact_match(stated: str, answer: str) -> bool:
+    """Whether the stated answer is one of the accepted ones; an empty one never is."""
+    given = normalised(stated)
+    return bool(given) and any(given == normalised(gold) for gold in accepted(answer))
+
+
+def f1(stated: str, answer: str) -> float:
+    """The best harmonic mean of word precision and recall over the accepted answers, 0 … 1."""
+    return max(_f1(normalised(stated), normalised(gold)) for gold in accepted(answer))
+
+
+def _f1(given: str, gold: str) -> float:
+    # As HotpotQA: half a "yes" is worth nothing.
+    if given != gold and (given in _CLOSED or gold in _CLOSED):
+        return 0.0
+    ours, theirs = given.split(), gold.split()
+    shared = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * shared / (len(ours) + len(theirs)) if shared else 0.0
+
+
+def after_thought(reply: str) -> str:
+    """A reply without what stands before the last `</think>`: thoughts are neither calls nor
+    answers.
+    """
+    return reply.rpartition(_THOUGHT_END)[2]
+
+
+def stated_answer(reply: str) -> str | None:
+    """What a reply states after its last "Answer:", up to the end of the line and without marks of
+    emphasis or quotation around it; None where it says no "Answer:" or nothing follows it.
+    """
+    marks = list(_MARK.finditer(reply))
+    if not marks:
+        return None
+    lines = [line.strip() for line in reply[marks[-1].end() :].splitlines()]
+    bare = (line.strip(_AROUND) for line in lines)
+    # Marks alone are an answer only where nothing else is: some question asks for "*".
+    return next(filter(None, bare), None) or next(filter(None, lines), None)

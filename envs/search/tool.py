@@ -1,0 +1,126 @@
+"""The search tool as an agent sees it: how a call is read, how results and errors are written.
+
+A call is `<tool_call>{"name": "search", "arguments": {"query_list": ["…"]}}</tool_call>`
+(E-SPL §4.1). Only an agent's own reply is ever read for calls. What a passage or a query says is
+shown with its tool tags taken apart, so that repeating a passage calls nothing.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from envs.search.retrieval import Passage
+
+PROTOCOL_VERSION = "1"
+MOST_QUERIES = 4
+LONGEST_QUERY = 300
+LONGEST_CALL = 4000
+_OPENING, _CLOSING = "<tool_call>", "</tool_call>"
+_EXAMPLE = '<tool_call>{"name": "search", "arguments": {"query_list": ["…"]}}</tool_call>'
+_TAGS = re.compile(r"<(/?tool_(?:call|response))>", re.IGNORECASE)
+
+
+class Malformed(Exception):
+    """A reply that meant to call the tool but does not say how; the message is for the agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One query and the passages found for it, best first."""
+
+    query: str
+    passages: tuple[Passage, ...]
+
+
+def queries_of(reply: str) -> tuple[str, ...]:
+    """The queries of all calls in a reply, in order and each once; () where it calls nothing.
+
+    Raises Malformed for a call that is not closed, not JSON, or asks for what the tool lacks.
+    """
+    asked: dict[str, None] = {}
+    end = 0
+    while (closing := reply.find(_CLOSING, end)) >= 0:
+        # The innermost opening: a tag repeated before the call belongs to no call.
+        opening = reply.rfind(_OPENING, end, closing)
+        if opening < 0:
+            raise Malformed(f"{_CLOSING} closes no call. Write {_EXAMPLE}.")
+        asked |= dict.fromkeys(_queries(reply[opening + len(_OPENING) : closing]))
+        end = closing + len(_CLOSING)
+        while reply.startswith(_CLOSING, end):
+            end += len(_CLOSING)
+    if _OPENING in reply[end:]:
+        raise Malformed(f"The call is not closed. Write {_EXAMPLE}.")
+    if len(asked) > MOST_QUERIES:
+        raise Malformed(f"{len(asked)} queries at once; at most {MOST_QUERIES} are answered.")
+    return tuple(asked)
+
+
+def _queries(call: str) -> list[str]:
+    if len(call) > LONGEST_CALL:
+        raise Malformed(f"The call has more than {LONGEST_CALL} characters. Write {_EXAMPLE}.")
+    try:
+        asked = json.loads(call)
+    except (ValueError, RecursionError):
+        raise Malformed(f"The call is not JSON. Write {_EXAMPLE}.") from None
+    if not isinstance(asked, dict) or asked.get("name") != "search":
+        raise Malformed(f'The only tool is named "search". Write {_EXAMPLE}.')
+    arguments = asked.get("arguments")
+    queries = arguments.get("query_list") if isinstance(arguments, dict) else None
+    if not isinstance(queries, list) or not queries:
+        raise Malformed(f'"arguments" must hold "query_list", a list of texts. Write {_EXAMPLE}.')
+    if not all(isinstance(query, str) for query in queries):
+        raise Malformed(f'Everything in "query_list" must be text. Write {_EXAMPLE}.')
+    cleaned = [readable(query) for query in queries]
+    if any(not query or len(query) > LONGEST_QUERY for query in cleaned):
+        raise Malformed(f"A query must have 1 to {LONGEST_QUERY} characters.")
+    return cleaned
+
+
+def readable(text: str) -> str:
+    """Text as one line that can be stored and shown: no lone surrogates, no control characters, no
+    tool tags.
+    """
+    encodable = text.encode("utf-8", "replace").decode("utf-8")
+    line = "".join(c if c.isprintable() else " " for c in encodable)
+    return " ".join(_TAGS.sub(r"[\1]", line).split())
+
+
+def shown(found: Sequence[Found], characters: int) -> str:
+    """The results of a round: passages of at most `characters` each, none twice."""
+    lines: list[str] = []
+    numbers: dict[str, int] = {}
+    for result in found:
+        query = readable(result.query)
+        found_some = f'Results for "{query}":'
+        lines.append(found_some if result.passages else f'Nothing was found for "{query}".')
+        for passage in result.passages:
+            title = readable(passage.title)
+            if passage.id in numbers:
+                lines.append(f"[{numbers[passage.id]}] {title} (see above)")
+                continue
+            numbers[passage.id] = len(numbers) + 1
+            lines.append(f"[{numbers[passage.id]}] {title}: {_cut(passage.text, characters)}")
+    return _response("\n".join(lines))
+
+
+def shown_error(reason: str) -> str:
+    """What the tool answers to a call it cannot follow."""
+    return _response(f"Error: {reason}")
+
+
+def call(*queries: str) -> str:
+    """A call as an agent would write it."""
+    asked = {"name": "search", "arguments": {"query_list": list(queries)}}
+    return f"{_OPENING}{json.dumps(asked, ensure_ascii=False)}{_CLOSING}"
+
+
+def _cut(text: str, characters: int) -> str:
+    whole = readable(text)
+    if len(whole) <= characters:
+        return whole
+    return whole[:characters].rpartition(" ")[0] + " …"
+
+
+def _response(text: str) -> str:
+    return f"<tool_response>\n{text}\n</tool_response>"

@@ -1,0 +1,244 @@
+"""Questions about the real world, answered by searching Wikipedia paragraphs (E-SPL §4.1).
+
+The questions are HotpotQA's, which need two paragraphs each, and Natural Questions', which need
+one: 196 to train on and 64 to test on, as in the paper, and 40 for validation. They are not
+distributed here: they come from a folder, HotpotQA also from the Hub, and are checked against
+fingerprints of known content. Any other questions and corpus will do in their place.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from envs.competition import DATA_DIR_VARIABLE
+from envs.errors import DataDiffers, DataUnavailable, WorldError, did_you_mean
+from envs.search.base import Searching
+from envs.search.hotpotqa import HUB, asked, read_hub
+from envs.search.questions import (
+    PASSAGE_FIELDS,
+    QUESTION_FIELDS,
+    Question,
+    QuestionSet,
+    divided,
+    read_passages,
+    read_questions,
+)
+from envs.search.retrieval import Corpus, Passage
+from envs.search.tool import LONGEST_QUERY, MOST_QUERIES, readable
+from envs.world import SPLITS, DataFile, Problem, Split
+
+SIZES: Mapping[Split, int] = {"train": 196, "validation": 40, "test": 64}
+_HOTPOTQA = (
+    "hotpotqa_train196.jsonl",
+    "hotpotqa_extra.jsonl",
+    "hotpotqa_test64.jsonl",
+    "hotpotqa_corpus.jsonl",
+)
+_NQ = ("nq_gold_2655.jsonl", "nq_corpus.jsonl")
+_ROWS = (196, 1310, 64, 15161, 2655, 2599)
+_FIRST_COME: tuple[Split, ...] = ("test", "validation", "train")
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """The files of a source, and the hashes of its questions and of its corpus."""
+
+    files: tuple[str, ...]
+    questions: str
+    corpus: str
+
+
+SOURCES: Mapping[str, Pinned] = {
+    "hotpotqa": Pinned(
+        _HOTPOTQA,
+        "a710fab3970a4ff6a013ae437e48fa975effe618edb330619b1a8f7b8f23ec12",
+        "661e5c0123fe15ec08d1cbf48ded44e870957e4988db8da4124288bcde988ca5",
+    ),
+    "nq": Pinned(
+        (*_NQ, "hotpotqa_corpus.jsonl"),
+        "1e6a7c0a7952d2264bb888edf9f542182096eb54b2c1e33aba9cce673b8742d5",
+        "8bae3cc91f1e250b76806ad8618dd9ede90972c50a17a56ad8fe5b72056f554b",
+    ),
+    "nq+hotpotqa": Pinned(
+        (*_NQ, *_HOTPOTQA),
+        "673d70b0c6107819a38c033b0a7e19ae289348959a6bc4766f1e81480d756ee7",
+        "8bae3cc91f1e250b76806ad8618dd9ede90972c50a17a56ad8fe5b72056f554b",
+    ),
+}
+"""NQ is asked over its own paragraphs with HotpotQA's among them. Of both, half of each."""
+
+
+def load(source: str, folder: str, accept_data: bool) -> QuestionSet:
+    """A source's questions and corpus; read once in a process as long as its files stay the same.
+
+    Raises DataUnavailable, DataMalformed, and DataDiffers unless `accept_data`.
+    """
+    pinned = SOURCES[source]
+    paths = tuple(Path(folder) / name for name in pinned.files) if folder else ()
+    found = _read(source, paths, _stamps(paths))
+    differences = [
+        f"the {part} have fingerprint {is_[:12]} instead of {was[:12]}"
+        for part, is_, was in (
+            ("questions", found.fingerprint(), pinned.questions),
+            ("passages", found.corpus.fingerprint, pinned.corpus),
+        )
+        if is_ != was
+    ]
+    if differences and not accept_data:
+        raise DataDiffers(
+            f"The data of 'search' ({source}, from {folder or 'the Hub'}) is not the content that"
+            f" was pinned: {'; '.join(differences)}. Use the pinned files, or add --accept-data:"
+            " the run then has a Track of its own and its rows are ranked with none of the pinned"
+            " data's.",
+            differences,
+        )
+    return found
+
+
+def load_own(questions: str, corpus: str) -> QuestionSet:
+    """Somebody's own questions and passages; read once in a process as `load`."""
+    paths = (Path(questions).expanduser(), Path(corpus).expanduser())
+    return _read("", paths, _stamps(paths))
+
+
+def _stamps(paths: Sequence[Path]) -> tuple[tuple[int, int], ...]:
+    stats = [path.stat() for path in paths if path.exists()]
+    return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
+
+
+@lru_cache(maxsize=4)
+def _read(source: str, paths: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]) -> QuestionSet:
+    if not source:
+        return QuestionSet.over(Corpus(read_passages(paths[1])), divided(read_questions(paths[0])))
+    if not paths:
+        return _from_hub(source)
+    corpora = [read_passages(path) for path in paths if path.stem.endswith("corpus")]
+    by_split: dict[Split, list[Question]] = {split: [] for split in SPLITS}
+    shares = 1 if source in ("hotpotqa", "nq") else 2
+    for path in paths:
+        for split, questions in _chosen(path).items():
+            by_split[split] += questions[: SIZES[split] // shares]
+    return QuestionSet.over(Corpus(p for passages in corpora for p in passages), by_split)
+
+
+def _chosen(path: Path) -> Mapping[Split, list[Question]]:
+    """A file's questions by split, in the order of their keys, as many as are asked at most."""
+    if path.stem.endswith("corpus"):
+        return {}
+    questions = sorted(read_questions(path), key=lambda q: q.key)
+    if path.name in _HOTPOTQA:
+        found = asked(questions)
+        return {split: sorted(found[split], key=lambda q: q.key) for split in SPLITS}
+    made, start = dict[Split, list[Question]](), 0
+    for split in _FIRST_COME:
+        made[split] = questions[start : start + SIZES[split]]
+        start += SIZES[split]
+    return made
+
+
+def _from_hub(source: str) -> QuestionSet:
+    if source != "hotpotqa":
+        raise DataUnavailable(
+            f"The Natural Questions with their paragraphs are on no Hub. Put"
+            f" {', '.join(SOURCES[source].files)} into a folder and run: harness run --env search"
+            f" --data-dir FOLDER (or set {DATA_DIR_VARIABLE}=FOLDER); or take HotpotQA alone from"
+            " the Hub: --set world.source=hotpotqa; or a made-up world that needs no data: --env"
+            " search/fictional."
+        )
+    splits, passages = read_hub()
+    return QuestionSet.over(Corpus(passages), splits)
+
+
+class Search(Searching):
+    """Answer questions of HotpotQA and Natural Questions by searching Wikipedia paragraphs.
+
+    `data_dir` is a folder of JSONL; without it HARNESS_DATA_DIR, without that the Hub. `source` is
+    nq+hotpotqa, hotpotqa or nq. `accept_data` takes content that differs from what was pinned; it
+    changes the fingerprint. `questions` and `corpus` are JSONL files of one's own in place of a
+    source: nothing of theirs is pinned, and the options above concern them not.
+    """
+
+    name = "search"
+    redistributable = False
+
+    def __init__(
+        self,
+        *,
+        split: Split = "train",
+        data_dir: str | None = None,
+        accept_data: bool = False,
+        source: str | None = None,
+        questions: str | None = None,
+        corpus: str | None = None,
+        rounds: int = 6,
+        results: int = 3,
+        passage_characters: int = 1500,
+        retriever: str = "bm25",
+    ) -> None:
+        self._set = _asked(source, questions, corpus, data_dir, accept_data)
+        super().__init__(
+            split=split,
+            corpus=self._set.corpus,
+            rounds=rounds,
+            results=results,
+            passage_characters=passage_characters,
+            retriever=retriever,
+        )
+
+    def size(self, split: Split) -> int:
+        """As many as the data has."""
+        return len(self._set.splits[split])
+
+    def problem(self, split: Split, index: int) -> Problem:
+        """A question, named by its content."""
+        question = self._set.splits[split][index]
+        return Problem(f"{self.name}:{question.key[:12]}", question.text, question.answer)
+
+    def needed(self, problem: Problem) -> Sequence[Passage]:
+        """The paragraphs the data set marks as gold."""
+        return self._set.gold[problem.text]
+
+    def plan(self, problem: Problem) -> Sequence[Sequence[str]]:
+        """All titles of the gold paragraphs at once; where there are none, the question."""
+        titles = [passage.title for passage in self.needed(problem)] or [problem.text]
+        return [[readable(title)[:LONGEST_QUERY] for title in titles[:MOST_QUERIES]]]
+
+    @classmethod
+    def sizes(cls) -> Mapping[str, int]:
+        """Of the pinned sources."""
+        return {split: SIZES[split] for split in SPLITS}
+
+    @classmethod
+    def files(cls) -> tuple[DataFile, ...]:
+        """What a data folder must hold."""
+        return tuple(
+            DataFile(
+                name,
+                rows,
+                HUB if name in _HOTPOTQA else "",
+                PASSAGE_FIELDS if "corpus" in name else QUESTION_FIELDS,
+            )
+            for name, rows in zip((*_HOTPOTQA, *_NQ), _ROWS, strict=True)
+        )
+
+
+def _asked(
+    source: str | None,
+    questions: str | None,
+    corpus: str | None,
+    data_dir: str | None,
+    accept_data: bool,
+) -> QuestionSet:
+    if questions or corpus:
+        if not (questions and corpus) or source:
+            raise WorldError(
+                "questions=FILE and corpus=FILE go together and replace source; give both, or"
+                " neither."
+            )
+        return load_own(questions, corpus)
+    chosen = source or "nq+hotpotqa"
+    if chosen not in SOURCES:
+        raise WorldError(f"There is no source '{chosen}'. {did_you_mean(chosen, SOURCES)}")
+    return load(chosen, data_dir or os.environ.get(DATA_DIR_VARIABLE, ""), accept_data)

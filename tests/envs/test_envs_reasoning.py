@@ -1,0 +1,238 @@
+import importlib.util
+import math
+import re
+from collections import Counter
+
+import pytest
+
+from envs.errors import UnknownOption, UnknownWorld, WorldError
+from envs.packages.extras import ExtraMissing, require
+from envs.packages.reasoning import ReasoningGym, graded, stated_answer, tasks
+from envs.packages.reasoning_worker import boxes_home, harmless, rush_hour_moves
+from envs.packages.shares import deal, in_share
+from envs.world import SPLITS
+
+MISSING = importlib.util.find_spec("reasoning_gym") is None
+needs_package = pytest.mark.skipif(MISSING, reason="not run: reasoning-gym is not installed")
+
+
+def earned(world, seed, reply):
+    world.reset(seed=seed)
+    _, reward, _, _, info = world.step(reply)
+    return reward, info["outcome"]
+
+
+def test_without_the_package_the_message_says_what_to_type(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    wanted = (
+        r"reasoning_gym/gcd' needs the package reasoning-gym.*pip install '\.\[reasoning-gym\]'"
+    )
+    with pytest.raises(ExtraMissing, match=wanted):
+        ReasoningGym(task="gcd")
+    with pytest.raises(ExtraMissing):
+        tasks()
+    with pytest.raises(WorldError):
+        require("nothing", "nothing", "nothing")
+
+
+@pytest.mark.parametrize(
+    ("reply", "line", "lines"),
+    [
+        ("Answer: 12", "12", "12"),
+        ("answer : a\nb\n", "a", "a\nb"),
+        ("Answer: 1\nNo.\nAnswer: 2", "2", "2"),
+        ("**Answer:** 12", "12", "12"),
+        ("**Answer: 12**", "12", "12"),
+        ("Let me see.\n12\n", "12", "Let me see.\n12"),
+        ("Answer:\n```\n1 2\n3 4\n```\nThat is it.", "1 2", "1 2\n3 4"),
+        ("Answer:", "", ""),
+        ("", "", ""),
+        (" \n\t", "", ""),
+        ("<answer>12</answer>", "<answer>12</answer>", "<answer>12</answer>"),
+    ],
+)
+def test_the_stated_answer(reply, line, lines):
+    assert stated_answer(reply, lines=False) == line
+    assert stated_answer(reply, lines=True) == lines
+
+
+@pytest.mark.parametrize(
+    ("score", "outcome", "reward", "success"),
+    [
+        (1.0, "scored", 1.0, True),
+        (0.0, "scored", 0.0, False),
+        (0.25, "scored", 0.25, False),
+        (math.nan, "unscored", 0.0, False),
+        (-1.0, "unscored", 0.0, False),
+        (2.0, "unscored", 0.0, False),
+    ],
+)
+def test_scores_become_verdicts_and_what_is_no_score_does_not(score, outcome, reward, success):
+    verdict = graded(score, "w")
+    assert (verdict.outcome, verdict.reward, verdict.success) == (outcome, reward, success)
+
+
+@pytest.mark.parametrize("text", ["x**2/2 + C", "sin(x)*exp(-x)", "(6+61)*94-4", "log(x + 1), 2"])
+def test_arithmetic_is_harmless(text):
+    assert harmless(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os')",
+        "eval(1)",
+        "open(0)",
+        "x.__class__",
+        "'a'",
+        "[1]",
+        "lambda x: x",
+        "exit()",
+    ],
+)
+def test_what_could_be_executed_is_not(text):
+    assert not harmless(text)
+
+
+def test_shares_divide_all_content():
+    for number in range(200):
+        assert sum(in_share(f"content {number}", split) for split in SPLITS) == 1
+
+
+def test_few_contents_are_dealt_out_to_all_splits():
+    assert set(deal("abc").values()) == set(SPLITS)
+    assert deal("abc") == deal("cba")
+    counts = Counter(deal(map(str, range(80))).values())
+    assert counts == {"train": 40, "validation": 10, "test": 30}
+
+
+def test_cars_are_slid_out_of_the_way():
+    # The red car (A) has one car (B) in front of it, which fits below.
+    board = "oooooo" + "ooBooo" + "AABooo" + "oooooo" + "oooooo" + "oooooo"
+    assert rush_hour_moves(board) == "B+2 A+4"
+
+
+def test_boxes_are_carried_to_their_targets():
+    state = {"0.5_0.5": ["box_red"], "0.5_1.5": [], "1.5_0.5": [], "1.5_1.5": ["target_red"]}
+    assert boxes_home(state) == [
+        {"Agent[0.5, 0.5]": "move(box_red, square[1.5, 0.5])"},
+        {"Agent[1.5, 0.5]": "move(box_red, square[1.5, 1.5])"},
+        {"Agent[1.5, 1.5]": "move(box_red, target_red)"},
+    ]
+
+
+@needs_package
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(
+    "task",
+    ["chain_sum", "gcd", "n_queens", "graph_color", "boxnet", "rush_hour", "countdown", "acre"],
+)
+def test_the_oracle_earns_one_by_the_packages_own_scorer(task, split):
+    world = ReasoningGym(task=task, split=split)
+    for seed in range(3):
+        world.reset(seed=seed)
+        assert earned(world, seed, world.oracle()) == (1.0, "scored")
+        assert earned(world, seed, "") == (0.0, "scored")
+
+
+@needs_package
+def test_every_task_but_two_is_a_world():
+    listed = tasks()
+    assert len(listed) >= 100 and "codeio" not in listed and "composite" not in listed
+    with pytest.raises(UnknownWorld, match="its tasks run programs that come as data"):
+        ReasoningGym(task="codeio")
+    with pytest.raises(UnknownWorld, match=r"no task 'chain_sums'\. Did you mean 'chain_sum'\?"):
+        ReasoningGym(task="chain_sums")
+
+
+@needs_package
+@pytest.mark.parametrize("task", ["chain_sum", "coin_flip", "propositional_logic"])
+def test_no_question_is_in_two_splits(task):
+    options = {"train_size": 40, "validation_size": 10, "test_size": 30, "test_level": 0}
+    world = ReasoningGym(task=task, **options)
+    texts = [{world.problem(s, i).text for i in range(world.size(s))} for s in SPLITS]
+    assert len(set().union(*texts)) == sum(map(len, texts)) and all(texts)
+
+
+@needs_package
+def test_the_test_is_harder_than_the_training():
+    train, test = ReasoningGym(task="chain_sum"), ReasoningGym(task="chain_sum", split="test")
+    lengths = [
+        max(len(w.reset(seed=seed)[0]) for seed in range(w.size(w.split))) for w in (train, test)
+    ]
+    assert lengths[0] < lengths[1]
+    even = ReasoningGym(task="chain_sum", test_level=0)
+    assert even.fingerprint() != train.fingerprint() == test.fingerprint()
+
+
+@needs_package
+def test_difficulty_parameters_are_options():
+    world = ReasoningGym(
+        task="chain_sum", min_terms=2, max_terms=2, min_digits=1, max_digits=1, level=1
+    )
+    assert all(re.search(r"\D\d [+-] \d =", world.reset(seed=s)[0]) for s in range(5))
+    assert world.fingerprint() != ReasoningGym(task="chain_sum", level=1).fingerprint()
+    with pytest.raises(UnknownOption, match=r"no option 'max_term'. Did you mean 'max_terms'"):
+        ReasoningGym(task="chain_sum", max_term=2)
+    with pytest.raises(WorldError, match="refuses level 0 with"):
+        ReasoningGym(task="chain_sum", min_terms=0)
+    with pytest.raises(WorldError, match="level must be a whole number from 0"):
+        ReasoningGym(task="chain_sum", level=-1)
+
+
+@needs_package
+@pytest.mark.parametrize(
+    "task", ["string_insertion", "spiral_matrix", "binary_matrix", "n_queens", "countdown"]
+)
+def test_replies_are_never_executed(task, tmp_path):
+    trace = tmp_path / "trace"
+    world = ReasoningGym(task=task)
+    attacks = [
+        f"[open({str(trace)!r}, 'w')]",
+        f"__import__('pathlib').Path({str(trace)!r}).touch()",
+        f"__import__('os').system('touch {trace}')",
+        "sum(1 for _ in [exit()])",
+    ]
+    for attack in attacks:
+        reward, outcome = earned(world, 0, f"Answer: {attack}")
+        assert reward < 0.02 and outcome == "scored"
+    assert not trace.exists()
+
+
+@needs_package
+def test_a_scorer_that_hangs_leaves_the_reply_unscored(monkeypatch):
+    monkeypatch.setattr("envs.packages.reasoning.SCORE_SECONDS", 1.0)
+    world = ReasoningGym(task="countdown")
+    world.reset(seed=0)
+    info = world.step("Answer: 9**9**9**9")[4]
+    assert info["outcome"] == "unscored"
+    assert info["feedback"].startswith("Not scored: the scorer of reasoning_gym/countdown failed")
+    world.reset(seed=0)
+    assert earned(world, 0, world.oracle()) == (1.0, "scored")
+
+
+@needs_package
+def test_a_scorer_that_calls_every_answer_right_is_not_trusted():
+    world = ReasoningGym(task="game_of_life_halting")
+    world.reset(seed=0)
+    right = world.current.answer
+    wrong = {"True": "False", "False": "True"}[right]
+    assert earned(world, 0, f"Answer: {wrong}") == (0.0, "scored")
+    assert earned(world, 0, f"Answer: {right}") == (1.0, "scored")
+
+
+@needs_package
+@pytest.mark.parametrize("task", ["prime_factorization", "gcd", "pool_matrix"])
+@pytest.mark.parametrize("reply", ["🙂 bananas", "Answer: " + "9" * 100_000, "λ\ud800\x00", "{[("])
+def test_answers_no_scorer_can_read_are_wrong_and_not_unscored(task, reply):
+    world = ReasoningGym(task=task)
+    reward, outcome = earned(world, 0, reply)
+    assert outcome == "scored" and reward < 0.02
+
+
+@needs_package
+def test_a_stored_reply_is_scored_again_without_an_episode():
+    world = ReasoningGym(task="gcd")
+    answer = world.task(2).answer
+    assert world.regrade(2, f"Answer: {answer}").success
+    assert not world.regrade(2, f"Answer: {answer}0").success
