@@ -1,5 +1,6 @@
 """Methods by name. A built-in's module is imported when it is asked for; other distributions add
-theirs through the entry-point group `espl_harness.methods`, each naming a `Spec`.
+theirs through the entry-point group `espl_harness.methods`, each naming a `Spec`; `module:SPEC`
+names the Spec of a module that can be imported, such as a file in the current folder.
 """
 
 import inspect
@@ -10,6 +11,7 @@ from typing import Any
 from agents.inputs import Inputs, Spec
 from harness.errors import UsageError, unknown
 from harness.method import Method
+from harness.policies.base import Sampling
 
 GROUP = "espl_harness.methods"
 
@@ -40,16 +42,37 @@ def spec(name: str) -> Spec:
     if name in METHODS:
         module, _, attribute = METHODS[name].partition(":")
         found: object = getattr(import_module(module), attribute)
+    elif ":" in name:
+        found = _named(name)
     elif name in (others := _others()):
         found = others[name].load()
     else:
         raise unknown("method", name, names())
     if not isinstance(found, Spec):
         raise UsageError(
-            f"Method '{name}' of the entry-point group {GROUP} is {type(found).__name__}, but "
-            "should be an agents.inputs.Spec; see agents/rl.py for one."
+            f"Method '{name}' is {type(found).__name__}, but should be an agents.inputs.Spec; see "
+            "agents/rl.py for one."
         )
     return found
+
+
+def _named(name: str) -> object:
+    """What `module:ATTRIBUTE` names; nothing after the colon means SPEC."""
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(import_module(module), attribute or "SPEC")
+    except ModuleNotFoundError as reason:
+        if reason.name != module:
+            raise  # the module is there, and imports something that is not
+        raise UsageError(
+            f"There is no module '{module}' for the method '{name}'; go to the folder it lies in, "
+            "or install it."
+        ) from reason
+    except AttributeError as reason:
+        raise UsageError(
+            f"The module '{module}' has no '{attribute or 'SPEC'}' for the method '{name}'; end it "
+            "with SPEC = Spec(Config, Method, trains=False)."
+        ) from reason
 
 
 def config_type(name: str) -> type[Any]:
@@ -65,6 +88,12 @@ def trains_weights(name: str) -> bool:
 def describe(name: str) -> str:
     """One sentence about a method."""
     return (inspect.getdoc(spec(name).build) or "").partition("\n")[0]
+
+
+def card(name: str, config: object, acting: Sampling | None = None) -> tuple[str, ...]:
+    """What a method's loss comes to, a line each; nothing for a method that trains no weights."""
+    told = spec(name).card
+    return () if told is None else tuple(told(config, acting or Sampling()))
 
 
 def make(name: str, config: object, inputs: Inputs) -> Method:

@@ -3,6 +3,7 @@
     WorldError
     ├── UnknownWorld       there is no world of that name, or it is not a text world
     ├── UnknownOption      the world exists but does not take that option
+    ├── ExtraMissing       the world needs a package that is installed on request
     └── DataError
         ├── DataUnavailable   neither a folder nor the Hub gave the data
         ├── DataMalformed     a file cannot be read as what it should be; names file and line

@@ -107,16 +107,28 @@ _SECTIONS: Mapping[str, type] = {
     "run": RunSection,
 }
 
+_NOT_WORLD: Mapping[str, str] = {
+    "accept_data": "write --accept-data",
+    "data_dir": "write --data-dir FOLDER",
+    "split": "leave it out: training plays train, and testing test",
+    "world_seed": "write --set env.world_seed=N",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All of one run's request. `method_table` is read by the method that `method` names."""
+    """All of one run's request.
+
+    `method_table` is read by the method that `method` names, `world_table` (`[world]`) by the
+    world that `env.name` names: each takes what settings it likes and refuses the rest.
+    """
 
     env: EnvSection = field(default_factory=EnvSection)
     model_url: str = "pocket"
     model: ModelSettings = field(default_factory=ModelSettings)
     method: str = "espl"
     method_table: Table = field(default_factory=dict)
+    world_table: Table = field(default_factory=dict)
     sampling: Sampling = field(default_factory=Sampling)
     budget: BudgetSection = field(default_factory=BudgetSection)
     evaluation: EvaluationSection = field(default_factory=EvaluationSection)
@@ -128,6 +140,8 @@ class Config:
         tables = {name: dict(asdict(getattr(self, name))) for name in _SECTIONS}
         tables["model"] = {"url": self.model_url, **tables["model"]}
         tables["method"] = {"name": self.method, **self.method_table}
+        if self.world_table:
+            tables["world"] = dict(self.world_table)
         return {s: {k: v for k, v in table.items() if v is not None} for s, table in tables.items()}
 
 
@@ -187,14 +201,32 @@ def merge(*layers: Mapping[str, Mapping[str, Scalar]]) -> dict[str, dict[str, Sc
 def from_tables(tables: Mapping[str, Mapping[str, Scalar]]) -> Config:
     """Build the request from sections; a section that does not exist is a usage error."""
     for name in tables:
-        if name not in {*_SECTIONS, "method"}:
-            raise unknown("section", name, [*_SECTIONS, "method"])
+        if name not in {*_SECTIONS, "method", "world"}:
+            raise unknown("section", name, [*_SECTIONS, "method", "world"])
     model = dict(tables.get("model", {}))
     method = dict(tables.get("method", {}))
     url, chosen = model.pop("url", "pocket"), method.pop("name", "espl")
     parts = {s: build(cls, tables.get(s, {}), s) for s, cls in _SECTIONS.items() if s != "model"}
     parts["model"] = build(ModelSettings, model, "model")
-    return Config(model_url=str(url), method=str(chosen), method_table=method, **parts)
+    world = _world(tables.get("world", {}))
+    return Config(
+        model_url=str(url), method=str(chosen), method_table=method, world_table=world, **parts
+    )
+
+
+def _world(table: Mapping[str, object]) -> Table:
+    """The options of a world: any name but those that are set elsewhere, and plain values."""
+    plain: dict[str, Scalar] = {}
+    for key, value in table.items():
+        if key in _NOT_WORLD:
+            raise UsageError(f"world.{key} is no option of a world; {_NOT_WORLD[key]}.")
+        if not isinstance(value, bool | int | float | str):
+            raise UsageError(
+                f"world.{key} is {value!r}, but should be a number, a text, true or false; "
+                f"write it as in --set world.{key}=3."
+            )
+        plain[key] = value
+    return plain
 
 
 def read_toml(path: Path) -> dict[str, dict[str, Scalar]]:

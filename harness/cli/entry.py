@@ -9,9 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
+import tomli_w
+
 import agents
 import envs
 from harness import budget
+from harness.cli.worlds import public_name, public_options
 from harness.config import Config, build
 from harness.metered import Metered
 from harness.policies import kind_of
@@ -211,13 +214,16 @@ def provenance(request: Config) -> Provenance:
 def _command(request: Config) -> tuple[str, ...]:
     """What asks for this run again; every setting stands in the entry itself."""
     said = {
-        "--env": request.env.name,
+        "--env": public_name(request.env.name),
         "--method": request.method,
         "--model": _public_model(request.model_url),
         "--seed": str(request.run.seed),
         "--episodes": str(request.budget.episodes),
     }
-    return ("harness", "run", *(word for pair in said.items() for word in pair))
+    world = public_options(request.env.name, request.world_table)
+    written = tomli_w.dumps({k: redacted(v) if isinstance(v, str) else v for k, v in world.items()})
+    options = (word for line in written.splitlines() for word in ("--set", f"world.{line}"))
+    return ("harness", "run", *(word for pair in said.items() for word in pair), *options)
 
 
 def _commit() -> tuple[str, bool]:

@@ -1,6 +1,7 @@
 """`harness env|model|method list|show`: what there is."""
 
 import argparse
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -11,24 +12,32 @@ from rich.text import Text
 
 import agents
 import envs
-from envs.errors import UnknownWorld
+from envs.catalogue import FAMILIES, members, options
+from envs.errors import UnknownWorld, WorldError
+from envs.own.foreign import OPTIONS
+from harness.cli.worlds import whole_name
 from harness.errors import UsageError
 from harness.policies import known_models
+
+_FLAGS = {
+    "data_dir": "--data-dir FOLDER",
+    "accept_data": "--accept-data",
+    "world_seed": "--set env.world_seed=N",
+}
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print a list, or all that is known of one thing."""
     if arguments.act == "show":
-        return (
-            _show_env(arguments.name) if arguments.verb == "env" else _show_method(arguments.name)
-        )
+        show = _show_env if arguments.verb == "env" else _show_method
+        return show(arguments.name)
     rows: Mapping[str, str]
     if arguments.verb == "env":
-        rows = {name: envs.describe(name).summary for name in envs.names()}
+        rows = _family(arguments.family) if arguments.family else _worlds()
     elif arguments.verb == "model":
         rows = known_models()
     else:
-        rows = {name: agents.describe(name) for name in agents.names()}
+        rows = _methods()
     if arguments.json:
         print(json.dumps(rows))
         return 0
@@ -45,28 +54,91 @@ def _table(heads: Sequence[str], rows: Sequence[tuple[str, str]]) -> None:
     Console().print(table)
 
 
-def _show_env(name: str) -> int:
+def _worlds() -> dict[str, str]:
+    """One row a world, one a family; somebody's broken package is a row that says so."""
+    rows = {}
+    for name in envs.names():
+        try:
+            rows[name] = envs.describe(name).summary
+        except Exception as error:  # any code may run when another package's world is loaded
+            rows[name] = f"cannot be loaded ({type(error).__name__}: {error})"
+    for prefix, family in FAMILIES.items():
+        rows[f"{prefix}/{family.option.upper()}"] = _about(prefix)
+    rows["jsonl:PATH"] = envs.describe("jsonl:PATH").summary
+    rows["any Gymnasium id"] = "As it is where it speaks text, else through an adapter."
+    return rows
+
+
+def _about(prefix: str) -> str:
     try:
-        described = envs.describe(name)
+        return f"{len(members(prefix))} worlds: harness env list {prefix}"
+    except WorldError as reason:
+        return str(reason)
+
+
+def _family(prefix: str) -> dict[str, str]:
+    try:
+        return {name: envs.describe(name).summary for name in members(prefix)}
     except UnknownWorld as error:
+        raise UsageError(str(error)) from error
+    except WorldError as error:
+        raise UsageError(f"The worlds of {prefix} cannot be listed: {error}") from error
+
+
+def _methods() -> dict[str, str]:
+    rows = {}
+    for name in agents.names():
+        try:
+            rows[name] = agents.describe(name)
+        except Exception as error:  # any code may run when another package's method is loaded
+            rows[name] = f"cannot be loaded ({type(error).__name__}: {error})"
+    return rows
+
+
+def _show_env(name: str) -> int:
+    if name in FAMILIES:
+        _table(("name", "what it is"), list(_family(name).items()))
+        return 0
+    try:
+        described, taken = envs.describe(whole_name(name)), options(whole_name(name))
+    except WorldError as error:
         raise UsageError(str(error)) from error
     sizes = ", ".join(f"{split} {size}" for split, size in described.sizes.items())
     rows = [
-        ("name", described.name),
+        ("name", name),
         ("Gymnasium id", described.id),
         ("what it is", described.summary),
-        ("tasks", sizes),
+        ("tasks", sizes or "known once it is made"),
         ("reply limit", f"{described.reply_tokens} tokens"),
-        ("options", ", ".join(described.options) or "none"),
         ("publish texts", "yes" if described.redistributable else "no: ids and replies only"),
+    ]
+    rows += [("option", _option(key, value)) for key, value in taken.items()] or [
+        ("options", "none")
     ]
     for file in described.files:
         rows.append(("file", f"{file.name}: {file.rows} lines, fields {', '.join(file.fields)}"))
-        rows.append(("", f"or, from the Hub, {file.hub}"))
+        if file.hub:
+            rows.append(("", f"or, from the Hub, {file.hub}"))
     if described.files:
         rows.append(("run", f"harness run --env {name} --data-dir FOLDER"))
     _table(("", ""), rows)
     return 0
+
+
+def _option(key: str, default: object) -> str:
+    """How an option is set, and what holds where it is not."""
+    if key in _FLAGS:
+        return _FLAGS[key]
+    if default is inspect.Parameter.empty:
+        return f"--set world.{key}=…  (must be given)"
+    own = "" if default is not None else "unset"
+    if key in OPTIONS and default in ("", 0):
+        own = "unset"
+    return f"--set world.{key}=…  (default: {own or _toml(default)})"
+
+
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _show_method(name: str) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from harness.cli.comparing import add_comparing
 from harness.errors import UsageError
 
 _EXAMPLES = """examples:
@@ -113,6 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     _playing(verbs)
     _calibrating(verbs)
     _looking(verbs)
+    add_comparing(verbs, _request, _count, _list)
     _listing(verbs)
     return parser
 
@@ -190,20 +192,56 @@ def _looking(verbs: _Verbs) -> None:
         "harness leaderboard runs --markdown",
         "board",
     )
-    board.add_argument("paths", nargs="*", type=Path, help="default: runs/ and published results")
+    board.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="where entries are (default: runs/ and published results); "
+        "`verify [DIR]` checks published entries, `add RUN…` publishes runs",
+    )
     board.add_argument("--markdown", action="store_true")
     board.add_argument("--json", action="store_true")
+    board.add_argument("--data-dir", type=Path, help="verify: a folder of data to grade again with")
+    board.add_argument("--to", type=Path, help="add: where entries are published")
 
 
 def _listing(verbs: _Verbs) -> None:
+    groups = {}
     for name, what in (("env", "worlds"), ("model", "models"), ("method", "methods")):
-        group = verbs.add(name, f"list and describe {what}", f"harness {name} list", "lists")
+        about = f"list and describe {what}"
+        about += "" if name == "model" else "; write one of your own and check it"
+        group = verbs.add(name, about, f"harness {name} list", "lists")
         acts = group.add_subparsers(dest="act", metavar="ACT", required=True, parser_class=_Parser)
-        acts.add_parser("list", help=f"all {what}").add_argument("--json", action="store_true")
+        listing = acts.add_parser("list", help=f"all {what}")
+        listing.add_argument("--json", action="store_true")
         if name != "model":
             acts.add_parser("show", help="one of them").add_argument("name")
+            groups[name] = acts
+            if name == "env":
+                listing.add_argument("family", nargs="?", help="only the worlds of this family")
+    _making(groups["env"], "env", "a world")
+    _making(groups["method"], "method", "a method")
     doctor = verbs.add(
         "doctor", "check graders, device, cache and data reachability", "harness doctor", "doctor"
     )
     doctor.add_argument("--data-dir", type=Path)
     doctor.add_argument("--json", action="store_true")
+
+
+def _making(acts: "argparse._SubParsersAction[_Parser]", kind: str, a: str) -> None:
+    new = acts.add_parser("new", help=f"write {a} of your own, with a test, into a folder")
+    new.add_argument("name", help="of the file, and of what is in it: a Python name")
+    new.add_argument("--dir", type=Path, default=Path(), help="where (default: here)")
+    new.set_defaults(module="new", kind=kind)
+    check = acts.add_parser("check", help=f"does {a} keep the rules that numbers depend on?")
+    elsewhere = {"env": "module:Namespace/World-v0", "method": "module:SPEC"}[kind]
+    check.add_argument("name", help=f"a name, or {elsewhere}")
+    check.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="sets"
+    )
+    if kind == "env":
+        check.add_argument("--data-dir", type=Path, help="a folder of data, where it reads one")
+        check.add_argument("--accept-data", action="store_true", help="data that differs")
+    check.add_argument("--json", action="store_true")
+    check.set_defaults(module="check" if kind == "env" else "trial")

@@ -9,7 +9,13 @@ import agents
 from harness import config as configs
 from harness import machine
 from harness.budget import Shape, plan
-from harness.cli.worlds import make_world, takes_data, takes_seed
+from harness.cli.worlds import (
+    make_world,
+    takes_data,
+    takes_seed,
+    whole_name,
+    whole_options,
+)
 from harness.config import Config, EnvSection, Scalar
 from harness.errors import UsageError, unknown
 from harness.policies import check_url, kind_of, untrainable
@@ -80,14 +86,18 @@ def resolve(asked: Asked) -> Resolved:
     Whatever can be refused is refused here, before anything is written or loaded.
     """
     typed = configs.merge(configs.read_toml(asked.config) if asked.config else {}, _flags(asked))
-    env = str(typed.get("env", {}).get("name", EnvSection().name))
+    env = whole_name(str(typed.get("env", {}).get("name", EnvSection().name)))
     base, preset, notes = _defaults(asked, typed, env)
     tables = _whole_paths(configs.merge(base, configs.preset(preset, env), typed))
     section = tables.get("env", {})
     if section.get("data_dir") and not takes_data(env):
         notes.append(f"{env} makes its own tasks and reads no data: --data-dir is not used")
     world = make_world(
-        env, "train", str(section.get("data_dir", "")), section.get("accept_data") is True
+        env,
+        "train",
+        str(section.get("data_dir", "")),
+        section.get("accept_data") is True,
+        world_options=configs.from_tables({"world": tables["world"]}).world_table,
     )
     try:
         tables = _suit(tables, world, preset, typed)
@@ -121,6 +131,8 @@ def _defaults(asked: Asked, typed: Tables, env: str) -> tuple[Tables, str, list[
 def _whole_paths(tables: dict[str, dict[str, Scalar]]) -> dict[str, dict[str, Scalar]]:
     """Paths that mean the same from any folder, so that a run can be resumed from anywhere."""
     env = {"name": EnvSection().name, **tables.get("env", {})}
+    env["name"] = whole_name(str(env["name"]))
+    world = whole_options(str(env["name"]), tables.get("world", {}))
     model = dict(tables.get("model", {}))
     folder = str(env.get("data_dir") or os.environ.get("HARNESS_DATA_DIR", ""))
     if folder and takes_data(str(env["name"])):
@@ -128,7 +140,7 @@ def _whole_paths(tables: dict[str, dict[str, Scalar]]) -> dict[str, dict[str, Sc
     url = str(model.get("url", ""))
     if url.startswith("hf:") and Path(url[3:]).is_dir():
         model["url"] = f"hf:{Path(url[3:]).resolve()}"
-    return {**tables, "env": env, "model": model}
+    return {**tables, "env": env, "model": model, "world": world}
 
 
 def _suit(
@@ -140,7 +152,8 @@ def _suit(
         "run": {"prompt": world.briefing},
         "sampling": {"max_tokens": min(tokens, _MOST_TOKENS.get(preset, tokens))},
     }
-    return configs.merge(tables, fitted, typed)
+    said = {name: typed[name] for name in fitted if name in typed}  # other sections are settled
+    return configs.merge(tables, fitted, said)
 
 
 def _seeds(asked: Asked, typed: Tables) -> tuple[int, ...]:
@@ -217,7 +230,12 @@ def _warnings(request: Config, world: World) -> list[str]:
 def _of_family(tables: Tables, typed: Tables, seed: int) -> dict[str, dict[str, Scalar]]:
     """The world of a family that goes with a run's seed, and that world's own briefing."""
     chosen = typed.get("env", {}).get("world_seed", seed)
-    world = make_world(str(tables["env"]["name"]), "train", world_seed=int(chosen))
+    world = make_world(
+        str(tables["env"]["name"]),
+        "train",
+        world_seed=int(chosen),
+        world_options=tables.get("world"),
+    )
     own: dict[str, dict[str, Scalar]] = {"env": {"world_seed": chosen}}
     if "prompt" not in typed.get("run", {}):
         own["run"] = {"prompt": world.briefing}

@@ -139,6 +139,9 @@ def _show(console: Console, place: Path, transcripts: int) -> None:
     console.print(Rule(Text(title)))
     state = "finished" if done else f"unfinished; go on with: harness resume {place}"
     console.print(f"{place}: {state}", markup=False, highlight=False)
+    if request.world_table:
+        chosen = ", ".join(f"{key} = {value!r}" for key, value in request.world_table.items())
+        console.print(Text(f"world: {plain(chosen, 300)}"))
     _curve(console, _log(place / "rounds.jsonl"), done)
     states = _log(place / "population.jsonl")
     for members in within(states[-1]["state"], "population") if states else ():

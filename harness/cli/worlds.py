@@ -1,10 +1,14 @@
 """Making worlds for the harness: the rooms' own errors become exit codes here."""
 
+from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import cast
 
 import envs
+from envs.catalogue import path_options
 from envs.errors import UnknownOption, UnknownWorld, WorldError
+from harness.config import Scalar, Table
 from harness.errors import DataError, UsageError
 from harness.types import Split
 from harness.worlds import World
@@ -17,6 +21,8 @@ def _options(name: str) -> tuple[str, ...]:
         return envs.describe(name).options
     except UnknownWorld as error:
         raise UsageError(str(error)) from error
+    except WorldError as error:
+        raise DataError(str(error)) from error
 
 
 def takes_data(name: str) -> bool:
@@ -35,16 +41,22 @@ def make_world(
     data_dir: str = "",
     accept_data: bool = False,
     world_seed: int | None = None,
+    world_options: Table | None = None,
 ) -> World:
     """Make one world; a folder of data or a seed goes only to a world that takes one.
 
+    `world_options` is the request's `[world]` section: keyword options of the world itself.
+
     Raises:
-        UsageError: for a name that does not exist.
+        UsageError: for a name that does not exist, or an option the world does not take.
         DataError: where its data is missing, unreachable or not what was pinned.
     """
-    options: dict[str, object] = {}
+    options: dict[str, object] = dict(world_options or {})
     if takes_data(name):
-        options = {"data_dir": data_dir or None, "accept_data": accept_data}
+        options["data_dir"] = data_dir or None
+        # A world may read a folder without having pinned its content.
+        if "accept_data" in _options(name):
+            options["accept_data"] = accept_data
     if takes_seed(name):
         options["world_seed"] = world_seed
     try:
@@ -53,3 +65,30 @@ def make_world(
         raise UsageError(str(error)) from error
     except WorldError as error:
         raise DataError(str(error)) from error
+
+
+def whole_name(name: str) -> str:
+    """A world's name that means the same from any folder: the file of `jsonl:` by its full path."""
+    kind, colon, path = name.partition(":")
+    return f"{kind}:{Path(path).resolve()}" if kind == "jsonl" and colon and path else name
+
+
+def public_name(name: str) -> str:
+    """The name without the folder a file lay in, which is nobody's business."""
+    kind, colon, path = name.partition(":")
+    return f"{kind}:{Path(path).name}" if kind == "jsonl" and colon else name
+
+
+def whole_options(name: str, options: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The options with full paths where the world says that they name files or folders."""
+    paths = path_options(name) if options else ()
+    return {
+        key: str(Path(value).resolve()) if key in paths and isinstance(value, str) else value
+        for key, value in options.items()
+    }
+
+
+def public_options(name: str, options: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The options with files and folders by their last name only."""
+    paths = path_options(name) if options else ()
+    return {key: Path(str(value)).name if key in paths else value for key, value in options.items()}
