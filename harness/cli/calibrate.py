@@ -178,7 +178,7 @@ def judged(plan: Plan, scores: Mapping[str, Scores]) -> list[Finding]:
 
 def show(plan: Plan, scores: Mapping[str, Scores], found: Sequence[Finding]) -> Iterator[Table]:
     """Mean scores, then contrasts."""
-    methods = [*plan.methods, f"rl{FOUR}"]
+    methods = list(dict.fromkeys([*plan.methods, *(m for of in scores.values() for m in of)]))
     table = Table(title=f"mean score in points at {plan.episodes:,} episodes", title_justify="left")
     for head in ("world", *methods, "seeds"):
         table.add_column(head, justify="left" if head == "world" else "right")

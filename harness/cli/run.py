@@ -13,6 +13,7 @@ from rich.console import Console
 
 import agents
 from harness.cli.experiment import prepare, read_request, run_one
+from harness.cli.glance import glance
 from harness.cli.interrupt import polite
 from harness.cli.resolve import Asked, resolve
 from harness.config import Config
@@ -132,7 +133,11 @@ def _rounds(request: Config) -> int:
 def report(entries: Sequence[Entry], places: Sequence[Path], as_json: bool) -> None:
     """The board for people, or one JSON object for programs."""
     if not as_json:
-        forgiving(Console()).print(Terminal(boards(entries)))
+        out = forgiving(Console())
+        for part in glance(places, entries):
+            out.print(part)
+        out.print()
+        out.print(Terminal(boards(entries)))
         where = places[0] if len(places) == 1 else places[0].parent
         forgiving(Console(stderr=True)).print(
             f"kept in {where} — look closer: harness show {where}", markup=False
