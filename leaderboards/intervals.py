@@ -13,11 +13,11 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A two-sided interval, and what made it: Student's t, or Wilson's score."""
+    """A two-sided interval, and what made it: Student's t, Wilson's score, or a bootstrap."""
 
     low: float
     high: float
-    kind: Literal["t", "wilson"] = "t"
+    kind: Literal["t", "wilson", "bootstrap"] = "t"
 
     def clipped(self, low: float, high: float) -> "Interval":
         """The part of it that is possible; coverage stays what it was."""

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
-from leaderboards.intervals import Interval, mean, t_interval
+from leaderboards.intervals import Interval
+from leaderboards.paired import holm, over_seeds
 from leaderboards.record import Entry, Track
 from leaderboards.scores import Estimate, PassAtK, Result, of_agent, of_method, passes, result
 from leaderboards.strict import JSON, canonical
@@ -35,7 +36,8 @@ class Row:
 
     `scores` pairs each seed with its score (None where nothing was scored). `bounds` is where the
     score would lie if every unscored outcome were wrong, or right; None where rewards are not
-    within [0, 1]. `rank` is None where there is no score. `settings` are those in which the row
+    within [0, 1]. `rank` is the place by score alone, `ranks` the best and the worst rank that the
+    seeds leave open; both are None where there is no score. `settings` are those in which the row
     differs from the board's other rows of its method.
     """
 
@@ -53,6 +55,7 @@ class Row:
     bounds: tuple[float, float] | None
     warnings: tuple[str, ...]
     rank: int | None = None
+    ranks: tuple[int, int] | None = None
     settings: tuple[str, ...] = ()
 
     @property
@@ -96,13 +99,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """The mean difference of two rows over the seeds they share, and its paired t interval."""
+    """The mean difference of two rows over the seeds they share, and its paired t interval.
+
+    `p` is that of the paired t test, `holm` the same adjusted for all contrasts of the board.
+    """
 
     label: str
     value: float
     interval: Interval | None
     seeds: int
     reason: str = ""
+    p: float | None = None
+    holm: float | None = None
 
 
 def why_not(here: Track, there: Track) -> tuple[Difference, ...]:
@@ -134,7 +142,13 @@ def _board(track: Track, entries: Sequence[Entry]) -> Board:
     for place, row in enumerate(rows, 1):
         if row.score is not None:
             ranks.setdefault(row.score, place)
-    ranked = (replace(r, rank=None if r.score is None else ranks[r.score]) for r in rows)
+    from leaderboards.standing import rank_intervals  # with numpy, which reading entries can spare
+
+    open_ranks = rank_intervals([dict(row.scores) for row in rows])
+    ranked = (
+        replace(r, rank=None if r.score is None else ranks[r.score], ranks=left_open)
+        for r, left_open in zip(rows, open_ranks, strict=True)
+    )
     return Board(track, tuple(ranked), unit)
 
 
@@ -230,22 +244,28 @@ def paired(a: Row, b: Row) -> Contrast | None:
     """The difference a − b, paired over the training seeds both have; None if they share none."""
     left, right = dict(a.scores), dict(b.scores)
     pairs = [(left[s], right[s]) for s in left if s in right]
-    differences = [x - y for x, y in pairs if x is not None and y is not None]
-    value = mean(differences)
-    if value is None:
+    effect = over_seeds([x - y for x, y in pairs if x is not None and y is not None])
+    if effect.value is None:
         return None
-    interval = t_interval(differences)
-    reason = "" if interval else ("1 seed" if len(differences) == 1 else "no spread")
-    return Contrast(f"{a.label} − {b.label}", value, interval, len(differences), reason)
+    label = f"{a.label} − {b.label}"
+    return Contrast(label, effect.value, effect.interval, effect.units, effect.reason, effect.p)
 
 
 def contrasts(board: Board, reference: str = "base") -> tuple[Contrast, ...]:
-    """Every row against the one row of the reference method; none if there is not exactly one."""
+    """Every row against the one row of the reference method; none if there is not exactly one.
+
+    Holm's adjustment counts every row, also one that shares no seed with the reference.
+    """
     against = [row for row in board.rows if row.method == reference]
     if len(against) != 1:
         return ()
-    found = (paired(row, against[0]) for row in board.rows if row is not against[0])
-    return tuple(_possible(contrast, board.unit) for contrast in found if contrast)
+    found = [paired(row, against[0]) for row in board.rows if row is not against[0]]
+    adjusted = holm([contrast.p if contrast else None for contrast in found])
+    return tuple(
+        _possible(replace(contrast, holm=p), board.unit)
+        for contrast, p in zip(found, adjusted, strict=True)
+        if contrast
+    )
 
 
 def _possible(contrast: Contrast, unit: bool) -> Contrast:

@@ -259,6 +259,7 @@ def _board_json(board: Board) -> dict[str, Any]:
 def _row_json(row: Row) -> dict[str, Any]:
     return {
         "rank": row.rank,
+        "ranks": list(row.ranks) if row.ranks else None,
         "provisional": row.provisional,
         "label": row.label,
         "method": row.method,

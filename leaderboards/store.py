@@ -97,7 +97,7 @@ def find_entries(paths: Iterable[Path | str]) -> Found:
     """Read all entries in files and, recursively, folders: `entry.json` and `*.entry.json`."""
     stored: list[Stored] = []
     problems: list[str] = []
-    files = (file for given in paths for file in _files(Path(given), problems))
+    files = (file for given in paths for file in entry_files(Path(given), problems))
     for path in dict.fromkeys(files):
         try:
             stored.append(Stored(path, read_entry(path)))
@@ -106,7 +106,7 @@ def find_entries(paths: Iterable[Path | str]) -> Found:
     return Found(tuple(stored), tuple(problems))
 
 
-def _files(given: Path, problems: list[str]) -> Iterator[Path]:
+def entry_files(given: Path, problems: list[str]) -> Iterator[Path]:
     """The files to read, in the order of their names; a file that was named is taken as it is."""
 
     def report(error: OSError) -> None:

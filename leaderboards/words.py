@@ -63,10 +63,11 @@ def count(value: float) -> str:
 
 
 def place(row: Row) -> str:
-    """The rank, with a mark where it is provisional."""
-    if row.rank is None:
+    """The rank, or the ranks that the seeds leave open, with a mark where it is provisional."""
+    if row.rank is None or row.ranks is None:
         return NOTHING
-    return f"{row.rank}{'°' if row.provisional else ''}"
+    best, worst = row.ranks
+    return f"{best if best == worst else f'{best}–{worst}'}{'°' if row.provisional else ''}"
 
 
 def title(track: Track) -> str:
@@ -104,13 +105,22 @@ def contrast_line(contrast: Contrast, unit: bool) -> str:
     if contrast.interval is None:
         return f"{head}, no interval ({contrast.reason})"
     low, high = signed(contrast.interval.low, unit), signed(contrast.interval.high, unit)
-    return f"{head} [{low}, {high}] over {contrast.seeds} seeds"
+    return f"{head} [{low}, {high}] over {contrast.seeds} seeds{_chance(contrast)}"
+
+
+def _chance(contrast: Contrast) -> str:
+    return "" if contrast.holm is None else f", p {chance(contrast.holm)}"
+
+
+def chance(p: float) -> str:
+    """A p value as it is told after the letter: "= 0.031" or "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def contrast_heading(contrasts: Sequence[Contrast], unit: bool) -> str:
     """What the numbers of the contrasts are."""
     points = " in points" if unit else ""
-    several = f", not adjusted for {len(contrasts)} contrasts" if len(contrasts) > 1 else ""
+    several = f"; p adjusted for {len(contrasts)} contrasts (Holm)" if len(contrasts) > 1 else ""
     return f"Differences{points}, with 95 % paired t intervals over common seeds{several}:"
 
 
@@ -146,6 +156,10 @@ def legend(board: Board) -> list[str]:
         k = board.track.samples_per_task
         lines.append(f"pass@{k}: chance that at least one of {k} replies is right, in per cent")
     lines.append("episodes and tokens: spent in training, mean of a run")
+    if any(row.ranks and row.ranks[0] < row.ranks[1] for row in board.rows):
+        lines.append(
+            "#: the ranks that the seeds leave open, by paired t tests of all rows (Holm, 5 %)"
+        )
     if any(row.provisional and row.rank for row in board.rows):
         lines.append("°: provisional, fewer than 5 seeds")
     return lines

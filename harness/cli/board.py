@@ -1,29 +1,43 @@
-"""`harness leaderboard`: the boards of all entries found."""
+"""`harness leaderboard`: the boards of all entries found; `verify` and `add` published ones."""
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from harness.cli.sides import places
 from harness.errors import UsageError
 from leaderboards.rank import boards
 from leaderboards.render import Terminal, as_json, markdown
 from leaderboards.store import find_entries
 
-_PUBLISHED = Path(__file__).resolve().parents[2] / "leaderboards" / "results"
+_ONLY = {"data_dir": "verify", "to": "add"}  # options of one act
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print every Track's board; files that are no entries are named below."""
-    paths = arguments.paths or [p for p in (Path("runs"), _PUBLISHED) if p.exists()]
-    missing = [str(path) for path in paths if not path.exists()]
-    if missing:
+    act = str(arguments.paths[0]) if arguments.paths else ""
+    for option, belongs in _ONLY.items():
+        if getattr(arguments, option) and act != belongs:
+            raise UsageError(
+                f"--{option.replace('_', '-')} belongs to harness leaderboard {belongs}."
+            )
+    files = arguments.html or arguments.csv or arguments.parquet
+    if files and (act in _ONLY.values() or arguments.json or arguments.markdown):
         raise UsageError(
-            f"{', '.join(missing)} does not exist; name files or folders with entries."
+            "--html, --csv and --parquet write the boards to files; leave out verify, add, --json "
+            "and --markdown, or type them as another command."
         )
-    found = find_entries(paths)
+    if act in _ONLY.values():
+        return _published(act, arguments.paths[1:], arguments)
+    if files:
+        from harness.cli.site import publish as write  # with worlds and templates
+
+        return write(arguments, places(arguments.paths))
+    found = find_entries(places(arguments.paths))
     ranked = boards(found.entries)
     problems = [str(problem) for problem in found.problems]
     if arguments.json:
@@ -34,3 +48,15 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         Console().print(Terminal(ranked, problems=problems))
     return 0
+
+
+def _published(act: str, paths: Sequence[Path], arguments: argparse.Namespace) -> int:
+    """`verify` or `add`; a folder of that name is written ./verify."""
+    from harness.cli.publish import check, publish  # with graders and worlds
+
+    if arguments.markdown or (arguments.json and act == "add"):
+        option = "markdown" if arguments.markdown else "json"
+        raise UsageError(f"harness leaderboard {act} takes no --{option}; leave it out.")
+    if act == "verify":
+        return check(paths, arguments.data_dir, arguments.json)
+    return publish(paths, arguments.to)

@@ -54,7 +54,7 @@ def make_track(
         env=envs.resolve(request.env.name),
         env_fingerprint=_fingerprint(world),
         briefing_hash=text_hash(_briefing(request, world)),
-        model=_public_model(request.model_url),
+        model=public_model(request.model_url),
         weights=identity.get("weights", ""),
         quantisation=identity.get("quantisation", ""),
         rendering=identity.get("rendering", ""),
@@ -96,7 +96,7 @@ def _identity(policy: Policy) -> Mapping[str, str]:
     return identity
 
 
-def _public_model(url: str) -> str:
+def public_model(url: str) -> str:
     """A local folder by its last name: where it lay is nobody's business, its hash is recorded."""
     if url.startswith("hf:") and Path(url[3:]).is_dir():
         return f"hf:{Path(url[3:]).name}"
@@ -106,7 +106,7 @@ def _public_model(url: str) -> str:
 def _reflector_name(name: str, reflector: Policy) -> str:
     if name in ("reference", "current"):
         return name
-    return f"{_public_model(name)} {_identity(reflector).get('weights', '')[:19]}".strip()
+    return f"{public_model(name)} {_identity(reflector).get('weights', '')[:19]}".strip()
 
 
 def _reduced(request: Config, world: World) -> str:
@@ -216,13 +216,15 @@ def _command(request: Config) -> tuple[str, ...]:
     said = {
         "--env": public_name(request.env.name),
         "--method": request.method,
-        "--model": _public_model(request.model_url),
+        "--model": public_model(request.model_url),
         "--seed": str(request.run.seed),
         "--episodes": str(request.budget.episodes),
     }
     world = public_options(request.env.name, request.world_table)
     written = tomli_w.dumps({k: redacted(v) if isinstance(v, str) else v for k, v in world.items()})
-    options = (word for line in written.splitlines() for word in ("--set", f"world.{line}"))
+    options = [word for line in written.splitlines() for word in ("--set", f"world.{line}")]
+    if request.env.world_seed not in (None, request.run.seed):
+        options += ["--set", f"env.world_seed={request.env.world_seed}"]
     return ("harness", "run", *(word for pair in said.items() for word in pair), *options)
 
 

@@ -59,6 +59,16 @@ def _output(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _tracking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--track",
+        type=_list,
+        default=(),
+        metavar="TRACKERS",
+        help="tensorboard, wandb, trackio, by comma; all work offline",
+    )
+
+
 def _request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--env", help="a world: a name of `harness env list` or a Gymnasium id")
     parser.add_argument(
@@ -127,6 +137,7 @@ def _playing(verbs: _Verbs) -> None:
         "run",
     )
     run.add_argument("--method", type=_list, default=(), help="one or more, by comma")
+    _tracking(run)
     _request(run)
     evaluate = verbs.add(
         "eval",
@@ -149,6 +160,7 @@ def _playing(verbs: _Verbs) -> None:
         "resume",
     )
     resume.add_argument("run", type=Path)
+    _tracking(resume)
     _output(resume)
 
 
@@ -201,6 +213,9 @@ def _looking(verbs: _Verbs) -> None:
         "`verify [DIR]` checks published entries, `add RUN…` publishes runs",
     )
     board.add_argument("--markdown", action="store_true")
+    board.add_argument("--html", type=Path, metavar="FOLDER", help="write a static site there")
+    board.add_argument("--csv", type=Path, metavar="FILE", help="write the rows as CSV")
+    board.add_argument("--parquet", type=Path, metavar="FILE", help="write the rows as Parquet")
     board.add_argument("--json", action="store_true")
     board.add_argument("--data-dir", type=Path, help="verify: a folder of data to grade again with")
     board.add_argument("--to", type=Path, help="add: where entries are published")

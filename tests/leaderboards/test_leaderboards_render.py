@@ -41,12 +41,45 @@ def test_a_board_says_its_track_its_rows_and_how_to_read_them(five: Sequence[Boa
     assert "training: 480 episodes, temperature 1, top-p 1, up to 256 tokens a reply" in text
     assert "test: 4 tasks × 1 sample, temperature 0.6, top-p 0.95, grader 1" in text
     lines = [line.split() for line in text.splitlines()]
-    assert ["1°", "espl", "1", "75.0", "1", "seed", "0.0–100.0", "480", "52k+6,100", "0/0"] in lines
-    assert ["2°", "base", "3", "50.0", "0.0–100.0", "0.0–100.0", "480", "52k+6,100", "0/0"] in lines
+    assert [
+        "1–2°",
+        "espl",
+        "1",
+        "75.0",
+        "1",
+        "seed",
+        "0.0–100.0",
+        "480",
+        "52k+6,100",
+        "0/0",
+    ] in lines
+    assert [
+        "1–2°",
+        "base",
+        "3",
+        "50.0",
+        "0.0–100.0",
+        "0.0–100.0",
+        "480",
+        "52k+6,100",
+        "0/0",
+    ] in lines
     wide = [line.split() for line in screen(Terminal(five), 120).splitlines()]
-    assert ["2°", "base", "3", "50.0", *["0.0–100.0"] * 2, "480", "52k", "6,100", "0", "0"] in wide
+    assert [
+        "1–2°",
+        "base",
+        "3",
+        "50.0",
+        *["0.0–100.0"] * 2,
+        "480",
+        "52k",
+        "6,100",
+        "0",
+        "0",
+    ] in wide
     assert "· espl − base: +50.0, no interval (1 seed)" in text
     assert "°: provisional, fewer than 5 seeds" in text
+    assert "#: the ranks that the seeds leave open" in text
 
 
 @pytest.mark.parametrize("width", [30, 50, 74, 80, 100, 120, 200])
@@ -223,7 +256,7 @@ def test_a_contrast_in_words(make_entry: Make) -> None:
     )
     (contrast,) = contrasts(board)
     line = words.contrast_line(contrast, board.unit)
-    assert line == "espl − base: +50.0 [−100.0, +100.0] over 2 seeds"
+    assert line == "espl − base: +50.0 [−100.0, +100.0] over 2 seeds, p = 0.295"
     whole = paired(*board.rows)
     assert whole is not None and whole.interval is not None
     assert whole.interval.low == pytest.approx(0.5 - 3.17655, abs=1e-4)

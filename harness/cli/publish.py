@@ -1,0 +1,203 @@
+"""`harness leaderboard add` and `verify`: what is published, and whether it can be believed.
+
+`add` takes run directories, because only there can be seen that the agent was chosen before test
+was opened; a bare entry does not tell.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+from rich.text import Text
+
+import envs
+from envs.errors import WorldError
+from harness.cli.resume import existing
+from harness.cli.sides import PUBLISHED
+from harness.cli.worlds import make_world, takes_seed
+from harness.config import Scalar, parse_set
+from harness.console import forgiving
+from harness.durable import lines, read_json
+from harness.errors import HarnessError, RunError, UsageError
+from harness.transcript import status
+from harness.types import SystemPrompt
+from harness.worlds import World
+from leaderboards.add import add
+from leaderboards.record import Entry, Outcome
+from leaderboards.store import read_entry
+from leaderboards.strict import encode
+from leaderboards.verify import Grader, Judged, Verified, verify
+from leaderboards.words import plain
+
+FOUND_WRONG = 1
+
+
+def publish(runs: Sequence[Path], to: Path | None) -> int:
+    """Copy the entries of finished runs to the published ones."""
+    if not runs:
+        raise UsageError("Name the runs to publish, as in harness leaderboard add runs/my-run.")
+    found = [(str(place), _chosen_before(place)) for run in runs for place in _places(run)]
+    folder = to or PUBLISHED
+    for one in add(found, folder):
+        state = "is there already" if one.before else "added"
+        print(f"{one.path}: {state}")
+    print(f"{folder}: manifest and boards written beside it; check with harness leaderboard verify")
+    return 0
+
+
+def _places(run: Path) -> list[Path]:
+    if run.is_file() and run.name == "entry.json" and (run.parent / "opening.json").exists():
+        return [run.parent]
+    if run.is_file():
+        raise UsageError(
+            f"{run} is an entry without its run; name the run directory, which shows that the "
+            "agent was chosen before test was opened."
+        )
+    return existing(run)
+
+
+def _chosen_before(place: Path) -> Entry:
+    """The entry of a run whose agent, outcomes and costs are those of its one opening of test."""
+    if not (place / "entry.json").exists():
+        raise RunError(f"{place} is not finished; type harness resume {place} first.")
+    entry = read_entry(place / "entry.json")
+    opening = cast(Mapping[str, Any], read_json(place / "opening.json"))
+    prompt = SystemPrompt(entry.prompt.briefing, entry.prompt.principles)
+    agent = {"prompt": prompt.id, "policy_version": entry.policy_version}
+    declared = opening.get("agents")
+    if opening.get("openings") != 1 or not isinstance(declared, list) or agent not in declared:
+        raise RunError(
+            f"{place} opened test for another agent than its entry tells of: it was chosen after "
+            "test was opened, and is not published."
+        )
+    if _moment(str(opening.get("opened"))) > _moment(entry.provenance.created):
+        raise RunError(f"{place} opened test after its entry was made; it is not published.")
+    played = [cast(Mapping[str, Any], line) for _, line in lines(place / "test.jsonl")]
+    if _kept(played) != _told(entry.outcomes):
+        raise RunError(
+            f"{place} has other outcomes in test.jsonl than in entry.json; it is not published."
+        )
+    return entry
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError(f"{text!r} names no time zone")
+    except ValueError as error:
+        raise RunError(f"opening.json does not say when test was opened ({error}).") from error
+    return moment
+
+
+def _kept(played: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], tuple[str, float | None]]:
+    return {(p["task"], p["sample"]): (status(p["ending"]), p["reward"]) for p in played}
+
+
+def _told(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], tuple[str, float | None]]:
+    return {(o.task, o.sample): (o.status, o.reward) for o in outcomes}
+
+
+def check(folders: Sequence[Path], data_dir: Path | None, as_json: bool) -> int:
+    """Verify published entries; exit code 1 where anything is wrong."""
+    if len(folders) > 1:
+        raise UsageError(
+            "One folder of published entries at a time: harness leaderboard verify DIR."
+        )
+    folder = folders[0] if folders else PUBLISHED
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; name the one that holds published entries.")
+    graders = Graders(data_dir)
+    try:
+        found = verify(folder, graders.bring)
+    finally:
+        graders.close()
+    if as_json:
+        json.dump(encode(found), sys.stdout)
+        print()
+    else:
+        _say(folder, found)
+    return FOUND_WRONG if found.problems else 0
+
+
+def _say(folder: Path, found: Verified) -> None:
+    console = forgiving(Console())
+    console.print(
+        f"{folder}: {found.entries} entries, {found.outcomes:,} outcomes; "
+        f"{found.numbers:,} printed numbers recomputed, {found.graded:,} replies graded again",
+        markup=False,
+        highlight=False,
+    )
+    for reason, count in sorted(found.left.items()):
+        console.print(Text(f"· {count:,} outcomes not graded again: {plain(reason, 300)}"))
+    for problem in found.problems:
+        console.print(Text(f"! {plain(problem, 400)}", style="red"))
+    console.print("nothing is wrong" if not found.problems else f"{len(found.problems)} problems")
+
+
+class Graders:
+    """The worlds of entries, each made once: they judge replies where no episode is needed."""
+
+    def __init__(self, data_dir: Path | None = None) -> None:
+        self._data = str(data_dir or "")
+        self._worlds: dict[tuple[object, ...], tuple[World, str]] = {}
+
+    def bring(self, entry: Entry) -> Grader | str:
+        """The grader of an entry's world, or why there is none."""
+        try:
+            world, fingerprint = self._world(entry)
+        except (HarnessError, WorldError) as error:
+            return f"the world of {entry.track.env} cannot be made ({plain(error, 160)})"
+        if not callable(getattr(world, "regrade", None)) or type(world).step is not envs.World.step:
+            return f"{entry.track.env} judges conversations, not single replies"
+        if fingerprint != entry.track.env_fingerprint:
+            return f"{entry.track.env} is another here: its fingerprint differs"
+        if str(getattr(world, "grader_version", "")) != entry.track.grader:
+            return f"{entry.track.env} has another grader here than {entry.track.grader}"
+        return _grader(world)
+
+    def _world(self, entry: Entry) -> tuple[World, str]:
+        """The test world an entry was played on, and its fingerprint."""
+        name, options = _asked(entry)
+        chosen = options.pop(("env", "world_seed"), entry.seed)
+        seed = int(chosen) if takes_seed(name) else None
+        own = {key: value for (section, key), value in options.items() if section == "world"}
+        key = (name, seed, *sorted(own.items()))
+        if key not in self._worlds:
+            world = make_world(name, "test", self._data, False, seed, own)
+            shared = getattr(world, "family_fingerprint", None)
+            told = str(shared()) if shared is not None else world.fingerprint()
+            self._worlds[key] = (world, told)
+        return self._worlds[key]
+
+    def close(self) -> None:
+        """Let the worlds go."""
+        for world, _ in self._worlds.values():
+            world.close()
+        self._worlds.clear()
+
+
+def _asked(entry: Entry) -> tuple[str, dict[tuple[str, str], Scalar]]:
+    """The world's name and options, from the command that asks for the run again."""
+    words = entry.provenance.command
+    pairs = list(pairwise(words))
+    name = next((value for word, value in pairs if word == "--env"), entry.track.env)
+    settings = (parse_set(value) for word, value in pairs if word == "--set")
+    return name, {(section, key): value for section, key, value in settings}
+
+
+def _grader(world: Any) -> Grader:
+    def judge(outcome: Outcome) -> Judged:
+        split, _, number = outcome.task.partition(":")
+        if split != "test" or not number.isdecimal():
+            return Judged(None, False)
+        verdict = world.regrade(int(number), outcome.reply)
+        scored = verdict.outcome == "scored"
+        return Judged(float(verdict.reward) if scored else None, bool(verdict.success))
+
+    return judge

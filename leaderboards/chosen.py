@@ -1,0 +1,80 @@
+"""The winner's curse: the best of many noisy measurements is, on average, worse than it looked.
+
+A prompt is chosen because it did best in training; part of that was luck. Its advantage over the
+prompts it played against is shrunk towards theirs by the share of the spread between prompts that
+is not noise (empirical Bayes, normal–normal), which no choice among them biases.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Advantage:
+    """A prompt's mean reward above that of all prompts of the same rounds.
+
+    `seen` is what training showed, `corrected` what is left without the luck of being chosen,
+    `error` the standard error of `seen`. `rounds` it played, `rivals` there were.
+    """
+
+    seen: float
+    corrected: float
+    error: float
+    rounds: int
+    rivals: int
+
+
+def advantages(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Advantage]:
+    """Every prompt's advantage, from the scores by prompt of each round (rounds.jsonl).
+
+    Empty where noise cannot be told from merit: under three prompts, or none that played twice.
+    """
+    gaps: dict[str, list[float]] = {}
+    for line in rounds:
+        scores = {id: s for id, s in line["scores"].items() if s is not None}
+        if len(scores) < 2:
+            continue
+        level = math.fsum(scores.values()) / len(scores)
+        for id, score in scores.items():
+            gaps.setdefault(id, []).append(score - level)
+    noise = _noise(list(gaps.values()))
+    if noise is None or len(gaps) < 3:
+        return {}
+    means = {id: math.fsum(values) / len(values) for id, values in gaps.items()}
+    errors = {id: noise / len(values) for id, values in gaps.items()}
+    centre, between = _between(list(means.values()), list(errors.values()))
+    return {
+        id: Advantage(
+            seen=means[id],
+            corrected=centre + between / (between + errors[id]) * (means[id] - centre),
+            error=math.sqrt(errors[id]),
+            rounds=len(values),
+            rivals=len(gaps) - 1,
+        )
+        for id, values in gaps.items()
+    }
+
+
+def _noise(groups: Sequence[Sequence[float]]) -> float | None:
+    """The variance of one round's gap, pooled within prompts that played more than once."""
+    squares, degrees = 0.0, 0
+    for values in groups:
+        centre = math.fsum(values) / len(values)
+        squares += math.fsum((v - centre) ** 2 for v in values)
+        degrees += len(values) - 1
+    return squares / degrees if degrees and squares > 0 else None
+
+
+def _between(means: Sequence[float], errors: Sequence[float]) -> tuple[float, float]:
+    """The centre and the variance of the true advantages, by moments (DerSimonian–Laird)."""
+    weights = [1 / e for e in errors]
+    total = math.fsum(weights)
+    centre = math.fsum(w * m for w, m in zip(weights, means, strict=True)) / total
+    excess = math.fsum(w * (m - centre) ** 2 for w, m in zip(weights, means, strict=True))
+    scale = total - math.fsum(w * w for w in weights) / total
+    between = max(0.0, (excess - (len(means) - 1)) / scale)
+    again = [1 / (between + e) for e in errors]
+    centre = math.fsum(w * m for w, m in zip(again, means, strict=True)) / math.fsum(again)
+    return centre, between
