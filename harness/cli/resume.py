@@ -19,4 +19,4 @@ def existing(folder: Path) -> list[Path]:
 
 def main(arguments: argparse.Namespace) -> int:
     """Finish what is unfinished; nothing new is created."""
-    return go(existing(arguments.run), arguments.quiet, arguments.json)
+    return go(existing(arguments.run), arguments.quiet, arguments.json, arguments.track)

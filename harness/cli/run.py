@@ -4,10 +4,11 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
 
@@ -16,11 +17,15 @@ from harness.cli.experiment import prepare, read_request, run_one
 from harness.cli.glance import glance
 from harness.cli.interrupt import polite
 from harness.cli.resolve import Asked, resolve
+from harness.cli.worlds import public_name
 from harness.config import Config
 from harness.console import Lines, LiveView, forgiving, plain
+from harness.durable import lines
 from harness.errors import RunError, UsageError
 from harness.evaluate import Interrupted
 from harness.lock import Lock
+from harness.trackers import Tracker, check_trackers, open_tracker
+from harness.types import JSON
 from harness.watch import Watchers
 from leaderboards.rank import boards
 from leaderboards.record import Entry
@@ -95,9 +100,12 @@ def lay_out(requests: Sequence[Config], folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def perform(places: Sequence[Path], quiet: bool, stop: Callable[[], bool]) -> list[Entry]:
-    """Run what is not finished, one after the other."""
+def perform(
+    places: Sequence[Path], quiet: bool, stop: Callable[[], bool], track: Sequence[str] = ()
+) -> list[Entry]:
+    """Run what is not finished, one after the other; `track` names trackers that are told."""
     console = forgiving(Console(stderr=True))
+    check_trackers(track)
     entries: list[Entry] = []
     threads = 0
     for place in places:
@@ -114,13 +122,31 @@ def perform(places: Sequence[Path], quiet: bool, stop: Callable[[], bool]) -> li
         )
         if view is not None:
             watchers.add(view)
+        trackers: list[Tracker] = []
         try:
+            trackers += _trackers(track, request, place, watchers)
             entries.append(run_one(request, place, watchers, stop))
             threads = read_request(place).model.threads
+            for tracker in trackers:
+                tracker.score(result(entries[-1]).score, len(list(lines(place / "rounds.jsonl"))))
         finally:
-            if view is not None:
-                view.close()
+            for closing in (*trackers, *([view] if view is not None else [])):
+                closing.close()
     return entries
+
+
+def _trackers(
+    names: Sequence[str], request: Config, place: Path, watchers: Watchers
+) -> Iterator[Tracker]:
+    """Trackers that look on from here; a run that is finished has nothing more to tell."""
+    if (place / "entry.json").exists():
+        return
+    settings = cast(Mapping[str, JSON], request.to_tables())
+    title = f"{public_name(request.env.name)} {request.method} seed {request.run.seed}"
+    for name in names:
+        tracker = open_tracker(name, place, title, settings, watchers.note)
+        watchers.add(tracker)
+        yield tracker
 
 
 def _rounds(request: Config) -> int:
@@ -164,12 +190,12 @@ def report(entries: Sequence[Entry], places: Sequence[Path], as_json: bool) -> N
     print()
 
 
-def go(places: Sequence[Path], quiet: bool, as_json: bool) -> int:
+def go(places: Sequence[Path], quiet: bool, as_json: bool, track: Sequence[str] = ()) -> int:
     """Run, then report; stopped by the user, say how to go on."""
     console = forgiving(Console(stderr=True))
     with polite(lambda line: console.print(line, markup=False)) as stop:
         try:
-            entries = perform(places, quiet or as_json, stop)
+            entries = perform(places, quiet or as_json, stop, track)
         except Interrupted:
             where = places[0] if len(places) == 1 else places[0].parent
             console.print(f"stopped and saved; go on with: harness resume {where}", markup=False)
@@ -187,6 +213,7 @@ def new_folder(name: str) -> Path:
 
 def main(arguments: argparse.Namespace) -> int:
     """Train, evaluate once, print the board."""
+    check_trackers(arguments.track)
     resolved = resolve(asked_from(arguments, arguments.method))
     console = forgiving(Console(stderr=True))
     for note in resolved.notes:
@@ -194,4 +221,4 @@ def main(arguments: argparse.Namespace) -> int:
     requests = resolved.configs
     folder = arguments.run_dir or new_folder(requests[0].env.name)
     places = lay_out(requests, folder)
-    return go(places, arguments.quiet, arguments.json)
+    return go(places, arguments.quiet, arguments.json, arguments.track)

@@ -1,0 +1,263 @@
+"""A board's page, and the first page that leads to all of them.
+
+The first rows stand in the page itself; all rows, with what they are sorted by, are in the script
+beside it. Both are made from the same cells.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from leaderboards import words
+from leaderboards.rank import Board, Row, contrasts
+from leaderboards.site import plots
+from leaderboards.site.page import render, told_track
+from leaderboards.strict import JSON
+
+PAGE = 50  # rows shown at once
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: how a cell reads, what it is sorted by, and which order comes first."""
+
+    name: str
+    heading: str
+    about: str
+    cell: Callable[[Row, bool], str]
+    key: Callable[[Row], float | str | None]
+    first: Literal["ascending", "descending"] = "descending"
+    kind: Literal["text", "number", "interval", "notes", "seeds"] = "number"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row as a page shows it.
+
+    `spots` are where, in per cent of the column's width, the interval over seeds begins, that over
+    tasks begins, the score lies, that over tasks ends, that over seeds ends; None where unknown.
+    """
+
+    cells: tuple[str, ...]
+    keys: tuple[float | str | None, ...]
+    spots: tuple[float | None, ...]
+    seeds: tuple[tuple[int, str, str], ...]
+    warnings: tuple[str, ...]
+    method: str
+    provisional: bool
+    tone: int
+
+
+def columns(board: Board) -> list[Column]:
+    """What a board's table shows."""
+    k = board.track.samples_per_task
+    return [*_standing(), *([_pass(k)] if k > 1 else []), *_costs()]
+
+
+def _standing() -> list[Column]:
+    return [
+        Column(
+            "rank", "#", "rank by score", lambda r, u: words.place(r), lambda r: r.rank, "ascending"
+        ),
+        Column(
+            "method",
+            "method",
+            "method, and the settings in which its rows differ",
+            lambda r, u: words.plain(r.label),
+            lambda r: r.label,
+            "ascending",
+            "text",
+        ),
+        Column(
+            "score",
+            "score",
+            "mean reward on test",
+            lambda r, u: words.number(r.score, u),
+            lambda r: r.score,
+        ),
+        Column(
+            "interval",
+            "intervals",
+            "thick: this agent, over tasks; thin: this method, over seeds",
+            lambda r, u: f"{words.between(r.of_agent, u)} | {words.between(r.of_method, u)}",
+            _width,
+            "ascending",
+            "interval",
+        ),
+        Column(
+            "seeds",
+            "seeds",
+            "training runs; open to see each",
+            lambda r, u: str(len(r.scores)),
+            lambda r: len(r.scores),
+            kind="seeds",
+        ),
+    ]
+
+
+def _pass(k: int) -> Column:
+    return Column(
+        "pass",
+        f"pass@{k}",
+        f"chance that one of {k} replies is right",
+        lambda r, u: words.number(r.passes.value, True) if r.passes else words.NOTHING,
+        lambda r: r.passes.value if r.passes else None,
+    )
+
+
+def _costs() -> list[Column]:
+    return [
+        Column(
+            "episodes",
+            "episodes",
+            "played in training, mean of a run",
+            lambda r, u: words.count(r.cost.episodes),
+            lambda r: r.cost.episodes,
+            "ascending",
+        ),
+        Column(
+            "acting",
+            "acting",
+            "tokens sampled while playing, mean of a run",
+            lambda r, u: words.count(r.cost.acting_tokens),
+            lambda r: r.cost.acting_tokens,
+            "ascending",
+        ),
+        Column(
+            "reflecting",
+            "reflecting",
+            "tokens sampled while reflecting, mean of a run",
+            lambda r, u: words.count(r.cost.reflection_tokens),
+            lambda r: r.cost.reflection_tokens,
+            "ascending",
+        ),
+        Column(
+            "failed",
+            "unsc./trunc.",
+            "test outcomes unscored, and truncated",
+            lambda r, u: f"{r.unscored:,}/{r.truncated:,}",
+            lambda r: r.unscored + r.truncated,
+        ),
+        Column(
+            "notes",
+            "notes",
+            "provisional rows have fewer than five seeds",
+            lambda r, u: "",
+            lambda r: len(r.warnings) + 0.5 * r.provisional,
+            kind="notes",
+        ),
+    ]
+
+
+def _width(row: Row) -> float | None:
+    interval = row.of_agent.interval
+    return interval.high - interval.low if interval else None
+
+
+def lines(board: Board, shown: Sequence[Column], tones: Mapping[str, int]) -> list[Line]:
+    """All rows, best first."""
+    scale = _scale(board)
+    return [
+        Line(
+            cells=tuple(c.cell(row, board.unit) for c in shown),
+            keys=tuple(c.key(row) for c in shown),
+            spots=_spots(row, scale),
+            seeds=tuple(
+                (seed, words.number(value, board.unit), entry.id)
+                for (seed, value), entry in zip(row.scores, row.entries, strict=True)
+            ),
+            warnings=tuple(words.plain(w, 300) for w in _warnings(row)),
+            method=words.plain(row.method, 80),
+            provisional=row.provisional,
+            tone=tones.get(row.method, plots.MUTED),
+        )
+        for row in board.rows
+    ]
+
+
+def _warnings(row: Row) -> list[str]:
+    if not row.unscored:
+        return list(row.warnings)
+    text = f"{row.unscored:,} of {row.outcomes:,} outcomes unscored"
+    if row.bounds:
+        low, high = (words.number(value, True) for value in row.bounds)
+        text += f"; the score would be {low} were they all wrong, {high} all right"
+    return [text, *row.warnings]
+
+
+def _scale(board: Board) -> tuple[float, float]:
+    if board.unit:
+        return 0.0, 1.0
+    ends = [end for row in board.rows for end in _ends(row) if end is not None]
+    return (min(ends), max(ends)) if ends else (0.0, 1.0)
+
+
+def _ends(row: Row) -> list[float | None]:
+    seeds, tasks = row.of_method.interval, row.of_agent.interval
+    return [
+        seeds.low if seeds else None,
+        tasks.low if tasks else None,
+        row.score,
+        tasks.high if tasks else None,
+        seeds.high if seeds else None,
+    ]
+
+
+def _spots(row: Row, scale: tuple[float, float]) -> tuple[float | None, ...]:
+    low, span = scale[0], (scale[1] - scale[0]) or 1.0
+    return tuple(None if e is None else round(100 * (e - low) / span, 1) for e in _ends(row))
+
+
+def board_page(board: Board, shown: Sequence[Column], rows: Sequence[Line], drawn: bool) -> str:
+    """A board as a page; `drawn` says whether there are learning curves."""
+    differences = contrasts(board)
+    return render(
+        "board.html",
+        board=board,
+        title=words.title(board.track),
+        about=words.about(board.track),
+        track=told_track(board.track),
+        columns=shown,
+        rows=rows[:PAGE],
+        total=len(rows),
+        page=PAGE,
+        methods=sorted({row.method for row in rows}),
+        contrast_heading=words.contrast_heading(differences, board.unit) if differences else "",
+        contrasts=[words.contrast_line(c, board.unit) for c in differences],
+        legend=words.legend(board),
+        learning=drawn,
+        drawn=plots.DRAWN,
+        entries=sum(len(row.seeds) for row in rows),
+    )
+
+
+def board_numbers(
+    board: Board,
+    shown: Sequence[Column],
+    rows: Sequence[Line],
+    groups: Sequence[Sequence[Row]],
+    curves: Mapping[str, plots.Curve],
+    tones: Mapping[str, int],
+) -> dict[str, Any]:
+    """What a board's scripts need: every row, and the plots; plain JSON values."""
+    drawn: dict[str, JSON] = {"spent": plots.spent(groups, tones, board.unit)}
+    if learnt := plots.learning(board.rows, curves, tones, board.unit):
+        drawn["learning"] = learnt
+    return {
+        "page": PAGE,
+        "columns": [[c.name, c.kind, c.first] for c in shown],
+        "rows": [
+            [
+                list(r.cells),
+                list(r.keys),
+                list(r.spots),
+                [list(seed) for seed in r.seeds],
+                list(r.warnings),
+                r.method,
+                r.provisional,
+                r.tone,
+            ]
+            for r in rows
+        ],
+        "plots": drawn,
+    }

@@ -1,0 +1,171 @@
+"""What the plots show, as numbers: learning curves, ratings, score against what was spent.
+
+A plot is plain JSON that `assets/plots.js` draws: series with one y and one x for each axis that a
+reader can choose. Nothing is smoothed; what was not scored is a gap.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from leaderboards import words
+from leaderboards.intervals import mean
+from leaderboards.rank import Row
+from leaderboards.site.log import RunLog, Told
+from leaderboards.strict import JSON, canonical
+
+MUTED = -1  # the tone of what is drawn without a colour of its own
+_POINTS = 400  # of one line at most; more rounds are thinned evenly
+_ROWS = 8  # lines of a board's learning curves: one for each colour
+DRAWN = 100  # rows of a plot of scores; a method with the same settings counts once
+_GHOSTS = 6  # seeds drawn singly behind their mean
+
+AXES = {"episodes": "training episodes", "tokens": "tokens sampled in training"}
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A run's training reward by round: x by axis, and y with None where nothing was scored."""
+
+    x: Mapping[str, tuple[float, ...]]
+    y: tuple[float | None, ...]
+
+
+def curve(rounds: Sequence[Told]) -> Curve:
+    """A run's learning curve, thinned to what can be seen."""
+    step = -(-len(rounds) // _POINTS) or 1
+    kept = [told for number, told in enumerate(rounds) if number % step == 0 or told is rounds[-1]]
+    return Curve(
+        {
+            "episodes": tuple(float(t.episodes) for t in kept),
+            "tokens": tuple(float(t.acting_tokens + t.reflection_tokens) for t in kept),
+        },
+        tuple(t.reward for t in kept),
+    )
+
+
+def run_curve(log: RunLog, unit: bool) -> JSON:
+    """The learning curve of one run."""
+    told = curve(log.rounds)
+    line = _series("this run", 0, told.x, _scaled(told.y, unit), strong=True)
+    return _plot(_reward(unit), AXES, [line], unit)
+
+
+def ratings(log: RunLog, line: Sequence[str]) -> JSON:
+    """μ by round for every prompt, with μ ± σ for those on the champion's line."""
+    series: list[JSON] = []
+    for prompt in sorted(log.prompts, key=lambda p: p.id in line):
+        rated = [(t.round + 1, *t.ratings[prompt.id]) for t in log.rounds if prompt.id in t.ratings]
+        if not rated:
+            continue
+        told = prompt.id in line
+        last = bool(line) and prompt.id == line[-1]
+        tone = (list(line).index(prompt.id) % 8) if told else MUTED
+        name = f"{prompt.id}{' (champion)' if last else ''}"
+        x = {"round": tuple(float(r) for r, _, _ in rated)}
+        y = [mu for _, mu, _ in rated]
+        low = [mu - sigma for _, mu, sigma in rated] if told else None
+        high = [mu + sigma for _, mu, sigma in rated] if told else None
+        series.append(_series(name, tone, x, y, low, high, strong=last))
+    return _plot("rating: μ, and μ ± σ for the champion's line", {"round": "round"}, series, False)
+
+
+def learning(
+    rows: Sequence[Row], curves: Mapping[str, Curve], tones: Mapping[str, int], unit: bool
+) -> JSON | None:
+    """A board's learning curves: each row's mean over seeds, its seeds behind it.
+
+    None where no run of the board was there to be read.
+    """
+    series: list[JSON] = []
+    drawn = 0
+    for row in rows:
+        found = [curves[entry.id] for entry in row.entries if entry.id in curves]
+        found = [one for one in found if len(one.y) > 1]
+        if not found or drawn == _ROWS:
+            continue
+        drawn += 1
+        tone = tones.get(row.method, MUTED)
+        name = words.plain(row.label, 60)
+        if len(found) > 1:
+            for one in found[:_GHOSTS]:
+                y = _scaled(one.y, unit)
+                series.append(_series("", tone, one.x, y, ghost=True))
+        middle = _mean(found)
+        series.append(_series(name, tone, middle.x, _scaled(middle.y, unit), strong=True))
+    return _plot(_reward(unit), AXES, series, unit) if series else None
+
+
+def _mean(curves: Sequence[Curve]) -> Curve:
+    """The mean over seeds, round by round, as far as all of them go."""
+    length = min(len(one.y) for one in curves)
+    y = []
+    for place in range(length):
+        told = [one.y[place] for one in curves]
+        y.append(mean([v for v in told if v is not None]))
+    x = {
+        axis: tuple(
+            sum(one.x[axis][place] for one in curves) / len(curves) for place in range(length)
+        )
+        for axis in AXES
+    }
+    return Curve(x, tuple(y))
+
+
+def spent(groups: Sequence[Sequence[Row]], tones: Mapping[str, int], unit: bool) -> JSON:
+    """Test score against what training spent, one point a row, with the interval over tasks.
+
+    `groups` are the rows of Tracks that differ in their budget alone, the board's own first: a
+    method with the same settings is one line through all its budgets. The first `DRAWN` are drawn.
+    """
+    lines: dict[tuple[str, str], list[Row]] = {}
+    for rows in groups:
+        for row in rows:
+            if row.score is not None:
+                lines.setdefault((row.method, canonical(row.config)), []).append(row)
+    series: list[JSON] = []
+    for (method, _), rows in list(lines.items())[:DRAWN]:
+        rows = sorted(rows, key=lambda r: r.cost.episodes)
+        x = {
+            "episodes": tuple(r.cost.episodes for r in rows),
+            "tokens": tuple(r.cost.acting_tokens + r.cost.reflection_tokens for r in rows),
+            "seconds": tuple(r.cost.seconds for r in rows),
+        }
+        ends = [r.of_agent.interval for r in rows]
+        low = _scaled([e.low if e else None for e in ends], unit)
+        high = _scaled([e.high if e else None for e in ends], unit)
+        y = _scaled([r.score for r in rows], unit)
+        name = words.plain(rows[0].label, 60)
+        series.append(_series(name, tones.get(method, MUTED), x, y, low, high, points=True))
+    axes = {**AXES, "seconds": "seconds in the model"}
+    return _plot("test score" + (" in per cent" if unit else ""), axes, series, unit)
+
+
+def _reward(unit: bool) -> str:
+    return "training reward" + (" in per cent" if unit else "")
+
+
+def _scaled(values: Sequence[float | None], unit: bool) -> list[float | None]:
+    scale = 100 if unit else 1
+    return [None if v is None else round(scale * v, 4) for v in values]
+
+
+def _series(
+    label: str,
+    tone: int,
+    x: Mapping[str, Sequence[float]],
+    y: Sequence[float | None],
+    low: Sequence[float | None] | None = None,
+    high: Sequence[float | None] | None = None,
+    *,
+    strong: bool = False,
+    ghost: bool = False,
+    points: bool = False,
+) -> JSON:
+    bounds = {"low": list(low), "high": list(high)} if low and high else {}
+    form = "points" if points else "ghost" if ghost else "strong" if strong else "line"
+    across = {axis: list(values) for axis, values in x.items()}
+    return {"label": label, "tone": tone, "form": form, "x": across, "y": list(y), **bounds}
+
+
+def _plot(y: str, axes: Mapping[str, str], series: Sequence[JSON], unit: bool) -> JSON:
+    return {"y": y, "axes": dict(axes), "unit": unit, "series": list(series)}
