@@ -5,12 +5,13 @@ two questions, who plays next and what was learnt; it plays nothing itself and k
 """
 
 from agents.inputs import Inputs, Spec
-from agents.registry import METHODS, config_type, describe, make, names, spec, trains_weights
+from agents.registry import METHODS, card, config_type, describe, make, names, spec, trains_weights
 
 __all__ = [
     "METHODS",
     "Inputs",
     "Spec",
+    "card",
     "config_type",
     "describe",
     "make",

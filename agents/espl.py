@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from agents.evolution import Evolution, EvolutionConfig
 from agents.inputs import Inputs, Spec
+from agents.parts.cards import card
 from agents.rl import RL, WeightsConfig
 from harness.rollouts import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report
@@ -63,4 +64,4 @@ class ESPL:
         self.evolution.restore(state)
 
 
-SPEC = Spec(ESPLConfig, ESPL, trains=True)
+SPEC = Spec(ESPLConfig, ESPL, trains=True, card=card)

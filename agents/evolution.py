@@ -7,9 +7,10 @@ from typing import get_args
 from agents.checks import one_of, within
 from agents.inputs import Inputs, Spec
 from agents.parts import selection
+from agents.parts.finals import Finals
 from agents.parts.operators import Birth, Limits, crossover, mutate
 from agents.parts.population import Member, Population
-from agents.parts.ratings import inherit, rate
+from agents.parts.ratings import inherit, paired_errors, rate
 from agents.parts.reflector import Reflector
 from agents.parts.selection import ChampionName, SelectionName
 from harness.errors import RunError
@@ -37,8 +38,13 @@ class EvolutionConfig:
     """K_ops, edits per reflection (E-SPL App. A.5)."""
     tie: float = 0.0
     """Batch means that differ by no more than this are a draw; the released code takes 0.01."""
+    noise: float = 0.0
+    """Standard errors of their paired difference within which prompts draw. Not in the paper."""
     champion: ChampionName = "lower_bound"
     """Who is handed in: the highest μ − 2σ, the highest μ, or the newest (released code)."""
+    finals: int = 0
+    """Every so many rounds the best play on validation tasks, and the champion is chosen by these;
+    0 for never. Not in the paper."""
     max_principles: int = 30
     """Principles of a prompt at most. Not in the paper."""
 
@@ -52,6 +58,8 @@ class EvolutionConfig:
         within("crossover", self.crossover, 0, 1)
         within("edits", self.edits, 1, 20)
         within("tie", self.tie, 0)
+        within("noise", self.noise, 0)
+        within("finals", self.finals, 0)
         within("max_principles", self.max_principles, 1, 99)
 
 
@@ -62,6 +70,7 @@ class Evolution:
         self.config = config
         self.inputs = inputs
         self.population = Population.of(inputs.root)
+        self.finals = Finals(config.finals, inputs.validation_tasks)
 
     def cast(self, round: Round) -> list[Assignment]:
         """Every selected prompt plays every task N times: one fair tournament (E-SPL Alg. 1).
@@ -70,6 +79,8 @@ class Evolution:
         its own; it is rated once, by all it played.
         """
         config = self.config
+        if self.finals.due(round):
+            return self.finals.cast(round, self.population)
         players = selection.select(
             self.population.window(config.window),
             round.prompts,
@@ -90,9 +101,14 @@ class Evolution:
     def learn(self, rollouts: Rollouts) -> Report:
         """Rate who played, then let the best have children (E-SPL Alg. 1)."""
         config, round = self.config, rollouts.round
+        if self.finals.due(round):
+            return Report(self.finals.learn(rollouts))
         scores = rollouts.scores()
         ratings = {m.prompt.id: m.rating for m in self.population}
-        self.population = self.population.rated(rate(ratings, scores, config.tie))
+        margins = None
+        if config.noise:
+            margins = {p: config.noise * e for p, e in paired_errors(rollouts).items()}
+        self.population = self.population.rated(rate(ratings, scores, config.tie, margins))
 
         best = rollouts.winner()  # E-SPL Eq. 5
         if best is None:
@@ -127,12 +143,13 @@ class Evolution:
 
     def champion(self) -> Agent:
         """The best prompt by the ratings, with the policy as it is."""
-        prompt = selection.champion(self.population, self.config.champion)
+        final = self.finals.champion(self.population)
+        prompt = final or selection.champion(self.population, self.config.champion)
         return Agent(prompt, self.inputs.policy.version)
 
     def state(self) -> Mapping[str, JSON]:
-        """The population."""
-        return {"population": self.population.to_json()}
+        """The population, and what finals came to."""
+        return {"population": self.population.to_json(), "finals": self.finals.to_json()}
 
     def restore(self, state: Mapping[str, JSON]) -> None:
         """Take the population back; a damaged one is a run error."""
@@ -143,6 +160,8 @@ class Evolution:
                 "Resume it with the method in its resolved config."
             )
         self.population = Population.from_json(records)
+        finals = state.get("finals")
+        self.finals.restore(finals if isinstance(finals, Mapping) else {})
 
 
 def tally(births: Sequence[Birth], reflector: Reflector) -> Report:

@@ -1,6 +1,6 @@
 """What a method is given, and how it introduces itself to the registry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ class Inputs:
     `acting` is how the arena samples: its temperature belongs to the recorded log-probabilities,
     its token limit to Dr. GRPO. `reflector_is_separate` says that the reflector shares nothing with
     the trained policy (an endpoint, say), so that both may work at the same time.
+    `validation_tasks` is how many Task("validation", 0 …) the world has; 0 where nobody says.
     """
 
     root: SystemPrompt
@@ -25,6 +26,7 @@ class Inputs:
     acting: Sampling
     reflection: Sampling
     reflector_is_separate: bool = False
+    validation_tasks: int = 0
 
     def trainable(self, method: str) -> TrainablePolicy:
         """The policy, which this method needs to be able to train; else a usage error."""
@@ -47,10 +49,12 @@ class Spec:
     """A method as the registry knows it: `build(config, inputs)` makes one.
 
     The first line of `build`'s docstring is its description. `trains` says whether it needs a
-    policy whose weights can be updated, `plays` whether it plays training episodes at all.
+    policy whose weights can be updated, `plays` whether it plays training episodes at all. `card`
+    says, from the config and how the arena samples, what its loss comes to, a line each.
     """
 
     config: type[Any]
     build: Callable[[Any, Inputs], Method]
     trains: bool
     plays: bool = True
+    card: Callable[[Any, Sampling], Sequence[str]] | None = None

@@ -21,6 +21,10 @@ METHODS = {
     "reflection": "agents.reflection:SPEC",
     "evolution": "agents.evolution:SPEC",
     "espl": "agents.espl:SPEC",
+    "gepa": "agents.gepa:SPEC",
+    "inspo": "agents.inspo:SPEC",
+    "fst": "agents.fst:SPEC",
+    "p2o": "agents.p2o:SPEC",
 }
 """The built-in methods, in the order a newcomer meets them."""
 

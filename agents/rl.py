@@ -1,19 +1,25 @@
 """Reinforcement learning: what must be practised goes into the weights (E-SPL §3, Eq. 3)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from agents.checks import one_of, within
 from agents.inputs import Inputs, Spec
-from agents.parts import losses
-from agents.parts.credit import Baseline, credit
-from harness.errors import ModelError
-from harness.policies.base import BatchSize, Sample, Step
+from agents.parts import corrections, losses
+from agents.parts.anchors import KLForm
+from agents.parts.cards import card, configured
+from agents.parts.corrections import CorrectionName
+from agents.parts.credit import Baseline, Overlong
+from agents.parts.lessons import Contexts, lessons
+from harness.errors import UsageError
+from harness.policies.base import Step
 from harness.rollouts import Rollouts, Round
-from harness.types import JSON, Agent, Assignment, Episode, Report
+from harness.types import JSON, Agent, Assignment, Report
 
 Groups = Literal["whole", "split"]
+Constant = Literal["own", "count", "drop"]
+Advantage = Literal["own", "mean", "normalised", "leave_one_out"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class WeightsConfig:
     """The released code's default; the paper also benchmarks GRPO and CISPO (E-SPL §4.1)."""
     baseline: Baseline = "prompt"
     """What a reward is compared with: its own group (E-SPL Eq. 3), or all on the problem."""
+    advantage: Advantage = "own"
+    """How it is compared: "own" is the loss's, as its card says."""
     learning_rate: float = 4e-5
     """Adam's step (E-SPL App. A.5)."""
     beta1: float = 0.9
@@ -33,21 +41,53 @@ class WeightsConfig:
     max_grad_norm: float = 1.0
     """Longer gradients are shortened to this. Not in the paper."""
     clip_low: float | None = None
-    """Smallest ratio the loss lets through; unset: 0.8 for grpo, dr_grpo and ppo, 0 for cispo."""
+    """Smallest ratio the loss lets through; unset: the loss's own, as its card says."""
     clip_high: float | None = None
-    """Largest ratio the loss lets through; unset: 1.2 for grpo, dr_grpo and ppo, 4 for cispo."""
+    """Largest ratio the loss lets through; unset: the loss's own, as its card says."""
+    clip: losses.ClipName = "own"
+    """Which of the five ranges that are called CISPO; "own" is Tinker's, 0 to 4."""
     kl: float = 0.0
     """β of Eq. 3: how strongly the weights are held to the start; 0 with LoRA (E-SPL §3)."""
+    kl_form: KLForm = "k3"
+    """Which estimate of the KL is added to the loss. The paper does not say."""
+    correction: CorrectionName = "bypass"
+    """What is done where sampler and trainer disagree; "bypass" takes the sampler's word."""
+    correction_cap: float | None = None
+    """Where a correction ends; unset: 2 for token_truncate, 10 for hard_clip, else 3."""
+    overlong: Overlong = "keep"
+    """Replies cut off by the token limit: as scored, without gradient, or punished (DAPO §3.4)."""
+    constant: Constant = "own"
+    """Groups whose rewards are all equal count in the mean, or not; "own" drops them for dapo."""
+    renormalise: bool = True
+    """With top_p < 1, take log π among the tokens that could be drawn. Not in the paper."""
 
     def __post_init__(self) -> None:
         one_of("loss", self.loss, losses.LOSSES)
         one_of("baseline", self.baseline, get_args(Baseline))
+        one_of("advantage", self.advantage, get_args(Advantage))
+        one_of("clip", self.clip, get_args(losses.ClipName))
+        one_of("kl_form", self.kl_form, get_args(KLForm))
+        one_of("correction", self.correction, corrections.CAPS)
+        one_of("overlong", self.overlong, get_args(Overlong))
+        one_of("constant", self.constant, get_args(Constant))
         within("learning_rate", self.learning_rate, 0)
         within("beta1", self.beta1, 0, 0.9999)
         within("beta2", self.beta2, 0, 0.99999)
         within("max_grad_norm", self.max_grad_norm, 1e-6)
         within("kl", self.kl, 0)
-        losses.bounds(self.loss, self.clip_low, self.clip_high)
+        losses.bounds(self.loss, self.clip_low, self.clip_high, self.clip)
+        if self.kl_form != "k3" and not self.kl:
+            raise UsageError(
+                f"kl_form '{self.kl_form}' changes nothing without a KL term; "
+                "add --set method.kl=0.001, or leave it out."
+            )
+        if self.correction_cap is not None:
+            within("correction_cap", self.correction_cap, 1)
+            if self.correction == "bypass":
+                raise UsageError(
+                    "correction_cap changes nothing with correction 'bypass'; "
+                    "add --set method.correction=token_truncate, or leave it out."
+                )
 
 
 @dataclass(frozen=True)
@@ -71,6 +111,12 @@ class RL:
         self.policy = inputs.trainable("rl")
         self.acting = inputs.acting
         self.groups = config.groups if isinstance(config, RLConfig) else "whole"
+        if config.kl and config.renormalise and inputs.acting.top_p < 1:
+            raise UsageError(
+                "With sampling.top_p < 1 the start model may not draw what the policy drew, and "
+                "their KL has no value; set sampling.top_p=1, method.kl=0 or "
+                "method.renormalise=false."
+            )
 
     def cast(self, round: Round) -> list[Assignment]:
         """The root prompt plays all of the round's episodes, so that budgets are equal."""
@@ -82,48 +128,23 @@ class RL:
             for part in range(parts)
         ]
 
-    def learn(self, rollouts: Rollouts) -> Report:
-        """One gradient step: replies better than their group's mean become more likely."""
+    def learn(self, rollouts: Rollouts, contexts: Contexts | None = None) -> Report:
+        """One gradient step: replies better than their group's mean become more likely.
+
+        `contexts` are prompts, as tokens by task, to learn replies under instead of those that
+        they were given under (context distillation).
+        """
         config = self.config
-        credited = credit(rollouts, config.baseline, normalise=config.loss == "grpo")
-        samples = [s for episode, worth in credited for s in self.samples(episode, worth)]
-        # Without an advantage there is no gradient, unless a KL term gives one.
-        taught = [s for s in samples if s.sampled and (s.advantage != 0 or config.kl)]
-        numbers = {
-            "idle_sequences": float(len(samples) - len(taught)),
-            "unscored_episodes": float(sum(not e.scored for e in rollouts)),
-        }
-        if not taught:
+        learnt = lessons(rollouts, config, self.acting, self.policy.name, contexts or {})
+        if not learnt.taught:
             line = "No group's rewards differed, so the weights stay as they are."
-            return Report({**numbers, "sequences": 0.0}, (line,))
-        loss = losses.build(
-            config.loss,
-            clip_low=config.clip_low,
-            clip_high=config.clip_high,
-            kl=config.kl,
-            max_tokens=self.acting.max_tokens,
-            idle=BatchSize(
-                sequences=len(samples) - len(taught),
-                tokens=sum(len(s.sampled) for s in samples) - sum(len(s.sampled) for s in taught),
-            ),
-        )
+            return Report({**learnt.numbers, "sequences": 0.0}, (line,))
+        loss = configured(config, self.acting.max_tokens, learnt.idle)
         step = Step(
             config.learning_rate, config.beta1, config.beta2, config.max_grad_norm, config.kl > 0
         )
-        return Report({**numbers, **self.policy.update(taught, loss, step)})
-
-    def samples(self, episode: Episode, advantage: float) -> Iterator[Sample]:
-        """One sample a turn, as the sampler saw it; every turn carries the episode's advantage."""
-        for turn in episode.turns:
-            tokens = turn.completion.tokens
-            if tokens is None:
-                raise ModelError(
-                    f"{self.policy.name} gave a reply without its tokens, so there is nothing to "
-                    "train on; use a policy that records them, as in --model hf:Qwen/Qwen3-4B."
-                )
-            yield Sample(
-                tokens.prompt, tokens.sampled, tokens.logprobs, advantage, self.acting.temperature
-            )
+        told = self.policy.update(learnt.taught, loss, step)
+        return Report({**learnt.numbers, **told})
 
     def champion(self) -> Agent:
         """The root prompt with the weights as they are now."""
@@ -137,4 +158,4 @@ class RL:
         """Nothing to take back."""
 
 
-SPEC = Spec(RLConfig, RL, trains=True)
+SPEC = Spec(RLConfig, RL, trains=True, card=card)

@@ -1,10 +1,13 @@
 """Loss conformance vectors, computed by TRL's own code.
 
-What is called: `GRPOTrainer._compute_loss`, unbound, on a bare object that carries the attributes
-it reads. Per-token log-probabilities are given instead of coming from a model, so these vectors
+What is called: `GRPOTrainer._compute_loss`, and `RLOOTrainer._compute_loss` for "rloo", unbound, on
+a bare object that carries the attributes they read. GSPO is TRL's `grpo` with ratios by sequence.
+Per-token log-probabilities are given instead of coming from a model, so these vectors
 pin TRL's loss terms, clipping, KL term and aggregation, and the gradient with respect to the
 log-probabilities; they say nothing about TRL's forward pass. `nanstd` and the 1e-4 of TRL's
-group-normalised advantages are TRL's too; that division is one line, repeated here.
+group-normalised advantages are TRL's too; that division is one line, repeated here, as are the
+leave-one-out baseline of RLOO and the truncation or masking of sampler/trainer ratios, which TRL
+computes inside its generation step. With such a correction π_old is the trainer's own: `new`.
 
 TRL is no dependency. Once, in an environment of its own (`pip install trl==1.16.0 torch==2.13.0`):
 
@@ -21,6 +24,7 @@ from types import SimpleNamespace
 
 import torch
 from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.rloo_trainer import RLOOTrainer
 from trl.trainer.utils import nanstd
 
 CASES = [
@@ -30,6 +34,23 @@ CASES = [
     {"loss": "dr_grpo", "clip_low": 0.7, "clip_high": 1.5, "kl": 0.05},
     {"loss": "cispo", "clip_low": 0.0, "clip_high": 4.0, "kl": 0.0},
     {"loss": "cispo", "clip_low": 0.0, "clip_high": 1.1, "kl": 0.2},
+    {"loss": "cispo", "clip_low": 0.0, "clip_high": 0.2, "kl": 0.0},
+    {"loss": "dapo", "clip_low": 0.8, "clip_high": 1.28, "kl": 0.0},
+    {"loss": "dapo", "clip_low": 0.8, "clip_high": 1.2, "kl": 0.1},
+    {"loss": "gspo", "clip_low": 1 - 3e-4, "clip_high": 1 + 4e-4, "kl": 0.0},
+    {"loss": "gspo", "clip_low": 0.85, "clip_high": 1.1, "kl": 0.1},
+    {"loss": "rloo", "clip_low": 0.8, "clip_high": 1.2, "kl": 0.0},
+    {"loss": "rloo", "clip_low": 0.5, "clip_high": 3.0, "kl": 0.0},
+    *(
+        {"loss": loss, "clip_low": 0.8, "clip_high": 1.2, "kl": 0.0, "correction": name, "cap": cap}
+        for loss in ("grpo", "dapo", "cispo")
+        for name, cap in (
+            ("token_truncate", 1.3),
+            ("token_mask", 1.3),
+            ("sequence_truncate", 1.5),
+            ("sequence_mask", 1.5),
+        )
+    ),
 ]
 MAX_TOKENS = 8
 
@@ -58,15 +79,16 @@ def trainer(case: dict[str, float | str], new: torch.Tensor) -> SimpleNamespace:
     """
     own = case["loss"] == "cispo"
     return SimpleNamespace(
-        loss_type=case["loss"],
+        loss_type="grpo" if case["loss"] == "gspo" else case["loss"],
         epsilon_low=1 - float(case["clip_low"]),
         epsilon_high=float(case["clip_high"]) - (0 if own else 1),
         beta=case["kl"],
         max_completion_length=MAX_TOKENS,
-        importance_sampling_level="token",
+        importance_sampling_level="sequence" if case["loss"] == "gspo" else "token",
         top_entropy_quantile=1.0,
         off_policy_mask_threshold=None,
-        use_vllm=False,
+        use_vllm="correction" in case,
+        vllm_importance_sampling_correction=True,
         aux_loss_enabled=False,
         _entropy_bonus_enabled=False,
         current_gradient_accumulation_steps=1,
@@ -83,6 +105,17 @@ def trainer(case: dict[str, float | str], new: torch.Tensor) -> SimpleNamespace:
     )
 
 
+def weight(case: dict[str, float | str], given: dict[str, torch.Tensor]) -> torch.Tensor:
+    """π_trainer / π_sampler, bounded: TRL's lines, from inside its generation step."""
+    apart = (given["new"] - given["old"]) * given["mask"]
+    if str(case["correction"]).startswith("sequence"):
+        apart = apart.sum(dim=-1, keepdim=True)
+    found = torch.exp(apart)
+    if str(case["correction"]).endswith("truncate"):
+        return torch.clamp(found, min=None, max=float(case["cap"]))
+    return found.masked_fill(found > float(case["cap"]), value=0.0)
+
+
 def solve(case: dict[str, float | str], given: dict[str, torch.Tensor]) -> dict[str, object]:
     new = given["new"].clone().requires_grad_()
     ids = torch.zeros(given["mask"].shape, dtype=torch.long)
@@ -93,12 +126,24 @@ def solve(case: dict[str, float | str], given: dict[str, torch.Tensor]) -> dict[
         "completion_mask": given["mask"],
         "advantages": given["advantage"].squeeze(1),
         "old_per_token_logps": given["old"],
+        "old_logps": (given["old"] * given["mask"]).sum(1),
         "ref_per_token_logps": given["reference"],
         "num_items_in_batch": given["mask"].sum(),
     }
-    loss = GRPOTrainer._compute_loss(trainer(case, new), None, inputs)
+    if "correction" in case:
+        inputs["old_per_token_logps"] = given["new"]
+        inputs["importance_sampling_ratio"] = weight(case, given)
+    called = RLOOTrainer if case["loss"] == "rloo" else GRPOTrainer
+    loss = called._compute_loss(trainer(case, new), None, inputs)
     (gradient,) = torch.autograd.grad(loss, new)
     return {**case, "value": loss.item(), "gradient": gradient.tolist()}
+
+
+def left_out(rewards: list[float]) -> list[float]:
+    """One group's advantages as TRL's RLOO takes them: against the mean of the others."""
+    group = torch.tensor(rewards, dtype=torch.float64)
+    apart: list[float] = (group - (group.sum() - group) / (len(rewards) - 1)).tolist()
+    return apart
 
 
 def normalised(rewards: list[float]) -> list[float]:
@@ -113,11 +158,16 @@ def main() -> None:
     rewards = [[1.0, 0.0, 0.0, 1.0, 0.0], [0.25, 1.0, 0.5]]
     vectors = {
         "made_by": {p: version(p) for p in ("trl", "torch")},
-        "called": "trl.trainer.grpo_trainer.GRPOTrainer._compute_loss",
+        "called": [
+            f"{t.__module__}.{t.__name__}._compute_loss" for t in (GRPOTrainer, RLOOTrainer)
+        ],
         "max_tokens": MAX_TOKENS,
         "batch": {name: value.tolist() for name, value in given.items()},
         "losses": [solve(case, given) for case in CASES],
-        "advantages": [{"rewards": r, "normalised": normalised(r)} for r in rewards],
+        "advantages": [
+            {"rewards": r, "normalised": normalised(r), "leave_one_out": left_out(r)}
+            for r in rewards
+        ],
     }
     Path(sys.argv[1]).write_text(json.dumps(vectors, indent=1) + "\n", encoding="utf-8")
 

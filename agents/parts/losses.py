@@ -2,7 +2,8 @@
 
 A ratio r = π_new / π_old per token is taken against the log-probabilities recorded while sampling.
 Each loss names its term per token and how terms are added up; the same name means different things
-elsewhere, so both are spelled out. Tensor methods only: importing this does not import torch.
+elsewhere, so both are spelled out, and `cards.card` prints them with their numbers. Tensor methods
+only: importing this does not import torch.
 
 A sequence is one reply. In a world of several turns each turn's reply is a sequence of its own.
 """
@@ -13,22 +14,40 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from agents.parts.anchors import KLS, KLForm
+from agents.parts.corrections import BYPASS, Correction, corrected
+from agents.parts.credit import Comparison
 from harness.errors import UsageError, unknown
 from harness.policies.base import BatchSize, Loss, TokenBatch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-LossName = Literal["importance_sampling", "grpo", "dr_grpo", "cispo", "ppo"]
+LossName = Literal["importance_sampling", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "ppo"]
+ClipName = Literal["own", "tinker", "skyrl", "verl", "open_instruct", "trl"]
+
+CISPO_CLIPS: Mapping[str, tuple[float, float]] = {
+    "tinker": (0.0, 4.0),  # and E-SPL's released code
+    "skyrl": (0.0, 5.0),
+    "verl": (0.8, 1.2),
+    "open_instruct": (0.0, 1.2),  # min(r, 1 + ε), with PPO's usual ε = 0.2
+    "trl": (0.0, 0.2),  # epsilon_high is the cap itself, and falls back to ε: every weight ≤ 0.2
+}
+"""Five ranges that are all called CISPO. "own" is Tinker's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A loss in two halves, and the range it keeps ratios in unless told otherwise."""
+    """A loss in two halves, the range it keeps ratios in unless told otherwise, and what it expects
+    of advantages. `drops` says that groups without spread are no part of its mean.
+    """
 
     term: Callable[[TokenBatch, float, float], Tensor]  # -> [sequence, token]
     total: Callable[[Tensor, Tensor, BatchSize, int], Tensor]  # -> scalar
     clip: tuple[float, float] | None
+    formula: str
+    compares: Comparison = "mean"
+    drops: bool = False
 
 
 def build(
@@ -36,35 +55,49 @@ def build(
     *,
     clip_low: float | None = None,
     clip_high: float | None = None,
+    clip: str = "own",
     kl: float = 0.0,
+    kl_form: KLForm = "k3",
+    correction: Correction = BYPASS,
     max_tokens: int,
     idle: BatchSize,
 ) -> Loss:
     """The loss of that name with its numbers bound.
 
-    `clip_low` and `clip_high` bound the ratio itself (0.8 and 1.2, not ε). `kl` weighs the k3
-    estimate of KL(π_new ‖ π_reference), added to each token's term. `max_tokens` is Dr. GRPO's
-    constant length. `idle` is what was played but carries no gradient: it adds nothing to a sum,
-    yet it counts in a mean, as in Eq. 3's 1/(NM).
+    `clip_low` and `clip_high` bound the ratio itself (0.8 and 1.2, not ε); `clip` names one of
+    CISPO's ranges. `kl` weighs an estimate of KL(π_new ‖ π_reference), added to each token's term.
+    `correction` is for samplers and trainers that disagree. `max_tokens` is Dr. GRPO's constant
+    length. `idle` is what was played but carries no gradient: it adds nothing to a sum, yet it
+    counts in a mean, as in Eq. 3's 1/(NM).
     """
     if name not in LOSSES:
         raise unknown("loss", name, LOSSES)
     recipe = LOSSES[name]
-    low, high = bounds(name, clip_low, clip_high)
+    low, high = bounds(name, clip_low, clip_high, clip)
 
     def loss(batch: TokenBatch, size: BatchSize) -> Tensor:
-        terms = recipe.term(batch, low, high)
+        aligned, weight = corrected(batch, correction)
+        terms = recipe.term(aligned, low, high)
+        if weight is not None:
+            terms = terms * weight
         if kl:
-            terms = terms + kl * k3(batch)
+            terms = terms + kl * KLS[kl_form](batch)
         whole = BatchSize(size.sequences + idle.sequences, size.tokens + idle.tokens)
         return recipe.total(terms, batch.mask, whole, max_tokens)
 
     return loss
 
 
-def bounds(name: str, low: float | None, high: float | None) -> tuple[float, float]:
+def bounds(
+    name: str, low: float | None, high: float | None, clip: str = "own"
+) -> tuple[float, float]:
     """The ratio's range: the loss's own where none is given; an empty range is a usage error."""
     own = LOSSES[name].clip
+    if clip != "own" and name != "cispo":
+        raise UsageError(
+            f"clip '{clip}' is one of CISPO's ranges, and loss '{name}' has its own; "
+            "set clip_low and clip_high, or choose --set method.loss=cispo."
+        )
     if own is None:
         if low is not None or high is not None:
             raise UsageError(
@@ -72,6 +105,13 @@ def bounds(name: str, low: float | None, high: float | None) -> tuple[float, flo
                 "leave them out, or choose --set method.loss=ppo."
             )
         return 0.0, float("inf")
+    if clip != "own":
+        if low is not None or high is not None:
+            raise UsageError(
+                f"clip '{clip}' names a whole range, so clip_low and clip_high contradict it; "
+                "give the one or the others."
+            )
+        return CISPO_CLIPS[clip]
     chosen = (own[0] if low is None else low, own[1] if high is None else high)
     if not 0 <= chosen[0] < chosen[1]:
         raise UsageError(
@@ -81,16 +121,14 @@ def bounds(name: str, low: float | None, high: float | None) -> tuple[float, flo
     return chosen
 
 
+def _apart(batch: TokenBatch) -> Tensor:
+    """How far log π_new is from log π_old per token; 0 on padding, whatever was left there."""
+    return (batch.new - batch.old).masked_fill(batch.mask == 0, 0.0)
+
+
 def ratio(batch: TokenBatch) -> Tensor:
-    """π_new / π_old per token; 1 on padding, whatever was left there."""
-    return (batch.new - batch.old).masked_fill(batch.mask == 0, 0.0).exp()
-
-
-def k3(batch: TokenBatch) -> Tensor:
-    """Schulman's k3 estimate of KL(π_new ‖ π_reference) per token: e^d − d − 1, d = ref − new."""
-    assert batch.reference is not None, "a KL term needs Step(reference=True)"
-    distance = (batch.reference - batch.new).masked_fill(batch.mask == 0, 0.0)
-    return distance.exp() - distance - 1
+    """π_new / π_old per token; 1 on padding."""
+    return _apart(batch).exp()
 
 
 def weighted(batch: TokenBatch, low: float, high: float) -> Tensor:
@@ -98,16 +136,33 @@ def weighted(batch: TokenBatch, low: float, high: float) -> Tensor:
     return -ratio(batch) * batch.advantage
 
 
+def _surrogate(r: Tensor, advantage: Tensor, low: float, high: float) -> Tensor:
+    return -(r * advantage).minimum(r.clamp(min=low, max=high) * advantage)
+
+
 def clipped(batch: TokenBatch, low: float, high: float) -> Tensor:
     """−min(r·A, clip(r)·A): no reward for going further than the range."""
-    r = ratio(batch)
-    return -(r * batch.advantage).minimum(r.clamp(min=low, max=high) * batch.advantage)
+    return _surrogate(ratio(batch), batch.advantage, low, high)
 
 
 def detached(batch: TokenBatch, low: float, high: float) -> Tensor:
     """−sg(clip(r))·A·log π: every token keeps a gradient, its weight is bounded (CISPO)."""
     weight = ratio(batch).clamp(min=low, max=high).detach()
     return -weight * batch.advantage * batch.new.masked_fill(batch.mask == 0, 0.0)
+
+
+def geometric(batch: TokenBatch, low: float, high: float) -> Tensor:
+    """−min(s·A, clip(s)·A), s the geometric mean of a sequence's ratios, on each of its tokens."""
+    lengths = batch.mask.sum(-1, keepdim=True).clamp(min=1.0)
+    s = (_apart(batch).sum(-1, keepdim=True) / lengths).exp()
+    return _surrogate(s, batch.advantage, low, high) * batch.mask
+
+
+def whole(batch: TokenBatch, low: float, high: float) -> Tensor:
+    """−min(R·A, clip(R)·A), R the product of a sequence's ratios, shared out over its tokens."""
+    lengths = batch.mask.sum(-1, keepdim=True).clamp(min=1.0)
+    r = _apart(batch).sum(-1, keepdim=True).exp()
+    return _surrogate(r, batch.advantage, low, high) * batch.mask / lengths
 
 
 def by_sequence(terms: Tensor, mask: Tensor, size: BatchSize, max_tokens: int) -> Tensor:
@@ -130,14 +185,36 @@ def by_length_limit(terms: Tensor, mask: Tensor, size: BatchSize, max_tokens: in
 
 
 def by_token(terms: Tensor, mask: Tensor, size: BatchSize, max_tokens: int) -> Tensor:
-    """Mean over all tokens of the whole update (TRL's `cispo`)."""
+    """Mean over all tokens of the whole update (TRL's `cispo` and `dapo`)."""
     return (terms * mask).sum() / max(size.tokens, 1)
 
 
+_CLIPPED = "min(r·A, clip(r, {low}, {high})·A)"
 LOSSES: Mapping[str, Recipe] = {
-    "importance_sampling": Recipe(weighted, by_sequence, clip=None),
-    "grpo": Recipe(clipped, by_sequence_mean, clip=(0.8, 1.2)),
-    "dr_grpo": Recipe(clipped, by_length_limit, clip=(0.8, 1.2)),
-    "cispo": Recipe(detached, by_token, clip=(0.0, 4.0)),
-    "ppo": Recipe(clipped, by_sequence, clip=(0.8, 1.2)),
+    "importance_sampling": Recipe(weighted, by_sequence, None, "1/S Σ_i Σ_t r·A"),
+    "grpo": Recipe(
+        clipped, by_sequence_mean, (0.8, 1.2), f"1/S Σ_i 1/T_i Σ_t {_CLIPPED}", "normalised"
+    ),
+    "dr_grpo": Recipe(clipped, by_length_limit, (0.8, 1.2), f"1/(S·{{limit}}) Σ_i Σ_t {_CLIPPED}"),
+    "dapo": Recipe(
+        clipped, by_token, (0.8, 1.28), f"1/T Σ_i Σ_t {_CLIPPED}", "normalised", drops=True
+    ),
+    "gspo": Recipe(
+        geometric,
+        by_sequence_mean,
+        (1 - 3e-4, 1 + 4e-4),  # GSPO, arXiv 2507.18071 §5.1
+        "1/S Σ_i min(s·A, clip(s, {low}, {high})·A), s = (Π_t r)^(1/T_i)",
+        "normalised",
+    ),
+    "cispo": Recipe(
+        detached, by_token, CISPO_CLIPS["tinker"], "1/T Σ_i Σ_t sg(clip(r, {low}, {high}))·A·log π"
+    ),
+    "rloo": Recipe(
+        whole,
+        by_sequence,
+        (0.8, 1.2),
+        "1/S Σ_i min(R·A, clip(R, {low}, {high})·A), R = Π_t r",
+        "leave_one_out",
+    ),
+    "ppo": Recipe(clipped, by_sequence, (0.8, 1.2), f"1/S Σ_i Σ_t {_CLIPPED}"),
 }

@@ -8,7 +8,9 @@ import numpy as np
 from agents.parts.population import Member, Population
 from harness.types import Rating, SystemPrompt
 
-SelectionName = Literal["top_random", "softmax", "lucb", "ucb", "newest_uniform"]
+SelectionName = Literal[
+    "top_random", "softmax", "lucb", "ucb", "newest_uniform", "thompson", "niching"
+]
 ChampionName = Literal["lower_bound", "mean", "newest"]
 
 Window = Sequence[Member]
@@ -89,12 +91,46 @@ def lucb(window: Window, count: int, exploration: float, rng: np.random.Generato
     return [champion, *challengers[: count - 1]]
 
 
+def thompson(window: Window, count: int, exploration: float, rng: np.random.Generator) -> list[int]:
+    """The highest of one draw each from N(μ, σ²): as often as it may be the best. Not in the paper.
+
+    λ plays no part: a draw explores by itself.
+    """
+    draws = [m.rating.mu + m.rating.sigma * float(rng.standard_normal()) for m in window]
+    return _ranked(draws)[:count]
+
+
+def niching(window: Window, count: int, exploration: float, rng: np.random.Generator) -> list[int]:
+    """The highest score, then who is good and unlike those already in (fitness sharing).
+
+    What exceeds the lowest score, plus one, is divided by one plus the likeness to each who is in:
+    the share of common principles. E-SPL names niching as future work; the rule is ours.
+    """
+    scores = _scores(window, exploration)
+    lowest, chosen = min(scores), list[int]()
+    while len(chosen) < count:
+        shared = [
+            (s - lowest + 1) / (1 + sum(likeness(window[i], window[j]) for j in chosen))
+            for i, s in enumerate(scores)
+        ]
+        chosen.append(next(i for i in _ranked(shared) if i not in chosen))
+    return chosen
+
+
+def likeness(one: Member, other: Member) -> float:
+    """Principles that both have, of all that either has; 1 where neither has any."""
+    a, b = set(one.prompt.principles), set(other.prompt.principles)
+    return len(a & b) / len(a | b) if a | b else 1.0
+
+
 RULES: Mapping[str, Rule] = {
     "top_random": top_random,
     "softmax": softmax,
     "lucb": lucb,
     "ucb": ucb,
     "newest_uniform": newest_uniform,
+    "thompson": thompson,
+    "niching": niching,
 }
 
 

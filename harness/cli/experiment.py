@@ -216,6 +216,7 @@ def make_method(stage: Stage) -> Method:
         reflector=stage.reflector,
         reflection=Sampling(reflection.temperature, reflection.top_p, reflection.max_tokens),
         reflector_is_separate=reflection.model not in ("reference", "current"),
+        validation_tasks=stage.world.size("validation"),
     )
     return agents.make(request.method, settings, inputs)
 

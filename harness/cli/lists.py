@@ -15,6 +15,7 @@ import envs
 from envs.catalogue import FAMILIES, members, options
 from envs.errors import UnknownWorld, WorldError
 from envs.own.foreign import OPTIONS
+from harness import config as configs
 from harness.cli.worlds import whole_name
 from harness.errors import UsageError
 from harness.policies import known_models
@@ -29,8 +30,9 @@ _FLAGS = {
 def main(arguments: argparse.Namespace) -> int:
     """Print a list, or all that is known of one thing."""
     if arguments.act == "show":
-        show = _show_env if arguments.verb == "env" else _show_method
-        return show(arguments.name)
+        if arguments.verb == "env":
+            return _show_env(arguments.name)
+        return _show_method(arguments.name, arguments.sets)
     rows: Mapping[str, str]
     if arguments.verb == "env":
         rows = _family(arguments.family) if arguments.family else _worlds()
@@ -141,11 +143,19 @@ def _toml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _show_method(name: str) -> int:
+def _show_method(name: str, sets: Sequence[str]) -> int:
     config = agents.config_type(name)
     print(agents.describe(name))
-    settings = config()
+    given = {}
+    for text in sets:
+        section, key, value = configs.parse_set(text)
+        if section != "method":
+            raise UsageError(f"Only settings of the method can be shown; write method.{key}=….")
+        given[key] = value
+    settings = configs.build(config, given, "method")
     rows = [(f"method.{f.name}", repr(getattr(settings, f.name))) for f in fields(config)]
     if rows:
-        _table(("setting", "default"), rows)
+        _table(("setting", "value"), rows)
+    for line in agents.card(name, settings):
+        print(line)
     return 0

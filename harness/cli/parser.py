@@ -231,7 +231,10 @@ def _listing(verbs: _Verbs) -> None:
         listing = acts.add_parser("list", help=f"all {what}")
         listing.add_argument("--json", action="store_true")
         if name != "model":
-            acts.add_parser("show", help="one of them").add_argument("name")
+            showing = acts.add_parser("show", help="one of them")
+            showing.add_argument("name")
+            if name == "method":
+                showing.add_argument("--set", action="append", default=[], dest="sets")
             groups[name] = acts
             if name == "env":
                 listing.add_argument("family", nargs="?", help="only the worlds of this family")

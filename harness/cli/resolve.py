@@ -221,7 +221,7 @@ def _warnings(request: Config, world: World) -> list[str]:
     return [
         f"smollm2 has 135 M parameters and scores near zero on {name}; with replies of at most "
         f"{limit} tokens this is a reduced Track, good for trying the machinery",
-        f"the full run, about {hours:.0f} hours on one data-centre GPU if replies average "
+        f"the full run, about {max(1, round(hours))} h on one data-centre GPU if replies average "
         f"{tokens} tokens: harness run --env {name} --method espl --model hf:Qwen/Qwen3-4B "
         "--preset paper",
     ]

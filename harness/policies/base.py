@@ -85,6 +85,8 @@ class Policy(Protocol):
 class Sample:
     """One sampled reply to learn from: token ids prompt [P] and sampled [T], the sampler's
     logprobs [T] at `temperature`, and one advantage for all of its tokens.
+
+    With `top_p` < 1 the trainer takes log-probabilities among the tokens that could be drawn.
     """
 
     prompt: tuple[int, ...]
@@ -92,6 +94,7 @@ class Sample:
     logprobs: tuple[float, ...]
     advantage: float
     temperature: float = 1.0
+    top_p: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

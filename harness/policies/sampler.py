@@ -39,7 +39,7 @@ class Row:
     logprobs: list[float] = field(default_factory=list)
 
 
-def _nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
+def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
     """Zero all but the likeliest tokens that together reach top_p [row, 1]; ties stay together."""
     ranked = probabilities.sort(-1, descending=True).values
     before = ranked.cumsum(-1) - ranked
@@ -64,7 +64,7 @@ def draw(logits: Tensor, rows: Sequence[Row]) -> tuple[list[int], list[float]]:
     logprobs = torch.log_softmax(values / temperature.float(), -1)
     weights = logprobs.double().exp()
     if any(s.top_p < 1 for s in settings):
-        weights = _nucleus(weights, column([s.top_p for s in settings]))
+        weights = nucleus(weights, column([s.top_p for s in settings]))
     cumulative = weights.cumsum(-1)
     total = cumulative[:, -1:]
     point = column([row.noise.random() for row in rows]) * total

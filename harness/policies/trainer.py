@@ -17,6 +17,7 @@ from harness.errors import ModelError
 from harness.policies.adapter import Adapter
 from harness.policies.base import BatchSize, Loss, Sample, Step, TokenBatch
 from harness.policies.network import Network, State
+from harness.policies.sampler import nucleus
 
 _SHORTEST_HEAD = 16  # tokens; a shared beginning shorter than this is not worth a pass
 _LOGITS = 2**28  # values in one pass's logits: 1 GiB in float32, before its gradient
@@ -57,7 +58,17 @@ def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[
 def logprobs(network: Network, batch: Sequence[Sample]) -> Tensor:
     """Log-probabilities [sequence, token] of the sampled tokens at each sample's temperature.
 
+    With top_p < 1 they are among the tokens that could be drawn, as the sampler drew them.
+    """
+    plain, mass = _read_replies(network, batch)
+    return plain if mass is None else plain - mass
+
+
+def _read_replies(network: Network, batch: Sequence[Sample]) -> tuple[Tensor, Tensor | None]:
+    """Plain log-probabilities, and the log of what all tokens that could be drawn come to.
+
     The last prompt token is read with the reply, so that one pass gives all of a reply's logits.
+    The second is None where that is everything (top_p = 1 throughout).
     """
     counts: dict[tuple[int, ...], int] = {}
     for sample in batch:  # equal prompts stand together
@@ -77,8 +88,30 @@ def logprobs(network: Network, batch: Sequence[Sample]) -> Tensor:
     logits, _ = network.forward(ids.to(device), mask.to(device), state, logits=0)
     temperature = torch.tensor([s.temperature or 1.0 for s in batch], device=device)
     scaled = logits.float() / temperature[:, None, None]
-    chosen = scaled.gather(2, targets.to(device)[:, :, None])[:, :, 0]
-    return chosen - scaled.logsumexp(-1)
+    targets = targets.to(device)
+    chosen = scaled.gather(2, targets[:, :, None])[:, :, 0] - scaled.logsumexp(-1)
+    if all(s.top_p == 1 for s in batch):
+        return chosen, None
+    # One reply at a time: sorting a vocabulary takes several times the room of its logits.
+    masses = [
+        _drawable(row, target, s.top_p)
+        for row, target, s in zip(scaled, targets, batch, strict=True)
+    ]
+    return chosen, torch.stack(masses)
+
+
+def _drawable(logits: Tensor, targets: Tensor, top_p: float) -> Tensor:
+    """Log of the summed probability [token] of the nucleus in logits [token, vocabulary].
+
+    The drawn token belongs to it, whatever rounding says. Which tokens belong has no gradient.
+    """
+    if top_p == 1:
+        return logits.new_zeros(len(logits))
+    with torch.no_grad():
+        probabilities = logits.double().softmax(-1)
+        kept = nucleus(probabilities, torch.full_like(probabilities[:, :1], top_p)) > 0
+        kept.scatter_(1, targets[:, None], True)
+    return logits.masked_fill(~kept, float("-inf")).logsumexp(-1) - logits.logsumexp(-1)
 
 
 def _shared(prompts: Sequence[tuple[int, ...]]) -> int:
@@ -143,8 +176,12 @@ class Trainer:
             with torch.no_grad(), self._adapter.switched(on=False):
                 reference = logprobs(self._network, batch)
         with self._adapter.switched(on=True):
-            new = logprobs(self._network, batch)
+            new, mass = _read_replies(self._network, batch)
         old = _padded([s.logprobs for s in batch], width, device)
+        if mass is not None:
+            # The sampler records plain log-probabilities. Its weights were those before this step,
+            # so what could be drawn had then the mass that it has now.
+            new, old = new - mass, old - mass.detach()
         mask = _padded([[1.0] * len(s.sampled) for s in batch], width, device)
         advantage = torch.tensor([[s.advantage] for s in batch], device=device)
         part = loss(TokenBatch(new, old, reference, advantage, mask), size)

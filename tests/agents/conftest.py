@@ -165,6 +165,7 @@ class Stage:
             "propose": f"ADD: Advice from {item}.",
             "aggregate": "NONE",
             "crossover": "ADD: Borrowed advice.",
+            "rewrite": f"```\nBe brief, {request.seed % 1000}.\n```",
         }[stage]
 
 

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from agents.parts import losses
+from agents.parts.corrections import Correction
 from agents.parts.credit import advantages
 from harness.errors import UsageError
 from harness.policies.base import BatchSize, TokenBatch
 
 VECTORS = json.loads((Path(__file__).parent / "trl_vectors.json").read_text())
 NOTHING = BatchSize(0, 0)
-NAMES = ("importance_sampling", "grpo", "dr_grpo", "cispo", "ppo")
+NAMES = tuple(losses.LOSSES)
 
 
 @pytest.fixture(scope="module")
@@ -40,21 +41,27 @@ def by_numpy(name, given, low, high, kl, max_tokens):
     rows = len(given["mask"])
     for row in range(rows):
         advantage, length, worth = given["advantage"][row][0], sum(given["mask"][row]), 0.0
+        apart = sum(
+            (n - o) * m
+            for n, o, m in zip(*(given[k][row] for k in ("new", "old", "mask")), strict=True)
+        )
+        together = {"gspo": np.exp(apart / length), "rloo": np.exp(apart)}
         for new, old, ref, mask in zip(
             *(given[k][row] for k in ("new", "old", "reference", "mask")), strict=True
         ):
             if not mask:
                 continue
-            r = np.exp(new - old)
+            r = together.get(name, np.exp(new - old))
             clipped = min(max(r, low), high)
             if name == "importance_sampling":
                 term = -r * advantage
             elif name == "cispo":
                 term = -clipped * advantage * new
             else:
-                term = -min(r * advantage, clipped * advantage)
+                term = -min(r * advantage, clipped * advantage) / (length if name == "rloo" else 1)
             term += kl * (np.exp(ref - new) - (ref - new) - 1)
             scale = {"grpo": rows * length, "dr_grpo": rows * max_tokens, "cispo": tokens}
+            scale |= {"gspo": rows * length, "dapo": tokens}
             worth += term / scale.get(name, rows)
         total += worth
     return total
@@ -93,7 +100,11 @@ def test_one_token_by_hand(torch):
         "dr_grpo": -3.6 / 4,
         "cispo": 6 * np.log(2),
         "ppo": -3.6,
+        "dapo": -1.28 * 3,
+        "gspo": -1.0004 * 3,
+        "rloo": -3.6,
     }
+    assert set(expected) == set(NAMES)
     for name, value in expected.items():
         loss = losses.build(name, max_tokens=4, idle=NOTHING)
         assert loss(tensors(torch, given), BatchSize(1, 1)).item() == pytest.approx(value), name
@@ -117,7 +128,11 @@ def test_losses_and_gradients_equal_an_independent_implementation(torch, name, k
     assert np.abs(expected).max() > 1e-3
 
 
-@pytest.mark.parametrize("case", VECTORS["losses"], ids=lambda c: f"{c['loss']}-kl{c['kl']}")
+@pytest.mark.parametrize(
+    "case",
+    VECTORS["losses"],
+    ids=lambda c: f"{c['loss']}-kl{c['kl']}-{c['clip_high']}-{c.get('correction', 'bypass')}",
+)
 def test_losses_and_gradients_equal_trl(torch, case):
     batch = tensors(torch, VECTORS["batch"])
     loss = losses.build(
@@ -125,6 +140,7 @@ def test_losses_and_gradients_equal_trl(torch, case):
         clip_low=case["clip_low"],
         clip_high=case["clip_high"],
         kl=case["kl"],
+        correction=Correction.of(case.get("correction", "bypass"), case.get("cap")),
         max_tokens=VECTORS["max_tokens"],
         idle=NOTHING,
     )
@@ -135,8 +151,9 @@ def test_losses_and_gradients_equal_trl(torch, case):
 
 
 @pytest.mark.parametrize("case", VECTORS["advantages"], ids=["five", "three"])
-def test_normalised_advantages_equal_trl(case):
+def test_advantages_equal_trl(case):
     assert advantages(case["rewards"], normalise=True) == pytest.approx(case["normalised"])
+    assert advantages(case["rewards"], leave_one_out=True) == pytest.approx(case["leave_one_out"])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,6 +4,8 @@ from collections import deque
 
 import pytest
 
+import agents
+from agents.parts import losses
 from agents.rl import RL, RLConfig
 from harness.policies.base import Request, Sampling
 from harness.rollouts import Group, Rollouts
@@ -48,7 +50,7 @@ def preference(policy, rollouts):
     return means[1.0] - means[0.0]
 
 
-@pytest.mark.parametrize("loss", ["importance_sampling", "grpo", "dr_grpo", "cispo", "ppo"])
+@pytest.mark.parametrize("loss", losses.LOSSES)
 def test_practice_moves_a_real_model_towards_what_was_rewarded(stage, tiny_policy, loss):
     rollouts = play(stage, tiny_policy)
     method = RL(RLConfig(loss=loss, learning_rate=1e-3), stage.inputs(tiny_policy, acting=ACTING))
@@ -66,3 +68,42 @@ def test_a_kl_term_runs_against_the_real_reference(stage, tiny_policy):
     method.learn(rollouts)
     assert method.learn(rollouts).numbers["loss"] != 0
     assert tiny_policy.version == 2
+
+
+SMALL = {
+    "inspo": {"interval": 1},
+    "fst": {"fast": 3, "slow": 2, "reflection": "edits"},
+    "p2o": {"train": 1, "fast": 3, "least": 1, "reflection": "edits"},
+    "gepa": {"reflection": "edits"},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_methods_learn_from_a_real_models_replies(stage, tiny_policy, name):
+    """Five rounds; replies are right where they begin with one of a quarter of all tokens."""
+    config = agents.config_type(name)(**SMALL[name])
+    method = agents.make(name, config, stage.inputs(tiny_policy, acting=ACTING))
+    for index in range(5):
+        round = stage.round(index, tasks=3, prompts=1, samples=6)
+        casts = method.cast(round)
+        assert sum(c.samples for c in casts) == 18
+        groups = [Group(cast, tuple(_episodes(tiny_policy, cast, round))) for cast in casts]
+        method.learn(Rollouts(round, tuple(groups)))
+    assert (tiny_policy.version > 0) == agents.trains_weights(name)
+    assert method.champion().policy_version == tiny_policy.version
+
+
+def _episodes(policy, cast, round):
+    said = f"Task {cast.task}."
+    asked = (Message("system", cast.prompt.text), Message("user", said))
+    seeds = {
+        f"{cast.task}/{n}": round.seeds.key(cast.prompt.id, str(cast.task), n)
+        for n in range(cast.first, cast.first + cast.samples)
+    }
+    requests = deque(Request(id, asked, ACTING, seed) for id, seed in seeds.items())
+    replies = dict(policy.generate(requests))
+    for n, id in enumerate(seeds, cast.first):
+        reward = float(replies[id].tokens.sampled[0] % 4 == 0)
+        turn = Turn(said, replies[id], reward)
+        ending = Ending.TERMINATED
+        yield Episode(cast.prompt.id, cast.task, n, 0, (turn,), ending, reward, success=reward == 1)

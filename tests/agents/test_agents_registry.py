@@ -14,12 +14,14 @@ from harness.config import build
 from harness.errors import UsageError
 
 
-def test_the_five_methods_are_there_with_a_sentence_each():
-    assert agents.names()[:5] == ("base", "rl", "reflection", "evolution", "espl")
+def test_the_methods_are_there_with_a_sentence_each():
+    own = ("base", "rl", "reflection", "evolution", "espl", "gepa", "inspo", "fst", "p2o")
+    assert agents.names()[:9] == own
     for name in agents.names():
         assert agents.describe(name).endswith(".")
         assert agents.config_type(name)() is not None
-    assert [n for n in agents.METHODS if agents.trains_weights(n)] == ["rl", "espl"]
+    trained = [n for n in agents.METHODS if agents.trains_weights(n)]
+    assert trained == ["rl", "espl", "inspo", "fst", "p2o"]
 
 
 def test_an_unknown_method_is_answered_with_a_suggestion():
@@ -43,7 +45,7 @@ def test_another_distributions_method_is_found(monkeypatch, stage):
         EntryPoint("wrong", "agents.reflection:Reflection", registry.GROUP),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: foreign)
-    assert agents.names()[5:] == ("mine", "wrong")
+    assert agents.names()[len(agents.METHODS) :] == ("mine", "wrong")
     made = agents.make("mine", agents.config_type("mine")(), stage.inputs())
     assert type(made).__name__ == "Reflection"
     assert agents.config_type("espl") is ESPLConfig
