@@ -55,7 +55,7 @@ _ENTRY_POINTS = {
     "harness/JSONL-v1": "envs.own.jsonl:Questions",
     "harness/Search-v1": "envs.search.world:Search",
     "harness/SearchFictional-v1": "envs.search.fictional:Fictional",
-    "harness/Terminal-v1": "envs.terminal:Terminal",
+    "harness/Terminal-v1": "envs.terminal.world:Terminal",
     "harness/TwentyQuestions-v1": "envs.games.twenty_questions:TwentyQuestions",
 }
 

@@ -1,0 +1,23 @@
+"""Where commands of an agent run: containers with hard limits, made through the Docker SDK.
+
+Nothing here knows of tasks or rewards. Refused: a daemon that cannot keep the limits, an image that
+would have to be pulled, files that are neither regular nor directories. The threat model, and the
+command that shows each guarantee, are in docs/terminal.md.
+"""
+
+from envs.containers.archive import File, TooMuch, Tree
+from envs.containers.errors import DockerUnavailable, SandboxError
+from envs.containers.limits import Limits
+from envs.containers.sandbox import Sandbox
+from envs.containers.streams import Output
+
+__all__ = [
+    "DockerUnavailable",
+    "File",
+    "Limits",
+    "Output",
+    "Sandbox",
+    "SandboxError",
+    "TooMuch",
+    "Tree",
+]

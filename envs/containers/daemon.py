@@ -1,0 +1,124 @@
+"""The way to the Docker daemon: one client per thread, checked once per process.
+
+Whatever daemon DOCKER_HOST names is used, the local one otherwise. Refused with a sentence: none
+that answers, and one that cannot keep the limits containers are promised to have.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from envs.containers.errors import DockerUnavailable, one_line
+from envs.containers.reaping import reap_at_exit, reap_orphans
+
+_SECONDS = 60
+_UNIX, _SOCKET = "unix://", "/var/run/docker.sock"
+_here = threading.local()
+_welcomed: set[tuple[int, str]] = set()
+_lock = threading.Lock()
+
+
+def connect() -> Any:
+    """A `docker.DockerClient` for this thread; raises DockerUnavailable.
+
+    The first one of a process removes what dead processes left behind, and sees to it that this
+    process leaves nothing when it exits.
+    """
+    where = (os.getpid(), os.environ.get("DOCKER_HOST", ""))
+    line = getattr(_here, "line", None)
+    if line is None or line.where != where:
+        line = _here.line = _Line(_open(_named()), where)
+    with _lock:
+        if where not in _welcomed:
+            refuse_unlimited(_info(line.client))
+            reap_orphans(line.client)
+            reap_at_exit(partial(_open, _named()))
+            _welcomed.add(where)
+    return line.client
+
+
+@dataclass(slots=True)
+class _Line:
+    """A thread's client, closed when its thread is over."""
+
+    client: Any
+    where: tuple[int, str]
+
+    def __del__(self) -> None:
+        self.client.close()
+
+
+def _named() -> dict[str, str]:
+    """Which daemon is meant now: the variables of Docker's own command line."""
+    return {name: value for name, value in os.environ.items() if name.startswith("DOCKER_")}
+
+
+def _open(named: dict[str, str]) -> Any:
+    try:
+        import docker
+        import docker.errors
+    except ModuleNotFoundError as error:
+        raise DockerUnavailable(
+            f"Shell tasks run in containers, but the Docker SDK cannot be imported ({error}); "
+            "install it: pip install docker."
+        ) from error
+    host = named.get("DOCKER_HOST", "")
+    try:
+        _knock(host)
+        return docker.from_env(timeout=_SECONDS, environment=named)
+    except (docker.errors.DockerException, OSError) as error:
+        raise DockerUnavailable(
+            f"Shell tasks run in containers, but no Docker daemon answers at "
+            f"{host or _SOCKET} ({one_line(error)}). Start one (on Debian as root: apt-get install "
+            "docker.io && service docker start), let this user talk to it, or name another one in "
+            "DOCKER_HOST."
+        ) from error
+
+
+def _knock(host: str) -> None:
+    """Raise OSError where nobody listens; the SDK would not close the socket it tried with."""
+    if host and not host.startswith(_UNIX):
+        return
+    with socket.socket(socket.AF_UNIX) as door:
+        door.settimeout(_SECONDS)
+        door.connect(host.removeprefix(_UNIX) or _SOCKET)
+
+
+def _info(client: Any) -> Mapping[str, Any]:
+    import docker.errors
+    import requests
+
+    try:
+        told: Mapping[str, Any] = client.api.info()
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise DockerUnavailable(
+            f"The Docker daemon does not say what it can do ({one_line(error)}); "
+            "see whether docker info works."
+        ) from error
+    return told
+
+
+def refuse_unlimited(info: Mapping[str, Any]) -> None:
+    """Raise DockerUnavailable where `docker info` shows that a promised limit would not hold."""
+    security = [str(option) for option in info.get("SecurityOptions") or ()]
+    seccomp = [o for o in security if o.startswith("name=seccomp") and "unconfined" not in o]
+    lacking = [
+        what
+        for what, has in (
+            ("run Linux containers", info.get("OSType") == "linux"),
+            ("limit memory", info.get("MemoryLimit")),
+            ("limit processes", info.get("PidsLimit")),
+            ("limit CPU time", info.get("CpuCfsQuota")),
+            ("filter system calls with seccomp", seccomp),
+        )
+        if not has
+    ]
+    if lacking:
+        raise DockerUnavailable(
+            f"The Docker daemon cannot {', '.join(lacking)}, so an agent's commands are not run "
+            "on it; compare docker info, or name another daemon in DOCKER_HOST."
+        )

@@ -1,0 +1,80 @@
+"""Deciding about a scratch when its agent is gone: a trial of what it made, then a hidden check.
+
+Both happen in fresh containers over copies of the scratch in which only regular files exist. The
+trial runs as the agent's user, so it may run the agent's programs; it knows no answers. The check
+runs as another user, when nothing of the agent's is running any more, and runs nothing of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from envs.containers.archive import File, Tree
+from envs.containers.errors import SandboxError
+from envs.containers.limits import HIDDEN, KEEPER, Limits
+from envs.containers.sandbox import Sandbox
+
+TRIAL = "/trial"
+_SCRIPT = "run.sh"
+_TRIAL_BYTES = 1 << 16
+_SAID_BYTES = 600
+_RIGHT, _WRONG = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What decides: a check and the files beside it, perhaps a trial with files of its own.
+
+    The check runs in the copy of the scratch; $CHECK names its folder, in which `trial.out` and
+    `trial.status` tell what the trial wrote to standard output and how it ended (124: stopped).
+    Status 0 is right, 1 is wrong, anything else is no verdict.
+    """
+
+    check: str
+    files: Mapping[str, File]
+    trial: str = ""
+    trial_files: Mapping[str, File] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """Whether the scratch is right, and what the check said about it."""
+
+    right: bool
+    said: str
+
+
+def rule(judge: Judge, image: str, limits: Limits, scratch: Tree, seconds: float) -> Ruling:
+    """Judge a copy of a scratch; raises SandboxError where there is no verdict."""
+    files = dict(judge.files)
+    if judge.trial:
+        out, status = _try(judge, image, limits, scratch, seconds)
+        files |= {"trial.out": File(out), "trial.status": File(f"{status}\n".encode())}
+    files[_SCRIPT] = File(judge.check.encode())
+    small = replace(limits, life_seconds=600, output_bytes=_SAID_BYTES)
+    with Sandbox(image, small, scratch, owner="0:0", hidden={HIDDEN: Tree(files)}) as room:
+        output = room.run(
+            f"exec /bin/sh {HIDDEN}/{_SCRIPT}",
+            seconds,
+            user=KEEPER,
+            environment={"CHECK": HIDDEN},
+            last=True,
+        )
+    said = output.both.decode(errors="replace").strip()
+    if output.status not in (_RIGHT, _WRONG):
+        how = f"was stopped ({output.stopped})" if output.stopped else f"ended as {output.status}"
+        raise SandboxError(
+            f"The check {how} instead of ending as 0 (right) or 1 (wrong), so the episode has no "
+            f"score. It said: {said[-300:] or 'nothing'}"
+        )
+    return Ruling(output.status == _RIGHT, said)
+
+
+def _try(
+    judge: Judge, image: str, limits: Limits, scratch: Tree, seconds: float
+) -> tuple[bytes, int]:
+    """Standard output and status of the trial; 124 where it had to be stopped."""
+    files = {**(judge.trial_files or {}), _SCRIPT: File(judge.trial.encode())}
+    roomy = replace(limits, life_seconds=600, output_bytes=_TRIAL_BYTES)
+    with Sandbox(image, roomy, scratch, hidden={TRIAL: Tree(files)}) as room:
+        output = room.run(f"exec /bin/sh {TRIAL}/{_SCRIPT}", seconds, environment={"TRIAL": TRIAL})
+    return output.out, 124 if output.status is None else output.status

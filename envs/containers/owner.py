@@ -1,0 +1,80 @@
+"""Who made a container: a process of a machine, so that what the dead left behind can be told.
+
+A process id alone is not enough, because ids are used again: its start time belongs to it. On
+another machine, or in another process namespace, ids mean something else: nobody there is judged.
+"""
+
+import hashlib
+import os
+import platform
+import subprocess
+import time
+import uuid
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+OWNER = "espl-harness.owner"
+MACHINE = "espl-harness.machine"
+UNTIL = "espl-harness.until"
+
+
+@cache
+def machine() -> str:
+    """A hash of this boot of this machine and its process namespace."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        place = f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        place = platform.node()
+    return hashlib.sha256(place.encode()).hexdigest()[:16]
+
+
+def start_time(pid: int) -> str:
+    """When a process started, in whatever unit the system tells it; "" where there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return "" if Path("/proc/self/stat").exists() else _start_by_ps(pid)
+    except ProcessLookupError:
+        return ""
+    # The second field is the program's name in brackets and may hold anything, brackets included.
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _start_by_ps(pid: int) -> str:
+    told = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return "".join(c if c.isalnum() else "_" for c in told.stdout.strip())
+
+
+@cache
+def _identity(pid: int) -> str:
+    return f"{pid}-{start_time(pid)}-{uuid.uuid4().hex[:12]}"
+
+
+def identity() -> str:
+    """This process: id, start time, and a random part. A forked child has its own."""
+    return _identity(os.getpid())
+
+
+def labels(life_seconds: int) -> dict[str, str]:
+    """What marks a container or volume of this process; see `orphaned`."""
+    until = int(time.time()) + life_seconds
+    return {OWNER: identity(), MACHINE: machine(), UNTIL: str(until)}
+
+
+def orphaned(marks: Mapping[str, str]) -> bool:
+    """Whether whoever carries these labels has lost its owner.
+
+    On this machine: the process is gone, or its id belongs to another one. From elsewhere: its
+    time is over, since then nothing in it can be running.
+    """
+    if marks.get(MACHINE) != machine():
+        until = marks.get(UNTIL, "")
+        return until.isdecimal() and time.time() > int(until) + 60
+    pid, _, rest = marks.get(OWNER, "").partition("-")
+    started = rest.rpartition("-")[0]
+    return not pid.isdecimal() or not started or start_time(int(pid)) != started

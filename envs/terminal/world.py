@@ -1,0 +1,279 @@
+"""Shell tasks in real containers: the agent writes commands, sees what they print, and is judged by
+the files it leaves behind.
+
+What runs an agent's command, and what keeps it from everything else, is envs.containers; which
+tasks there are is envs.terminal.tasks. A container is started with the first command and gone with
+the episode. The machine's failures are raised, never scored.
+"""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from envs.containers.archive import TooMuch, Tree
+from envs.containers.daemon import connect
+from envs.containers.errors import SandboxError
+from envs.containers.image import built_image, busybox_version, present_image, shell_image
+from envs.containers.judging import rule
+from envs.containers.limits import Limits
+from envs.containers.sandbox import Sandbox
+from envs.containers.streams import Output
+from envs.errors import WorldError
+from envs.fingerprint import digest
+from envs.games.game import Game
+from envs.terminal.tasks import GENERATOR_VERSION, SIZES, ShellTask, from_folder, generated
+from envs.verdict import Verdict
+from envs.world import SPLITS, Problem, Split
+
+BRIEFING = """You solve a task in a Linux shell. Files are in /work, where every command starts.
+To run commands, write them in a block like this and nothing after it:
+```sh
+ls -l
+```
+You are then shown what they print. Nothing keeps running after them. When the task is solved, write
+Done on a line of its own. Only regular files and folders in /work count."""
+
+_BLOCK = re.compile(
+    r"^[ \t]*```[ \t]*(?:sh|bash|shell)?[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.M | re.S
+)
+_DONE = re.compile(r"^[ \t*_]*done[ \t]*[.!]?[ \t*_]*$", re.IGNORECASE | re.MULTILINE)
+_THOUGHT = "</think>"
+_COMMAND_BYTES = 100_000
+_NO_MOVE = (
+    "Nothing was run: the reply holds neither a block of commands, opened by ```sh and closed by "
+    "``` on lines of their own, nor Done on a line of its own."
+)
+_CHECK_SECONDS = 30.0
+_LEAST_MEMORY_MB = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a reply asks for: commands ("" for none), and whether the task is called solved."""
+
+    commands: str
+    done: bool
+    blocks: int
+
+
+def read_move(reply: str) -> Move:
+    """The first closed block of commands, and whether Done stands on a line outside of blocks.
+
+    What comes before a closing </think> is thought, not said.
+    """
+    said = reply.rpartition(_THOUGHT)[2].replace("\r\n", "\n")
+    blocks = _BLOCK.findall(said)
+    outside = _BLOCK.sub("", said)
+    return Move(blocks[0] if blocks else "", _DONE.search(outside) is not None, len(blocks))
+
+
+def shown(output: Output, seconds: float) -> str:
+    """What an agent sees of a command: its output, without control characters, and its end."""
+    text = output.both.decode(errors="replace").replace("\r\n", "\n")
+    clean = "".join(
+        c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+    lines = [clean.rstrip("\n")] if clean.strip() else ["[no output]"]
+    if output.stopped == "time":
+        lines.append(f"[stopped after {seconds:g} seconds]")
+    elif output.stopped:
+        lines.append("[stopped: too much output]")
+    elif output.status:
+        lines.append(f"[exit status {output.status}]")
+    return "\n".join(lines)
+
+
+class Terminal(Game):
+    """A shell task in a container, judged by a hidden check when the agent is done.
+
+    `tasks` names a folder of one's own tasks, otherwise they are made here; `image` an image that
+    is there, for tasks that name none. `turns` replies at most; `command_seconds` for one command;
+    `episode_seconds` for all commands of an episode together, without the time the agent thinks.
+    Making a world raises DockerUnavailable where no daemon can be used.
+    """
+
+    name = "terminal"
+    briefing = BRIEFING
+    reply_tokens = 512
+    grader_version = "check-1"
+    side_by_side: int = 8
+    """How many episodes to have open at once: two cores start no more containers a second."""
+
+    def __init__(
+        self,
+        *,
+        split: Split = "train",
+        tasks: str = "",
+        image: str = "",
+        turns: int = 12,
+        command_seconds: float = 10.0,
+        episode_seconds: float = 120.0,
+        memory_mb: int = 64,
+        scratch_mb: int = 16,
+    ) -> None:
+        super().__init__(split=split)
+        _refuse_odd(
+            {"turns": turns, "memory_mb": memory_mb, "scratch_mb": scratch_mb},
+            {"command_seconds": command_seconds, "episode_seconds": episode_seconds},
+        )
+        self._tasks = from_folder(Path(tasks)) if tasks else generated()
+        self.redistributable = not tasks
+        self._image, self._turns = image, turns
+        self._seconds = (float(command_seconds), float(episode_seconds))
+        self._limits = Limits(memory_mb=memory_mb, scratch_mb=scratch_mb)
+        self._images: dict[str, str] = {}
+        self._sandbox: Sandbox | None = None
+        self._task: ShellTask | None = None
+        self._played, self._spent = 0, 0.0
+        connect()
+
+    def size(self, split: Split) -> int:
+        """240, 60 and 120 tasks where they are made here."""
+        return len(self._tasks[split])
+
+    def problem(self, split: Split, index: int) -> Problem:
+        """One task; its answer is a solution in shell, "" where none is known."""
+        task = self._tasks[split][index]
+        return Problem(task.id, task.draft.instruction, task.draft.solution)
+
+    def judge(self, reply: str, answer: str) -> NoReturn:
+        """Not by replies: refused."""
+        raise WorldError(
+            "A shell task is judged by the files an episode leaves, which a reply alone does not "
+            "tell; play the episode again."
+        )
+
+    def rules(self) -> str:
+        """Every task's files and checks, all limits, and the tools agents and checks have."""
+        contents = [[task.content() for task in self._tasks[split]] for split in SPLITS]
+        named = sorted({t.image or self._image for s in SPLITS for t in self._tasks[s]} - {""})
+        tiny = "" if self._image else f"busybox {busybox_version()}"
+        images = [tiny, *(present_image(connect(), name) for name in named)]
+        limits = [asdict(self._limits), self._turns, list(self._seconds), _CHECK_SECONDS]
+        return digest([GENERATOR_VERSION, contents, images, limits])
+
+    @classmethod
+    def sizes(cls) -> Mapping[str, int]:
+        """By construction, where the tasks are made here."""
+        return {split: SIZES[split] for split in SPLITS}
+
+    def begin(self, problem: Problem) -> None:
+        """Forget the last episode, its container included."""
+        self.close()
+        tasks = self._tasks[self.split]
+        self._task = next(task for task in tasks if task.id == problem.id)
+        self._played, self._spent = 0, 0.0
+
+    def hear(self, reply: str) -> str | Verdict:
+        """Run what the reply asks for; a failure of the sandbox is raised and ends the episode."""
+        self._played += 1
+        move = read_move(reply)
+        said = _NO_MOVE
+        try:
+            if move.blocks:
+                said = self._run(move)
+            return self._ruling() if move.done else said
+        except Exception:
+            self._abandon()
+            raise
+
+    def overtime(self) -> Verdict | None:
+        """When turns or time are used up, what has been reached is judged."""
+        if self._played < self._turns and self._spent < self._seconds[1]:
+            return None
+        try:
+            return self._ruling()
+        except Exception:
+            self._abandon()
+            raise
+
+    def best_reply(self) -> str:
+        """The known solution, then Done; raises WorldError where a task of one's own has none."""
+        if self._played:
+            return "Done"
+        if not self.current.answer:
+            raise WorldError(f"{self.current.id} has no solution; add a solution.sh to it.")
+        return f"```sh\n{self.current.answer}\n```"
+
+    def feedback(self, verdict: Verdict, problem: Problem) -> str:
+        """What the check said and a solution; on the test split right or wrong alone."""
+        if self.split == "test" or verdict.success:
+            return super().feedback(verdict, problem)
+        if not problem.answer:
+            return verdict.feedback
+        return f"{verdict.feedback} This would have solved it:\n{problem.answer}"
+
+    def close(self) -> None:
+        """Remove the container of an episode that is under way."""
+        if self._sandbox is not None:
+            self._sandbox.close()
+            self._sandbox = None
+
+    def _run(self, move: Move) -> str:
+        # A program's argument cannot hold NUL, and lone surrogates cannot be sent.
+        commands = move.commands.replace("\0", "").encode(errors="replace")
+        if len(commands) > _COMMAND_BYTES:
+            return f"Nothing was run: a block may hold {_COMMAND_BYTES} bytes."
+        if self._sandbox is None:
+            self._sandbox = Sandbox(self._image_of(), self._limits, self._now.draft.tree)
+        seconds = max(0.1, min(self._seconds[0], self._seconds[1] - self._spent))
+        output = self._sandbox.run(commands.decode(), seconds)
+        self._spent += output.seconds
+        said = shown(output, seconds)
+        return (
+            f"{said}\n[only the first of {move.blocks} blocks was run]" if move.blocks > 1 else said
+        )
+
+    def _ruling(self) -> Verdict:
+        """Copy the scratch, kill everything, and only then let the check see the copy."""
+        scratch: Tree = self._now.draft.tree
+        try:
+            if self._sandbox is not None:
+                scratch = self._sandbox.export()
+        except TooMuch as error:
+            return Verdict.wrong(f"Wrong: /work holds {error}, which is not judged.")
+        finally:
+            self.close()
+        judge = self._now.draft.judge
+        ruling = rule(judge, self._image_of(), self._limits, scratch, _CHECK_SECONDS)
+        if ruling.right:
+            return Verdict.right()
+        links = f" Left out, being no regular files: {len(scratch.left_out)}."
+        return Verdict.wrong(f"Wrong. {ruling.said}{links if scratch.left_out else ''}".strip())
+
+    @property
+    def _now(self) -> ShellTask:
+        assert self._task is not None
+        return self._task
+
+    def _image_of(self) -> str:
+        task, client = self._now, connect()
+        key = task.image or (task.id if task.recipe else self._image)
+        if key not in self._images:
+            if task.recipe is not None:
+                made = built_image(client, task.recipe, task.asked())
+            elif key:
+                made = present_image(client, key)
+            else:
+                made = shell_image(client)
+            self._images[key] = made
+        return self._images[key]
+
+    def _abandon(self) -> None:
+        # The failure that is being raised says more than one of the removal, which the next
+        # episode tries again, and the exit of this process.
+        with suppress(SandboxError):
+            self.close()
+
+
+def _refuse_odd(whole: Mapping[str, int], seconds: Mapping[str, float]) -> None:
+    for name, number in whole.items():
+        least = _LEAST_MEMORY_MB if name == "memory_mb" else 1
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise WorldError(f"{name} must be a whole number from {least} on, not {number!r}.")
+    for name, limit in seconds.items():
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 1 <= limit < 1e5:
+            raise WorldError(f"{name} must be a number of seconds from 1 on, not {limit!r}.")
