@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 from harness.cli.parser import build_parser
+from leaderboards.scores import result
+from leaderboards.store import find_entries
 
 HOME = Path(__file__).resolve().parent.parent
 README = (HOME / "README.md").read_text()
@@ -53,6 +55,19 @@ def test_the_tree_names_folders_that_exist():
     for line in tree.splitlines():
         name = line.strip().split("/")[0]
         assert (HOME / name).is_dir() or (HOME / "harness" / name).is_dir(), name
+
+
+def test_the_published_table_is_what_the_published_runs_come_to():
+    found = find_entries([HOME / "leaderboards" / "results"]).entries
+    scores: dict[str, list[float]] = {}
+    for entry in found:
+        if entry.track.env == "harness/CalibrationBoth-v1":
+            name = entry.method if entry.track.budget_episodes == 1600 else f"{entry.method} at 4 × B"
+            scores.setdefault(name, []).append(100 * (result(entry).score or 0.0))
+    table = re.findall(r"^\| ([a-z0-9 ×B]+) \| (\d+) \| ([\d.]+) \|", README, re.M)
+    assert {name: (int(n), float(score)) for name, n, score in table} == {
+        name: (len(of), round(sum(of) / len(of), 1)) for name, of in scores.items()
+    }
 
 
 def test_nothing_in_the_readme_waits_to_be_filled_in():
