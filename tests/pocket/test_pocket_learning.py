@@ -49,9 +49,9 @@ def learn(setting: Setting, *cells: str, frozen_sampler: bool = False) -> Learnt
     return Learnt(found, rewards, rho, knowledge(prompts["evolved"], truth))
 
 
-SKILL = Setting("shown", MODEL, "rl", 1, 8, Shape(8, 2, 5), options={"learning_rate": 6e-3})
+SKILL = Setting("shown", MODEL, "rl", 1, 6, Shape(8, 2, 5), options={"learning_rate": 6e-3})
 WORDS = Setting("told", MODEL, "evolution", 1, 10, Shape(8, 2, 5))
-JOINT = Setting("both", MODEL, "espl", 1, 20, Shape(8, 2, 5), options={"learning_rate": 3e-3})
+JOINT = Setting("both", MODEL, "espl", 1, 15, Shape(8, 2, 5), options={"learning_rate": 3e-3})
 
 
 @cache
@@ -69,7 +69,7 @@ def told() -> Learnt:
 @cache
 def joined() -> Learnt:
     """Both halves, where both are missing."""
-    return learn(JOINT, "base root", "trained root", "base evolved", "trained evolved")
+    return learn(JOINT, "trained root", "base evolved", "trained evolved")
 
 
 def skilled(found: Learnt) -> bool:
@@ -114,17 +114,19 @@ def test_ratings_order_prompts_as_an_oracle_would() -> None:
 def test_sabotage_advantages_with_the_wrong_sign_teach_no_skill(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    honest = agents.rl.credit
+    honest = agents.rl.lessons
 
-    def flipped(*args: Any, **kwargs: Any) -> Any:
-        return ((episode, -worth) for episode, worth in honest(*args, **kwargs))
+    def flipped(*args: Any) -> Any:
+        learnt = honest(*args)
+        taught = [replace(sample, advantage=-sample.advantage) for sample in learnt.taught]
+        return replace(learnt, taught=taught)
 
-    monkeypatch.setattr(agents.rl, "credit", flipped)
-    assert not skilled(learn(replace(SKILL, rounds=5), "base root", "trained root"))
+    monkeypatch.setattr(agents.rl, "lessons", flipped)
+    assert not skilled(learn(replace(SKILL, rounds=3), "base root", "trained root"))
 
 
 def test_sabotage_a_frozen_adapter_learns_no_skill() -> None:
-    frozen = replace(SKILL, rounds=3, options={"learning_rate": 0.0})
+    frozen = replace(SKILL, rounds=2, options={"learning_rate": 0.0})
     assert not skilled(learn(frozen, "base root", "trained root"))
 
 
@@ -142,9 +144,9 @@ def test_sabotage_swapped_results_spoil_the_order_of_the_ratings(
 ) -> None:
     honest = agents.evolution.rate
 
-    def swapped(ratings: Any, scores: Any, tie: float) -> Any:
+    def swapped(ratings: Any, scores: Any, *others: Any) -> Any:
         values = list(scores.values())
-        return honest(ratings, dict(zip(scores, values[1:] + values[:1], strict=True)), tie)
+        return honest(ratings, dict(zip(scores, values[1:] + values[:1], strict=True)), *others)
 
     monkeypatch.setattr(agents.evolution, "rate", swapped)
     spoilt = learn(WORDS)

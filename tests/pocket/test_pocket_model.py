@@ -106,12 +106,12 @@ MODIFY <number>: <principle>
 or NONE."""
 
 
-# Which number a rewording is about is the weakest thing it does, so any number will do here.
+# A wrong principle is overruled by a later one, not reworded: see the model's card.
 @pytest.mark.parametrize(
     ("sign", "meaning", "told", "wanted"),
     [
         ("fep", "larger", "No principle told it.", r"ADD: fep means the larger\."),
-        ("wug", "fall", "A principle told another meaning.", r"MODIFY \d: wug means the fall\."),
+        ("wug", "fall", "A principle told another meaning.", r"ADD: wug means the fall\."),
         ("dax", "sum", "A principle told it.", "NONE"),
     ],
 )
