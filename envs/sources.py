@@ -13,7 +13,7 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,29 +88,38 @@ def row_of(cells: Mapping[str, Any], where: str) -> Row:
     return found[0], found[1]
 
 
-def read_jsonl(path: Path) -> list[Row]:
-    """The rows of a JSONL file; DataUnavailable if there is none, DataMalformed with the line."""
+def objects(path: Path, absent: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """The objects of a JSONL file, each with where it stands; blank lines are passed over.
+
+    Raises DataUnavailable, saying `absent`, where there is no such file; DataMalformed with the
+    line where one is no JSON object.
+    """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
-        raise DataUnavailable(
-            f"There is no file {path.name} in {path.parent}; expected one JSON object a line with"
-            " the fields problem and answer ('harness env show NAME' lists files and fields)."
-        ) from None
+        raise DataUnavailable(absent) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataMalformed(f"{path} cannot be read as UTF-8 text: {error}.") from error
-    rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        where = f"{path}, line {number}"
         try:
             cells = json.loads(line)
-        except ValueError as error:
-            raise DataMalformed(f"{path}, line {number} is not JSON: {error}.") from error
+        except (ValueError, RecursionError) as error:
+            raise DataMalformed(f"{where} is not JSON: {error}.") from error
         if not isinstance(cells, dict):
-            raise DataMalformed(f"{path}, line {number} is not a JSON object.")
-        rows.append(row_of(cells, f"{path}, line {number}"))
-    return rows
+            raise DataMalformed(f"{where} is not a JSON object.")
+        yield cells, where
+
+
+def read_jsonl(path: Path) -> list[Row]:
+    """The rows of a JSONL file; DataUnavailable if there is none, DataMalformed with the line."""
+    absent = (
+        f"There is no file {path.name} in {path.parent}; expected one JSON object a line with"
+        " the fields problem and answer ('harness env show NAME' lists files and fields)."
+    )
+    return [row_of(cells, where) for cells, where in objects(path, absent)]
 
 
 def read_hub(source: Source, load_dataset: LoadDataset | None = None) -> list[Row]:

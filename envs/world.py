@@ -6,7 +6,6 @@ turns overrides `step` too. Worlds know nothing of language models, and never te
 a test task.
 """
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -175,14 +174,3 @@ class World(gymnasium.Env[str, str], ABC):
 
     def _told(self, problem: Problem) -> dict[str, Any]:
         return {"task": problem.id, "answer": "" if self.split == "test" else problem.answer}
-
-
-def options_of(world: Any) -> tuple[str, ...]:
-    """The keyword options a world class takes besides its split, its parents' included."""
-    names: dict[str, None] = {}
-    for cls in getattr(world, "__mro__", (world,)):
-        parameters = inspect.signature(cls).parameters.values()
-        names |= {p.name: None for p in parameters if p.kind is not p.VAR_KEYWORD}
-        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
-            break
-    return tuple(name for name in names if name not in ("self", "split"))

@@ -10,7 +10,6 @@ train.jsonl, test.jsonl and perhaps validation.jsonl is read as if each line nam
 A problem that occurs twice is kept once, in test before validation before train.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from typing import Any
 from envs.errors import DataDiffers, DataMalformed, DataUnavailable, UnknownOption, did_you_mean
 from envs.fingerprint import canonical_text, content_fingerprint, digest, problem_key
 from envs.own.answers import GRADERS
+from envs.sources import objects
 from envs.verdict import Verdict
 from envs.world import SPLITS, Problem, Split, World
 
@@ -58,29 +58,14 @@ def read_lines(path: Path) -> list[Line]:
 
 
 def _read(path: Path, split: str) -> list[Line]:
-    try:
-        texts = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise DataUnavailable(
-            f"There is no file {path}; expected one JSON object a line with the fields problem and"
-            " answer, as in --env jsonl:my_questions.jsonl."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataMalformed(f"{path} cannot be read as UTF-8 text: {error}.") from error
-    return [
-        _line(text, f"{path}, line {number}", split)
-        for number, text in enumerate(texts, 1)
-        if text.strip()
-    ]
+    absent = (
+        f"There is no file {path}; expected one JSON object a line with the fields problem and"
+        " answer, as in --env jsonl:my_questions.jsonl."
+    )
+    return [_line(cells, where, split) for cells, where in objects(path, absent)]
 
 
-def _line(text: str, where: str, split: str) -> Line:
-    try:
-        cells = json.loads(text)
-    except ValueError as error:
-        raise DataMalformed(f"{where} is not JSON: {error}.") from error
-    if not isinstance(cells, dict):
-        raise DataMalformed(f"{where} is not a JSON object.")
+def _line(cells: Mapping[str, Any], where: str, split: str) -> Line:
     named = str(cells.get("split") or split)
     if named and named not in SPLITS:
         raise DataMalformed(

@@ -5,16 +5,16 @@ A question has `question` and `answers` (a list of accepted texts; one text will
 `text`. Every refusal names file and line.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from envs.errors import DataMalformed, DataUnavailable
+from envs.errors import DataMalformed
 from envs.fingerprint import canonical_text, digest, problem_key
 from envs.search.retrieval import Corpus, Passage
 from envs.search.scoring import joined
+from envs.sources import objects
 from envs.world import SPLITS, Split
 
 QUESTION_FIELDS = ("id", "question", "answers", "gold")
@@ -148,23 +148,8 @@ def _text(cells: Mapping[str, Any], field: str, where: str) -> str:
 
 
 def _objects(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], str]]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise DataUnavailable(
-            f"There is no file {path.name} in {path.parent}; expected one JSON object a line with"
-            f" the fields {', '.join(fields)}."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataMalformed(f"{path} cannot be read as UTF-8 text: {error}.") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            cells = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataMalformed(f"{where} is not JSON: {error}.") from error
-        if not isinstance(cells, dict):
-            raise DataMalformed(f"{where} is not a JSON object.")
-        yield cells, where
+    return objects(
+        path,
+        f"There is no file {path.name} in {path.parent}; expected one JSON object a line with"
+        f" the fields {', '.join(fields)}.",
+    )
