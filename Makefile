@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 RUN_ARGS ?=
+BENCH_ARGS ?=
 SEEDS ?= 0,1
 
 .PHONY: setup run test check bench pocket clean
@@ -38,7 +39,8 @@ check: setup
 	$(BIN)/mypy
 
 bench: setup
-	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/steps.py --model none
+	$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
 
 # Trains the embedded model anew, about half an hour on one CPU core; new weights are a new Track.
 pocket: setup
