@@ -32,6 +32,11 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "current reflector": {"reflector": "current"},
     "uniform selection": {"selection": "newest_uniform"},
     "always crossover": {"crossover": 1.0},
+    "noise-aware draws": {"noise": 1.0},
+    "thompson": {"selection": "thompson"},
+    "niching": {"selection": "niching"},
+    "finals": {"finals": 5},
+    "two islands": {"islands": 2},
 }
 CELLS = ("base, root", "base, evolved", "trained, root", "trained, evolved")
 
