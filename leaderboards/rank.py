@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from leaderboards.intervals import Interval
+from leaderboards.later import settled
 from leaderboards.paired import holm, over_seeds
 from leaderboards.record import Entry, Track
 from leaderboards.scores import Estimate, PassAtK, Result, of_agent, of_method, passes, result
@@ -135,7 +136,7 @@ def _board(track: Track, entries: Sequence[Entry]) -> Board:
     unit = all(one.least >= 0 and one.most <= 1 for one in results)
     groups: dict[tuple[str, str], list[Result]] = {}
     for one in results:
-        groups.setdefault((one.entry.method, canonical(one.entry.config)), []).append(one)
+        groups.setdefault((one.entry.method, canonical(settled(one.entry))), []).append(one)
     rows = _labelled([_row(group, unit) for group in groups.values()])
     rows.sort(key=lambda r: (r.score is None, -(r.score or 0.0), r.label))
     ranks: dict[float, int] = {}  # equal scores share the better rank
@@ -161,7 +162,7 @@ def _row(group: Sequence[Result], unit: bool) -> Row:
     costs = [sum(getattr(e.spent, f.name) for e in entries) / len(entries) for f in fields(Cost)]
     return Row(
         method=entries[0].method,
-        config=entries[0].config,
+        config=settled(entries[0]),
         entries=entries,
         scores=scores,
         of_method=of_method([value for _, value in scores], unit),
