@@ -132,7 +132,8 @@ class Outcome:
     reply: str | None = None
 
     def __post_init__(self) -> None:
-        _floats(self, "reward")
+        if self.reward is not None and type(self.reward) is not float:
+            _floats(self, "reward")
         if (self.reward is None) != (self.status == "unscored"):
             raise RecordError("must be null exactly where the status is 'unscored'", "reward")
         if self.success is not None and self.reward is None:
