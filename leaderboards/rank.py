@@ -81,15 +81,6 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
-    """The rows of one Track, best first. `unit` is True where all rewards lie within [0, 1]."""
-
-    track: Track
-    rows: tuple[Row, ...]
-    unit: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Difference:
     """A field in which two Tracks differ, and its two values."""
 
@@ -114,6 +105,33 @@ class Contrast:
     holm: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AtTokens:
+    """A row against the weights-only method at as many sampled tokens as the row's runs spent.
+
+    `tokens` is their mean; `value` is None where that is not known, and `reason` says why.
+    """
+
+    label: str
+    tokens: float
+    value: float | None
+    interval: Interval | None
+    seeds: int
+    reason: str = ""
+    p: float | None = None
+    holm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """The rows of one Track, best first. `unit` is True where all rewards lie within [0, 1]."""
+
+    track: Track
+    rows: tuple[Row, ...]
+    unit: bool
+    at_tokens: tuple[AtTokens, ...] = ()
+
+
 def why_not(here: Track, there: Track) -> tuple[Difference, ...]:
     """Why rows of two Tracks cannot be ranked together; empty if they can."""
     return tuple(
@@ -128,7 +146,16 @@ def boards(entries: Iterable[Entry]) -> tuple[Board, ...]:
         tracks.setdefault(entry.track, []).append(entry)
     made = [_board(track, mine) for track, mine in tracks.items()]
     made.sort(key=lambda b: (b.track.env, b.track.model, b.track.budget_episodes, b.track.id))
-    return tuple(made)
+    families: dict[Track, list[Board]] = {}
+    for board in made:
+        families.setdefault(replace(board.track, budget_episodes=0), []).append(board)
+    from leaderboards.footing import equal_tokens  # which reads boards
+
+    return tuple(
+        replace(board, at_tokens=equal_tokens(board, [b for b in family if b is not board]))
+        for board in made
+        for family in [families[replace(board.track, budget_episodes=0)]]
+    )
 
 
 def _board(track: Track, entries: Sequence[Entry]) -> Board:

@@ -116,6 +116,11 @@ def _board(board: Board, width: int) -> Iterator[RenderableType]:
         yield from _lines(words.contrast_heading(differences, board.unit), width)
         for contrast in differences:
             yield from _lines(words.contrast_line(contrast, board.unit), width, "", "· ")
+    if board.at_tokens:
+        yield Text()
+        yield from _lines(words.tokens_heading(board), width)
+        for one in board.at_tokens:
+            yield from _lines(words.tokens_line(one, board.unit), width, "", "· ")
     remarks = list(words.remarks(board))
     if remarks:
         yield Text()
@@ -215,6 +220,9 @@ def _section(board: Board) -> list[str]:
     if differences := contrasts(board):
         lines += ["", escaped(words.contrast_heading(differences, board.unit)), ""]
         lines += [f"- {escaped(words.contrast_line(c, board.unit))}" for c in differences]
+    if board.at_tokens:
+        lines += ["", escaped(words.tokens_heading(board)), ""]
+        lines += [f"- {escaped(words.tokens_line(one, board.unit))}" for one in board.at_tokens]
     if said := list(words.remarks(board)):
         lines += ["", *(f"- **!** {escaped(remark)}" for remark in said)]
     return [*lines, "", *(escaped(line) + "  " for line in words.legend(board)), ""]
@@ -253,6 +261,7 @@ def _board_json(board: Board) -> dict[str, Any]:
         "unit": board.unit,
         "rows": [_row_json(row) for row in board.rows],
         "contrasts": [encode(contrast) for contrast in contrasts(board)],
+        "at_equal_tokens": [encode(one) for one in board.at_tokens],
     }
 
 
