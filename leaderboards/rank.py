@@ -4,6 +4,7 @@ A row is a method with its settings, over its training seeds. The first run of a
 two rows differ is told over the seeds they share.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -32,6 +33,14 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Money:
+    """What a run's sampled training tokens cost on average, at the prices its runs recorded."""
+
+    currency: str
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A method with its settings, over its seeds.
 
@@ -50,6 +59,7 @@ class Row:
     of_agent: Estimate
     passes: PassAtK | None
     cost: Cost
+    money: Money | None
     outcomes: int
     unscored: int
     truncated: int
@@ -196,12 +206,26 @@ def _row(group: Sequence[Result], unit: bool) -> Row:
         of_agent=of_agent(results, unit),
         passes=passes(results, k) if k > 1 else None,
         cost=Cost(*costs),
+        money=_money(entries),
         outcomes=sum(len(e.outcomes) for e in entries),
         unscored=sum(one.unscored for one in results),
         truncated=sum(one.truncated for one in results),
         bounds=(sum(lows) / len(lows), sum(highs) / len(highs)) if unit else None,
         warnings=(*warnings, *_warnings(entries, scores)),
     )
+
+
+def _money(entries: Sequence[Entry]) -> Money | None:
+    told = []
+    for entry in entries:
+        prices = entry.provenance.prices
+        amount = None if prices is None else prices.of(entry.spent)
+        if prices is None or amount is None:
+            return None
+        told.append((prices.currency, amount))
+    if len({currency for currency, _ in told}) != 1:
+        return None
+    return Money(told[0][0], math.fsum(amount for _, amount in told) / len(told))
 
 
 def _one_per_seed(group: Sequence[Result]) -> tuple[list[Result], list[str]]:

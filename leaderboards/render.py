@@ -46,11 +46,14 @@ def columns(board: Board, wide: bool) -> list[Column]:
     if board.track.samples_per_task > 1:
         heading = f"pass\n@{board.track.samples_per_task}"
         found.append(Column(heading, lambda r, u: _pass(r)))
+    known = any(row.money for row in board.rows)
+    cost = [Column("cost", lambda r, u: words.money(r))] if known else []
     if wide:
         found += [
             Column("training\nepisodes", lambda r, u: words.count(r.cost.episodes)),
             Column("tokens\nacting", lambda r, u: words.count(r.cost.acting_tokens)),
             Column("tokens\nreflecting", lambda r, u: words.count(r.cost.reflection_tokens)),
+            *cost,
             Column("un-\nscored", lambda r, u: f"{r.unscored:,}"),
             Column("trun-\ncated", lambda r, u: f"{r.truncated:,}"),
         ]
@@ -58,6 +61,7 @@ def columns(board: Board, wide: bool) -> list[Column]:
         found += [
             Column("epi-\nsodes", lambda r, u: words.count(r.cost.episodes)),
             Column("tokens\nact+reflect", _tokens),
+            *cost,
             Column("unsc./\ntrunc.", lambda r, u: f"{r.unscored:,}/{r.truncated:,}"),
         ]
     return found
@@ -279,6 +283,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "this_agent": encode(row.of_agent),
         "pass_at_k": encode(row.passes) if row.passes else None,
         "cost": encode(row.cost),
+        "money": encode(row.money) if row.money else None,
         "outcomes": row.outcomes,
         "unscored": row.unscored,
         "truncated": row.truncated,

@@ -62,6 +62,15 @@ def count(value: float) -> str:
     return f"{scaled:.{1 if scaled < 9.95 else 0}f}{'kMGT'[power - 1]}"
 
 
+def money(row: Row) -> str:
+    """What a run cost, as "1.25 USD", or that it is not known."""
+    told = row.money
+    if told is None:
+        return NOTHING
+    digits = 2 if told.amount >= 0.1 or not told.amount else 4
+    return f"{told.amount:.{digits}f} {plain(told.currency, 12)}"
+
+
 def place(row: Row) -> str:
     """The rank, or the ranks that the seeds leave open, with a mark where it is provisional."""
     if row.rank is None or row.ranks is None:
@@ -196,6 +205,8 @@ def legend(board: Board) -> list[str]:
         k = board.track.samples_per_task
         lines.append(f"pass@{k}: chance that at least one of {k} replies is right, in per cent")
     lines.append("episodes and tokens: spent in training, mean of a run")
+    if any(row.money for row in board.rows):
+        lines.append("cost: of the tokens sampled in training, at the prices a run was told")
     if any(row.ranks and row.ranks[0] < row.ranks[1] for row in board.rows):
         lines.append(
             "#: the ranks that the seeds leave open, by paired t tests of all rows (Holm, 5 %)"

@@ -25,6 +25,7 @@ from harness.worlds import World
 from leaderboards.record import (
     Entry,
     Outcome,
+    Prices,
     Prompt,
     Provenance,
     Spent,
@@ -208,7 +209,15 @@ def provenance(request: Config) -> Provenance:
         threads=max(request.model.threads, 1),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=_command(request),
+        prices=_prices(request),
     )
+
+
+def _prices(request: Config) -> Prices | None:
+    asked = request.prices
+    if not asked.currency:
+        return None
+    return Prices(asked.currency, asked.acting, asked.reflection)
 
 
 def _command(request: Config) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from leaderboards.record import Entry, Outcome
 from leaderboards.site.plots import Curve
-from leaderboards.strict import canonical, encode
+from leaderboards.strict import canonical
 
 _KEPT = tuple(f.name for f in dataclasses.fields(Outcome) if f.name != "reply")
 _kept = attrgetter(*_KEPT)
@@ -40,10 +40,8 @@ def identity(entry: Entry) -> tuple[str, str]:
     """
     texts = (f'{{"reply":{_quoted(o.reply)},{_but_reply(*_kept(o))}}}' for o in entry.outcomes)
     outcomes = f"[{','.join(texts)}]"
-    parts = (
-        f'"{name}":' + (outcomes if name == "outcomes" else canonical(encode(getattr(entry, name))))
-        for name in sorted(f.name for f in dataclasses.fields(entry))
-    )
+    told = {name: canonical(value) for name, value in entry.content(but="outcomes").items()}
+    parts = (f'"{name}":{text}' for name, text in sorted({**told, "outcomes": outcomes}.items()))
     return sha256(f"{{{','.join(parts)}}}".encode()).hexdigest()[:16], outcomes
 
 
