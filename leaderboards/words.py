@@ -67,8 +67,8 @@ def money(row: Row) -> str:
     told = row.money
     if told is None:
         return NOTHING
-    digits = 2 if told.amount >= 0.1 or not told.amount else 4
-    return f"{told.amount:.{digits}f} {plain(told.currency, 12)}"
+    amount = f"{told.amount:,.2f}" if told.amount >= 0.1 else f"{told.amount:.2g}"
+    return f"{amount} {plain(told.currency, 12)}"
 
 
 def place(row: Row) -> str:

@@ -124,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     _playing(verbs)
     _calibrating(verbs)
     _looking(verbs)
-    add_comparing(verbs, _request, _count, _list)
+    add_comparing(verbs, _request, _count, _list, _seeds)
     _listing(verbs)
     return parser
 
