@@ -102,6 +102,16 @@ def trainable(url: str) -> bool:
     return kind_of(url) in ("hf", "vllm")
 
 
+def loaded_url(url: str) -> str:
+    """The same weights as a model that is loaded here: `hf:` for `vllm:`, else the URL itself."""
+    if kind_of(url) != "vllm":
+        return url
+    from harness.policies.vllm_address import parse_address as parse_vllm
+
+    name = parse_vllm(url).model
+    return name if name in EMBEDDED else f"hf:{name}"
+
+
 def open_policy(url: str, settings: ModelSettings | None = None) -> Policy:
     """The policy behind a URL.
 

@@ -168,7 +168,7 @@ class Trainer:
         }
 
     def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
-        """Each sample's log-probabilities [T] under the weights as they are, as a step sees them."""
+        """Each sample's log-probabilities [T] as the next step would see them."""
         found: dict[int, tuple[float, ...]] = {}
         said = [s for s in samples if s.sampled]
         with torch.no_grad(), self._adapter.switched(on=True):

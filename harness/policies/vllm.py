@@ -1,4 +1,4 @@
-"""vLLM as a policy: it samples, a copy of the model here learns, and adapters carry what was learnt.
+"""vLLM as a policy: it samples, a copy of the model here learns, adapters carry what was learnt.
 
     vllm:NAME                     an engine of this process's own (`vllm_engine`)
     vllm:http://HOST:PORT#MODEL   a server's (`vllm_server`)
@@ -69,6 +69,7 @@ class VLLMPolicy:
         self._trainer: HFPolicy | None = None
         self._served: tuple[int, Path | None] = (0, None)
         self._top_p = 1.0
+        self._closed = False
         self._reference = _Reference(self)
 
     @property
@@ -201,6 +202,9 @@ class VLLMPolicy:
 
     def close(self) -> None:
         """Let the engine and its adapters go."""
+        if self._closed:
+            return
+        self._closed = True
         folder = self._served[1]
         if folder is not None:
             self.engine.drop_adapter(folder.name)
@@ -246,7 +250,9 @@ class VLLMPolicy:
         plain = trainer.logprobs([replace(s, top_p=1.0) for s in samples])
         among = trainer.logprobs([replace(s, top_p=self._top_p) for s in samples])
         return [
-            replace(s, logprobs=tuple(o + p - a for o, p, a in zip(s.logprobs, ps, as_, strict=True)))
+            replace(
+                s, logprobs=tuple(o + p - a for o, p, a in zip(s.logprobs, ps, as_, strict=True))
+            )
             for s, ps, as_ in zip(samples, plain, among, strict=True)
         ]
 

@@ -1,9 +1,9 @@
 """What a `vllm:` URL says: which model, where it runs, and the few options it may carry.
 
-    vllm:smollm2                                  an engine of this process's own
-    vllm:./FOLDER?cache=2&context=4096            the same, with options
-    vllm:http://host:8000#MODEL                   `vllm serve` elsewhere; MODEL as it names it
-    vllm:http://host:8000?weights=./FOLDER&adapters=/shared/adapters#MODEL
+vllm:smollm2                                  an engine of this process's own
+vllm:./FOLDER?cache=2&context=4096            the same, with options
+vllm:http://host:8000#MODEL                   `vllm serve` elsewhere; MODEL as it names it
+vllm:http://host:8000?weights=./FOLDER&adapters=/shared/adapters#MODEL
 """
 
 from __future__ import annotations

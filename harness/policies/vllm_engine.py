@@ -35,6 +35,7 @@ _ENVIRONMENT = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # cores are shared with training and worlds
     "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore",  # of libraries about themselves, in processes that nobody watches
 }
 
 
@@ -72,20 +73,21 @@ def _starting(threads: int) -> Iterator[None]:
     """What child processes take over: the environment, and not to be hit by Ctrl-C, which asks the
     run to finish its round and would end the engine in the middle of it.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    before = os.environ.get("OMP_NUM_THREADS")
+    wanted = {name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()}
     if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+        wanted["OMP_NUM_THREADS"] = str(threads)
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        if threads and before is None:
-            os.environ.pop("OMP_NUM_THREADS", None)
-        elif threads and before is not None:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 class VLLMEngine:
@@ -128,7 +130,7 @@ class VLLMEngine:
         self.context: int | None = self._engine.model_config.max_model_len
         if not self._sleeps:
             self.notes += (
-                f"On this platform ({self.device}) vLLM keeps its memory while weights are trained.",
+                f"On {self.device} vLLM cannot give its memory back while weights are trained.",
             )
 
     def _arguments(self, folder: Path) -> Mapping[str, Any]:
