@@ -78,9 +78,9 @@ class ServedEngine:
         if self._model not in models:
             raise unknown("model", self._model, models)
         self.context: int | None = getattr(models[self._model], "max_model_len", None)
-        plain, warm = (self._probe(probe, temperature) for temperature in (1.0, 4.0))
+        plain, cool = (self._probe(probe, temperature) for temperature in (1.0, 0.5))
         # Raw log-probabilities do not depend on the temperature.
-        self.processed = plain != warm
+        self.processed = plain != cool
 
     def _probe(self, prompt: tuple[int, ...], temperature: float) -> list[float]:
         """The largest log-probabilities of the next token; refuses a server without token ids."""

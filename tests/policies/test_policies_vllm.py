@@ -1,4 +1,4 @@
-"""What is ours of `vllm:`: adapters, questions, agreement, refusals; real models, no vLLM needed."""
+"""What is ours of `vllm:`: adapters, questions, agreement, refusals; real models, without vLLM."""
 
 from collections import deque
 from collections.abc import Iterator

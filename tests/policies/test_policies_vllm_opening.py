@@ -199,9 +199,11 @@ def test_raw_log_probabilities_are_recognised() -> None:
     ],
 )
 def test_a_server_without_token_ids_is_refused(changes: Body, said: str) -> None:
-    with served(lambda body, _: (200, replied(body, **changes))) as (url, _):
-        with pytest.raises(ModelError, match=said):
-            connect(url)
+    with (
+        served(lambda body, _: (200, replied(body, **changes))) as (url, _),
+        pytest.raises(ModelError, match=said),
+    ):
+        connect(url)
 
 
 @pytest.mark.parametrize(
@@ -215,12 +217,11 @@ def test_a_server_without_token_ids_is_refused(changes: Body, said: str) -> None
 def test_a_server_that_takes_no_adapter_is_told_how_it_would(
     status: int, error: Body, said: str, tmp_path: Path
 ) -> None:
-    with served(lambda body, _: (200, replied(body)) if "prompt" in body else (status, error)) as (
-        url,
-        _,
-    ):
-        with pytest.raises(ModelError, match=said):
-            connect(url).load_adapter(tmp_path)
+    def answer(body: Body, earlier: int) -> tuple[int, Any]:
+        return (200, replied(body)) if "prompt" in body else (status, error)
+
+    with served(answer) as (url, _), pytest.raises(ModelError, match=said):
+        connect(url).load_adapter(tmp_path)
 
 
 def test_a_request_that_fails_yields_its_reason() -> None:
@@ -234,8 +235,10 @@ def test_a_request_that_fails_yields_its_reason() -> None:
 
 
 def test_what_is_not_there_is_named() -> None:
-    with served(lambda body, _: (200, replied(body))) as (url, _):
-        with pytest.raises(UsageError, match="Known: m"):
-            connect(url.replace("#m", "#n"))
+    with (
+        served(lambda body, _: (200, replied(body))) as (url, _),
+        pytest.raises(UsageError, match="Known: m"),
+    ):
+        connect(url.replace("#m", "#n"))
     with pytest.raises(HarnessError, match="cannot be used"):
         connect("vllm:http://127.0.0.1:9#m")
