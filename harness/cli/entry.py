@@ -162,8 +162,9 @@ def make_entry(
 
 
 def _lasting(notes: Sequence[str]) -> tuple[str, ...]:
-    """What was announced about the model; the measured threads are in the provenance already."""
-    return tuple(redacted(note) for note in notes if not note.startswith("CPU threads"))
+    """What was announced about the model and its replies, not about this machine."""
+    here = ("CPU threads", "Memory:")
+    return tuple(redacted(note) for note in notes if not note.startswith(here))
 
 
 def _row_config(request: Config, settings: Mapping[str, Any]) -> Mapping[str, Any]:

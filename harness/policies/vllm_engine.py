@@ -130,7 +130,7 @@ class VLLMEngine:
         self.context: int | None = self._engine.model_config.max_model_len
         if not self._sleeps:
             self.notes += (
-                f"On {self.device} vLLM cannot give its memory back while weights are trained.",
+                f"Memory: on a {self.device} vLLM cannot give it back while weights are trained.",
             )
 
     def _arguments(self, folder: Path) -> Mapping[str, Any]:

@@ -57,10 +57,8 @@ class ServedEngine:
             http_client=DefaultHttpxClient(trust_env=host not in _LOOPBACK),
         )
         self._concurrency = settings.concurrency
+        self.notes: tuple[str, ...] = ()
         self._look(probe)
-        self.notes: tuple[str, ...] = (
-            f"Replies come from a server with vLLM {self.release}, whose memory stays its own.",
-        )
 
     def _look(self, probe: tuple[int, ...]) -> None:
         """Ask what is served, and two single tokens, to learn what the answers hold."""
@@ -74,7 +72,8 @@ class ServedEngine:
                 f"The vLLM server {self._base} cannot be used ({self._reason(error)}): start it "
                 f"with {_COMMAND}, or correct the address."
             ) from None
-        self.release = f"server {told.get('version', '?')}" if isinstance(told, dict) else "server"
+        known = told.get("version", "unknown") if isinstance(told, dict) else "unknown"
+        self.release = f"{known} (server)"
         if self._model not in models:
             raise unknown("model", self._model, models)
         self.context: int | None = getattr(models[self._model], "max_model_len", None)

@@ -158,7 +158,7 @@ def test_a_server_is_asked_for_token_ids_and_told_by_name_what_to_load(tmp_path:
         seen,
     ):
         engine = connect(url)
-        assert (engine.release, engine.processed) == ("server 0.32.0", True)
+        assert (engine.release, engine.processed) == ("0.32.0 (server)", True)
         name = engine.load_adapter(tmp_path / "a-1-v1")
         ask = Ask("r", (3, 4), Sampling(0.7, 0.9, 5), 2**62, (2,), "a+")
         assert list(engine.generate(deque([ask]), name)) == [("r", Drawn((7, 2), (-0.5, -0.25)))]
