@@ -1,4 +1,4 @@
-"""vLLM on a CPU, from nothing: an environment is made, SmolLM2 is trained, what is claimed is asked.
+"""vLLM on a CPU, from nothing: an environment is made, SmolLM2 is trained, claims are checked.
 
     python benchmarks/vllm_from_nothing.py                          installs into a temporary folder
     python benchmarks/vllm_from_nothing.py --venv /tmp/with-vllm    keeps it, and uses it again
@@ -82,7 +82,11 @@ def speed(policy: Any, rows: int, repeats: int) -> str:
 def apart(policy: Any, samples: list[Any]) -> float:
     """Mean distance a token between what the sampler said and what the trainer says."""
     said = policy._opened().logprobs(samples)
-    pairs = [(a, b) for s, row in zip(samples, said, strict=True) for a, b in zip(s.logprobs, row)]
+    pairs = [
+        (a, b)
+        for s, row in zip(samples, said, strict=True)
+        for a, b in zip(s.logprobs, row, strict=True)
+    ]
     return statistics.fmean(abs(a - b) for a, b in pairs)
 
 

@@ -144,6 +144,9 @@ class VLLMEngine:
             "kv_cache_memory_bytes": int(cache * _GIB) if cache else None,
             "gpu_memory_utilization": _GPU_SHARE,
             "enable_prefix_caching": True,
+            # A prompt read in pieces makes a CPU engine with seeds stop (0.32: "CPU Generator does
+            # not use offset").
+            "enable_chunked_prefill": not cpu,
             "enable_lora": True,
             "max_lora_rank": room_for(asked.rank),
             "max_loras": 1,
