@@ -161,7 +161,11 @@ class Stage:
         )
 
     def close(self) -> None:
-        """Let go of worlds and files."""
+        """Let go of worlds and files, and of models that have processes of their own."""
+        for policy in (self.policy, self.reflector):
+            close = getattr(getattr(policy, "inner", None), "close", None)
+            if close is not None:
+                close()
         self.arena.close()
         self.world.close()
         self.run.close()
