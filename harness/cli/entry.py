@@ -61,7 +61,7 @@ def make_track(
         placement=request.run.placement,
         reflector=_reflector_name(request.reflection.model, reflector),
         engine=f"{identity.get('engine', '')} {identity.get('dtype', '')}".strip(),
-        mode="fast" if kind_of(request.model_url) == "openai" else "deterministic",
+        mode="fast" if kind_of(request.model_url) in ("openai", "tinker") else "deterministic",
         temperature=request.sampling.temperature,
         top_p=request.sampling.top_p,
         max_tokens=request.sampling.max_tokens,

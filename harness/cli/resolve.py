@@ -18,7 +18,7 @@ from harness.cli.worlds import (
 )
 from harness.config import Config, EnvSection, Scalar
 from harness.errors import UsageError, unknown
-from harness.policies import check_url, kind_of, untrainable
+from harness.policies import can_train, check_url, untrainable
 from harness.worlds import World
 
 Tables = Mapping[str, Mapping[str, Scalar]]
@@ -178,7 +178,7 @@ def _check(tables: Tables, typed: Tables, methods: Sequence[str]) -> None:
             raise unknown(f"setting [method] of {', '.join(methods)}", key, known)
     url = str(tables.get("model", {}).get("url", ""))
     check_url(url)
-    if kind_of(url) != "hf" and any(agents.trains_weights(method) for method in methods):
+    if not can_train(url) and any(agents.trains_weights(method) for method in methods):
         raise untrainable(url)
     reflector = str(tables.get("reflection", {}).get("model", "reference"))
     if reflector not in ("reference", "current"):

@@ -14,6 +14,7 @@ _FORMS = {
     "smollm2": "SmolLM2-135M-Instruct, embedded (135 M parameters, Apache-2.0); trainable",
     "hf:ORG/NAME": "any causal language model of the Hugging Face Hub; trainable",
     "hf:./FOLDER": "the same from a local folder of safetensors; trainable",
+    "tinker:ORG/NAME": "a model that Tinker samples and trains on its own machines; trainable",
     "openai:http://HOST/v1#MODEL": "an OpenAI-compatible endpoint; samples only",
     "scripted:echo": "repeats what it was told; for trying things out",
     "scripted:constant=TEXT": "always says TEXT; for trying things out",
@@ -39,8 +40,8 @@ def known_models() -> dict[str, str]:
     return dict(_FORMS)
 
 
-def kind_of(url: str) -> Literal["hf", "openai", "scripted"]:
-    """What a URL names, without opening it; only "hf" can be trained.
+def kind_of(url: str) -> Literal["hf", "tinker", "openai", "scripted"]:
+    """What a URL names, without opening it; see `can_train`.
 
     Raises:
         UsageError: There is no such kind of model.
@@ -48,11 +49,18 @@ def kind_of(url: str) -> Literal["hf", "openai", "scripted"]:
     scheme, colon, rest = url.partition(":")
     if url in EMBEDDED or (scheme == "hf" and rest):
         return "hf"
+    if scheme == "tinker" and colon:
+        return "tinker"
     if colon and scheme in ("openai", "scripted"):
         return "openai" if scheme == "openai" else "scripted"
     if not colon and "/" in url:
         raise UsageError(f"There is no model '{url}'. Did you mean 'hf:{url}'?")
     raise unknown("model", url, _FORMS)
+
+
+def can_train(url: str) -> bool:
+    """Whether the weights behind a URL can be updated."""
+    return kind_of(url) in ("hf", "tinker")
 
 
 def check_url(url: str) -> None:
@@ -67,6 +75,10 @@ def check_url(url: str) -> None:
         from harness.policies.endpoint import parse_address
 
         parse_address(url)
+    elif kind == "tinker":
+        from harness.policies.tinker_service import model_name
+
+        model_name(url)
     elif kind == "scripted":
         from harness.policies.scripted import open_scripted
 
@@ -93,6 +105,10 @@ def open_policy(url: str, settings: ModelSettings | None = None) -> Policy:
 
         source = EMBEDDED[url]() if url in EMBEDDED else find_model(url.removeprefix("hf:"))
         return HFPolicy(url, source, settings)
+    if kind == "tinker":
+        from harness.policies.tinker import open_tinker
+
+        return open_tinker(url, settings)
     if kind == "openai":
         from harness.policies.endpoint import open_endpoint
 
@@ -106,17 +122,19 @@ def untrainable(name: str) -> ModelError:
     """The error for asking to train what only replies; says what to use instead."""
     return ModelError(
         f"The weights of '{name}' cannot be trained from here: use a model that is loaded "
-        "(pocket, smollm2, hf:ORG/NAME or hf:./FOLDER), or a method that changes the prompt only "
-        "(base, reflection, evolution)."
+        "(pocket, smollm2, hf:ORG/NAME or hf:./FOLDER) or hosted (tinker:ORG/NAME), or a method "
+        "that changes the prompt only (base, reflection, evolution)."
     )
 
 
 def require_trainable(policy: Policy) -> TrainablePolicy:
-    """The policy, where its weights can be trained.
+    """The policy, where its weights can be trained; one that trains elsewhere makes ready to.
 
     Raises:
         ModelError: They cannot; says what to use instead.
     """
     if isinstance(policy, TrainablePolicy):
+        if (prepare := getattr(policy, "prepare", None)) is not None:
+            prepare()
         return policy
     raise untrainable(policy.name)
