@@ -9,6 +9,7 @@ import agents
 from harness import config as configs
 from harness import machine
 from harness.budget import Shape, plan
+from harness.cli.hosted import check_hosted
 from harness.cli.worlds import (
     make_world,
     takes_data,
@@ -104,6 +105,8 @@ def resolve(asked: Asked) -> Resolved:
         methods = asked.methods or (str(tables.get("method", {}).get("name", "espl")),)
         _check(tables, typed, methods)
         requests = tuple(_each(tables, typed, methods, _seeds(asked, typed)))
+        for request in requests:
+            check_hosted(request)
         notes += _fit(requests[0], world) + _warnings(requests[0], world)
     finally:
         world.close()

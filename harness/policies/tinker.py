@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ModelError, UsageError
+from harness.errors import ModelError
 from harness.policies.base import Loss, Replies, Request, Sample, Step
 from harness.policies.settings import ModelSettings
 from harness.policies.tinker_data import datum, hosted_form, numbers, size_of
@@ -27,8 +27,6 @@ _EPS = 1e-8  # Adam's, as for models that are loaded here
 _KEPT = 2  # states there: the checkpoint's, and the one that is about to replace it
 _NORM = "unclipped_grad_l2:mean"  # the service's name for the gradient's norm
 _NOTHING = ("loss", "sequences", "tokens", "logprob_gap", "ratio_max")
-ALPHA = 32
-"""The only scale of an adapter: the service sets it, and takes no other."""
 
 
 class TinkerPolicy:
@@ -39,11 +37,6 @@ class TinkerPolicy:
         self._model = model_name(name)
         self._settings = settings
         self._service = service
-        if settings.lora_alpha != ALPHA:
-            raise UsageError(
-                f"model.lora_alpha is {settings.lora_alpha}, but Tinker scales adapters itself; "
-                f"write --set model.lora_alpha={ALPHA}."
-            )
         self.context = service.open(self._model)
         with service.asking("gives no sampler"):
             base = service.client.create_sampling_client(base_model=self._model)

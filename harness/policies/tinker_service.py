@@ -24,6 +24,7 @@ from harness.policies.settings import ModelSettings
 KEY, ADDRESS = "TINKER_API_KEY", "TINKER_BASE_URL"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _FORMS = ("tml-", "eyJ")  # what the SDK takes for a key
+_ROUTINE = "Retrying request"  # said of every reply that takes longer than one poll
 _PATIENCE = 10.0  # seconds until a server that does not answer is given up, before a run
 OWN_CODE = ("moonshotai/Kimi",)
 """Models whose tokenizer is a program of their own, which the SDK would run."""
@@ -186,6 +187,8 @@ class _Listener(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
+        if line.startswith(_ROUTINE):
+            return
         for secret in self.secrets:
             line = line.replace(secret, "[key]")
         self.last = " ".join(line.split())[:300]

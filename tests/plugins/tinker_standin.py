@@ -136,7 +136,7 @@ class Server:
         lab, model = self.lab, body["model_id"]
         works: dict[str, Callable[[], Any]] = {
             "forward_backward": lambda: lab.forward_backward(model, body),
-            "optim_step": lambda: lab.optim_step(model, body["optim_params"]),
+            "optim_step": lambda: lab.optim_step(model, body["adam_params"]),
             "save_weights": lambda: lab.save(model, body["path"]),
             "save_weights_for_sampler": lambda: lab.publish(model),
         }

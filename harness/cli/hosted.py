@@ -1,0 +1,34 @@
+"""What a hosted trainer cannot do, found out before anything is opened, sampled or paid for."""
+
+import agents
+from agents.parts.cards import configured
+from agents.rl import WeightsConfig
+from harness import config as configs
+from harness.config import Config
+from harness.errors import UsageError
+from harness.policies import kind_of
+from harness.policies.base import BatchSize
+from harness.policies.tinker_data import check_sampling
+
+ALPHA = 32
+"""The only scale of an adapter at Tinker: the service sets it, and takes no other."""
+
+
+def check_hosted(request: Config) -> None:
+    """Refuse settings that a hosted trainer cannot honour; anything else passes.
+
+    Raises:
+        UsageError: Says which setting, and what to write instead.
+    """
+    if kind_of(request.model_url) != "tinker" or not agents.trains_weights(request.method):
+        return
+    if request.model.lora_alpha != ALPHA:
+        raise UsageError(
+            f"model.lora_alpha is {request.model.lora_alpha}, but Tinker scales adapters itself; "
+            f"write --set model.lora_alpha={ALPHA}."
+        )
+    settings = configs.build(agents.config_type(request.method), request.method_table, "method")
+    renormalise = isinstance(settings, WeightsConfig) and settings.renormalise
+    check_sampling(request.sampling.temperature, request.sampling.top_p if renormalise else 1.0)
+    if isinstance(settings, WeightsConfig):
+        configured(settings, request.sampling.max_tokens, BatchSize(1, 1)).hosted()
