@@ -1,10 +1,12 @@
 """What a hosted trainer cannot do, found out before anything is opened, sampled or paid for."""
 
+from collections.abc import Mapping
+
 import agents
 from agents.parts.cards import configured
 from agents.rl import WeightsConfig
 from harness import config as configs
-from harness.config import Config
+from harness.config import Config, Scalar
 from harness.errors import UsageError
 from harness.policies import kind_of
 from harness.policies.base import BatchSize
@@ -32,3 +34,13 @@ def check_hosted(request: Config) -> None:
     check_sampling(request.sampling.temperature, request.sampling.top_p if renormalise else 1.0)
     if isinstance(settings, WeightsConfig):
         configured(settings, request.sampling.max_tokens, BatchSize(1, 1)).hosted()
+
+
+def hosted_defaults(tables: Mapping[str, Mapping[str, Scalar]]) -> dict[str, dict[str, Scalar]]:
+    """What suits a hosted trainer where nothing was said: patience, and many requests at once.
+
+    A reply of tens of thousands of tokens takes it many minutes, and hundreds cost no more time.
+    """
+    url = str(tables.get("model", {}).get("url", ""))
+    suits: dict[str, dict[str, Scalar]] = {"model": {"timeout": 3600.0, "concurrency": 256}}
+    return configs.merge(suits if url.startswith("tinker:") else {}, tables)
