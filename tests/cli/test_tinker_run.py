@@ -3,7 +3,6 @@
 The server is a stand-in that computes for real; see tests/plugins/tinker_standin.py.
 """
 
-import gc
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ import time
 from importlib.util import find_spec
 
 import pytest
+from collecting import QUIET, collected  # noqa: F401
 
 from harness.cli.main import main
 
@@ -20,12 +20,7 @@ if find_spec("tinker") is None:
 
 from tinker_standin import KEY, tinker_server
 
-# The SDK leaves the connection open over which it fetched its configuration.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.slow,
-]
+pytestmark = [*QUIET, pytest.mark.slow]
 
 WORLD = '''
 import gymnasium
@@ -62,8 +57,7 @@ def place(tmp_path, tiny_model, monkeypatch):
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "llama").symlink_to(tiny_model)
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    gc.collect()
+    return tmp_path
 
 
 @pytest.fixture
@@ -72,7 +66,6 @@ def server(place, tiny_model, monkeypatch):
         monkeypatch.setenv("TINKER_BASE_URL", url)
         monkeypatch.setenv("TINKER_API_KEY", KEY)
         yield server
-        gc.collect()
 
 
 def words(method, run_dir, *more, model="tinker:tiny/llama", episodes=24):
