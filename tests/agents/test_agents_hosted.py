@@ -12,7 +12,7 @@ from harness.policies.base import BatchSize, NamedLoss, TokenBatch
 
 @pytest.mark.parametrize("name", ["importance_sampling", "ppo", "cispo", "grpo", "dr_grpo", "dapo"])
 def test_folding_the_mean_into_advantages_keeps_value_and_gradient(name):
-        batch, size = fixture(), BatchSize(4, 14)
+    batch, size = fixture(), BatchSize(4, 14)
     loss = losses.build(name, max_tokens=5, idle=BatchSize(3, 11))
     ours = loss(batch, size)
     (gradient,) = torch.autograd.grad(ours, batch.new)
