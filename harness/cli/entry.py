@@ -62,7 +62,7 @@ def make_track(
         placement=request.run.placement,
         reflector=_reflector_name(request.reflection.model, reflector),
         engine=f"{identity.get('engine', '')} {identity.get('dtype', '')}".strip(),
-        mode="fast" if kind_of(request.model_url) in ("openai", "vllm") else "deterministic",
+        mode="deterministic" if kind_of(request.model_url) in ("hf", "scripted") else "fast",
         temperature=request.sampling.temperature,
         top_p=request.sampling.top_p,
         max_tokens=request.sampling.max_tokens,

@@ -267,7 +267,11 @@ def champion_of(folder: Path) -> Agent:
 
 
 def _adapter_hash(folder: Path, agent: Agent) -> str:
-    adapter = folder / "checkpoint" / "policy" / "adapter.safetensors"
+    """Of the adapter; of the file that says where it is, for one that is kept elsewhere."""
+    policy = folder / "checkpoint" / "policy"
+    adapter = policy / "adapter.safetensors"
+    if not adapter.exists():
+        adapter = policy / "policy.json"
     return sha256(adapter.read_bytes()).hexdigest() if agent.policy_version else ""
 
 

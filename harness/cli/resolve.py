@@ -10,6 +10,7 @@ from agents.parts.corrections import CAPS, CorrectionName
 from harness import config as configs
 from harness import machine
 from harness.budget import Shape, plan
+from harness.cli.hosted import check_hosted, hosted_defaults
 from harness.cli.worlds import (
     make_world,
     takes_data,
@@ -90,7 +91,7 @@ def resolve(asked: Asked) -> Resolved:
     typed = configs.merge(configs.read_toml(asked.config) if asked.config else {}, _flags(asked))
     env = whole_name(str(typed.get("env", {}).get("name", EnvSection().name)))
     base, preset, notes = _defaults(asked, typed, env)
-    tables = _whole_paths(configs.merge(base, configs.preset(preset, env), typed))
+    tables = _whole_paths(hosted_defaults(configs.merge(base, configs.preset(preset, env), typed)))
     section = tables.get("env", {})
     if section.get("data_dir") and not takes_data(env):
         notes.append(f"{env} makes its own tasks and reads no data: --data-dir is not used")
@@ -106,6 +107,8 @@ def resolve(asked: Asked) -> Resolved:
         methods = asked.methods or (str(tables.get("method", {}).get("name", "espl")),)
         _check(tables, typed, methods)
         requests = tuple(_each(tables, typed, methods, _seeds(asked, typed)))
+        for request in requests:
+            check_hosted(request)
         notes += _fit(requests[0], world) + _warnings(requests[0], world)
         notes += _corrections(requests, tables)
     finally:

@@ -16,6 +16,7 @@ _FORMS = {
     "hf:./FOLDER": "the same from a local folder of safetensors; trainable",
     "vllm:NAME": "the same models, and ORG/NAME or ./FOLDER, sampled by vLLM; trainable",
     "vllm:http://HOST:PORT#MODEL": "the same from a server (vllm serve); trainable here",
+    "tinker:ORG/NAME": "a model that Tinker samples and trains on its own machines; trainable",
     "openai:http://HOST/v1#MODEL": "an OpenAI-compatible endpoint; samples only",
     "scripted:echo": "repeats what it was told; for trying things out",
     "scripted:constant=TEXT": "always says TEXT; for trying things out",
@@ -41,8 +42,8 @@ def known_models() -> dict[str, str]:
     return dict(_FORMS)
 
 
-def kind_of(url: str) -> Literal["hf", "vllm", "openai", "scripted"]:
-    """What a URL names, without opening it; only "hf" and "vllm" can be trained.
+def kind_of(url: str) -> Literal["hf", "vllm", "tinker", "openai", "scripted"]:
+    """What a URL names, without opening it; see `trainable`.
 
     Raises:
         UsageError: There is no such kind of model.
@@ -52,6 +53,8 @@ def kind_of(url: str) -> Literal["hf", "vllm", "openai", "scripted"]:
         return "hf"
     if colon and rest and scheme == "vllm":
         return "vllm"
+    if scheme == "tinker" and colon:
+        return "tinker"
     if colon and scheme in ("openai", "scripted"):
         return "openai" if scheme == "openai" else "scripted"
     if not colon and "/" in url:
@@ -79,6 +82,10 @@ def check_url(url: str) -> None:
         from harness.policies.endpoint import parse_address
 
         parse_address(url)
+    elif kind == "tinker":
+        from harness.policies.tinker_service import model_name
+
+        model_name(url)
     elif kind == "scripted":
         from harness.policies.scripted import open_scripted
 
@@ -99,7 +106,7 @@ def _source(name: str) -> Source:
 
 def trainable(url: str) -> bool:
     """Whether the weights behind a URL can be trained from here."""
-    return kind_of(url) in ("hf", "vllm")
+    return kind_of(url) in ("hf", "vllm", "tinker")
 
 
 def loaded_url(url: str) -> str:
@@ -130,6 +137,10 @@ def open_policy(url: str, settings: ModelSettings | None = None) -> Policy:
         from harness.policies.vllm_opening import open_vllm
 
         return open_vllm(url, _source(parse_vllm(url).model), settings)
+    if kind == "tinker":
+        from harness.policies.tinker import open_tinker
+
+        return open_tinker(url, settings)
     if kind == "openai":
         from harness.policies.endpoint import open_endpoint
 
@@ -143,17 +154,19 @@ def untrainable(name: str) -> ModelError:
     """The error for asking to train what only replies; says what to use instead."""
     return ModelError(
         f"The weights of '{name}' cannot be trained from here: use a model that is loaded "
-        "(pocket, smollm2, hf:ORG/NAME or hf:./FOLDER), or a method that changes the prompt only "
-        "(base, reflection, evolution)."
+        "(pocket, smollm2, hf:ORG/NAME or hf:./FOLDER) or hosted (tinker:ORG/NAME), or a method "
+        "that changes the prompt only (base, reflection, evolution)."
     )
 
 
 def require_trainable(policy: Policy) -> TrainablePolicy:
-    """The policy, where its weights can be trained.
+    """The policy, where its weights can be trained; one that trains elsewhere makes ready to.
 
     Raises:
         ModelError: They cannot; says what to use instead.
     """
     if isinstance(policy, TrainablePolicy):
+        if (prepare := getattr(policy, "prepare", None)) is not None:
+            prepare()
         return policy
     raise untrainable(policy.name)
