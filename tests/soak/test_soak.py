@@ -1,6 +1,7 @@
 """A fiftieth of every soak; `make soak` runs them at full length."""
 
 import pytest
+
 from benchmarks.soak._frame import known, short
 
 SOAKS = known()
