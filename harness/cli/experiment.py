@@ -29,6 +29,7 @@ from harness.policies.base import Policy, Sampling
 from harness.rundir import Run
 from harness.seeds import Seeds
 from harness.train import train
+from harness.trouble import told
 from harness.types import Agent, Split, SystemPrompt
 from harness.watch import Watchers
 from harness.worlds import World
@@ -161,7 +162,11 @@ class Stage:
         )
 
     def close(self) -> None:
-        """Let go of worlds and files."""
+        """Let go of worlds and files, and of models that have processes of their own."""
+        for policy in (self.policy, self.reflector):
+            close = getattr(getattr(policy, "inner", None), "close", None)
+            if close is not None:
+                close()
         self.arena.close()
         self.world.close()
         self.run.close()
@@ -226,7 +231,8 @@ def run_one(request: Config, folder: Path, watchers: Watchers, stop: Callable[[]
     path = folder / "entry.json"
     if path.exists():
         return read_entry(path)
-    with Lock(folder / "run.lock"):
+    again = f"go on with harness resume {folder}"
+    with told(f"The run in {folder} cannot go on", again), Lock(folder / "run.lock"):
         if path.exists():  # finished by another process a moment ago
             return read_entry(path)
         stage = set_stage(request, folder, watchers, stop)
@@ -257,13 +263,17 @@ def hand_in(agent: Agent, folder: Path) -> None:
 
 def champion_of(folder: Path) -> Agent:
     """The agent a finished run handed in."""
-    told = cast(dict[str, Any], read_json(folder / "champion.json"))
-    prompt = SystemPrompt(told["briefing"], tuple(told["principles"]))
-    return Agent(prompt, told["policy_version"])
+    kept = cast(dict[str, Any], read_json(folder / "champion.json"))
+    prompt = SystemPrompt(kept["briefing"], tuple(kept["principles"]))
+    return Agent(prompt, kept["policy_version"])
 
 
 def _adapter_hash(folder: Path, agent: Agent) -> str:
-    adapter = folder / "checkpoint" / "policy" / "adapter.safetensors"
+    """Of the adapter; of the file that says where it is, for one that is kept elsewhere."""
+    policy = folder / "checkpoint" / "policy"
+    adapter = policy / "adapter.safetensors"
+    if not adapter.exists():
+        adapter = policy / "policy.json"
     return sha256(adapter.read_bytes()).hexdigest() if agent.policy_version else ""
 
 
