@@ -26,6 +26,7 @@ HEAVY = (
     "math_verify",
     "openai",
     "bm25s",
+    "ray",
 )
 
 

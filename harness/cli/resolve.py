@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import agents
@@ -46,6 +46,8 @@ class Asked:
     samples: int | None = None
     data_dir: Path | None = None
     accept_data: bool = False
+    engine: Mapping[str, Scalar] = field(default_factory=dict)
+    """Of `[engine]`: name, address, jobs."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def _flags(asked: Asked) -> dict[str, dict[str, Scalar]]:
         ("evaluation", "tasks"): asked.test_tasks,
         ("evaluation", "samples"): asked.samples,
     }
-    tables: dict[str, dict[str, Scalar]] = {}
+    tables: dict[str, dict[str, Scalar]] = {"engine": dict(asked.engine)} if asked.engine else {}
     for (section, key), value in said.items():
         if value is not None:
             tables.setdefault(section, {})[key] = value
