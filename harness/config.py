@@ -279,10 +279,11 @@ def presets() -> tuple[str, ...]:
 
 
 def preset(name: str, env: str = "") -> dict[str, dict[str, Scalar]]:
-    """A preset's sections, with what it sets for this environment alone."""
+    """A preset's sections over those it extends, with what it sets for this environment alone."""
     if name not in presets():
         raise unknown("preset", name, presets())
     text = (files("harness") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
     tables: dict[str, Any] = tomllib.loads(text)
     own: Mapping[str, Any] = tables.pop("per_env", {})
-    return merge(tables, own.get(env, {}))
+    below = preset(tables.pop("extends"), env) if "extends" in tables else {}
+    return merge(below, tables, own.get(env, {}))

@@ -91,7 +91,7 @@ def resolve(asked: Asked) -> Resolved:
     Whatever can be refused is refused here, before anything is written or loaded.
     """
     typed = configs.merge(configs.read_toml(asked.config) if asked.config else {}, _flags(asked))
-    env = whole_name(str(typed.get("env", {}).get("name", EnvSection().name)))
+    env = _env(asked.preset, typed)
     base, preset, notes = _defaults(asked, typed, env)
     tables = _whole_paths(hosted_defaults(configs.merge(base, configs.preset(preset, env), typed)))
     section = tables.get("env", {})
@@ -118,10 +118,22 @@ def resolve(asked: Asked) -> Resolved:
     return Resolved(requests, tuple(notes))
 
 
+def _env(preset: str | None, typed: Tables) -> str:
+    """The world that was typed, or that the preset is for; refuses two that differ."""
+    named = configs.preset(preset).get("env", {}).get("name") if preset else None
+    name = whole_name(str(typed.get("env", {}).get("name", named or EnvSection().name)))
+    if named is not None and name != whole_name(str(named)):
+        raise UsageError(
+            f"Preset '{preset}' is for {named}, not for {name}; leave out --env, "
+            "or write --preset paper."
+        )
+    return name
+
+
 def _defaults(asked: Asked, typed: Tables, env: str) -> tuple[Tables, str, list[str]]:
     """Model and preset that suit this machine, where none was said."""
     chosen = "url" in typed.get("model", {})
-    if chosen and asked.preset:
+    if asked.preset and (chosen or "url" in configs.preset(asked.preset).get("model", {})):
         return {}, asked.preset, []
     here = machine.look()
     choice = machine.choose(here, env)
