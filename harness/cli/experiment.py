@@ -26,8 +26,9 @@ from harness.method import Method
 from harness.play import Table
 from harness.policies import open_policy, require_trainable
 from harness.policies.base import Policy, Sampling
-from harness.rundir import Run
+from harness.rundir import Run, signs_of
 from harness.seeds import Seeds
+from harness.signs import alarms, copies
 from harness.train import train
 from harness.trouble import told
 from harness.types import Agent, Split, SystemPrompt
@@ -286,6 +287,19 @@ def _evolved_nothing(folder: Path) -> tuple[str, ...]:
     return (f"none of {calls:.0f} reflection calls led to an edit: the prompt never changed",)
 
 
+def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
+    """Say on the row what training gave reason to look at, and whether the champion's prompt
+    copies training tasks.
+    """
+    found = alarms(signs_of(folder))
+    played = (cast(Any, line) for _, line in lines(folder / "episodes.jsonl"))
+    tasks = {e["turns"][0]["observation"]: e["answer"] for e in played if e["turns"]}
+    principles = agent.prompt.principles
+    if number := copies(principles, tasks):
+        found.append(f"{number} of {len(principles)} principles hold words or answers of training")
+    return tuple(f"in training: {one}" for one in found)
+
+
 def _test(stage: Stage, agent: Agent, stop: Callable[[], bool]) -> Entry:
     evaluation = stage.request.evaluation
     tasks = chosen_tasks("test", stage.world.size("test"), evaluation.tasks or None)
@@ -303,5 +317,5 @@ def _test(stage: Stage, agent: Agent, stop: Callable[[], bool]) -> Entry:
         played,
         adapter_hash=_adapter_hash(stage.folder, agent),
         reflector=stage.reflector,
-        notes=_evolved_nothing(stage.folder),
+        notes=(*_evolved_nothing(stage.folder), *_hacked(stage.folder, agent)),
     )
