@@ -1,10 +1,10 @@
 """Which worlds exist, and how one is made from its name.
 
 A name is a short alias; a family's prefix and what follows it (`reasoning_gym/gcd`); `jsonl:PATH`,
-`verifiers:ENVIRONMENT` or `openenv:URL`; the name of an entry point of the group `espl_harness.worlds`, by which installed packages announce
-worlds; any Gymnasium id, those of Gymnasium's own group `gymnasium.envs` included; or
-`module:Namespace/World-v0`, whose module is imported first. What is no text world of the shape of
-`envs.world.World` is played through the adapter of `envs.own.foreign`.
+`verifiers:ENVIRONMENT` or `openenv:URL`; an entry point of the group `espl_harness.worlds`, by which
+installed packages announce worlds; any Gymnasium id; or `module:Namespace/World-v0`, whose module is
+imported first. What is no text world of the shape of `envs.world.World` is played through the
+adapter of `envs.own.foreign`.
 """
 
 import importlib
@@ -96,7 +96,7 @@ WHEREABOUTS = {
     "openenv": ("harness/OpenEnv-v1", "url"),
     "verifiers": ("harness/Verifiers-v1", "environment"),
 }
-"""Names that say where a world is, `KIND:PLACE`: the id, and the option that takes the place."""
+"""Names of the form `KIND:PLACE`: the id, and the option that takes the place."""
 _SHAPE = ("briefing", "size", "fingerprint", "reset", "step")
 _TELLING = ("briefing", "fingerprint")  # whoever has one of these means to be a text world
 _MEMBER = re.compile(r"[\w.-]+")

@@ -62,7 +62,7 @@ def load_environment(kind="single"):
     return Again(dataset=rows(0, 24), rubric=rubric, parser=parser)
 '''
 
-SERVER = '''
+SERVER = """
 import os
 import random
 import sys
@@ -109,7 +109,7 @@ class Sums(Environment):
 
 app = create_fastapi_app(Sums, Said, Shown, max_concurrent_envs=4)
 uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
-'''
+"""
 
 
 def verifiers_python() -> str:
