@@ -1,5 +1,6 @@
-"""Plays environments of the verifiers package, in a process of `envs.packages.killable` that another
-interpreter runs: the standard library and verifiers, nothing of this house.
+"""Plays environments of the verifiers package, in a process of `envs.packages.killable`.
+
+Another interpreter runs it: it has the standard library and verifiers, nothing of this house.
 
 An environment runs its own rollout and asks a model for completions; that model is
 `model_endpoint.py`. So `begin` and `reply` answer with what the environment asks next, or with what
