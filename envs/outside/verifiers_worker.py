@@ -72,8 +72,13 @@ class Classic:
         """What can be said of it before it is played."""
         env = self._env
         if getattr(env, "requires_group_rollouts", False):
-            raise ValueError("it scores replies in groups, not one by one, so no episode has a reward")
-        rows = {part: [] if rows is None else list(map(digest, rows)) for part, rows in self._parts.items()}
+            raise ValueError(
+                "it scores replies in groups, not one by one, so no episode has a reward"
+            )
+        rows = {
+            part: [] if rows is None else list(map(digest, rows))
+            for part, rows in self._parts.items()
+        }
         return {"kind": type(env).__name__, "system": env.system_prompt or "", "parts": rows}
 
     async def play(self, part: str, number: int, url: str) -> Answer:
