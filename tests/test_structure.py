@@ -25,6 +25,7 @@ HEAVY = (
     "datasets",
     "math_verify",
     "openai",
+    "tinker",
     "bm25s",
     "ray",
 )

@@ -5,7 +5,7 @@ import argparse
 from harness.cli.experiment import read_request
 from harness.cli.resume import existing
 from harness.errors import ModelError, UsageError
-from harness.policies import open_policy, require_trainable
+from harness.policies import loaded_url, open_policy, require_trainable
 from leaderboards.store import read_entry
 
 
@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
         print("no weights were trained: the model is the one named in config.toml")
         return 0
     request = read_request(places[0])
-    policy = require_trainable(open_policy(request.model_url, request.model))
+    policy = require_trainable(open_policy(loaded_url(request.model_url), request.model))
     policy.load(weights)
     export = getattr(policy, "export", None)
     if export is None:

@@ -86,10 +86,14 @@ def _engine(parser: argparse.ArgumentParser) -> None:
 def _request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--env", help="a world: a name of `harness env list` or a Gymnasium id")
     parser.add_argument(
-        "--model", help="pocket, smollm2, hf:ID, hf:FOLDER, openai:URL#MODEL, scripted:…"
+        "--model", help="pocket, smollm2, hf:ID, hf:FOLDER, tinker:ID, openai:URL#MODEL, scripted:…"
     )
     parser.add_argument("--seeds", "--seed", type=_seeds, default=(), help="0 or 0,1,2 or 0-9")
-    parser.add_argument("--preset", help="paper, released-code, gpu, laptop or pocket")
+    parser.add_argument(
+        "--preset",
+        help="paper, released-code, gpu, laptop or pocket; paper-aime25, paper-hmmt, "
+        "paper-beyond-aime and paper-search name world and model too",
+    )
     parser.add_argument("--config", type=Path, help="a TOML file of settings")
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="sets"
@@ -138,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     _playing(verbs)
     _calibrating(verbs)
     _looking(verbs)
-    add_comparing(verbs, _request, _count, _list)
+    add_comparing(verbs, _request, _count, _list, _seeds)
     _listing(verbs)
     return parser
 
