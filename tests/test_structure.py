@@ -27,6 +27,7 @@ HEAVY = (
     "openai",
     "tinker",
     "bm25s",
+    "ray",
 )
 
 

@@ -6,7 +6,7 @@ import json
 from harness.cli.experiment import read_request
 from harness.cli.resume import existing
 from harness.errors import ModelError, UsageError
-from harness.policies import kind_of, open_policy, require_trainable
+from harness.policies import kind_of, loaded_url, open_policy, require_trainable
 from leaderboards.store import read_entry
 
 
@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
         states = json.loads((weights / "policy.json").read_text(encoding="utf-8"))["states"]
         print(f"the weights stay at Tinker; type: tinker checkpoint download {states[-1][1]}")
         return 0
-    policy = require_trainable(open_policy(request.model_url, request.model))
+    policy = require_trainable(open_policy(loaded_url(request.model_url), request.model))
     policy.load(weights)
     export = getattr(policy, "export", None)
     if export is None:

@@ -13,6 +13,8 @@ _EXAMPLES = """examples:
   harness run --env beyond_aime                     a sensible model and preset for this machine
   harness run --env arithmetic --method base,rl,reflection,evolution,espl --seeds 0,1,2
   harness run --env beyond_aime --method espl --model hf:Qwen/Qwen3-4B --preset paper
+  harness run --env arithmetic --method base,espl --seeds 0-9 --engine processes --jobs 4
+  harness run --env arithmetic --method base,espl --seeds 0-9 --engine ray --address HOST:6379
   harness resume runs/2026-05-01-arithmetic         go on where a killed run stopped
   harness show runs/2026-05-01-arithmetic           prompts, ratings, curve, transcripts
   harness leaderboard                               all rows in runs/ and leaderboards/results
@@ -66,6 +68,18 @@ def _tracking(parser: argparse.ArgumentParser) -> None:
         default=(),
         metavar="TRACKERS",
         help="tensorboard, wandb, trackio, by comma; all work offline",
+    )
+
+
+def _engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine", metavar="ENGINE", help="serial, processes, ray or accelerate: where it runs"
+    )
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="a Ray cluster (default: a local one)"
+    )
+    parser.add_argument(
+        "--jobs", type=_count(1), metavar="N", help="runs at once, for processes and ray"
     )
 
 
@@ -128,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     _playing(verbs)
     _calibrating(verbs)
     _looking(verbs)
-    add_comparing(verbs, _request, _count, _list)
+    add_comparing(verbs, _request, _count, _list, _seeds)
     _listing(verbs)
     return parser
 
@@ -142,6 +156,7 @@ def _playing(verbs: _Verbs) -> None:
     )
     run.add_argument("--method", type=_list, default=(), help="one or more, by comma")
     _tracking(run)
+    _engine(run)
     _request(run)
     evaluate = verbs.add(
         "eval",
@@ -165,6 +180,7 @@ def _playing(verbs: _Verbs) -> None:
     )
     resume.add_argument("run", type=Path)
     _tracking(resume)
+    _engine(resume)
     _output(resume)
 
 

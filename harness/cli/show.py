@@ -19,6 +19,8 @@ from harness.cli.experiment import read_request
 from harness.cli.resume import existing
 from harness.console import plain, sparkline
 from harness.durable import lines
+from harness.rundir import signs_of
+from harness.signs import alarms
 from harness.types import JSON, SystemPrompt
 
 Record = Mapping[str, Any]
@@ -63,6 +65,19 @@ def _curve(console: Console, logged: Sequence[Record], done: bool) -> None:
         console.print(Rule("what was learnt", align="left"))
     for number, line in learnt:
         console.print(Text(f"round {number + 1}: {plain(line, 300)}"))
+
+
+def _alarms(console: Console, place: Path) -> None:
+    """What the training evidence gives reason to look at, and the last round's signs."""
+    history = signs_of(place)
+    if not any(history):
+        return
+    console.print(Rule("signs of reward hacking", align="left"))
+    found = alarms(history)
+    for alarm in found:
+        console.print(Text(f"! {plain(alarm, 300)}", style="yellow"))
+    last = [f"{name} {value:.2f}" for name, value in history[-1].items() if value is not None]
+    console.print(Text(f"{'' if found else 'none; '}last round: {', '.join(last)}", style="dim"))
 
 
 def _lineage(console: Console, members: Sequence[Record]) -> None:
@@ -143,6 +158,7 @@ def _show(console: Console, place: Path, transcripts: int) -> None:
         chosen = ", ".join(f"{key} = {value!r}" for key, value in request.world_table.items())
         console.print(Text(f"world: {plain(chosen, 300)}"))
     _curve(console, _log(place / "rounds.jsonl"), done)
+    _alarms(console, place)
     states = _log(place / "population.jsonl")
     for members in within(states[-1]["state"], "population") if states else ():
         _lineage(console, cast(Sequence[Record], members))
