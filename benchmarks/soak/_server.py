@@ -6,6 +6,7 @@ asked before, so that a whole soak follows from its seed.
 """
 
 import asyncio
+import hashlib
 import json
 import threading
 import time
@@ -41,7 +42,7 @@ def key(body: Body) -> str:
 
 def chance(*names: object) -> float:
     """A number in [0, 1) that these names decide."""
-    return zlib.crc32(repr(names).encode()) / 2**32
+    return int.from_bytes(hashlib.sha256(repr(names).encode()).digest()[:4]) / 2**32
 
 
 def completion(text: str) -> bytes:
