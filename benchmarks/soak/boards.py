@@ -1,6 +1,6 @@
 """A board of thousands of entries, one in a hundred damaged: the good are shown, the bad named.
 
-Damage is what strangers and disks do to files: cut, emptied, zeros, other encodings, another
+Damage is what strangers and disks do to files: cut, emptied, zeros, bytes that are no text, another
 schema, a missing or unknown field, a reward that is no number, an outcome left out, two keys of one
 name, arrays without end, a folder or a dead link where a file should be.
 """
@@ -37,7 +37,6 @@ DAMAGES: dict[str, Damage] = {
     "cut in the middle": lambda text: text.encode()[: len(text) // 2],
     "empty": lambda text: b"",
     "zeros": lambda text: bytes(len(text)),
-    "UTF-16": lambda text: text.encode("utf-16"),
     "bytes that are no text": lambda text: b"\xff\xfe\xfd" + text.encode(),
     "a later schema": lambda text: _with(text, schema=99),
     "no schema": lambda text: _without(text, "schema"),
