@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.cli.parser import build_parser
 from harness.errors import HarnessError, RunError, unknown
 from harness.guard import check_rooms
+from harness.secrets import guard_tracebacks, scrubbed
 from leaderboards.strict import RecordError
 
 
@@ -37,6 +38,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
+    guard_tracebacks()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         asked = _parse(given)
@@ -45,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = importlib.import_module(f"harness.cli.{asked.module}").main(asked)
         return code
     except HarnessError as error:
-        print(f"harness: {error}", file=sys.stderr)
+        print(f"harness: {_shown(error)}", file=sys.stderr)
         return error.exit_code
     except RecordError as error:
-        print(f"harness: {error}", file=sys.stderr)
+        print(f"harness: {_shown(error)}", file=sys.stderr)
         return RunError.exit_code
     except KeyboardInterrupt:
         kept = " The last finished round is kept: harness resume RUN goes on from it."
@@ -58,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has seen enough; Python would complain again while closing it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _shown(error: Exception) -> str:
+    """An error's text without secrets or control characters; its own line breaks stay."""
+    text = scrubbed(str(error))
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def asked_to_run(given: Sequence[str]) -> bool:

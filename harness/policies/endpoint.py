@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from harness.errors import HarnessError, ModelError, UsageError, unknown
 from harness.policies.base import Replies, Request
 from harness.policies.settings import ModelSettings
+from harness.secrets import HIDDEN, scrubbed
 from harness.types import Completion, Finish
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def parse_address(url: str) -> Address:
     """
     parts = urlsplit(url.removeprefix("openai:"))
     if parts.scheme not in ("http", "https") or not parts.hostname or not parts.fragment:
-        raise UsageError(f"'{url}' is not the address of a model; write {_FORM}.")
+        raise UsageError(f"'{scrubbed(url)}' is not the address of a model; write {_FORM}.")
     if parts.username or parts.password:
         raise UsageError(
             "An endpoint's address must not hold a user or password, because addresses are "
@@ -201,7 +202,8 @@ class EndpointPolicy:
         )
         choice = answer.choices[0]
         finish = Finish.LENGTH if choice.finish_reason == "length" else Finish.STOP
-        return Completion(choice.message.content or "", finish, _sampled(answer))
+        text = self._silenced(choice.message.content or "")
+        return Completion(text, finish, _sampled(answer))
 
     def _ask(self, **options: Any) -> ChatCompletion:
         answer: ChatCompletion = self._client.chat.completions.create(
@@ -231,9 +233,13 @@ class EndpointPolicy:
         """The error in one line, without the key."""
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         line = " ".join(f"{type(error).__name__}: {error}{cause}".split())
+        return scrubbed(self._silenced(line))[:300]
+
+    def _silenced(self, text: str) -> str:
+        """Without the key, which some servers echo; the key is kept out of replies and logs too."""
         if self._secret != "none":
-            line = line.replace(self._secret, "[key]")
-        return line[:300]
+            text = text.replace(self._secret, HIDDEN)
+        return text
 
 
 def open_endpoint(url: str, settings: ModelSettings) -> EndpointPolicy:
