@@ -118,6 +118,11 @@ class HFPolicy:
         self._changed(self._version + 1)
         return told
 
+    def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """What the trainer itself takes each sample's log-probabilities [T] to be."""
+        trainer = Trainer(self._network, self._attached(), self.settings.micro_batch_tokens)
+        return trainer.logprobs(samples)
+
     def save(self, folder: Path) -> None:
         """Write `adapter.safetensors` and `optimizer.safetensors` (once trained), `policy.json`."""
         folder.mkdir(parents=True, exist_ok=True)
