@@ -20,6 +20,7 @@ from harness.policies.network import Network, State
 from harness.policies.sampler import nucleus
 
 _SHORTEST_HEAD = 16  # tokens; a shared beginning shorter than this is not worth a pass
+_PASS = 256  # tokens that one more pass costs, besides those it reads
 _LOGITS = 2**28  # values in one pass's logits: 1 GiB in float32, before its gradient
 
 
@@ -34,6 +35,26 @@ class _Tally:
 
 def _padded(rows: Sequence[Sequence[float]], width: int, device: torch.device) -> Tensor:
     return torch.tensor([[*row] + [0.0] * (width - len(row)) for row in rows], device=device)
+
+
+def by_length(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Long replies apart from those at most half as long, where that saves more padding than it
+    costs to read the prompts of the shorter ones again. A function of the samples only.
+    """
+    ordered = sorted(samples, key=lambda s: -len(s.sampled))
+    parts: list[list[Sample]] = []
+    width = 0
+    for i, sample in enumerate(ordered):
+        length = len(sample.sampled)
+        if 2 * length <= width and length < len(ordered[i - 1].sampled):
+            again = sum(map(len, {s.prompt for s in ordered[i:]}))
+            if (len(ordered) - i) * (width - length) > again + _PASS:
+                width = 0
+        if not width:
+            parts.append([])
+            width = length
+        parts[-1].append(sample)
+    return parts
 
 
 def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[list[Sample]]:
@@ -153,7 +174,8 @@ class Trainer:
         tally = _Tally()
         self._adapter.optimizer.zero_grad(set_to_none=True)
         try:
-            for batch in micro_batches(said, self._tokens, self._columns):
+            packed = [micro_batches(p, self._tokens, self._columns) for p in by_length(said)]
+            for batch in (batch for part in packed for batch in part):
                 self._accumulate(batch, size, loss, step, tally)
             norm = self._apply(step, tally)
         finally:
