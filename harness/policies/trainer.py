@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -58,17 +59,27 @@ def by_length(samples: Sequence[Sample]) -> list[list[Sample]]:
 
 
 def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[list[Sample]]:
-    """Samples packed by length, longest prompts first, equal prompts together.
+    """Samples packed by length, longest prompts first, equal prompts together, and next to them
+    those that begin alike.
 
     A micro-batch has at most `tokens` padded tokens and `columns` padded sampled ones; a sample
     that is larger by itself goes alone. The order is a function of the samples only.
     """
-    ordered = sorted(samples, key=lambda s: (-len(s.prompt), s.prompt, -len(s.sampled)))
+    longest: dict[tuple[int, ...], int] = {}
+    for s in samples:
+        head = s.prompt[:_SHORTEST_HEAD]
+        longest[head] = max(longest.get(head, 0), len(s.prompt))
+
+    def place(s: Sample) -> tuple[object, ...]:
+        head = s.prompt[:_SHORTEST_HEAD]
+        return -longest[head], head, -len(s.prompt), s.prompt, -len(s.sampled)
+
     packed: list[list[Sample]] = []
-    for sample in ordered:
+    for sample in sorted(samples, key=place):
         grown = [*packed[-1], sample] if packed else [sample]
         replies = len(grown) * max(len(s.sampled) for s in grown)
-        prompts = len({s.prompt for s in grown}) * len(grown[0].prompt)
+        different = {s.prompt for s in grown}
+        prompts = len(different) * max(map(len, different))
         if packed and replies + prompts <= tokens and replies <= columns:
             packed[-1].append(sample)
         else:
@@ -143,14 +154,17 @@ def _shared(prompts: Sequence[tuple[int, ...]]) -> int:
 
 
 def _read_prompts(network: Network, prompts: list[tuple[int, ...]]) -> State | None:
-    """Read prompts, their shared beginning once; None where there is nothing to read."""
+    """Read prompts, what neighbours begin with once; None where there is nothing to read."""
     if not any(prompts):
         return None
-    shared = min(_shared(prompts), min(map(len, prompts)) - 1)
-    if shared < _SHORTEST_HEAD or len(prompts) == 1 or not network.gaps:
+    alike = [list(g) for _, g in groupby(prompts, key=lambda p: p[:_SHORTEST_HEAD])]
+    heads = [group[0][: min(_shared(group), min(map(len, group)) - 1)] for group in alike]
+    spared = len(prompts) > len(alike) and min(map(len, heads)) >= _SHORTEST_HEAD
+    if not spared or not network.gaps:
         return network.read(prompts)[1]
-    head = network.read([prompts[0][:shared]])[1].repeat([len(prompts)])
-    return network.read([p[shared:] for p in prompts], head)[1]
+    state = network.read(heads)[1].repeat([len(group) for group in alike])
+    tails = [p[len(h) :] for h, group in zip(heads, alike, strict=True) for p in group]
+    return network.read(tails, state)[1]
 
 
 class Trainer:

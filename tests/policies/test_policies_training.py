@@ -13,7 +13,7 @@ from harness.errors import ModelError
 from harness.policies.base import BatchSize, Policy, Request, Sample, Sampling, Step, TokenBatch
 from harness.policies.hf import HFPolicy
 from harness.policies.settings import ModelSettings
-from harness.policies.trainer import by_length, logprobs, micro_batches
+from harness.policies.trainer import logprobs, micro_batches
 from harness.policies.weights import Source
 from harness.types import Message
 
@@ -190,20 +190,6 @@ def test_micro_batches_hold_every_sample_once_within_the_limits() -> None:
         [(10, 90)],  # larger than the limit: alone
     ]
     assert [len(b) for b in micro_batches([sample(2, 1, 4)] * 5, tokens=99, columns=8)] == [2, 2, 1]
-
-
-def test_long_replies_are_read_apart_only_where_that_saves_more_than_it_costs() -> None:
-    def sample(sampled: int, prompt: int = 40) -> Sample:
-        return Sample((1,) * prompt, (1,) * sampled, (0.0,) * sampled, 1.0)
-
-    many = [sample(n) for n in (10, 64, 12, *[8] * 30, 60)]
-    assert [[len(s.sampled) for s in part] for part in by_length(many)] == [
-        [64, 60],
-        [12, 10, *[8] * 30],
-    ]
-    assert len(by_length([sample(64), sample(8)])) == 1
-    assert len(by_length([sample(n, prompt=5000) for n in (64, *[8] * 30)])) == 1
-    assert by_length([]) == []
 
 
 def test_an_update_without_samples_changes_nothing(tiny_policy: HFPolicy) -> None:
