@@ -59,6 +59,16 @@ def sides(text: str) -> list[str]:
     return [part.strip() for part in (*found, text[start:]) if part.strip()]
 
 
+def contradicts(box: str, number: Callable[[str], Any], equal: Callable[[Any, Any], bool]) -> bool:
+    """Whether it puts two different numbers side by side as equal: 1 = 2, or 2 ≈ 3."""
+    values = [value for value in map(number, sides(box)) if value is not None]
+    return any(
+        not equal(values[-1], value)
+        and ("=" in box or abs(complex(value - values[-1])) > CLOSE * abs(complex(value)))
+        for value in values[:-1]
+    )
+
+
 def make_judge() -> Judge:
     """Import math-verify and return the function that compares a boxed answer with the reference.
 
@@ -87,17 +97,8 @@ def make_judge() -> Judge:
         except Exception:  # no number is in what cannot be read
             return None
 
-    def contradicts(box: str) -> bool:
-        """Whether it puts two different numbers side by side as equal: 1 = 2, or 2 ≈ 3."""
-        parts = sides(box)
-        if len(parts) < 2:
-            return False
-        values = [value for value in map(number, parts) if value is not None]
-        return any(
-            not verify([values[-1]], [value], timeout_seconds=None, raise_on_error=True)
-            and ("=" in box or abs(complex(value - values[-1])) > CLOSE * abs(complex(value)))
-            for value in values[:-1]
-        )
+    def equal(one: Any, other: Any) -> bool:
+        return bool(verify([one], [other], timeout_seconds=None, raise_on_error=True))
 
     def judge(box: str, answer: str) -> dict[str, bool]:
         box, answer = hundredths(box), hundredths(answer)
@@ -113,7 +114,7 @@ def make_judge() -> Judge:
         except Exception:  # what the reply says cannot be read: a fact about the reply
             return {"right": False, "read": False}
         right = bool(verify(gold, stated, timeout_seconds=None, raise_on_error=True))
-        if right and contradicts(box):
+        if right and contradicts(box, number, equal):
             return {"right": False, "read": True, "contradicts": True}
         return {"right": right, "read": readable(stated) or right}
 

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from harness.engine import EngineSection
 from harness.errors import UsageError, unknown, within
 from harness.policies.base import Sampling
 from harness.policies.settings import ModelSettings
@@ -128,6 +129,7 @@ _SECTIONS: Mapping[str, type] = {
     "reflection": ReflectionSection,
     "run": RunSection,
     "prices": PricesSection,
+    "engine": EngineSection,
 }
 
 _NOT_WORLD: Mapping[str, str] = {
@@ -158,6 +160,7 @@ class Config:
     reflection: ReflectionSection = field(default_factory=ReflectionSection)
     run: RunSection = field(default_factory=RunSection)
     prices: PricesSection = field(default_factory=PricesSection)
+    engine: EngineSection = field(default_factory=EngineSection)
 
     def to_tables(self) -> dict[str, dict[str, Scalar]]:
         """As the sections of a TOML file."""
@@ -166,6 +169,8 @@ class Config:
         tables["method"] = {"name": self.method, **self.method_table}
         if self.world_table:
             tables["world"] = dict(self.world_table)
+        if self.engine == EngineSection():
+            del tables["engine"]  # how a run is computed is said where it is not the usual way
         return {s: {k: v for k, v in table.items() if v is not None} for s, table in tables.items()}
 
 
@@ -274,10 +279,11 @@ def presets() -> tuple[str, ...]:
 
 
 def preset(name: str, env: str = "") -> dict[str, dict[str, Scalar]]:
-    """A preset's sections, with what it sets for this environment alone."""
+    """A preset's sections over those it extends, with what it sets for this environment alone."""
     if name not in presets():
         raise unknown("preset", name, presets())
     text = (files("harness") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
     tables: dict[str, Any] = tomllib.loads(text)
     own: Mapping[str, Any] = tables.pop("per_env", {})
-    return merge(tables, own.get(env, {}))
+    below = preset(tables.pop("extends"), env) if "extends" in tables else {}
+    return merge(below, tables, own.get(env, {}))

@@ -1,5 +1,6 @@
-"""Plays environments of the verifiers package, in a process of `envs.packages.killable` that another
-interpreter runs: the standard library and verifiers, nothing of this house.
+"""Plays environments of the verifiers package, in a process of `envs.packages.killable`.
+
+Another interpreter runs it: it has the standard library and verifiers, nothing of this house.
 
 An environment runs its own rollout and asks a model for completions; that model is
 `model_endpoint.py`. So `begin` and `reply` answer with what the environment asks next, or with what
@@ -59,9 +60,12 @@ def sources(module: Any) -> list[str]:
 class Classic:
     """An environment with `load_environment`, as verifiers had them from 0.1 to 0.3."""
 
-    def __init__(self, module: Any, name: str, arguments: dict[str, Any]) -> None:
-        self._verifiers: Any = importlib.import_module("verifiers")
-        self._env = self._verifiers.load_environment(name, **arguments)
+    def __init__(self, module: Any, job: Job) -> None:
+        verifiers: Any = importlib.import_module("verifiers")
+        self._env = verifiers.load_environment(job["name"], **job["arguments"])
+        own = getattr(self._env, "max_turns", None)
+        if isinstance(own, int) and not 0 < own <= job["turns"]:
+            self._env.max_turns = job["turns"]
         self.complaints = Complaints()
         logger = logging.getLogger("verifiers")
         logger.setLevel(logging.ERROR)
@@ -72,13 +76,8 @@ class Classic:
         """What can be said of it before it is played."""
         env = self._env
         if getattr(env, "requires_group_rollouts", False):
-            raise ValueError(
-                "it scores replies in groups, not one by one, so no episode has a reward"
-            )
-        rows = {
-            part: [] if rows is None else list(map(digest, rows))
-            for part, rows in self._parts.items()
-        }
+            raise ValueError("it scores replies in groups, so a single episode has no reward")
+        rows = {part: list(map(digest, rows or ())) for part, rows in self._parts.items()}
         return {"kind": type(env).__name__, "system": env.system_prompt or "", "parts": rows}
 
     async def play(self, part: str, number: int, url: str) -> Answer:
@@ -144,7 +143,8 @@ class Player:
         return told
 
     def _load(self, job: Job) -> None:
-        key = json.dumps([job["name"], job["folder"], job["arguments"]], sort_keys=True)
+        named = [job["name"], job["folder"], job["arguments"], job["turns"]]
+        key = json.dumps(named, sort_keys=True)
         if key == self._key:
             return
         if job["folder"] and job["folder"] not in sys.path:
@@ -154,7 +154,7 @@ class Player:
             loaded: Any = Classic
         else:
             loaded = runpy.run_path(str(_HERE / "verifiers_tasksets.py"))["Tasks"]
-        self._env = loaded(module, job["name"], job["arguments"])
+        self._env = loaded(module, job)
         self._key, self._sources = key, sources(module)
 
     def _begin(self, part: str, number: int) -> None:

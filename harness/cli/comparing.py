@@ -88,6 +88,11 @@ def _plan(
         "plan",
     )
     plan.add_argument("--method", type=names, default=(), help="one or more, by comma")
+    plan.add_argument(
+        "--prices",
+        metavar="FILE",
+        help="a dated TOML file of prices by model, or 'published' for the one that comes along",
+    )
     plan.add_argument("--effect", type=points, help="the difference hoped for, in points")
     plan.add_argument(
         "--from",

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import agents
@@ -46,6 +46,8 @@ class Asked:
     samples: int | None = None
     data_dir: Path | None = None
     accept_data: bool = False
+    engine: Mapping[str, Scalar] = field(default_factory=dict)
+    """Of `[engine]`: name, address, jobs."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def _flags(asked: Asked) -> dict[str, dict[str, Scalar]]:
         ("evaluation", "tasks"): asked.test_tasks,
         ("evaluation", "samples"): asked.samples,
     }
-    tables: dict[str, dict[str, Scalar]] = {}
+    tables: dict[str, dict[str, Scalar]] = {"engine": dict(asked.engine)} if asked.engine else {}
     for (section, key), value in said.items():
         if value is not None:
             tables.setdefault(section, {})[key] = value
@@ -89,7 +91,7 @@ def resolve(asked: Asked) -> Resolved:
     Whatever can be refused is refused here, before anything is written or loaded.
     """
     typed = configs.merge(configs.read_toml(asked.config) if asked.config else {}, _flags(asked))
-    env = whole_name(str(typed.get("env", {}).get("name", EnvSection().name)))
+    env = _env(asked.preset, typed)
     base, preset, notes = _defaults(asked, typed, env)
     tables = _whole_paths(hosted_defaults(configs.merge(base, configs.preset(preset, env), typed)))
     section = tables.get("env", {})
@@ -116,10 +118,22 @@ def resolve(asked: Asked) -> Resolved:
     return Resolved(requests, tuple(notes))
 
 
+def _env(preset: str | None, typed: Tables) -> str:
+    """The world that was typed, or that the preset is for; refuses two that differ."""
+    named = configs.preset(preset).get("env", {}).get("name") if preset else None
+    name = whole_name(str(typed.get("env", {}).get("name", named or EnvSection().name)))
+    if named is not None and name != whole_name(str(named)):
+        raise UsageError(
+            f"Preset '{preset}' is for {named}, not for {name}; leave out --env, "
+            "or write --preset paper."
+        )
+    return name
+
+
 def _defaults(asked: Asked, typed: Tables, env: str) -> tuple[Tables, str, list[str]]:
     """Model and preset that suit this machine, where none was said."""
     chosen = "url" in typed.get("model", {})
-    if chosen and asked.preset:
+    if asked.preset and (chosen or "url" in configs.preset(asked.preset).get("model", {})):
         return {}, asked.preset, []
     here = machine.look()
     choice = machine.choose(here, env)

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from harness.errors import HarnessError, ModelError, UsageError, unknown
 from harness.policies.settings import ModelSettings
+from harness.secrets import HIDDEN
 
 KEY, ADDRESS = "TINKER_API_KEY", "TINKER_BASE_URL"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -173,7 +174,7 @@ class Service:
 
     def clean(self, text: str) -> str:
         """One line of at most 300 characters, without the key."""
-        return " ".join(text.replace(self._secret, "[key]").split())[:300]
+        return " ".join(text.replace(self._secret, HIDDEN).split())[:300]
 
 
 class _Listener(logging.Handler):
@@ -190,7 +191,7 @@ class _Listener(logging.Handler):
         if line.startswith(_ROUTINE):
             return
         for secret in self.secrets:
-            line = line.replace(secret, "[key]")
+            line = line.replace(secret, HIDDEN)
         self.last = " ".join(line.split())[:300]
         print(f"tinker: {self.last}", file=sys.stderr)
 
