@@ -7,6 +7,7 @@ second round, and the same run finished; `pocket` is one with an adapter, broken
 clean checkout.
 """
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -63,10 +64,8 @@ def make(name: str, folder: Path, broken: bool) -> None:
     """One run, finished or broken off."""
     request = resolve(RUNS[name]).configs[0]
     prepare(request, folder)
-    try:
+    with contextlib.suppress(BrokenOff):
         run_one(request, folder, Watchers([Breaker()] if broken else []), lambda: False)
-    except BrokenOff:
-        pass
     (folder / "run.lock").unlink()
 
 
