@@ -14,6 +14,7 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 RUN_ARGS ?=
 SOAK_ARGS ?=
+BENCH_ARGS ?=
 SEEDS ?= 0,1
 
 .PHONY: setup run test check soak bench pocket clean
@@ -44,7 +45,8 @@ soak: setup
 	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
 
 bench: setup
-	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/steps.py --model none
+	$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
 
 # Trains the embedded model anew, about half an hour on one CPU core; new weights are a new Track.
 pocket: setup

@@ -3,10 +3,12 @@ r"""Judging mathematics with math-verify, in processes that can be killed.
 The rule: only the content of the last `\boxed{…}` of a reply counts. It is right where math-verify
 finds it equal to the reference answer: numbers by value (decimals to six places), sets and lists
 element by element, so a list of guesses is not equal to one number; of an equation the last
-right-hand side counts, and 1 ± a is the list of both values.
-Nothing boxed, an empty box, a box over 300 characters or 10 nested brackets, or one that is no
-mathematics scores 0. A crash, a hang past the deadline or a dead worker is "unscored", with the
-reason: the judge failed, not the reply.
+right-hand side counts, where no other side is another number; 2 % is 0.02, and 1 ± a is the list
+of both values.
+Nothing boxed, an empty box, one that is no mathematics, or one that `envs.boxes` objects to (too
+long, too deep, the last step left to the grader, numbers that fill a machine) scores 0. A crash, a
+hang past the deadline or a dead worker is "unscored", with the reason: the judge failed, not the
+reply.
 
 Verdicts are the same from any thread or process, because the judging always happens in a worker's
 main thread, without math-verify's SIGALRM timeouts. This module never imports sympy.
@@ -16,7 +18,6 @@ import atexit
 import json
 import os
 import queue
-import re
 import selectors
 import subprocess
 import sys
@@ -29,15 +30,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from envs.boxes import last_boxed, objection
 from envs.verdict import Verdict
 
-RULE_VERSION = "boxed-1"
-LONGEST_BOX = 300  # characters
-DEEPEST_BOX = 10  # brackets; math-verify's parser takes a second for these, 20 take minutes
+RULE_VERSION = "boxed-2"
 START_SECONDS = 120.0  # importing sympy on a busy machine; no part of an answer's deadline
 _WORKER = Path(__file__).with_name("grading_worker.py")
-_BOX = re.compile(r"\\boxed\s*\{")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def grader_version() -> str:
@@ -49,28 +47,6 @@ def grader_version() -> str:
         except PackageNotFoundError:
             parts.append(f"{package}-missing")
     return "/".join(parts)
-
-
-def last_boxed(reply: str) -> str | None:
-    r"""The content of the last `\boxed{…}`; None where there is none or it is not closed."""
-    start = max((match.end() for match in _BOX.finditer(reply)), default=-1)
-    if start < 0:
-        return None
-    depth = 1
-    for brace in _BRACE.finditer(reply, start):
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)
-        if depth == 0:
-            return " ".join(reply[start : brace.start()].split())
-    return None
-
-
-def depth(text: str) -> int:
-    """How many brackets of any kind are open at once, at most."""
-    deepest = level = 0
-    for sign in text:
-        level += (sign in "([{") - (sign in ")]}")
-        deepest = max(deepest, level)
-    return deepest
 
 
 class WorkerFailed(Exception):
@@ -180,12 +156,8 @@ class Grader:
         box = last_boxed(reply)
         if box is None:
             return Verdict.wrong("Wrong: the final answer must stand in \\boxed{…}.")
-        if not box:
-            return Verdict.wrong("Wrong: the box is empty.")
-        if len(box) > LONGEST_BOX:
-            return Verdict.wrong(f"Wrong: the box holds over {LONGEST_BOX} characters.")
-        if depth(box) > DEEPEST_BOX:
-            return Verdict.wrong(f"Wrong: the box nests over {DEEPEST_BOX} brackets.")
+        if refused := objection(box, answer):
+            return Verdict.wrong(f"Wrong: {refused}")
         if self._closed:
             raise RuntimeError("this Grader is closed; make a new one")
         try:
@@ -198,6 +170,8 @@ class Grader:
             return Verdict.right()
         if not said["read"]:
             return Verdict.wrong("Wrong: what is boxed cannot be read as mathematics.")
+        if said.get("contradicts"):
+            return Verdict.wrong("Wrong: the two sides of what is boxed are not equal.")
         return Verdict.wrong("Wrong: what is boxed does not equal the reference answer.")
 
     def _ask(self, box: str, answer: str, seconds: float) -> dict[str, Any]:

@@ -24,6 +24,9 @@ MEMORY = 2 * 1024**3  # bytes of address space; 10^{10^{10}} would take all ther
 _GRACE = 5.0  # seconds the parent has to kill first
 _THIN_SPACE = re.compile(r"(?<=\d)\\,(?=\d{3}(?!\d))")
 _FACTORIAL_POWER = re.compile(r"(\d+!)\s*\^")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*\\?%")
+_RELATION = re.compile(r"\\approx(?![a-z])|\\equiv(?![a-z])|≈|≡|(?<![<>!:\\])=")
+CLOSE = 0.01  # relative; what ≈ may join
 Judge = Callable[[str, str], dict[str, bool]]
 
 
@@ -37,6 +40,33 @@ def both_signs(text: str) -> str:
     if text.count("\\pm") != 1:
         return text
     return ", ".join(text.replace("\\pm", sign) for sign in "+-")
+
+
+def hundredths(text: str) -> str:
+    """2 % as 2/100: math-verify takes it for 2 and for 0.02 alike."""
+    return _PERCENT.sub(r"\\frac{\1}{100}", text)
+
+
+def sides(text: str) -> list[str]:
+    """What stands around = and ≈ outside all brackets; [text] where neither occurs."""
+    found, start, level = [], 0, 0
+    marks = {match.start(): match.end() for match in _RELATION.finditer(text)}
+    for place, sign in enumerate(text):
+        level += (sign in "([{") - (sign in ")]}")
+        if place in marks and level == 0:
+            found.append(text[start:place])
+            start = marks[place]
+    return [part.strip() for part in (*found, text[start:]) if part.strip()]
+
+
+def contradicts(box: str, number: Callable[[str], Any], equal: Callable[[Any, Any], bool]) -> bool:
+    """Whether it puts two different numbers side by side as equal: 1 = 2, or 2 ≈ 3."""
+    values = [value for value in map(number, sides(box)) if value is not None]
+    return any(
+        not equal(values[-1], value)
+        and ("=" in box or abs(complex(value - values[-1])) > CLOSE * abs(complex(value)))
+        for value in values[:-1]
+    )
 
 
 def make_judge() -> Judge:
@@ -57,7 +87,23 @@ def make_judge() -> Judge:
     def readable(parts: list[Any]) -> bool:
         return any(not isinstance(part, str) for part in parts)
 
+    def number(text: str) -> Any:
+        """The text's value where it is one number; None otherwise."""
+        try:
+            first = parsed(respelled(text))[0]
+            return first if getattr(first, "is_number", False) else None
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:  # no number is in what cannot be read
+            return None
+
+    def equal(one: Any, other: Any) -> bool:
+        return bool(verify([one], [other], timeout_seconds=None, raise_on_error=True))
+
     def judge(box: str, answer: str) -> dict[str, bool]:
+        box, answer = hundredths(box), hundredths(answer)
+        if "%" in box and "%" not in answer:
+            return {"right": False, "read": False}
         gold = parsed(respelled(answer))
         try:
             stated = parsed(respelled(box))
@@ -67,8 +113,10 @@ def make_judge() -> Judge:
             raise
         except Exception:  # what the reply says cannot be read: a fact about the reply
             return {"right": False, "read": False}
-        right = verify(gold, stated, timeout_seconds=None, raise_on_error=True)
-        return {"right": bool(right), "read": readable(stated) or bool(right)}
+        right = bool(verify(gold, stated, timeout_seconds=None, raise_on_error=True))
+        if right and contradicts(box, number, equal):
+            return {"right": False, "read": True, "contradicts": True}
+        return {"right": right, "read": readable(stated) or right}
 
     return judge
 

@@ -1,8 +1,8 @@
 r"""Known answers for the grader, put through it before anyone relies on it.
 
 Run by `harness doctor` and at the start of every run, in the run's own process and thread. The hang
-is real: `\boxed{9^{9^{9}}}` makes sympy compute an integer of 370 million digits, inside the
-worker, on the path every answer takes; only killing the worker ends it in time.
+is real: `\boxed{(x+y+z+w+v)^{99}}` makes sympy expand four million terms, inside the worker, on the
+path every answer takes; only killing the worker ends it in time.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,13 @@ _CASES: tuple[tuple[str, str, Expected], ...] = (
     ("\\boxed{\\frac{1}{}", "42", "wrong"),
     ("\\boxed{٤٢}", "42", "wrong"),
     ("", "42", "wrong"),
+    ("\\boxed{6=42}", "42", "wrong"),
+    ("\\boxed{42\\%}", "42", "wrong"),
+    ("\\boxed{41, \\boxed{42}}", "42", "wrong"),
+    ("\\boxed{\\sum_{k=3}^{9} k}", "42", "wrong"),
+    ("\\boxed{9^{9^{9}}}", "42", "wrong"),
 )
-_HANGING = ("\\boxed{9^{9^{9}}}", "42")
+_HANGING = ("\\boxed{(x+y+z+w+v)^{99}}", "42")
 
 
 @dataclass(frozen=True, slots=True)

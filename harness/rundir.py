@@ -2,7 +2,7 @@
 
     config.toml       the resolved request, written first
     episodes.jsonl    one line per training episode, as it ends
-    rounds.jsonl      one line per round: numbers, what was learnt, what was spent
+    rounds.jsonl      one line per round: numbers, signs of hacking, what was learnt, what was spent
     population.jsonl  the method's state after each round (prompts, ratings, lineage)
     checkpoint/       the last finished round: method state, weights, optimizer, meter, log lengths
     opening.json      the one opening of the test split: which agents, since when
@@ -13,6 +13,7 @@ A checkpoint is one folder that is renamed into place; a killed run loses the un
 nothing else, because its randomness is derived by name and its logs are cut back.
 """
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,12 +22,13 @@ from typing import cast
 
 from typing_extensions import override
 
-from harness.durable import Log, publish, read_json, write_json
+from harness.durable import Log, lines, publish, read_json, write_json
 from harness.errors import RunError
 from harness.metered import Meter, Metered, MeteredTrainable
 from harness.method import Method
 from harness.policies.base import Purpose
 from harness.rollouts import Rollouts
+from harness.signs import alarms, logged, signs
 from harness.transcript import episode_json, finite
 from harness.types import JSON, Episode, Report
 from harness.watch import Watcher
@@ -45,6 +47,7 @@ class Run(Watcher):
         self.checkpoint = folder / "checkpoint"
         self.logs = {name: Log(folder / f"{name}.jsonl") for name in _LOGS}
         self._round = 0
+        self._signs: list[Mapping[str, float | None]] = []
         _finish_swap(self.checkpoint)
 
     def resume(self, method: Method) -> int:
@@ -66,11 +69,14 @@ class Run(Watcher):
         for name, length in cast(Mapping[str, int], state["logs"]).items():
             self.logs[name].cut(length)
         self._round = cast(int, state["round"])
+        self._signs = signs_of(self.folder)
         return self._round
 
     def save(self, rollouts: Rollouts, report: Report, state: Mapping[str, JSON]) -> None:
         """Log the round and make it the checkpoint, in one step."""
         self._round = rollouts.round.index + 1
+        known = alarms(self._signs)
+        self._signs.append(logged(signs(rollouts)))
         self.logs["rounds"].append(
             {
                 "round": rollouts.round.index,
@@ -78,6 +84,7 @@ class Run(Watcher):
                 "scores": {id: finite(score) for id, score in rollouts.scores().items()},
                 "unscored": sum(not e.scored for e in rollouts),
                 "numbers": {name: finite(value) for name, value in report.numbers.items()},
+                "signs": self._signs[-1],
                 "lines": list(report.lines),
                 "spent": asdict(self.meter.spent),
             }
@@ -85,6 +92,9 @@ class Run(Watcher):
         self.logs["population"].append({"round": rollouts.round.index, "state": state})
         self._write_checkpoint(state)
         self.meter.watcher.round(rollouts, report, self.meter.spent)
+        for alarm in alarms(self._signs):
+            if _kind(alarm) not in map(_kind, known):
+                self.meter.watcher.note(f"{alarm}; look at: harness show {self.folder.name}")
 
     def _write_checkpoint(self, state: Mapping[str, JSON]) -> None:
         part = self.folder / "checkpoint.part"
@@ -120,6 +130,17 @@ class Run(Watcher):
         """Let go of the logs."""
         for log in self.logs.values():
             log.close()
+
+
+def signs_of(folder: Path) -> list[Mapping[str, float | None]]:
+    """The signs of every logged round; rounds of older versions have none."""
+    found = (line.get("signs") for _, line in lines(folder / "rounds.jsonl"))
+    return [cast(Mapping[str, float | None], s) if isinstance(s, dict) else {} for s in found]
+
+
+def _kind(alarm: str) -> str:
+    """An alarm without its figures, so that one that stays is told once."""
+    return re.sub(r"[\d.]+", "", alarm)
 
 
 def _finish_swap(checkpoint: Path) -> None:

@@ -19,6 +19,13 @@ _READ = 4000  # characters at the end of a reply that are searched
 _ANSWER = re.compile(r"answer\s*:", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])([-−+]?)([0-9]{1,40}(?:,[0-9]{3})*)(\.[0-9]{1,40})?(?![\w])")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?(?![A-Za-z])")
+_NEXT = r"\s*(?:[,;/|&+]|\bor\b|\band\b|\s)+\s*"  # what stands between two guesses
+_BETWEEN = re.compile(_NEXT, re.IGNORECASE)
+_LETTERS = re.compile(
+    rf"\(?[A-Za-z]\)?{_NEXT}(?:or\s+|and\s+)?\(?(?!a\b|I\b)[A-Za-z]\)?(?![\w'’])", re.IGNORECASE
+)
+_OR = re.compile(r"\bor\b|[;|/]", re.IGNORECASE)
+_MOST_PARTS = 2  # "Paris, France" is one place
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +84,13 @@ def _exact(reply: str, answer: str) -> Verdict:
 
 
 def _number(reply: str, answer: str) -> Verdict:
-    said = number_in(stated(reply) or reply)
+    text = stated(reply) or reply
+    said = number_in(text)
     if said is None:
         return Verdict.wrong("Wrong: the reply states no number as its answer.")
+    *_, before, last = [None, *_NUMBER.finditer(text[-_READ:])]
+    if before and last and _BETWEEN.fullmatch(text[-_READ:], before.end(), last.start()):
+        return Verdict.wrong("Wrong: several numbers are stated as the answer.")
     return _verdict(said == number_in(answer))
 
 
@@ -87,6 +98,8 @@ def _choice(reply: str, answer: str) -> Verdict:
     said = _letter(stated(reply))
     if not said:
         return Verdict.wrong("Wrong: the reply does not say Answer: and a letter.")
+    if _LETTERS.match(stated(reply).strip(" \t*_[]\"'")):
+        return Verdict.wrong("Wrong: several letters are stated as the answer.")
     return _verdict(said == _letter(answer))
 
 
@@ -96,6 +109,11 @@ def _contains(reply: str, answer: str) -> Verdict:
         return Verdict.wrong("Wrong: the reply does not say Answer: and an answer.")
     if len(said) > max(LONGEST_STATED, 2 * len(answer)):
         return Verdict.wrong(f"Wrong: the answer is longer than {LONGEST_STATED} characters.")
+    parts = [part for part in said.split(",") if part.strip()]
+    if (_OR.search(said) and not _OR.search(answer)) or len(parts) > _MOST_PARTS + answer.count(
+        ","
+    ):
+        return Verdict.wrong("Wrong: several answers are stated.")
     return _verdict(f" {_words(answer)} " in f" {_words(said)} ")
 
 
@@ -115,14 +133,14 @@ _LINE = "Think, then end with a line that says Answer: and"
 GRADERS: dict[str, AnswerGrader] = {
     "choice": AnswerGrader(
         "one letter",
-        lambda: "choice-1",
+        lambda: "choice-2",
         f"{_LINE} the letter of the right choice.",
         lambda answer: bool(re.fullmatch(r"\(?[A-Za-z]\)?", answer.strip())),
         _choice,
     ),
     "contains": AnswerGrader(
         "the reference's words, in order, within a short answer",
-        lambda: "contains-1",
+        lambda: "contains-2",
         f"{_LINE} the answer in a few words.",
         lambda answer: _something(answer) and bool(_words(answer)),
         _contains,
@@ -145,7 +163,7 @@ GRADERS: dict[str, AnswerGrader] = {
     ),
     "number": AnswerGrader(
         "the same number",
-        lambda: "number-1",
+        lambda: "number-2",
         f"{_LINE} the number.",
         lambda answer: number_in(answer) is not None and len(answer) <= LONGEST_STATED,
         _number,

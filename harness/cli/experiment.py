@@ -26,8 +26,9 @@ from harness.method import Method
 from harness.play import Table
 from harness.policies import open_policy, require_trainable
 from harness.policies.base import Policy, Sampling
-from harness.rundir import Run
+from harness.rundir import Run, signs_of
 from harness.seeds import Seeds
+from harness.signs import alarms, copies
 from harness.train import train
 from harness.trouble import told
 from harness.types import Agent, Split, SystemPrompt
@@ -121,6 +122,15 @@ def _same_as_before(folder: Path, world: World, policy: Policy) -> None:
         )
 
 
+def open_engine(request: Config) -> Policy:
+    """The request's policy: here, or with its sampling or its gradient step shared out."""
+    if request.engine.samplers:
+        from harness.policies.remote_ray import open_remote
+
+        return open_remote(request.model_url, request.model, request.engine)
+    return open_policy(request.model_url, request.model)
+
+
 def settled(request: Config, policy: Policy) -> Config:
     """The request with what was only known once the model was open: device, dtype, threads."""
     return replace(request, model=getattr(policy, "settings", request.model))
@@ -162,7 +172,11 @@ class Stage:
         )
 
     def close(self) -> None:
-        """Let go of worlds and files."""
+        """Let go of worlds and files, and of models that have processes of their own."""
+        for policy in (self.policy, self.reflector):
+            close = getattr(getattr(policy, "inner", None), "close", None)
+            if close is not None:
+                close()
         self.arena.close()
         self.world.close()
         self.run.close()
@@ -173,7 +187,7 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
     make = world_maker(request)
     world = make("train")
     check_graders(world)
-    opened = open_policy(request.model_url, request.model)
+    opened = open_engine(request)
     _same_as_before(folder, world, opened)
     for note in getattr(opened, "notes", ()):
         watchers.note(note)
@@ -265,7 +279,11 @@ def champion_of(folder: Path) -> Agent:
 
 
 def _adapter_hash(folder: Path, agent: Agent) -> str:
-    adapter = folder / "checkpoint" / "policy" / "adapter.safetensors"
+    """Of the adapter; of the file that says where it is, for one that is kept elsewhere."""
+    policy = folder / "checkpoint" / "policy"
+    adapter = policy / "adapter.safetensors"
+    if not adapter.exists():
+        adapter = policy / "policy.json"
     return sha256(adapter.read_bytes()).hexdigest() if agent.policy_version else ""
 
 
@@ -276,6 +294,19 @@ def _evolved_nothing(folder: Path) -> tuple[str, ...]:
     if not calls or any(numbers.get("edits_applied", 0) for numbers in rounds):
         return ()
     return (f"none of {calls:.0f} reflection calls led to an edit: the prompt never changed",)
+
+
+def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
+    """Say on the row what training gave reason to look at, and whether the champion's prompt
+    copies training tasks.
+    """
+    found = alarms(signs_of(folder))
+    played = (cast(Any, line) for _, line in lines(folder / "episodes.jsonl"))
+    tasks = {e["turns"][0]["observation"]: e["answer"] for e in played if e["turns"]}
+    principles = agent.prompt.principles
+    if number := copies(principles, tasks):
+        found.append(f"{number} of {len(principles)} principles hold words or answers of training")
+    return tuple(f"in training: {one}" for one in found)
 
 
 def _test(stage: Stage, agent: Agent, stop: Callable[[], bool]) -> Entry:
@@ -295,5 +326,5 @@ def _test(stage: Stage, agent: Agent, stop: Callable[[], bool]) -> Entry:
         played,
         adapter_hash=_adapter_hash(stage.folder, agent),
         reflector=stage.reflector,
-        notes=_evolved_nothing(stage.folder),
+        notes=(*_evolved_nothing(stage.folder), *_hacked(stage.folder, agent)),
     )

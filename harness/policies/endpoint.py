@@ -16,7 +16,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -26,6 +26,7 @@ from harness.policies.crew import Crew
 from harness.policies.patience import Patience
 from harness.policies.reply import LARGEST, Nonsense, read_completion
 from harness.policies.settings import ModelSettings
+from harness.secrets import HIDDEN, scrubbed
 from harness.types import Completion
 
 _FORM = "openai:http://host/v1#model"
@@ -52,7 +53,7 @@ def parse_address(url: str) -> Address:
     """
     parts = urlsplit(url.removeprefix("openai:"))
     if parts.scheme not in ("http", "https") or not parts.hostname or not parts.fragment:
-        raise UsageError(f"'{url}' is not the address of a model; write {_FORM}.")
+        raise UsageError(f"'{scrubbed(url)}' is not the address of a model; write {_FORM}.")
     if parts.username or parts.password:
         raise UsageError(
             "An endpoint's address must not hold a user or password, because addresses are "
@@ -209,7 +210,7 @@ class EndpointPolicy:
                 del self.failures[next(iter(self.failures))]
             self.failures[request.id] = self._reason(came)
         elif isinstance(came, ModelError):
-            raise ModelError(self._hidden(str(came)))
+            raise ModelError(self._silenced(str(came)))
         else:
             raise came
 
@@ -244,7 +245,8 @@ class EndpointPolicy:
                 except Exception as error:  # of the HTTP library, which openai does not translate
                     raise APIConnectionError(request=response.http_request) from error
                 if part is None:
-                    return read_completion(bytes(data))
+                    came = read_completion(bytes(data))
+                    return replace(came, text=self._silenced(came.text))
                 data += part
                 if time.monotonic() > end:
                     raise APITimeoutError(response.http_request)
@@ -271,10 +273,13 @@ class EndpointPolicy:
         """The error in one line, without the key."""
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         line = " ".join(f"{type(error).__name__}: {error}{cause}".split())
-        return self._hidden(line)[:300]
+        return scrubbed(self._silenced(line))[:300]
 
-    def _hidden(self, line: str) -> str:
-        return line if self._secret == "none" else line.replace(self._secret, "[key]")
+    def _silenced(self, text: str) -> str:
+        """Without the key, which some servers echo; the key is kept out of replies and logs too."""
+        if self._secret != "none":
+            text = text.replace(self._secret, HIDDEN)
+        return text
 
 
 def open_endpoint(url: str, settings: ModelSettings) -> EndpointPolicy:

@@ -13,8 +13,7 @@ from envs import grading
 from envs.grading import Grader, shared_grader
 from envs.verdict import Verdict
 
-HANG = "\\boxed{9^{9^{9}}}"
-HANG = "\\boxed{9^{9^{9}}}"
+HANG = "\\boxed{(x+y+z+w+v)^{99}}"
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +123,7 @@ def test_the_kernels_alarm_ends_a_worker_nobody_kills():
         stdout=subprocess.PIPE,
     ) as worker:
         assert worker.stdin is not None
-        worker.stdin.write(b'{"box": "9^{9^{9}}", "answer": "2", "seconds": -4.5}\n')
+        worker.stdin.write(b'{"box": "(x+y+z+w+v)^{99}", "answer": "2", "seconds": -4.5}\n')
         worker.stdin.flush()
         assert worker.wait(30) == -signal.SIGALRM
 

@@ -157,7 +157,7 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
             policy.check()
     assert seen[0]["authorization"] == f"Bearer {SECRET}"
     assert SECRET not in policy.failures["r0"] + str(refused.value) + repr(refused.value.__cause__)
-    assert "[key]" in policy.failures["r0"]
+    assert "[secret]" in policy.failures["r0"]
 
 
 def test_a_local_server_needs_no_key_and_a_remote_one_does(
