@@ -2,6 +2,7 @@
 # make run     train and compare on the embedded default model, ending in the leaderboard
 # make test    the whole test suite
 # make check   linters and types
+# make soak    the long versions of the tests of reliability (hours); results are kept
 #
 # Where pip would take a CUDA build of torch and a CPU build is wanted, name a source of CPU wheels:
 #   make setup PIP_ARGS="--extra-index-url URL"     or     PIP_ARGS="--find-links FOLDER"
@@ -14,10 +15,12 @@ BIN := $(VENV)/bin
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 RUN_ARGS ?=
+SOAK_ARGS ?=
+BENCH_ARGS ?=
 SEEDS ?= 0,1
 LOCKED ?=
 
-.PHONY: setup run test check bench pocket clean
+.PHONY: setup run test check soak bench pocket clean
 
 setup: $(VENV)/ready
 
@@ -42,8 +45,13 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# One of them: make soak SOAK_ARGS="kills --seed 1 --count 50"
+soak: setup
+	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
+
 bench: setup
-	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/steps.py --model none
+	$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
 
 # Trains the embedded model anew, about half an hour on one CPU core; new weights are a new Track.
 pocket: setup

@@ -6,7 +6,7 @@ from typing import get_args
 
 from agents.checks import one_of, within
 from agents.inputs import Inputs, Spec
-from agents.parts import selection
+from agents.parts import islands, selection
 from agents.parts.finals import Finals
 from agents.parts.operators import Birth, Limits, crossover, mutate
 from agents.parts.population import Member, Population
@@ -45,6 +45,8 @@ class EvolutionConfig:
     finals: int = 0
     """Every so many rounds the best play on validation tasks, and the champion is chosen by these;
     0 for never. Not in the paper."""
+    islands: int = 0
+    """Populations that evolve apart, a round each in turn; 0 or 1 is one. Not in the paper."""
     max_principles: int = 30
     """Principles of a prompt at most. Not in the paper."""
 
@@ -60,6 +62,7 @@ class EvolutionConfig:
         within("tie", self.tie, 0)
         within("noise", self.noise, 0)
         within("finals", self.finals, 0)
+        within("islands", self.islands, 0, 10)
         within("max_principles", self.max_principles, 1, 99)
 
 
@@ -81,14 +84,14 @@ class Evolution:
         config = self.config
         if self.finals.due(round):
             return self.finals.cast(round, self.population)
-        players = selection.select(
-            self.population.window(config.window),
-            round.prompts,
-            config.selection,
-            config.exploration,
-            round.rng("select"),
+        window = islands.natives(self.population, config.islands, round.index, config.window)
+        visitor = islands.guest(self.population, config.islands, round.index)
+        guests = [visitor.prompt] if visitor and visitor not in window and round.prompts > 1 else []
+        places, rule = round.prompts - len(guests), config.selection
+        players = guests + selection.select(
+            window, places, rule, config.exploration, round.rng("select")
         )
-        newest, free = self.population.newest.prompt, round.prompts - len(players)
+        newest, free = window[-1].prompt, round.prompts - len(players)
         seats = [(p, 0) for p in players] + [
             (newest, i * round.samples) for i in range(1, free + 1)
         ]

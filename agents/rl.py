@@ -144,7 +144,7 @@ class RL:
             config.learning_rate, config.beta1, config.beta2, config.max_grad_norm, config.kl > 0
         )
         told = self.policy.update(learnt.taught, loss, step)
-        return Report({**learnt.numbers, **told})
+        return Report({**learnt.numbers, **told}, _agreement(config, told))
 
     def champion(self) -> Agent:
         """The root prompt with the weights as they are now."""
@@ -156,6 +156,16 @@ class RL:
 
     def restore(self, state: Mapping[str, JSON]) -> None:
         """Nothing to take back."""
+
+
+def _agreement(config: WeightsConfig, told: Mapping[str, float]) -> tuple[str, ...]:
+    """How far sampler and trainer are apart, where that is being corrected."""
+    if config.correction == "bypass" or "logprob_gap" not in told:
+        return ()
+    return (
+        f"sampler and trainer differ by {told['logprob_gap']:.2g} a token, largest ratio "
+        f"{told['ratio_max']:.3g} (corrected by {config.correction})",
+    )
 
 
 SPEC = Spec(RLConfig, RL, trains=True, card=card)

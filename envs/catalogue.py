@@ -1,10 +1,9 @@
 """Which worlds exist, and how one is made from its name.
 
-A name is a short alias; a family's prefix and what follows it (`reasoning_gym/gcd`); `jsonl:PATH`;
-the name of an entry point of the group `espl_harness.worlds`, by which installed packages announce
-worlds; any Gymnasium id, those of Gymnasium's own group `gymnasium.envs` included; or
-`module:Namespace/World-v0`, whose module is imported first. What is no text world of the shape of
-`envs.world.World` is played through the adapter of `envs.own.foreign`.
+A name is a short alias; a family's prefix and what follows it (`reasoning_gym/gcd`); `jsonl:PATH`,
+`verifiers:ENVIRONMENT` or `openenv:URL`; an entry point of the group `espl_harness.worlds`; any
+Gymnasium id; or `module:Namespace/World-v0`, whose module is imported first. What is no text world
+of the shape of `envs.world.World` is played through the adapter of `envs.own.foreign`.
 """
 
 import importlib
@@ -53,10 +52,12 @@ _ENTRY_POINTS = {
     "harness/GuessNumber-v1": "envs.games.guess_number:GuessNumber",
     "harness/HMMT-v1": "envs.competition:HMMT",
     "harness/JSONL-v1": "envs.own.jsonl:Questions",
+    "harness/OpenEnv-v1": "envs.outside.openenv:OpenEnv",
     "harness/Search-v1": "envs.search.world:Search",
     "harness/SearchFictional-v1": "envs.search.fictional:Fictional",
     "harness/Terminal-v1": "envs.terminal.world:Terminal",
     "harness/TwentyQuestions-v1": "envs.games.twenty_questions:TwentyQuestions",
+    "harness/Verifiers-v1": "envs.outside.verifiers:Verifiers",
 }
 
 
@@ -89,7 +90,12 @@ _PATH_OPTIONS = {
     "harness/Search-v1": ("questions", "corpus"),
     "harness/Terminal-v1": ("tasks",),
 }
-_FILE = "jsonl:"
+WHEREABOUTS = {
+    "jsonl": ("harness/JSONL-v1", "path"),
+    "openenv": ("harness/OpenEnv-v1", "url"),
+    "verifiers": ("harness/Verifiers-v1", "environment"),
+}
+"""Names of the form `KIND:PLACE`: the id, and the option that takes the place."""
 _SHAPE = ("briefing", "size", "fingerprint", "reset", "step")
 _TELLING = ("briefing", "fingerprint")  # whoever has one of these means to be a text world
 _MEMBER = re.compile(r"[\w.-]+")
@@ -150,8 +156,9 @@ def resolve(name: str) -> str:
 
 def find(name: str) -> Found:
     """What a name stands for; raises UnknownWorld with a suggestion and what exists."""
-    if name.startswith(_FILE):
-        return _found("harness/JSONL-v1", {"path": name.removeprefix(_FILE)})
+    kind, colon, place = name.partition(":")
+    if colon and kind in WHEREABOUTS:
+        return _found(WHEREABOUTS[kind][0], {WHEREABOUTS[kind][1]: place})
     prefix, slash, member = name.partition("/")
     if prefix in FAMILIES:
         return _member(prefix, member if slash else "")

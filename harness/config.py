@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from harness.engine import EngineSection
 from harness.errors import UsageError, unknown, within
 from harness.policies.base import Sampling
 from harness.policies.settings import ModelSettings
@@ -97,6 +98,28 @@ class RunSection:
         within("run.seed", self.seed, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class PricesSection:
+    """`[prices]`: what a million sampled tokens cost you; unset is unknown, and never guessed."""
+
+    currency: str = ""
+    """As it is told beside the cost, like USD; needed with a price."""
+    acting: float | None = None
+    """Of the model that plays."""
+    reflection: float | None = None
+    """Of the model that reflects."""
+
+    def __post_init__(self) -> None:
+        told = [p for p in (self.acting, self.reflection) if p is not None]
+        for price in told:
+            within("prices", price, 0)
+        if bool(told) != bool(self.currency.strip()) or len(self.currency) > 12:
+            raise UsageError(
+                "Prices need a currency of 12 characters or less, and a currency a price: "
+                "--set prices.currency=USD --set prices.acting=0.60 --set prices.reflection=2.00."
+            )
+
+
 _SECTIONS: Mapping[str, type] = {
     "env": EnvSection,
     "model": ModelSettings,
@@ -105,6 +128,8 @@ _SECTIONS: Mapping[str, type] = {
     "evaluation": EvaluationSection,
     "reflection": ReflectionSection,
     "run": RunSection,
+    "prices": PricesSection,
+    "engine": EngineSection,
 }
 
 _NOT_WORLD: Mapping[str, str] = {
@@ -134,6 +159,8 @@ class Config:
     evaluation: EvaluationSection = field(default_factory=EvaluationSection)
     reflection: ReflectionSection = field(default_factory=ReflectionSection)
     run: RunSection = field(default_factory=RunSection)
+    prices: PricesSection = field(default_factory=PricesSection)
+    engine: EngineSection = field(default_factory=EngineSection)
 
     def to_tables(self) -> dict[str, dict[str, Scalar]]:
         """As the sections of a TOML file."""
@@ -142,6 +169,8 @@ class Config:
         tables["method"] = {"name": self.method, **self.method_table}
         if self.world_table:
             tables["world"] = dict(self.world_table)
+        if self.engine == EngineSection():
+            del tables["engine"]  # how a run is computed is said where it is not the usual way
         return {s: {k: v for k, v in table.items() if v is not None} for s, table in tables.items()}
 
 
@@ -162,9 +191,9 @@ def _typed(value: object, hint: Any, name: str) -> object:
         if value not in get_args(hint):
             raise unknown(f"value of {name}", str(value), map(str, get_args(hint)))
         return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
     kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
+    if kinds == [float] and type(value) is int:
+        return float(value)
     if type(value) not in kinds:
         raise UsageError(
             f"{name} is {value!r}, but should be of type {kinds[0].__name__}; "
@@ -250,10 +279,11 @@ def presets() -> tuple[str, ...]:
 
 
 def preset(name: str, env: str = "") -> dict[str, dict[str, Scalar]]:
-    """A preset's sections, with what it sets for this environment alone."""
+    """A preset's sections over those it extends, with what it sets for this environment alone."""
     if name not in presets():
         raise unknown("preset", name, presets())
     text = (files("harness") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
     tables: dict[str, Any] = tomllib.loads(text)
     own: Mapping[str, Any] = tables.pop("per_env", {})
-    return merge(tables, own.get(env, {}))
+    below = preset(tables.pop("extends"), env) if "extends" in tables else {}
+    return merge(below, tables, own.get(env, {}))

@@ -5,7 +5,8 @@
     ├── DataError (3)        data is missing, unreachable or not what was pinned
     ├── ModelError (4)       a model cannot be loaded, reached or trained
     ├── RunError (5)         a run directory is locked, damaged or of another schema
-    └── SelfTestError (6)    a grader misjudged a known answer
+    ├── SelfTestError (6)    a grader misjudged a known answer
+    └── EngineError (7)      a cluster cannot be reached, or cannot run what is asked
 
 Each message is one sentence of what happened, what was expected, and what to type next.
 """
@@ -49,6 +50,12 @@ class SelfTestError(HarnessError):
     """A grader misjudged an answer whose verdict is known."""
 
     exit_code = 6
+
+
+class EngineError(HarnessError):
+    """A cluster cannot be reached, or cannot run what is asked."""
+
+    exit_code = 7
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:

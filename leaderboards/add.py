@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from leaderboards.later import settled
 from leaderboards.manifest import write_manifest
 from leaderboards.record import Entry
 from leaderboards.store import find_entries, write_entry
@@ -47,7 +48,7 @@ def _same_run(one: Entry, other: Entry) -> bool:
         one.track == other.track
         and one.method == other.method
         and one.seed == other.seed
-        and canonical(one.config) == canonical(other.config)
+        and canonical(settled(one)) == canonical(settled(other))
     )
 
 

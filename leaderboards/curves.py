@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from leaderboards.intervals import mean
+from leaderboards.later import settled
 from leaderboards.record import Entry, Track
 from leaderboards.scores import result
 from leaderboards.strict import canonical
@@ -92,7 +93,7 @@ def of_entries(entries: Sequence[Entry], by: By = "episodes") -> dict[str, Curve
     groups: dict[tuple[Track, str, str], list[Entry]] = {}
     for entry in entries:
         alike = replace(entry.track, budget_episodes=0)
-        groups.setdefault((alike, entry.method, canonical(entry.config)), []).append(entry)
+        groups.setdefault((alike, entry.method, canonical(settled(entry))), []).append(entry)
     starts = {track: mine for (track, method, _), mine in groups.items() if method == "base"}
     found: dict[str, Curve] = {}
     for (track, method, config), mine in groups.items():

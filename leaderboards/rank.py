@@ -4,11 +4,14 @@ A row is a method with its settings, over its training seeds. The first run of a
 two rows differ is told over the seeds they share.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from itertools import pairwise
 
 from leaderboards.intervals import Interval
+from leaderboards.later import settled
 from leaderboards.paired import holm, over_seeds
 from leaderboards.record import Entry, Track
 from leaderboards.scores import Estimate, PassAtK, Result, of_agent, of_method, passes, result
@@ -31,6 +34,14 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Money:
+    """What a run's sampled training tokens cost on average, at the prices its runs recorded."""
+
+    currency: str
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A method with its settings, over its seeds.
 
@@ -49,6 +60,7 @@ class Row:
     of_agent: Estimate
     passes: PassAtK | None
     cost: Cost
+    money: Money | None
     outcomes: int
     unscored: int
     truncated: int
@@ -80,15 +92,6 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
-    """The rows of one Track, best first. `unit` is True where all rewards lie within [0, 1]."""
-
-    track: Track
-    rows: tuple[Row, ...]
-    unit: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Difference:
     """A field in which two Tracks differ, and its two values."""
 
@@ -113,6 +116,46 @@ class Contrast:
     holm: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AtTokens:
+    """A row against the weights-only method at as many sampled tokens as the row's runs spent.
+
+    `tokens` is their mean; `value` is None where that is not known, and `reason` says why.
+    """
+
+    label: str
+    tokens: float
+    value: float | None
+    interval: Interval | None
+    seeds: int
+    reason: str = ""
+    p: float | None = None
+    holm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """The rows of one Track, best first. `unit` is True where all rewards lie within [0, 1]."""
+
+    track: Track
+    rows: tuple[Row, ...]
+    unit: bool
+    at_tokens: tuple[AtTokens, ...] = ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The world's options that every run was asked with, as "numbers=31"."""
+        asked = [_options(entry.provenance.command) for row in self.rows for entry in row.entries]
+        return tuple(o for o in (asked[0] if asked else ()) if all(o in each for each in asked))
+
+
+def _options(command: Sequence[str]) -> tuple[str, ...]:
+    """What stands after `--set world.`."""
+    said = (value for word, value in pairwise(command) if word == "--set")
+    found = (value.removeprefix("world.") for value in said if value.startswith("world."))
+    return tuple("=".join(part.strip() for part in text.split("=", 1)) for text in found)
+
+
 def why_not(here: Track, there: Track) -> tuple[Difference, ...]:
     """Why rows of two Tracks cannot be ranked together; empty if they can."""
     return tuple(
@@ -127,7 +170,16 @@ def boards(entries: Iterable[Entry]) -> tuple[Board, ...]:
         tracks.setdefault(entry.track, []).append(entry)
     made = [_board(track, mine) for track, mine in tracks.items()]
     made.sort(key=lambda b: (b.track.env, b.track.model, b.track.budget_episodes, b.track.id))
-    return tuple(made)
+    families: dict[Track, list[Board]] = {}
+    for board in made:
+        families.setdefault(replace(board.track, budget_episodes=0), []).append(board)
+    from leaderboards.footing import equal_tokens  # which reads boards
+
+    return tuple(
+        replace(board, at_tokens=equal_tokens(board, [b for b in family if b is not board]))
+        for board in made
+        for family in [families[replace(board.track, budget_episodes=0)]]
+    )
 
 
 def _board(track: Track, entries: Sequence[Entry]) -> Board:
@@ -135,7 +187,7 @@ def _board(track: Track, entries: Sequence[Entry]) -> Board:
     unit = all(one.least >= 0 and one.most <= 1 for one in results)
     groups: dict[tuple[str, str], list[Result]] = {}
     for one in results:
-        groups.setdefault((one.entry.method, canonical(one.entry.config)), []).append(one)
+        groups.setdefault((one.entry.method, canonical(settled(one.entry))), []).append(one)
     rows = _labelled([_row(group, unit) for group in groups.values()])
     rows.sort(key=lambda r: (r.score is None, -(r.score or 0.0), r.label))
     ranks: dict[float, int] = {}  # equal scores share the better rank
@@ -161,19 +213,33 @@ def _row(group: Sequence[Result], unit: bool) -> Row:
     costs = [sum(getattr(e.spent, f.name) for e in entries) / len(entries) for f in fields(Cost)]
     return Row(
         method=entries[0].method,
-        config=entries[0].config,
+        config=settled(entries[0]),
         entries=entries,
         scores=scores,
         of_method=of_method([value for _, value in scores], unit),
         of_agent=of_agent(results, unit),
         passes=passes(results, k) if k > 1 else None,
         cost=Cost(*costs),
+        money=_money(entries),
         outcomes=sum(len(e.outcomes) for e in entries),
         unscored=sum(one.unscored for one in results),
         truncated=sum(one.truncated for one in results),
         bounds=(sum(lows) / len(lows), sum(highs) / len(highs)) if unit else None,
         warnings=(*warnings, *_warnings(entries, scores)),
     )
+
+
+def _money(entries: Sequence[Entry]) -> Money | None:
+    told = []
+    for entry in entries:
+        prices = entry.provenance.prices
+        amount = None if prices is None else prices.of(entry.spent)
+        if prices is None or amount is None:
+            return None
+        told.append((prices.currency, amount))
+    if len({currency for currency, _ in told}) != 1:
+        return None
+    return Money(told[0][0], math.fsum(amount for _, amount in told) / len(told))
 
 
 def _one_per_seed(group: Sequence[Result]) -> tuple[list[Result], list[str]]:

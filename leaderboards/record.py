@@ -7,21 +7,17 @@ cannot be made.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
+from leaderboards.migrations import SCHEMA, migrate
 from leaderboards.redact import redacted
 from leaderboards.strict import JSON, RecordError, canonical, decode, encode, parse, shown
 
-SCHEMA = 1
 LARGEST = 1e15  # of any quantity, so that sums and squares stay finite
-
-Migration: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-# From a schema version to the next. Each step is pure, and none is ever edited once released.
-MIGRATIONS: Mapping[int, Migration] = {}
 
 Status = Literal["scored", "unscored", "truncated"]
 
@@ -132,7 +128,8 @@ class Outcome:
     reply: str | None = None
 
     def __post_init__(self) -> None:
-        _floats(self, "reward")
+        if self.reward is not None and type(self.reward) is not float:
+            _floats(self, "reward")
         if (self.reward is None) != (self.status == "unscored"):
             raise RecordError("must be null exactly where the status is 'unscored'", "reward")
         if self.success is not None and self.reward is None:
@@ -173,6 +170,31 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Prices:
+    """What a million sampled tokens cost whoever ran this; None where nobody said.
+
+    They are told, never guessed. Tokens that a model reads are not counted, so not priced.
+    """
+
+    currency: str
+    acting: float | None
+    reflection: float | None
+
+    def __post_init__(self) -> None:
+        _floats(self, "acting", "reflection")
+        named = bool(self.currency.strip()) and len(self.currency) <= 12
+        _demand(named, "currency", "must name the currency in 12 characters or less, like USD")
+        _at_least(self, 0, *(n for n in ("acting", "reflection") if getattr(self, n) is not None))
+
+    def of(self, spent: Spent) -> float | None:
+        """What training cost; None where a price is missing for tokens that were sampled."""
+        parts = ((spent.acting_tokens, self.acting), (spent.reflection_tokens, self.reflection))
+        if any(tokens and price is None for tokens, price in parts):
+            return None
+        return sum(tokens * (price or 0.0) for tokens, price in parts) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Where the numbers come from.
 
@@ -186,6 +208,7 @@ class Provenance:
     threads: int
     created: str
     command: tuple[str, ...]
+    prices: Prices | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -258,15 +281,25 @@ class Entry:
         yield from _strings("provenance", encode(self.provenance))
         yield from _strings("notes", list(self.notes))
 
+    def content(self, *, but: str = "") -> dict[str, Any]:
+        """Every field but one, as the oldest schema tells it that can: a migration adds nothing to
+        what a run was, so its id and its text stay what they were.
+        """
+        told = {f.name: encode(getattr(self, f.name)) for f in fields(self) if f.name != but}
+        if self.provenance.prices is None:
+            del told["provenance"]["prices"]
+            told["schema"] = 1
+        return told
+
     @cached_property
     def id(self) -> str:
         """Sixteen hex digits of the content's hash."""
-        return _sha256(canonical(encode(self)))[:16]
+        return _sha256(canonical(self.content()))[:16]
 
     def to_json(self) -> str:
         """The file's text: ASCII, so that an editor shows all that it holds; one outcome a line."""
         lines = []
-        for name, value in encode(self).items():
+        for name, value in self.content().items():
             text = canonical(value)
             if name == "outcomes":
                 text = "[\n" + ",\n".join("  " + canonical(item) for item in value) + "\n ]"
@@ -285,31 +318,6 @@ class Entry:
             return decode(Entry, raw)
         except RecordError as error:
             raise error.named(source) from None
-
-
-def migrate(
-    raw: object,
-    source: str = "entry",
-    migrations: Mapping[int, Migration] = MIGRATIONS,
-    schema: int = SCHEMA,
-) -> Mapping[str, Any]:
-    """Bring a parsed entry to the current schema, one version after the other.
-
-    Raises:
-        RecordError: if it has no schema, or one newer than this code knows.
-    """
-    if not isinstance(raw, dict):
-        raise RecordError(f"must be an object, but is {shown(raw)}", source=source)
-    version = raw.get("schema")
-    if type(version) is not int or version < 1:
-        problem = "is missing" if version is None else f"must be 1 to {schema}"
-        raise RecordError(problem, "schema", source)
-    if version > schema:
-        problem = f"is {version}, but this version reads up to {schema}; update the harness"
-        raise RecordError(problem, "schema", source)
-    for step in range(version, schema):
-        raw = {**migrations[step](raw), "schema": step + 1}
-    return raw
 
 
 def _strings(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -46,11 +46,14 @@ def columns(board: Board, wide: bool) -> list[Column]:
     if board.track.samples_per_task > 1:
         heading = f"pass\n@{board.track.samples_per_task}"
         found.append(Column(heading, lambda r, u: _pass(r)))
+    known = any(row.money for row in board.rows)
+    cost = [Column("cost", lambda r, u: words.money(r))] if known else []
     if wide:
         found += [
             Column("training\nepisodes", lambda r, u: words.count(r.cost.episodes)),
             Column("tokens\nacting", lambda r, u: words.count(r.cost.acting_tokens)),
             Column("tokens\nreflecting", lambda r, u: words.count(r.cost.reflection_tokens)),
+            *cost,
             Column("un-\nscored", lambda r, u: f"{r.unscored:,}"),
             Column("trun-\ncated", lambda r, u: f"{r.truncated:,}"),
         ]
@@ -58,6 +61,7 @@ def columns(board: Board, wide: bool) -> list[Column]:
         found += [
             Column("epi-\nsodes", lambda r, u: words.count(r.cost.episodes)),
             Column("tokens\nact+reflect", _tokens),
+            *cost,
             Column("unsc./\ntrunc.", lambda r, u: f"{r.unscored:,}/{r.truncated:,}"),
         ]
     return found
@@ -106,7 +110,7 @@ class Terminal:
 
 
 def _board(board: Board, width: int) -> Iterator[RenderableType]:
-    yield from _lines(words.title(board.track), width, "bold")
+    yield from _lines(words.title(board.track, board.options), width, "bold")
     for line in words.about(board.track):
         yield from _lines(line, width, "dim")
     yield Text()
@@ -116,6 +120,11 @@ def _board(board: Board, width: int) -> Iterator[RenderableType]:
         yield from _lines(words.contrast_heading(differences, board.unit), width)
         for contrast in differences:
             yield from _lines(words.contrast_line(contrast, board.unit), width, "", "· ")
+    if board.at_tokens:
+        yield Text()
+        yield from _lines(words.tokens_heading(board), width)
+        for one in board.at_tokens:
+            yield from _lines(words.tokens_line(one, board.unit), width, "", "· ")
     remarks = list(words.remarks(board))
     if remarks:
         yield Text()
@@ -206,7 +215,7 @@ def markdown(
 def _section(board: Board) -> list[str]:
     shown = columns(board, wide=True)
     headings = (_flat(c.heading) for c in shown)
-    lines = [f"## {escaped(words.title(board.track))}", ""]
+    lines = [f"## {escaped(words.title(board.track, board.options))}", ""]
     lines += [f"- {escaped(line)}" for line in words.about(board.track)]
     lines += ["", f"| {' | '.join(headings)} |"]
     lines.append(f"|{'|'.join(':---' if c.left else '---:' for c in shown)}|")
@@ -215,6 +224,9 @@ def _section(board: Board) -> list[str]:
     if differences := contrasts(board):
         lines += ["", escaped(words.contrast_heading(differences, board.unit)), ""]
         lines += [f"- {escaped(words.contrast_line(c, board.unit))}" for c in differences]
+    if board.at_tokens:
+        lines += ["", escaped(words.tokens_heading(board)), ""]
+        lines += [f"- {escaped(words.tokens_line(one, board.unit))}" for one in board.at_tokens]
     if said := list(words.remarks(board)):
         lines += ["", *(f"- **!** {escaped(remark)}" for remark in said)]
     return [*lines, "", *(escaped(line) + "  " for line in words.legend(board)), ""]
@@ -253,6 +265,7 @@ def _board_json(board: Board) -> dict[str, Any]:
         "unit": board.unit,
         "rows": [_row_json(row) for row in board.rows],
         "contrasts": [encode(contrast) for contrast in contrasts(board)],
+        "at_equal_tokens": [encode(one) for one in board.at_tokens],
     }
 
 
@@ -270,6 +283,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "this_agent": encode(row.of_agent),
         "pass_at_k": encode(row.passes) if row.passes else None,
         "cost": encode(row.cost),
+        "money": encode(row.money) if row.money else None,
         "outcomes": row.outcomes,
         "unscored": row.unscored,
         "truncated": row.truncated,

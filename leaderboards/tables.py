@@ -63,6 +63,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Board, Row], Cell]]] = {
     "evaluation_tokens": (_NUMBER, lambda b, r: r.cost.evaluation_tokens),
     "gradient_steps": (_NUMBER, lambda b, r: r.cost.gradient_steps),
     "seconds": (_NUMBER, lambda b, r: r.cost.seconds),
+    "money": (_NUMBER, lambda b, r: r.money.amount if r.money else None),
+    "currency": (_TEXT, lambda b, r: r.money.currency if r.money else None),
     "outcomes": (_WHOLE, lambda b, r: r.outcomes),
     "unscored": (_WHOLE, lambda b, r: r.unscored),
     "truncated": (_WHOLE, lambda b, r: r.truncated),

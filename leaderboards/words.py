@@ -7,7 +7,7 @@ direction marks, no line breaks. Marking it up, and escaping for that, is the re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from leaderboards.rank import Board, Contrast, Row, why_not
+from leaderboards.rank import AtTokens, Board, Contrast, Row, why_not
 from leaderboards.record import Track
 from leaderboards.scores import Estimate
 
@@ -62,6 +62,15 @@ def count(value: float) -> str:
     return f"{scaled:.{1 if scaled < 9.95 else 0}f}{'kMGT'[power - 1]}"
 
 
+def money(row: Row) -> str:
+    """What a run cost, as "1.25 USD", or that it is not known."""
+    told = row.money
+    if told is None:
+        return NOTHING
+    amount = f"{told.amount:,.2f}" if told.amount >= 0.1 else f"{told.amount:.2g}"
+    return f"{amount} {plain(told.currency, 12)}"
+
+
 def place(row: Row) -> str:
     """The rank, or the ranks that the seeds leave open, with a mark where it is provisional."""
     if row.rank is None or row.ranks is None:
@@ -70,10 +79,13 @@ def place(row: Row) -> str:
     return f"{best if best == worst else f'{best}–{worst}'}{'°' if row.provisional else ''}"
 
 
-def title(track: Track) -> str:
-    """The Track in a heading."""
+def title(track: Track, options: Sequence[str] = ()) -> str:
+    """The Track in a heading; `options` are those of its world, which its name does not tell."""
     reduced = " · reduced" if track.reduced else ""
-    return f"{plain(track.env, 60)} · {plain(track.model, 80)}{reduced} · track {track.id}"
+    world = plain(track.env, 60)
+    if options:
+        world += f" ({plain(', '.join(options), 80)})"
+    return f"{world} · {plain(track.model, 80)}{reduced} · track {track.id}"
 
 
 def about(track: Track) -> list[str]:
@@ -124,8 +136,48 @@ def contrast_heading(contrasts: Sequence[Contrast], unit: bool) -> str:
     return f"Differences{points}, with 95 % paired t intervals over common seeds{several}:"
 
 
+def tokens_heading(board: Board) -> str:
+    """What the differences at equal tokens are."""
+    several = len(board.at_tokens)
+    adjusted = f"; p adjusted for {several} contrasts (Holm)" if several > 1 else ""
+    return (
+        "At equal sampled tokens, acting and reflecting together, read off the other method's "
+        f"budgets on a straight line seed by seed{adjusted}; base samples nothing in training, so "
+        "differences from it hold at any number of tokens:"
+    )
+
+
+def tokens_line(one: AtTokens, unit: bool) -> str:
+    """As "espl − rl at 43k tokens: +29.9 [+16.4, +43.4] over 20 seeds", or why it is not known."""
+    head = f"{plain(one.label)} at {count(one.tokens)} tokens: "
+    if one.value is None:
+        return f"{head}not known ({plain(one.reason)})"
+    told = f"{head}{signed(one.value, unit)}"
+    if one.interval is None:
+        return f"{told}, no interval ({one.reason})"
+    low, high = signed(one.interval.low, unit), signed(one.interval.high, unit)
+    p = "" if one.holm is None else f", p {chance(one.holm)}"
+    return f"{told} [{low}, {high}] over {one.seeds} seeds{p}"
+
+
+def board_remarks(board: Board) -> list[str]:
+    """What has to be said before scores are compared."""
+    from leaderboards.footing import same_seeds  # which reads boards
+
+    found = same_seeds(board)
+    if found is None:
+        return []
+    seeds, scores = found
+    told = ", ".join(
+        f"{plain(name, 60)} {number(value, board.unit)}" for name, value in scores[:20]
+    )
+    more = f" and {len(scores) - 20} more" if len(scores) > 20 else ""
+    return [f"rows have different seeds; over the {len(seeds)} that all have: {told}{more}"]
+
+
 def remarks(board: Board) -> Iterator[str]:
-    """What has to be said about single rows."""
+    """What has to be said about the board, and about single rows."""
+    yield from board_remarks(board)
     for row in board.rows:
         said = list(row.warnings)
         if row.unscored:
@@ -156,6 +208,8 @@ def legend(board: Board) -> list[str]:
         k = board.track.samples_per_task
         lines.append(f"pass@{k}: chance that at least one of {k} replies is right, in per cent")
     lines.append("episodes and tokens: spent in training, mean of a run")
+    if any(row.money for row in board.rows):
+        lines.append("cost: of the tokens sampled in training, at the prices a run was told")
     if any(row.ranks and row.ranks[0] < row.ranks[1] for row in board.rows):
         lines.append(
             "#: the ranks that the seeds leave open, by paired t tests of all rows (Holm, 5 %)"

@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.tiny import tiny_model as make_tiny
+
 if TYPE_CHECKING:
     from harness.policies.hf import HFPolicy
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
-    " + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 
 
 @pytest.fixture(scope="session")
@@ -38,47 +34,7 @@ def private_cache(
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a randomly initialised Llama (2 layers of 32) with a byte-level tokenizer."""
-    import torch
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: i for i, token in enumerate([*special, *letters])}
-    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    raw.add_special_tokens([AddedToken(token, special=True) for token in special])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw,
-        pad_token="<|pad|>",
-        bos_token="<|im_start|>",
-        eos_token="<|im_end|>",
-        chat_template=CHAT_TEMPLATE,
-    )
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
-    folder = tmp_path_factory.mktemp("tiny-llama")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(config)
-        # Untrained weights of the usual size say almost the same after any prompt.
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.mul_(4.0) if parameter.ndim == 2 else parameter
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return make_tiny(tmp_path_factory.mktemp("tiny-llama"))
 
 
 @pytest.fixture

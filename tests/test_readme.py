@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 from harness.cli.parser import build_parser
+from leaderboards.rank import boards, paired
 from leaderboards.scores import result
 from leaderboards.store import find_entries
+from leaderboards.words import signed
 
 HOME = Path(__file__).resolve().parent.parent
 README = (HOME / "README.md").read_text()
@@ -57,18 +59,39 @@ def test_the_tree_names_folders_that_exist():
         assert (HOME / name).is_dir() or (HOME / "harness" / name).is_dir(), name
 
 
-def test_the_published_table_is_what_the_published_runs_come_to():
+def published():
     found = find_entries([HOME / "leaderboards" / "results"]).entries
+    return [e for e in found if e.track.env == "harness/CalibrationBoth-v1"]
+
+
+def test_the_published_table_is_what_the_published_runs_come_to():
     scores: dict[str, list[float]] = {}
-    for entry in found:
-        if entry.track.env == "harness/CalibrationBoth-v1":
-            longer = entry.track.budget_episodes > 1600
-            name = entry.method + " at 4 × B" * longer
-            scores.setdefault(name, []).append(100 * (result(entry).score or 0.0))
+    for entry in published():
+        longer = entry.track.budget_episodes > 1600
+        name = entry.method + " at 4 × B" * longer
+        scores.setdefault(name, []).append(100 * (result(entry).score or 0.0))
     table = re.findall(r"^\| ([a-z0-9 ×B]+) \| (\d+) \| ([\d.]+) \|", README, re.M)
     assert {name: (int(n), float(score)) for name, n, score in table} == {
-        name: (len(of), round(sum(of) / len(of), 1)) for name, of in scores.items()
+        name: (len(of), round(sum(of) / len(of), 1)) for name, of in scores.items() if len(of) == 20
     }
+
+
+def test_the_table_of_nine_methods_is_what_their_common_seeds_come_to():
+    alike = [e for e in published() if e.track.budget_episodes == 1600]
+    (board,) = boards([e for e in alike if e.seed in range(1000, 1010)])
+    rl = next(row for row in board.rows if row.method == "rl")
+    shown = []
+    for row in board.rows:
+        assert row.seeds == tuple(range(1000, 1010))
+        told = paired(row, rl)
+        ends = "–"
+        if row is not rl:
+            low, high = told.interval.low, told.interval.high
+            ends = f"{signed(told.value, True)} [{signed(low, True)}, {signed(high, True)}]"
+        shown.append((row.method, f"{100 * row.score:.1f}", ends))
+    table = re.findall(r"^\| ([a-z0-9]+) \| ([\d.]+) \| ([+−–][^|]*) \|", README, re.M)
+    assert [(name, score, ends.strip()) for name, score, ends in table] == shown
+    assert len(shown) == 9
 
 
 def test_nothing_in_the_readme_waits_to_be_filled_in():

@@ -25,7 +25,9 @@ HEAVY = (
     "datasets",
     "math_verify",
     "openai",
+    "tinker",
     "bm25s",
+    "ray",
 )
 
 

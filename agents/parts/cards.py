@@ -29,7 +29,7 @@ _OVERLONG = {
 }
 
 
-def configured(config: WeightsConfig, max_tokens: int, idle: BatchSize) -> Loss:
+def configured(config: WeightsConfig, max_tokens: int, idle: BatchSize) -> losses.Built:
     """The loss that these settings come to."""
     return losses.build(
         config.loss,

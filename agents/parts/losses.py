@@ -18,7 +18,7 @@ from agents.parts.anchors import KLS, KLForm
 from agents.parts.corrections import BYPASS, Correction, corrected
 from agents.parts.credit import Comparison
 from harness.errors import UsageError, unknown
-from harness.policies.base import BatchSize, Loss, TokenBatch
+from harness.policies.base import BatchSize, HostedLoss, HostedName, TokenBatch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +61,7 @@ def build(
     correction: Correction = BYPASS,
     max_tokens: int,
     idle: BatchSize,
-) -> Loss:
+) -> Built:
     """The loss of that name with its numbers bound.
 
     `clip_low` and `clip_high` bound the ratio itself (0.8 and 1.2, not ε); `clip` names one of
@@ -72,20 +72,67 @@ def build(
     """
     if name not in LOSSES:
         raise unknown("loss", name, LOSSES)
-    recipe = LOSSES[name]
     low, high = bounds(name, clip_low, clip_high, clip)
+    return Built(name, low, high, kl, kl_form, correction, max_tokens, idle)
 
-    def loss(batch: TokenBatch, size: BatchSize) -> Tensor:
-        aligned, weight = corrected(batch, correction)
-        terms = recipe.term(aligned, low, high)
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A loss with its numbers bound."""
+
+    name: str
+    low: float
+    high: float
+    kl: float
+    kl_form: KLForm
+    correction: Correction
+    max_tokens: int
+    idle: BatchSize
+
+    def __call__(self, batch: TokenBatch, size: BatchSize) -> Tensor:
+        """The micro-batch's part of the loss of an update of that size."""
+        recipe = LOSSES[self.name]
+        aligned, weight = corrected(batch, self.correction)
+        terms = recipe.term(aligned, self.low, self.high)
         if weight is not None:
             terms = terms * weight
-        if kl:
-            terms = terms + kl * KLS[kl_form](batch)
-        whole = BatchSize(size.sequences + idle.sequences, size.tokens + idle.tokens)
-        return recipe.total(terms, batch.mask, whole, max_tokens)
+        if self.kl:
+            terms = terms + self.kl * KLS[self.kl_form](batch)
+        return recipe.total(terms, batch.mask, self._whole(size), self.max_tokens)
 
-    return loss
+    def hosted(self) -> HostedLoss:
+        """The same as a trainer elsewhere computes it; see `HostedLoss`.
+
+        Raises:
+            UsageError: A trainer that knows three losses by name cannot compute this one.
+        """
+        recipe = LOSSES[self.name]
+        told = "a hosted trainer computes importance_sampling, ppo and cispo alone"
+        if recipe.term not in _HOSTED:
+            raise UsageError(
+                f"Loss '{self.name}' weighs whole replies, but {told}; "
+                "choose --set method.loss=importance_sampling."
+            )
+        if self.kl:
+            raise UsageError(
+                f"method.kl is {self.kl:g}, but {told}, without a KL term; "
+                "write --set method.kl=0, as with LoRA in E-SPL."
+            )
+        if self.correction.name != "bypass":
+            raise UsageError(
+                f"method.correction is '{self.correction.name}', but {told}, against the "
+                "sampler's log-probabilities; write --set method.correction=bypass."
+            )
+        share = _SHARES[recipe.total]
+        return HostedLoss(
+            _HOSTED[recipe.term],
+            self.low,
+            self.high,
+            lambda tokens, size: share(tokens, self._whole(size), self.max_tokens),
+        )
+
+    def _whole(self, size: BatchSize) -> BatchSize:
+        return BatchSize(size.sequences + self.idle.sequences, size.tokens + self.idle.tokens)
 
 
 def bounds(
@@ -188,6 +235,19 @@ def by_token(terms: Tensor, mask: Tensor, size: BatchSize, max_tokens: int) -> T
     """Mean over all tokens of the whole update (TRL's `cispo` and `dapo`)."""
     return (terms * mask).sum() / max(size.tokens, 1)
 
+
+# What one token of a reply counts in each total, so that a plain sum over tokens gives the same.
+_SHARES: Mapping[Callable[..., Tensor], Callable[[int, BatchSize, int], float]] = {
+    by_sequence: lambda tokens, size, limit: 1 / size.sequences,
+    by_sequence_mean: lambda tokens, size, limit: 1 / (max(tokens, 1) * size.sequences),
+    by_length_limit: lambda tokens, size, limit: 1 / (size.sequences * limit),
+    by_token: lambda tokens, size, limit: 1 / max(size.tokens, 1),
+}
+_HOSTED: Mapping[Callable[..., Tensor], HostedName] = {
+    weighted: "importance_sampling",
+    clipped: "ppo",
+    detached: "cispo",
+}
 
 _CLIPPED = "min(r·A, clip(r, {low}, {high})·A)"
 LOSSES: Mapping[str, Recipe] = {

@@ -32,6 +32,11 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "current reflector": {"reflector": "current"},
     "uniform selection": {"selection": "newest_uniform"},
     "always crossover": {"crossover": 1.0},
+    "noise-aware draws": {"noise": 1.0},
+    "thompson": {"selection": "thompson"},
+    "niching": {"selection": "niching"},
+    "finals": {"finals": 5},
+    "two islands": {"islands": 2},
 }
 CELLS = ("base, root", "base, evolved", "trained, root", "trained, evolved")
 
@@ -62,25 +67,29 @@ def rank_correlation(method: Method, truth: Convention) -> float | None:
     return float(spearmanr([mu for mu, _ in rated], [known for _, known in rated]).statistic)
 
 
-def cells(setting: Setting, samples: int) -> tuple[Method, dict[str, float]]:
-    """Train, then score the four cells, in points."""
+def cells(
+    setting: Setting, samples: int, wanted: Sequence[str] = CELLS
+) -> tuple[Method, dict[str, float]]:
+    """Train, then score the cells that are wanted, in points."""
     policy = opened(setting)
     method = trained(setting, policy)
     root, evolved = setting.prompts()[0], method.champion().prompt
     found = {}
     for weights, player in (("base", policy.reference), ("trained", policy)):  # type: ignore[attr-defined]
         for name, prompt in (("root", root), ("evolved", evolved)):
-            agent = Agent(prompt, player.version)
-            found[f"{weights}, {name}"] = 100 * score(setting, player, agent, samples)
+            if (cell := f"{weights}, {name}") in wanted:
+                found[cell] = 100 * score(setting, player, Agent(prompt, player.version), samples)
     return method, found
 
 
-def run(world: str, model: str, variant: str, seed: int, rounds: int) -> dict[str, Any]:
+def run(
+    world: str, model: str, variant: str, seed: int, rounds: int, wanted: Sequence[str] = CELLS
+) -> dict[str, Any]:
     """One variant on one seed."""
     options = {"learning_rate": 3e-3, **VARIANTS[variant]}
     reflector = str(options.pop("reflector", "reference"))
     setting = Setting(world, model, "espl", seed, rounds, options=options, reflector=reflector)
-    method, found = cells(setting, samples=2)
+    method, found = cells(setting, 2, wanted)
     truth = setting.world_of("train").convention
     told = {"world": world, "variant": variant, "seed": seed, "rounds": rounds, "cells": found}
     known = knowledge(method.champion().prompt, truth)
@@ -94,6 +103,10 @@ def with_interval(values: Sequence[float], digits: int = 1) -> str:
     return f"{mean(values):.{digits}f}{span}"
 
 
+def _cell(done: Sequence[Mapping[str, Any]], cell: str) -> list[float]:
+    return [one["cells"][cell] for one in done if cell in one["cells"]]
+
+
 def tables(done: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
     """Cells by variant; then each variant's joint cell against E-SPL's, paired over seeds."""
     table = Table("variant", *CELLS, "ρ(μ, knowledge)", "seeds")
@@ -104,7 +117,7 @@ def tables(done: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
             continue
         joint[variant] = {one["seed"]: one["cells"][CELLS[3]] for one in mine}
         rhos = [one["rho"] for one in mine if one["rho"] is not None]
-        shown = [with_interval([one["cells"][cell] for one in mine]) for cell in CELLS]
+        shown = [with_interval(found) if (found := _cell(mine, cell)) else "–" for cell in CELLS]
         table.add_row(variant, *shown, with_interval(rhos, 2) if rhos else "–", str(len(mine)))
     yield table
     table = Table("difference", "points, 95 % paired t", "seeds")
@@ -115,8 +128,8 @@ def tables(done: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
             table.add_row(f"{variant} − espl", with_interval(differences), str(len(differences)))
     espl = [one["cells"] for one in done if one["variant"] == "espl"]
     for cell in CELLS[:3]:
-        if espl:
-            spread = [one[CELLS[3]] - one[cell] for one in espl]
+        spread = [one[CELLS[3]] - one[cell] for one in espl if cell in one]
+        if spread:
             table.add_row(f"joint − ({cell})", with_interval(spread), str(len(spread)))
     yield table
 
@@ -129,6 +142,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=_seeds, default=tuple(range(5)))
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--joint", action="store_true", help="score only trained, evolved")
     parser.add_argument("--out", type=Path, required=True, help="a JSONL file, added to")
     asked = parser.parse_args()
     done = (
@@ -141,7 +155,8 @@ def main() -> None:
         for variant in asked.variants.split(","):
             if (variant, seed) in there:
                 continue
-            one = run(asked.world, asked.model, variant, seed, asked.rounds)
+            wanted = CELLS[3:] if asked.joint else CELLS
+            one = run(asked.world, asked.model, variant, seed, asked.rounds, wanted)
             done.append(one)
             with asked.out.open("a") as file:
                 file.write(json.dumps(one) + "\n")

@@ -71,7 +71,14 @@ def trained(
     arena = Arena(setting.world_of, size, policy, plan, ACTING, seeds)  # type: ignore[arg-type]
     base = getattr(policy, "reference", policy)
     reflector = base if setting.reflector == "reference" else policy
-    inputs = Inputs(setting.root or setting.prompts()[0], policy, reflector, ACTING, REFLECTING)
+    inputs = Inputs(
+        setting.root or setting.prompts()[0],
+        policy,
+        reflector,
+        ACTING,
+        REFLECTING,
+        validation_tasks=setting.world_of("validation").size("validation"),
+    )
     config = agents.config_type(setting.method)(**setting.options)
     method = agents.make(setting.method, config, inputs)
     for round in arena.rounds():

@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,12 +19,16 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 START_SECONDS = 120.0  # importing a large library on a busy machine
 _SERVE = Path(__file__).with_name("killable_worker.py")
+LONGEST_LINE = 64 * 1024**2
+"""Bytes of one answer: a process that says more is killed, before it fills this one's memory."""
 _MEBIBYTE = 1024**2
+_NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 
 
 class WorkerFailed(Exception):
@@ -33,18 +38,22 @@ class WorkerFailed(Exception):
 class _Worker:
     """One process, one job at a time."""
 
-    def __init__(self, script: Path, megabytes: int) -> None:
+    def __init__(self, script: Path, megabytes: int, python: str) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # open while the process lives
-        command = [sys.executable, "-P", str(_SERVE), str(script), str(megabytes * _MEBIBYTE)]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            # The order of sets must not decide what is generated; no byte code is left behind.
-            env=os.environ | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
-            bufsize=0,
-        )
+        command = [python, "-P", str(_SERVE), str(script), str(megabytes * _MEBIBYTE)]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=_surroundings(python),
+                bufsize=0,
+                start_new_session=True,  # whatever it starts is in its group, and dies with it
+            )
+        except OSError as reason:
+            self._errors.close()
+            raise WorkerFailed(f"{python} cannot be started ({reason.strerror})") from reason
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._selector = selectors.DefaultSelector()
@@ -74,12 +83,19 @@ class _Worker:
         return self._line(seconds, "it")
 
     def kill(self) -> None:
-        """End it and let go of its pipes; harmless if it is dead."""
+        """End it with all it started and let go of its pipes; harmless if it is dead."""
+        self._kill_group()
         self._process.kill()
         self._process.wait()
         self._selector.close()
         for stream in (self._stdin, self._stdout, self._errors):
             stream.close()
+
+    def _kill_group(self) -> None:
+        # Not after it was waited for: its number may then be somebody else's.
+        if self._process.returncode is None and hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _line(self, seconds: float, doing: str) -> dict[str, Any]:
         received = bytearray()
@@ -92,10 +108,22 @@ class _Worker:
             if not chunk:
                 raise WorkerFailed(self._obituary())
             received += chunk
-        line: dict[str, Any] = json.loads(received)
+            if len(received) > LONGEST_LINE:
+                self.kill()
+                raise WorkerFailed(f"{doing} said more than {LONGEST_LINE // _MEBIBYTE} MB at once")
+        try:
+            line = json.loads(received)
+        except ValueError:
+            line = None
+        if not isinstance(line, dict):
+            self.kill()
+            raise WorkerFailed(f"{doing} gave no answer but {bytes(received[:60])!r}")
         return line
 
     def _obituary(self) -> str:
+        with suppress(subprocess.TimeoutExpired):  # it may have closed its output only
+            self._process.wait(1.0)
+        self._kill_group()
         code = self._process.wait()
         self._errors.seek(0)
         last = self._errors.read()[-2000:].decode("utf-8", "replace").strip().splitlines()
@@ -104,11 +132,24 @@ class _Worker:
         return f"the worker died with exit code {code}{said}"
 
 
-class Workers:
-    """A pool of processes that run one file, started when first needed."""
+def _surroundings(python: str) -> dict[str, str]:
+    """The environment of a worker: another interpreter finds its own packages, not ours."""
+    ours = python == sys.executable
+    kept = {k: v for k, v in os.environ.items() if ours or k not in _NOT_PASSED_ON}
+    # The order of sets must not decide what is generated; no byte code is left behind.
+    return kept | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def __init__(self, script: Path, *, count: int = 1, megabytes: int = 4096) -> None:
-        self._script, self._megabytes = script, megabytes
+
+class Workers:
+    """A pool of processes that run one file, started when first needed.
+
+    `python` is the interpreter that runs them, this one where it is not named.
+    """
+
+    def __init__(
+        self, script: Path, *, count: int = 1, megabytes: int = 4096, python: str = ""
+    ) -> None:
+        self._script, self._megabytes, self._python = script, megabytes, python or sys.executable
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(count):
             self._idle.put(None)
@@ -131,7 +172,7 @@ class Workers:
                 if worker is not None:
                     worker.kill()
                 worker = None
-                worker = self._starter.submit(_Worker, self._script, self._megabytes).result()
+                worker = self._start()
             return worker.ask(job, seconds)
         except BaseException:  # an interrupted worker still has an answer to give: to nobody
             if worker is not None:
@@ -139,6 +180,10 @@ class Workers:
             raise
         finally:
             self._idle.put(worker)
+
+    def _start(self) -> _Worker:
+        started = self._starter.submit(_Worker, self._script, self._megabytes, self._python)
+        return started.result()
 
     def close(self) -> None:
         """End the workers, after the jobs under way; a second call does nothing."""

@@ -2,7 +2,7 @@
 
 Exit codes: 0 done · 1 an error of the harness · 2 a request that cannot be understood · 3 data
 missing or different · 4 a model that cannot be used · 5 a run directory that cannot be used ·
-6 a grader that misjudges · 130 stopped by the user (resumable).
+6 a grader that misjudges · 130 stopped by the user, 143 by SIGTERM, 129 by SIGHUP (resumable).
 """
 
 from harness.cli.main import main

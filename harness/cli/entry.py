@@ -19,6 +19,7 @@ from harness.config import Config, build
 from harness.metered import Metered
 from harness.policies import kind_of
 from harness.policies.base import Policy
+from harness.policies.vllm_address import parse_address
 from harness.secrets import HIDDEN, scrubbed, secret_name
 from harness.transcript import status
 from harness.types import JSON, Agent
@@ -26,6 +27,7 @@ from harness.worlds import World
 from leaderboards.record import (
     Entry,
     Outcome,
+    Prices,
     Prompt,
     Provenance,
     Spent,
@@ -62,7 +64,7 @@ def make_track(
         placement=request.run.placement,
         reflector=_reflector_name(request.reflection.model, reflector),
         engine=f"{identity.get('engine', '')} {identity.get('dtype', '')}".strip(),
-        mode="fast" if kind_of(request.model_url) == "openai" else "deterministic",
+        mode="deterministic" if kind_of(request.model_url) in ("hf", "scripted") else "fast",
         temperature=request.sampling.temperature,
         top_p=request.sampling.top_p,
         max_tokens=request.sampling.max_tokens,
@@ -99,6 +101,8 @@ def _identity(policy: Policy) -> Mapping[str, str]:
 
 def public_model(url: str) -> str:
     """A local folder by its last name: where it lay is nobody's business, its hash is recorded."""
+    if url.startswith("vllm:"):
+        return parse_address(url).public
     if url.startswith("hf:") and Path(url[3:]).is_dir():
         return f"hf:{Path(url[3:]).name}"
     return redacted(url)
@@ -152,7 +156,7 @@ def make_entry(
             seconds=round(spent.seconds, 3),
         ),
         prompt=Prompt(agent.prompt.briefing, agent.prompt.principles),
-        provenance=provenance(request),
+        provenance=provenance(request, getattr(policy.inner, "versions", {})),
         adapter_hash=adapter_hash,
         policy_version=agent.policy_version,
         notes=(*_lasting(getattr(policy.inner, "notes", ())), *notes),
@@ -160,8 +164,9 @@ def make_entry(
 
 
 def _lasting(notes: Sequence[str]) -> tuple[str, ...]:
-    """What was announced about the model; the measured threads are in the provenance already."""
-    return tuple(redacted(scrubbed(note)) for note in notes if not note.startswith("CPU threads"))
+    """What was announced about the model and its replies, not about this machine."""
+    here = ("CPU threads", "Memory:")
+    return tuple(redacted(scrubbed(note)) for note in notes if not note.startswith(here))
 
 
 def _row_config(request: Config, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -192,14 +197,15 @@ def _outcome(line: Mapping[str, JSON]) -> Outcome:
     )
 
 
-def provenance(request: Config) -> Provenance:
-    """Where the numbers come from, without naming the machine."""
+def provenance(request: Config, engine: Mapping[str, str]) -> Provenance:
+    """Where the numbers come from, without naming the machine; `engine` is what samples."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "not installed"
+    versions.update(engine)
     commit, dirty = _commit()
     return Provenance(
         commit=commit,
@@ -209,7 +215,15 @@ def provenance(request: Config) -> Provenance:
         threads=max(request.model.threads, 1),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=_command(request),
+        prices=_prices(request),
     )
+
+
+def _prices(request: Config) -> Prices | None:
+    asked = request.prices
+    if not asked.currency:
+        return None
+    return Prices(asked.currency, asked.acting, asked.reflection)
 
 
 def _command(request: Config) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from harness.rundir import Run, signs_of
 from harness.seeds import Seeds
 from harness.signs import alarms, copies
 from harness.train import train
+from harness.trouble import told
 from harness.types import Agent, Split, SystemPrompt
 from harness.watch import Watchers
 from harness.worlds import World
@@ -121,6 +122,15 @@ def _same_as_before(folder: Path, world: World, policy: Policy) -> None:
         )
 
 
+def open_engine(request: Config) -> Policy:
+    """The request's policy: here, or with its sampling or its gradient step shared out."""
+    if request.engine.samplers:
+        from harness.policies.remote_ray import open_remote
+
+        return open_remote(request.model_url, request.model, request.engine)
+    return open_policy(request.model_url, request.model)
+
+
 def settled(request: Config, policy: Policy) -> Config:
     """The request with what was only known once the model was open: device, dtype, threads."""
     return replace(request, model=getattr(policy, "settings", request.model))
@@ -162,7 +172,11 @@ class Stage:
         )
 
     def close(self) -> None:
-        """Let go of worlds and files."""
+        """Let go of worlds and files, and of models that have processes of their own."""
+        for policy in (self.policy, self.reflector):
+            close = getattr(getattr(policy, "inner", None), "close", None)
+            if close is not None:
+                close()
         self.arena.close()
         self.world.close()
         self.run.close()
@@ -173,7 +187,7 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
     make = world_maker(request)
     world = make("train")
     check_graders(world)
-    opened = open_policy(request.model_url, request.model)
+    opened = open_engine(request)
     _same_as_before(folder, world, opened)
     for note in getattr(opened, "notes", ()):
         watchers.note(note)
@@ -227,7 +241,8 @@ def run_one(request: Config, folder: Path, watchers: Watchers, stop: Callable[[]
     path = folder / "entry.json"
     if path.exists():
         return read_entry(path)
-    with Lock(folder / "run.lock"):
+    again = f"go on with harness resume {folder}"
+    with told(f"The run in {folder} cannot go on", again), Lock(folder / "run.lock"):
         if path.exists():  # finished by another process a moment ago
             return read_entry(path)
         stage = set_stage(request, folder, watchers, stop)
@@ -258,13 +273,17 @@ def hand_in(agent: Agent, folder: Path) -> None:
 
 def champion_of(folder: Path) -> Agent:
     """The agent a finished run handed in."""
-    told = cast(dict[str, Any], read_json(folder / "champion.json"))
-    prompt = SystemPrompt(told["briefing"], tuple(told["principles"]))
-    return Agent(prompt, told["policy_version"])
+    kept = cast(dict[str, Any], read_json(folder / "champion.json"))
+    prompt = SystemPrompt(kept["briefing"], tuple(kept["principles"]))
+    return Agent(prompt, kept["policy_version"])
 
 
 def _adapter_hash(folder: Path, agent: Agent) -> str:
-    adapter = folder / "checkpoint" / "policy" / "adapter.safetensors"
+    """Of the adapter; of the file that says where it is, for one that is kept elsewhere."""
+    policy = folder / "checkpoint" / "policy"
+    adapter = policy / "adapter.safetensors"
+    if not adapter.exists():
+        adapter = policy / "policy.json"
     return sha256(adapter.read_bytes()).hexdigest() if agent.policy_version else ""
 
 

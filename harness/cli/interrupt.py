@@ -1,9 +1,21 @@
-"""Ctrl-C once: finish the round, save, stop. Twice: stop now; the last checkpoint still resumes."""
+"""How a run is asked to stop.
+
+Ctrl-C once: finish the round, save, stop. Twice: stop now. SIGTERM and SIGHUP, which a batch system
+or a closed terminal sends shortly before it kills: stop now, in order. The last checkpoint resumes.
+"""
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal said to stop at once; `code` is what a shell expects of a process that obeyed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number
 
 
 @contextmanager
@@ -18,12 +30,20 @@ def polite(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
         asked = True
         say("stopping after this round; press Ctrl-C again to stop now")
 
+    def ended(number: int, frame: FrameType | None) -> None:
+        raise Terminated(number)
+
+    wanted = {signal.SIGINT: heard, signal.SIGTERM: ended, signal.SIGHUP: ended}
+    before = {}
     try:
-        before = signal.signal(signal.SIGINT, heard)
+        for number, handler in wanted.items():
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+                before[number] = signal.signal(number, handler)
     except ValueError:  # not the main thread: signals are the caller's business
         yield lambda: False
         return
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

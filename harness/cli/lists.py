@@ -12,7 +12,7 @@ from rich.text import Text
 
 import agents
 import envs
-from envs.catalogue import FAMILIES, members, options
+from envs.catalogue import FAMILIES, WHEREABOUTS, members, options
 from envs.errors import UnknownWorld, WorldError
 from envs.own.foreign import OPTIONS
 from harness import config as configs
@@ -66,7 +66,9 @@ def _worlds() -> dict[str, str]:
             rows[name] = f"cannot be loaded ({type(error).__name__}: {error})"
     for prefix, family in FAMILIES.items():
         rows[f"{prefix}/{family.option.upper()}"] = _about(prefix)
-    rows["jsonl:PATH"] = envs.describe("jsonl:PATH").summary
+    for kind, (_, option) in WHEREABOUTS.items():
+        name = f"{kind}:{option.upper()}"
+        rows[name] = envs.describe(name).summary
     rows["any Gymnasium id"] = "As it is where it speaks text, else through an adapter."
     return rows
 

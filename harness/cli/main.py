@@ -5,13 +5,16 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from harness.cli.interrupt import Terminated
 from harness.cli.parser import build_parser
 from harness.errors import HarnessError, RunError, unknown
 from harness.guard import check_rooms
 from harness.secrets import guard_tracebacks, scrubbed
+from harness.trouble import sentence
 from leaderboards.strict import RecordError
 
 
@@ -47,19 +50,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = importlib.import_module(f"harness.cli.{asked.module}").main(asked)
         return code
     except HarnessError as error:
-        print(f"harness: {_shown(error)}", file=sys.stderr)
+        _say(f"harness: {_shown(error)}")
         return error.exit_code
     except RecordError as error:
-        print(f"harness: {_shown(error)}", file=sys.stderr)
+        _say(f"harness: {_shown(error)}")
         return RunError.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         kept = " The last finished round is kept: harness resume RUN goes on from it."
-        print(f"harness: stopped.{kept if asked_to_run(given) else ''}", file=sys.stderr)
-        return 130
+        _say(f"harness: stopped.{kept if asked_to_run(given) else ''}")
+        return stopped.code if isinstance(stopped, Terminated) else 130
     except BrokenPipeError:
         # Whoever read the output has seen enough; Python would complain again while closing it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        trouble = sentence(error, "The machine refuses what was asked of it", "try again")
+        if trouble is None:
+            raise
+        _say(f"harness: {trouble}")
+        return trouble.exit_code
+
+
+def _say(line: str) -> None:
+    """Onto standard error, where somebody reads it."""
+    with suppress(OSError, ValueError, AttributeError):  # it is full, closed or gone
+        print(line, file=sys.stderr, flush=True)
 
 
 def _shown(error: Exception) -> str:

@@ -13,6 +13,8 @@ _EXAMPLES = """examples:
   harness run --env beyond_aime                     a sensible model and preset for this machine
   harness run --env arithmetic --method base,rl,reflection,evolution,espl --seeds 0,1,2
   harness run --env beyond_aime --method espl --model hf:Qwen/Qwen3-4B --preset paper
+  harness run --env arithmetic --method base,espl --seeds 0-9 --engine processes --jobs 4
+  harness run --env arithmetic --method base,espl --seeds 0-9 --engine ray --address HOST:6379
   harness resume runs/2026-05-01-arithmetic         go on where a killed run stopped
   harness show runs/2026-05-01-arithmetic           prompts, ratings, curve, transcripts
   harness leaderboard                               all rows in runs/ and leaderboards/results
@@ -69,13 +71,29 @@ def _tracking(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine", metavar="ENGINE", help="serial, processes, ray or accelerate: where it runs"
+    )
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="a Ray cluster (default: a local one)"
+    )
+    parser.add_argument(
+        "--jobs", type=_count(1), metavar="N", help="runs at once, for processes and ray"
+    )
+
+
 def _request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--env", help="a world: a name of `harness env list` or a Gymnasium id")
     parser.add_argument(
-        "--model", help="pocket, smollm2, hf:ID, hf:FOLDER, openai:URL#MODEL, scripted:…"
+        "--model", help="pocket, smollm2, hf:ID, hf:FOLDER, tinker:ID, openai:URL#MODEL, scripted:…"
     )
     parser.add_argument("--seeds", "--seed", type=_seeds, default=(), help="0 or 0,1,2 or 0-9")
-    parser.add_argument("--preset", help="paper, released-code, gpu, laptop or pocket")
+    parser.add_argument(
+        "--preset",
+        help="paper, released-code, gpu, laptop or pocket; paper-aime25, paper-hmmt, "
+        "paper-beyond-aime and paper-search name world and model too",
+    )
     parser.add_argument("--config", type=Path, help="a TOML file of settings")
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="sets"
@@ -124,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     _playing(verbs)
     _calibrating(verbs)
     _looking(verbs)
-    add_comparing(verbs, _request, _count, _list)
+    add_comparing(verbs, _request, _count, _list, _seeds)
     _listing(verbs)
     return parser
 
@@ -138,6 +156,7 @@ def _playing(verbs: _Verbs) -> None:
     )
     run.add_argument("--method", type=_list, default=(), help="one or more, by comma")
     _tracking(run)
+    _engine(run)
     _request(run)
     evaluate = verbs.add(
         "eval",
@@ -161,6 +180,7 @@ def _playing(verbs: _Verbs) -> None:
     )
     resume.add_argument("run", type=Path)
     _tracking(resume)
+    _engine(resume)
     _output(resume)
 
 

@@ -16,6 +16,7 @@ from harness import budget
 from harness.budget import Shape
 from harness.cli.entry import public_model
 from harness.cli.experiment import world_maker
+from harness.cli.money import Money, Prices, prompt_tokens, read_prices, sentences, spending
 from harness.cli.rates import Rates, rates
 from harness.cli.resolve import resolve
 from harness.cli.run import asked_from
@@ -68,6 +69,8 @@ class Planned:
     contrasts: int
     smallest: Smallest
     warnings: tuple[str, ...]
+    money: tuple[Money, ...]
+    prices: Prices | None
 
     @property
     def evaluation_share(self) -> float:
@@ -80,7 +83,8 @@ class Planned:
 def main(arguments: argparse.Namespace) -> int:
     """Predict; exit code 0 whatever is predicted, because nothing was tried."""
     resolved = resolve(asked_from(arguments, arguments.method))
-    planned = plan(resolved.configs, places(arguments.known), arguments.effect)
+    prices = read_prices(arguments.prices, resolved.configs[0].model_url)
+    planned = plan(resolved.configs, places(arguments.known), arguments.effect, prices)
     if arguments.json:
         told = {**asdict(planned), "evaluation_share": planned.evaluation_share}
         print(json.dumps({**told, "notes": list(resolved.notes)}))
@@ -89,13 +93,19 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def plan(requests: Sequence[Config], known: Sequence[Path], effect: float | None) -> Planned:
+def plan(
+    requests: Sequence[Config],
+    known: Sequence[Path],
+    effect: float | None,
+    prices: Prices | None = None,
+) -> Planned:
     """What these requests come to."""
     stored = find_entries(known).stored
     first = requests[0]
     world = world_maker(first)("train")
     try:
         train, test = world.size("train"), world.size("test")
+        prompt = prompt_tokens(first, world)
     finally:
         world.close()
     tasks = min(first.evaluation.tasks or test, test)
@@ -120,6 +130,18 @@ def plan(requests: Sequence[Config], known: Sequence[Path], effect: float | None
         contrasts=contrasts,
         smallest=found,
         warnings=tuple(warnings),
+        money=tuple(
+            spending(
+                by_method[c.method][0],
+                prompt,
+                c.training_episodes,
+                c.test_episodes,
+                (c.acting_tokens, c.reflection_tokens, c.evaluation_tokens),
+                prices,
+            )
+            for c in costs
+        ),
+        prices=prices,
     )
 
 
@@ -204,7 +226,7 @@ def _say(planned: Planned, notes: Sequence[str]) -> None:
     for basis in dict.fromkeys(c.basis for c in planned.costs):
         methods = ", ".join(c.method for c in planned.costs if c.basis == basis)
         console.print(Text(f"· {methods}: {basis}"))
-    for line in _power(planned):
+    for line in (*sentences(planned.model, planned.money, planned.prices), *_power(planned)):
         console.print(Text(line))
     for warning in planned.warnings:
         console.print(Text(f"! {warning}", style="yellow"))

@@ -12,6 +12,7 @@ from harness.policies import kind_of
 from leaderboards.record import Entry
 from leaderboards.store import Stored
 
+_SILENT = ("base", "rl")  # methods that never reflect
 _BYTES_A_TOKEN = 5  # of text, in episodes.jsonl or test.jsonl
 _BYTES_AN_EPISODE = 1500  # of everything else about it
 
@@ -92,7 +93,7 @@ def _size(place: Path) -> int:
 
 
 def _assumed(request: Config) -> Rates:
-    """Half the token limit a reply, as much as a third of that again for reflection."""
+    """Half the token limit a reply, and a third of that again for reflection where there is one."""
     limit = request.sampling.max_tokens
     tokens = limit / 2
     basis = f"no run of this model was found: replies are assumed to take half of {limit:,} tokens"
@@ -106,4 +107,5 @@ def _assumed(request: Config) -> Rates:
         else:
             basis += f"; nothing is known of its speed on this machine ({device})"
     disk = tokens * _BYTES_A_TOKEN + _BYTES_AN_EPISODE
-    return Rates(tokens, tokens / 3, tokens, seconds, disk, basis)
+    reflecting = 0.0 if request.method in _SILENT else tokens / 3
+    return Rates(tokens, reflecting, tokens, seconds, disk, basis)

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import agents
+from agents.parts.corrections import CAPS, CorrectionName
 from harness import config as configs
 from harness import machine
 from harness.budget import Shape, plan
+from harness.cli.hosted import check_hosted, hosted_defaults
 from harness.cli.worlds import (
     make_world,
     takes_data,
@@ -18,10 +20,11 @@ from harness.cli.worlds import (
 )
 from harness.config import Config, EnvSection, Scalar
 from harness.errors import UsageError, unknown
-from harness.policies import check_url, kind_of, untrainable
+from harness.policies import check_url, kind_of, trainable, untrainable, vllm_address
 from harness.worlds import World
 
 Tables = Mapping[str, Mapping[str, Scalar]]
+_REMEDY: CorrectionName = "token_truncate"  # truncated importance weights, by token
 # What a preset lets a reply be at most; elsewhere the world's own limit holds.
 _MOST_TOKENS = {"laptop": 256, "gpu": 4096}
 
@@ -43,6 +46,8 @@ class Asked:
     samples: int | None = None
     data_dir: Path | None = None
     accept_data: bool = False
+    engine: Mapping[str, Scalar] = field(default_factory=dict)
+    """Of `[engine]`: name, address, jobs."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def _flags(asked: Asked) -> dict[str, dict[str, Scalar]]:
         ("evaluation", "tasks"): asked.test_tasks,
         ("evaluation", "samples"): asked.samples,
     }
-    tables: dict[str, dict[str, Scalar]] = {}
+    tables: dict[str, dict[str, Scalar]] = {"engine": dict(asked.engine)} if asked.engine else {}
     for (section, key), value in said.items():
         if value is not None:
             tables.setdefault(section, {})[key] = value
@@ -86,9 +91,9 @@ def resolve(asked: Asked) -> Resolved:
     Whatever can be refused is refused here, before anything is written or loaded.
     """
     typed = configs.merge(configs.read_toml(asked.config) if asked.config else {}, _flags(asked))
-    env = whole_name(str(typed.get("env", {}).get("name", EnvSection().name)))
+    env = _env(asked.preset, typed)
     base, preset, notes = _defaults(asked, typed, env)
-    tables = _whole_paths(configs.merge(base, configs.preset(preset, env), typed))
+    tables = _whole_paths(hosted_defaults(configs.merge(base, configs.preset(preset, env), typed)))
     section = tables.get("env", {})
     if section.get("data_dir") and not takes_data(env):
         notes.append(f"{env} makes its own tasks and reads no data: --data-dir is not used")
@@ -104,16 +109,31 @@ def resolve(asked: Asked) -> Resolved:
         methods = asked.methods or (str(tables.get("method", {}).get("name", "espl")),)
         _check(tables, typed, methods)
         requests = tuple(_each(tables, typed, methods, _seeds(asked, typed)))
+        for request in requests:
+            check_hosted(request)
         notes += _fit(requests[0], world) + _warnings(requests[0], world)
+        notes += _corrections(requests, tables)
     finally:
         world.close()
     return Resolved(requests, tuple(notes))
 
 
+def _env(preset: str | None, typed: Tables) -> str:
+    """The world that was typed, or that the preset is for; refuses two that differ."""
+    named = configs.preset(preset).get("env", {}).get("name") if preset else None
+    name = whole_name(str(typed.get("env", {}).get("name", named or EnvSection().name)))
+    if named is not None and name != whole_name(str(named)):
+        raise UsageError(
+            f"Preset '{preset}' is for {named}, not for {name}; leave out --env, "
+            "or write --preset paper."
+        )
+    return name
+
+
 def _defaults(asked: Asked, typed: Tables, env: str) -> tuple[Tables, str, list[str]]:
     """Model and preset that suit this machine, where none was said."""
     chosen = "url" in typed.get("model", {})
-    if chosen and asked.preset:
+    if asked.preset and (chosen or "url" in configs.preset(asked.preset).get("model", {})):
         return {}, asked.preset, []
     here = machine.look()
     choice = machine.choose(here, env)
@@ -140,6 +160,8 @@ def _whole_paths(tables: dict[str, dict[str, Scalar]]) -> dict[str, dict[str, Sc
     url = str(model.get("url", ""))
     if url.startswith("hf:") and Path(url[3:]).is_dir():
         model["url"] = f"hf:{Path(url[3:]).resolve()}"
+    elif url.startswith("vllm:"):
+        model["url"] = vllm_address.whole_path(url)
     return {**tables, "env": env, "model": model, "world": world}
 
 
@@ -178,7 +200,7 @@ def _check(tables: Tables, typed: Tables, methods: Sequence[str]) -> None:
             raise unknown(f"setting [method] of {', '.join(methods)}", key, known)
     url = str(tables.get("model", {}).get("url", ""))
     check_url(url)
-    if kind_of(url) != "hf" and any(agents.trains_weights(method) for method in methods):
+    if not trainable(url) and any(agents.trains_weights(method) for method in methods):
         raise untrainable(url)
     reflector = str(tables.get("reflection", {}).get("model", "reference"))
     if reflector not in ("reference", "current"):
@@ -243,6 +265,27 @@ def _of_family(tables: Tables, typed: Tables, seed: int) -> dict[str, dict[str, 
     return own
 
 
+def _corrects(method: str, tables: Tables) -> bool:
+    """Whether a method without a remedy of its own gets one, because another engine samples than
+    trains, and their log-probabilities differ.
+    """
+    if kind_of(str(tables.get("model", {}).get("url", ""))) != "vllm":
+        return False
+    own = getattr(configs.build(agents.config_type(method), {}, "method"), "correction", None)
+    return own == "bypass" and "correction" not in tables.get("method", {})
+
+
+def _corrections(requests: Sequence[Config], tables: Tables) -> list[str]:
+    """Say so where importance weights are truncated by default."""
+    if not any(_corrects(request.method, tables) for request in requests):
+        return []
+    return [
+        f"correction: {_REMEDY}, because vLLM samples and another engine trains: each token's "
+        f"importance weight is at most {CAPS[_REMEDY]:g} unless method.correction_cap says "
+        "otherwise (--set method.correction=bypass leaves it out)"
+    ]
+
+
 def _each(
     tables: dict[str, dict[str, Scalar]],
     typed: Tables,
@@ -252,6 +295,8 @@ def _each(
     for method in methods:
         takes = {f.name for f in fields(agents.config_type(method))}
         given = {k: v for k, v in tables.get("method", {}).items() if k in takes}
+        if _corrects(method, tables):
+            given["correction"] = _REMEDY
         whole = asdict(configs.build(agents.config_type(method), given, "method"))
         table = {k: v for k, v in whole.items() if v is not None}
         for seed in seeds:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from harness.cli.run import go, runs_in
+from harness.cli.run import engine_for, engine_typed, go, runs_in
 from harness.errors import UsageError
 
 
@@ -19,4 +19,6 @@ def existing(folder: Path) -> list[Path]:
 
 def main(arguments: argparse.Namespace) -> int:
     """Finish what is unfinished; nothing new is created."""
-    return go(existing(arguments.run), arguments.quiet, arguments.json, arguments.track)
+    places = existing(arguments.run)
+    engine = engine_for(places, engine_typed(arguments))
+    return go(places, arguments.quiet, arguments.json, arguments.track, engine)

@@ -4,34 +4,31 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import cast
 
 from rich.console import Console
 
-import agents
-from harness.cli.experiment import prepare, read_request, run_one
+from harness.cli.executors import Terms, executor, hand_over
+from harness.cli.experiment import prepare, read_request
 from harness.cli.glance import glance
 from harness.cli.interrupt import polite
 from harness.cli.resolve import Asked, resolve
-from harness.cli.worlds import public_name
-from harness.config import Config
-from harness.console import Lines, LiveView, forgiving, plain
-from harness.durable import lines
+from harness.config import Config, Scalar, build
+from harness.console import forgiving, plain
+from harness.engine import EngineSection
 from harness.errors import RunError, UsageError
 from harness.evaluate import Interrupted
 from harness.lock import Lock
-from harness.trackers import Tracker, check_trackers, open_tracker
-from harness.types import JSON
-from harness.watch import Watchers
+from harness.trackers import check_trackers
 from leaderboards.rank import boards
 from leaderboards.record import Entry
 from leaderboards.render import Terminal
 from leaderboards.render import as_json as boards_json
 from leaderboards.scores import result
+from leaderboards.store import read_entry
 
 
 def asked_from(arguments: argparse.Namespace, methods: Sequence[str]) -> Asked:
@@ -50,7 +47,32 @@ def asked_from(arguments: argparse.Namespace, methods: Sequence[str]) -> Asked:
         samples=arguments.samples,
         data_dir=arguments.data_dir,
         accept_data=arguments.accept_data,
+        engine=engine_typed(arguments),
     )
+
+
+def engine_typed(arguments: argparse.Namespace) -> dict[str, Scalar]:
+    """What was typed of `[engine]`, by key."""
+    said = {
+        "name": getattr(arguments, "engine", None),
+        "address": getattr(arguments, "address", None),
+        "jobs": getattr(arguments, "jobs", None),
+    }
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def engine_for(places: Sequence[Path], typed: Mapping[str, Scalar]) -> EngineSection | None:
+    """The engine that runs are gone on with: as begun, but for what was typed.
+
+    Another engine by name starts from its own defaults: settings of the first mean nothing to it.
+    """
+    if not typed:
+        return None
+    begun = read_request(places[0]).engine
+    same = typed.get("name", begun.name) == begun.name
+    table = {**(asdict(begun) if same else {}), **typed}
+    made: EngineSection = build(EngineSection, table, "engine")
+    return made
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -101,59 +123,23 @@ def lay_out(requests: Sequence[Config], folder: Path) -> list[Path]:
 
 
 def perform(
-    places: Sequence[Path], quiet: bool, stop: Callable[[], bool], track: Sequence[str] = ()
+    places: Sequence[Path],
+    quiet: bool,
+    stop: Callable[[], bool],
+    track: Sequence[str] = (),
+    engine: EngineSection | None = None,
 ) -> list[Entry]:
-    """Run what is not finished, one after the other; `track` names trackers that are told."""
-    console = forgiving(Console(stderr=True))
+    """Run what is not finished; `track` names trackers that are told.
+
+    `engine` says where; unset, it is where the runs were begun.
+    """
     check_trackers(track)
-    entries: list[Entry] = []
-    threads = 0
-    for place in places:
-        request = read_request(place)
-        # Measured once an experiment: two of its runs should not differ in it by accident.
-        model = replace(request.model, threads=request.model.threads or threads)
-        request = replace(request, model=model)
-        title = f"{request.env.name} · {request.method} · seed {request.run.seed}"
-        watchers = Watchers([])
-        view = (
-            None
-            if quiet
-            else (LiveView if console.is_terminal else Lines)(console, title, _rounds(request))
-        )
-        if view is not None:
-            watchers.add(view)
-        trackers: list[Tracker] = []
-        try:
-            trackers += _trackers(track, request, place, watchers)
-            entries.append(run_one(request, place, watchers, stop))
-            threads = read_request(place).model.threads
-            for tracker in trackers:
-                tracker.score(result(entries[-1]).score, len(list(lines(place / "rounds.jsonl"))))
-        finally:
-            for closing in (*trackers, *([view] if view is not None else [])):
-                closing.close()
-    return entries
-
-
-def _trackers(
-    names: Sequence[str], request: Config, place: Path, watchers: Watchers
-) -> Iterator[Tracker]:
-    """Trackers that look on from here; a run that is finished has nothing more to tell."""
-    if (place / "entry.json").exists():
-        return
-    settings = cast(Mapping[str, JSON], request.to_tables())
-    title = f"{public_name(request.env.name)} {request.method} seed {request.run.seed}"
-    for name in names:
-        tracker = open_tracker(name, place, title, settings, watchers.note)
-        watchers.add(tracker)
-        yield tracker
-
-
-def _rounds(request: Config) -> int:
-    """About how many rounds there will be; the world may have fewer tasks than a round wants."""
-    shape = request.budget
-    episodes = shape.tasks * shape.prompts * shape.samples
-    return max(1, shape.episodes // episodes) if agents.spec(request.method).plays else 0
+    if engine is None:
+        engine = read_request(places[0]).engine
+    else:
+        hand_over(places, engine)
+    executor(engine, Terms(quiet, stop, track)).work(places)
+    return [read_entry(place / "entry.json") for place in places]
 
 
 def report(entries: Sequence[Entry], places: Sequence[Path], as_json: bool) -> None:
@@ -190,12 +176,18 @@ def report(entries: Sequence[Entry], places: Sequence[Path], as_json: bool) -> N
     print()
 
 
-def go(places: Sequence[Path], quiet: bool, as_json: bool, track: Sequence[str] = ()) -> int:
+def go(
+    places: Sequence[Path],
+    quiet: bool,
+    as_json: bool,
+    track: Sequence[str] = (),
+    engine: EngineSection | None = None,
+) -> int:
     """Run, then report; stopped by the user, say how to go on."""
     console = forgiving(Console(stderr=True))
     with polite(lambda line: console.print(line, markup=False)) as stop:
         try:
-            entries = perform(places, quiet or as_json, stop, track)
+            entries = perform(places, quiet or as_json, stop, track, engine)
         except Interrupted:
             where = places[0] if len(places) == 1 else places[0].parent
             console.print(f"stopped and saved; go on with: harness resume {where}", markup=False)

@@ -16,6 +16,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from harness.cli.experiment import read_request
+from harness.cli.kept import kept
 from harness.cli.resume import existing
 from harness.console import plain, sparkline
 from harness.durable import lines
@@ -181,6 +182,10 @@ def _print(console: Console, place: Path, transcripts: int) -> None:
     states = _log(place / "population.jsonl")
     for members in within(states[-1]["state"], "population") if states else ():
         _lineage(console, cast(Sequence[Record], members))
+    for kept_title, told in kept(states[-1]["state"]) if states else ():
+        console.print(Rule(kept_title, align="left"))
+        for text in told:
+            console.print(text)
     _chain(console, SystemPrompt(request.run.prompt or ""), states)
     champion = place / "champion.txt"
     if champion.exists():

@@ -30,8 +30,8 @@ def entries_in(paths: Sequence[Path]) -> tuple[Entry, ...]:
     return found.entries
 
 
-def rows_for(names: Sequence[str], within: Sequence[Path]) -> list[Row]:
-    """One row for each name, in their order.
+def rows_for(names: Sequence[str], within: Sequence[Path], seeds: Sequence[int] = ()) -> list[Row]:
+    """One row for each name, in their order; of these training seeds alone, where any are given.
 
     Raises:
         UsageError: for a name that stands for no row, or for more than one.
@@ -42,10 +42,10 @@ def rows_for(names: Sequence[str], within: Sequence[Path]) -> list[Row]:
     for name in names:
         path = Path(name)
         if path.exists():
-            rows = _rows(entries_in([path]))
+            rows = _rows(entries_in([path]), seeds)
         else:
             if around is None:
-                around = _rows(entries_in(places(within)))
+                around = _rows(entries_in(places(within)), seeds)
             rows = [row for row in around if name in (row.method, row.label)]
             if not rows:
                 raise unknown("run, entry or method", name, {row.label for row in around})
@@ -53,8 +53,13 @@ def rows_for(names: Sequence[str], within: Sequence[Path]) -> list[Row]:
     return found
 
 
-def _rows(entries: Sequence[Entry]) -> list[Row]:
-    return [row for board in boards(entries) for row in board.rows]
+def _rows(entries: Sequence[Entry], seeds: Sequence[int] = ()) -> list[Row]:
+    kept = [entry for entry in entries if not seeds or entry.seed in seeds]
+    if entries and not kept:
+        raise UsageError(
+            f"No entry there has one of the seeds {', '.join(map(str, seeds))}; leave out --seeds."
+        )
+    return [row for board in boards(kept) for row in board.rows]
 
 
 def _only(name: str, rows: Sequence[Row]) -> Row:

@@ -1,5 +1,6 @@
 """Making worlds for the harness: the rooms' own errors become exit codes here."""
 
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import cast
 import envs
 from envs.catalogue import path_options
 from envs.errors import UnknownOption, UnknownWorld, WorldError
+from envs.outside.verifiers import is_path
 from harness.config import Scalar, Table
 from harness.errors import DataError, UsageError
 from harness.types import Split
@@ -68,24 +70,35 @@ def make_world(
 
 
 def whole_name(name: str) -> str:
-    """A world's name that means the same from any folder: the file of `jsonl:` by its full path."""
-    kind, colon, path = name.partition(":")
-    return f"{kind}:{Path(path).resolve()}" if kind == "jsonl" and colon and path else name
+    """A world's name that means the same from any folder: files and folders by their full path."""
+    kind, colon, place = name.partition(":")
+    return f"{kind}:{Path(place).resolve()}" if colon and _is_file(kind, place) else name
 
 
 def public_name(name: str) -> str:
-    """The name without the folder a file lay in, which is nobody's business."""
-    kind, colon, path = name.partition(":")
-    return f"{kind}:{Path(path).name}" if kind == "jsonl" and colon else name
+    """The name without a file's folder or a server's address, which are nobody's business."""
+    kind, colon, place = name.partition(":")
+    if colon and kind == "openenv":
+        return f"{kind}:URL"
+    return f"{kind}:{Path(place).name}" if colon and _is_file(kind, place) else name
+
+
+def _is_file(kind: str, place: str) -> bool:
+    return bool(place) and (kind == "jsonl" or (kind == "verifiers" and is_path(place)))
 
 
 def whole_options(name: str, options: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """The options with full paths where the world says that they name files or folders."""
     paths = path_options(name) if options else ()
     return {
-        key: str(Path(value).resolve()) if key in paths and isinstance(value, str) else value
+        key: _whole(value) if key in paths and isinstance(value, str) and value else value
         for key, value in options.items()
     }
+
+
+def _whole(path: str) -> str:
+    # Links stay: the interpreter of a virtual environment is one, and knows its packages by it.
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def public_options(name: str, options: Mapping[str, Scalar]) -> dict[str, Scalar]:

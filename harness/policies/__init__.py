@@ -15,6 +15,9 @@ _FORMS = {
     "hf:ORG/NAME": "any causal language model of the Hugging Face Hub; trainable",
     "hf:ORG/NAME@REVISION": "the same, pinned to a branch, tag or commit; trainable",
     "hf:./FOLDER": "the same from a local folder of safetensors; trainable",
+    "vllm:NAME": "the same models, and ORG/NAME or ./FOLDER, sampled by vLLM; trainable",
+    "vllm:http://HOST:PORT#MODEL": "the same from a server (vllm serve); trainable here",
+    "tinker:ORG/NAME": "a model that Tinker samples and trains on its own machines; trainable",
     "openai:http://HOST/v1#MODEL": "an OpenAI-compatible endpoint; samples only",
     "scripted:echo": "repeats what it was told; for trying things out",
     "scripted:constant=TEXT": "always says TEXT; for trying things out",
@@ -40,8 +43,8 @@ def known_models() -> dict[str, str]:
     return dict(_FORMS)
 
 
-def kind_of(url: str) -> Literal["hf", "openai", "scripted"]:
-    """What a URL names, without opening it; only "hf" can be trained.
+def kind_of(url: str) -> Literal["hf", "vllm", "tinker", "openai", "scripted"]:
+    """What a URL names, without opening it; see `trainable`.
 
     Raises:
         UsageError: There is no such kind of model.
@@ -49,6 +52,10 @@ def kind_of(url: str) -> Literal["hf", "openai", "scripted"]:
     scheme, colon, rest = url.partition(":")
     if url in EMBEDDED or (scheme == "hf" and rest):
         return "hf"
+    if colon and rest and scheme == "vllm":
+        return "vllm"
+    if scheme == "tinker" and colon:
+        return "tinker"
     if colon and scheme in ("openai", "scripted"):
         return "openai" if scheme == "openai" else "scripted"
     if not colon and "/" in url:
@@ -64,19 +71,53 @@ def check_url(url: str) -> None:
         ModelError: The folder it names is not there.
     """
     kind, rest = kind_of(url), url.partition(":")[2]
+    if kind == "vllm":
+        from harness.policies.vllm_address import parse_address as parse_vllm
+        from harness.policies.vllm_base import require_vllm
+
+        address = parse_vllm(url)
+        rest = address.model
+        if not address.base_url:
+            require_vllm()
     if kind == "openai":
         from harness.policies.endpoint import parse_address
 
         parse_address(url)
+    elif kind == "tinker":
+        from harness.policies.tinker_service import model_name
+
+        model_name(url)
     elif kind == "scripted":
         from harness.policies.scripted import open_scripted
 
         open_scripted(url)
     elif rest.startswith((".", "/", "~")) and not Path(rest).is_dir():
         raise ModelError(
-            f"There is no model folder {rest}; name a folder of safetensors as hf:./FOLDER, "
-            "or a model of the Hub as hf:ORG/NAME."
+            f"There is no model folder {rest}; name a folder of safetensors as {kind}:./FOLDER, "
+            f"or a model of the Hub as {kind}:ORG/NAME."
         )
+
+
+def _source(name: str) -> Source:
+    """The folder of an embedded model, or of one named by a path or its id on the Hub."""
+    from harness.policies.weights import find_model
+
+    return EMBEDDED[name]() if name in EMBEDDED else find_model(name.removeprefix("hf:"))
+
+
+def trainable(url: str) -> bool:
+    """Whether the weights behind a URL can be trained from here."""
+    return kind_of(url) in ("hf", "vllm", "tinker")
+
+
+def loaded_url(url: str) -> str:
+    """The same weights as a model that is loaded here: `hf:` for `vllm:`, else the URL itself."""
+    if kind_of(url) != "vllm":
+        return url
+    from harness.policies.vllm_address import parse_address as parse_vllm
+
+    name = parse_vllm(url).model
+    return name if name in EMBEDDED else f"hf:{name}"
 
 
 def open_policy(url: str, settings: ModelSettings | None = None) -> Policy:
@@ -90,10 +131,17 @@ def open_policy(url: str, settings: ModelSettings | None = None) -> Policy:
     kind = kind_of(url)
     if kind == "hf":
         from harness.policies.hf import HFPolicy
-        from harness.policies.weights import find_model
 
-        source = EMBEDDED[url]() if url in EMBEDDED else find_model(url.removeprefix("hf:"))
-        return HFPolicy(url, source, settings)
+        return HFPolicy(url, _source(url), settings)
+    if kind == "vllm":
+        from harness.policies.vllm_address import parse_address as parse_vllm
+        from harness.policies.vllm_opening import open_vllm
+
+        return open_vllm(url, _source(parse_vllm(url).model), settings)
+    if kind == "tinker":
+        from harness.policies.tinker import open_tinker
+
+        return open_tinker(url, settings)
     if kind == "openai":
         from harness.policies.endpoint import open_endpoint
 
@@ -107,17 +155,19 @@ def untrainable(name: str) -> ModelError:
     """The error for asking to train what only replies; says what to use instead."""
     return ModelError(
         f"The weights of '{name}' cannot be trained from here: use a model that is loaded "
-        "(pocket, smollm2, hf:ORG/NAME or hf:./FOLDER), or a method that changes the prompt only "
-        "(base, reflection, evolution)."
+        "(pocket, smollm2, hf:ORG/NAME or hf:./FOLDER) or hosted (tinker:ORG/NAME), or a method "
+        "that changes the prompt only (base, reflection, evolution)."
     )
 
 
 def require_trainable(policy: Policy) -> TrainablePolicy:
-    """The policy, where its weights can be trained.
+    """The policy, where its weights can be trained; one that trains elsewhere makes ready to.
 
     Raises:
         ModelError: They cannot; says what to use instead.
     """
     if isinstance(policy, TrainablePolicy):
+        if (prepare := getattr(policy, "prepare", None)) is not None:
+            prepare()
         return policy
     raise untrainable(policy.name)

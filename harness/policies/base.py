@@ -122,6 +122,35 @@ class BatchSize:
 
 Loss: TypeAlias = "Callable[[TokenBatch, BatchSize], Tensor]"
 
+HostedName = Literal["importance_sampling", "ppo", "cispo"]
+
+
+@dataclass(frozen=True, slots=True)
+class HostedLoss:
+    """A loss by the name under which a trainer elsewhere computes it, as a sum over all tokens.
+
+    `low` and `high` bound the ratio. Terms grow evenly with the advantage, so that `share`, the
+    factor on the advantage of a reply of so many tokens, makes of that sum what the loss says.
+    """
+
+    name: HostedName
+    low: float
+    high: float
+    share: Callable[[int, BatchSize], float]
+
+
+@runtime_checkable
+class NamedLoss(Protocol):
+    """A loss that may be computed elsewhere, where it has a name there."""
+
+    def hosted(self) -> HostedLoss:
+        """Its name and numbers.
+
+        Raises:
+            UsageError: It has none; says which settings have.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -18,7 +18,8 @@ def export_adapter(adapter: Adapter, base: str, folder: Path) -> None:
     from peft import get_peft_model_state_dict
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = get_peft_model_state_dict(adapter.wrapped)
+    # The vocabulary is never changed; peft would ask the Hub whether it was.
+    state = get_peft_model_state_dict(adapter.wrapped, save_embedding_layers=False)
     save_file({k: v.contiguous() for k, v in state.items()}, folder / "adapter_model.safetensors")
     config = adapter.wrapped.peft_config["default"]
     # The model by its name: a path would be this machine's.

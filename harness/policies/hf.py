@@ -20,11 +20,15 @@ from harness.errors import ModelError
 from harness.policies.adapter import Adapter, AdapterShape
 from harness.policies.base import Loss, Replies, Request, Sample, Step
 from harness.policies.export import export_adapter, export_merged
+from harness.policies.fused import Llama, unsupported
+from harness.policies.lean import LeanReader
 from harness.policies.loading import choose_threads, load_model
-from harness.policies.network import Network
+from harness.policies.network import Network, State
+from harness.policies.reading import M, PlainReader, Reader
 from harness.policies.rendering import Rendering
 from harness.policies.sampler import Sampler
 from harness.policies.settings import ModelSettings
+from harness.policies.slots import Slots
 from harness.policies.trainer import Trainer
 from harness.policies.weights import Source, quantisation, weights_hash
 
@@ -54,6 +58,10 @@ class HFPolicy:
         self._adapter: Adapter | None = None
         self._version = 0
         self._weights = weights_hash(source)
+        why = unsupported(self._model)
+        self._llama = None if why else Llama(self._model)
+        if why:
+            self.notes += (f"Sampling by transformers' own forward pass: {why}.",)
         self._sampler = self._new_sampler(adapted=True)
         self._reference = _Reference(self, self._new_sampler(adapted=False))
         if self.settings.device == "cpu" and not self.settings.threads:
@@ -109,6 +117,11 @@ class HFPolicy:
         told = trainer.step(samples, loss, step)
         self._changed(self._version + 1)
         return told
+
+    def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """What the trainer itself takes each sample's log-probabilities [T] to be."""
+        trainer = Trainer(self._network, self._attached(), self.settings.micro_batch_tokens)
+        return trainer.logprobs(samples)
 
     def save(self, folder: Path) -> None:
         """Write `adapter.safetensors` and `optimizer.safetensors` (once trained), `policy.json`."""
@@ -181,15 +194,14 @@ class HFPolicy:
         with self._adapter.switched(on):
             yield
 
-    def _new_sampler(self, adapted: bool) -> Sampler:
-        return Sampler(
-            self._network,
-            self.rendering,
-            self.context,
-            self.settings.batch_rows,
-            self.settings.micro_batch_tokens,
-            lambda: self._switched(adapted),
-        )
+    def _new_sampler(self, adapted: bool) -> Sampler[Slots] | Sampler[State]:
+        if self._llama is not None:
+            return self._sampling(LeanReader(self._llama, adapted))
+        return self._sampling(PlainReader(self._network, lambda: self._switched(adapted)))
+
+    def _sampling(self, reader: Reader[M]) -> Sampler[M]:
+        s = self.settings
+        return Sampler(reader, self.rendering, self.context, s.batch_rows, s.micro_batch_tokens)
 
 
 class _Reference:
@@ -197,7 +209,7 @@ class _Reference:
 
     version = 0
 
-    def __init__(self, policy: HFPolicy, sampler: Sampler) -> None:
+    def __init__(self, policy: HFPolicy, sampler: Sampler[Slots] | Sampler[State]) -> None:
         self.name = f"{policy.name}@reference"
         self.context = policy.context
         self.failures: dict[str, str] = {}

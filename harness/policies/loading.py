@@ -18,6 +18,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from harness.errors import ModelError
 from harness.policies.attention import share_heads
 from harness.policies.network import Network
+from harness.policies.room import require_room
 from harness.policies.settings import ModelSettings
 from harness.policies.weights import Source
 
@@ -73,9 +74,11 @@ def load_model(name: str, source: Source, settings: ModelSettings) -> Loaded:
     """Load weights and tokenizer.
 
     Raises:
-        ModelError: The folder holds no causal language model that can be read, or no tokenizer.
+        ModelError: The folder holds no causal language model that can be read, or no tokenizer, or
+            its weights are larger than the memory at hand.
     """
     settings = resolve(settings)
+    require_room(name, source.folder, settings.device, settings.dtype)
     if settings.threads and settings.device == "cpu":
         torch.set_num_threads(settings.threads)
     try:

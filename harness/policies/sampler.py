@@ -8,9 +8,9 @@ neighbours change logits by rounding only (about 1e-6 in float32, 1e-2 in bfloat
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Generic
 
 import numpy as np
 import torch
@@ -18,12 +18,21 @@ from torch import Tensor
 
 from harness.errors import ModelError
 from harness.policies.base import Replies, Request
-from harness.policies.network import Network, State
+from harness.policies.reading import M, Reader
 from harness.policies.rendering import Ids, Rendering
 from harness.types import Completion, Finish, Tokens
 
 _HEADS = 8  # system prompts whose keys and values are kept between batches
 _SHORTEST_HEAD = 8  # tokens; sharing less costs more than it saves
+_BLOCK = 128  # neighbouring tokens whose probabilities are summed before any is looked at alone
+_NUCLEUS = 512  # tokens ranked at first; only a flatter distribution ranks its whole vocabulary
+
+
+def uniforms(seed: int) -> Iterator[float]:
+    """A request's noise: one number in [0, 1) a token."""
+    source = np.random.Generator(np.random.Philox(seed))
+    while True:
+        yield from source.random(64).tolist()
 
 
 @dataclass(slots=True)
@@ -34,45 +43,65 @@ class Row:
     prompt: Ids
     head: Ids
     limit: int
-    noise: np.random.Generator
+    noise: Iterator[float]
     sampled: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
 
 
 def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
     """Zero all but the likeliest tokens that together reach top_p [row, 1]; ties stay together."""
-    ranked = probabilities.sort(-1, descending=True).values
+    ranked = probabilities.topk(min(_NUCLEUS, probabilities.shape[-1])).values
+    if not bool((ranked.sum(-1, keepdim=True) >= top_p).all()):
+        ranked = probabilities.sort(-1, descending=True).values
     before = ranked.cumsum(-1) - ranked
     least = ranked.masked_fill(before >= top_p, 2.0).min(-1, keepdim=True).values
     return torch.where(probabilities >= least, probabilities, 0.0)
 
 
+def _pointed(weights: Tensor, uniform: Tensor) -> Tensor:
+    """The token [row, 1] at `uniform` [row, 1] of the way through weights [row, vocabulary].
+
+    By the inverse of the cumulative distribution, summed in float64: first over blocks of
+    neighbouring tokens, then over the tokens of the block that was hit.
+    """
+    rows, size = weights.shape
+    weights = torch.nn.functional.pad(weights, (0, -size % _BLOCK)).view(rows, -1, _BLOCK)
+    ends = weights.sum(-1, dtype=torch.float64).cumsum(-1)
+    point = _below(uniform * ends[:, -1:], ends[:, -1:])
+    block = torch.searchsorted(ends, point, right=True).clamp(max=ends.shape[-1] - 1)
+    inside = weights.gather(1, block[:, :, None].expand(-1, 1, _BLOCK))[:, 0].double().cumsum(-1)
+    before = (ends.gather(1, block) - inside[:, -1:]).clamp(min=0)
+    within = _below((point - before).clamp(min=0), inside[:, -1:])
+    return block * _BLOCK + torch.searchsorted(inside, within, right=True)
+
+
+def _below(point: Tensor, total: Tensor) -> Tensor:
+    """Rounding may lift a point up to the total, which is past the last possible token."""
+    return torch.minimum(point, torch.nextafter(total, torch.zeros_like(total)))
+
+
 def draw(logits: Tensor, rows: Sequence[Row]) -> tuple[list[int], list[float]]:
     """One token per row from logits [row, vocabulary], and its log-probability.
 
-    By the inverse of the cumulative distribution in float64. Temperature 0 takes the likeliest
-    token; its log-probability is then that at temperature 1.
+    Temperature 0 takes the likeliest token; its log-probability is then that at temperature 1.
     """
     # Apple's GPUs know no float64.
     values = logits.float() if logits.device.type != "mps" else logits.float().cpu()
 
-    def column(numbers: list[float]) -> Tensor:
+    def column(numbers: Sequence[float]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.float64, device=values.device)[:, None]
 
     settings = [row.request.sampling for row in rows]
-    temperature = column([s.temperature or 1.0 for s in settings])
-    logprobs = torch.log_softmax(values / temperature.float(), -1)
-    weights = logprobs.double().exp()
+    if any(s.temperature not in (0, 1) for s in settings):
+        values = values / column([s.temperature or 1.0 for s in settings]).float()
+    logprobs = torch.log_softmax(values, -1)
+    weights = logprobs.exp()
     if any(s.top_p < 1 for s in settings):
-        weights = nucleus(weights, column([s.top_p for s in settings]))
-    cumulative = weights.cumsum(-1)
-    total = cumulative[:, -1:]
-    point = column([row.noise.random() for row in rows]) * total
-    # A product may round up to the total, which would point past the last possible token.
-    point = torch.minimum(point, torch.nextafter(total, torch.zeros_like(total)))
-    chosen = torch.searchsorted(cumulative, point, right=True)
-    greedy = column([float(s.temperature == 0) for s in settings]) > 0
-    chosen = torch.where(greedy, values.argmax(-1, keepdim=True), chosen)
+        weights = nucleus(weights.double(), column([s.top_p for s in settings]))
+    chosen = _pointed(weights, column([next(row.noise) for row in rows]))
+    if any(s.temperature == 0 for s in settings):
+        greedy = column([float(s.temperature == 0) for s in settings]) > 0
+        chosen = torch.where(greedy, values.argmax(-1, keepdim=True), chosen)
     chosen = chosen.clamp(max=values.shape[-1] - 1)
     found = logprobs.gather(1, chosen)[:, 0].tolist()
     if not np.isfinite(found).all():
@@ -84,41 +113,40 @@ def draw(logits: Tensor, rows: Sequence[Row]) -> tuple[list[int], list[float]]:
 
 
 @dataclass(slots=True)
-class _Batch:
+class _Batch(Generic[M]):
     """Rows that run: what each has read, and the logits [row, vocabulary] of its next token."""
 
     rows: list[Row]
-    state: State
+    state: M
     logits: Tensor
 
 
-class Sampler:
-    """Samples replies from one network, as `switched` sets its adapter for each pass."""
+class Sampler(Generic[M]):
+    """Samples replies from what one reader reads."""
 
     def __init__(
         self,
-        network: Network,
+        reader: Reader[M],
         rendering: Rendering,
         context: int | None,
         batch_rows: int,
         piece_tokens: int,
-        switched: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._network = network
+        self._reader = reader
         self._rendering = rendering
         self._context = context
         self._batch_rows = batch_rows
         self._piece_tokens = piece_tokens
-        self._switched = switched
-        self._heads: OrderedDict[Ids, State] = OrderedDict()
+        self._heads: OrderedDict[Ids, M] = OrderedDict()
 
     def forget(self) -> None:
         """Drop what was computed with weights that have changed."""
+        self._reader.forget()
         self._heads.clear()
 
     def generate(self, waiting: deque[Request]) -> Replies:
         """Answer what waits, yielding replies as they end."""
-        batch: _Batch | None = None
+        batch: _Batch[M] | None = None
         while waiting or batch:
             running = batch.rows if batch else []
             # A few seats at a time are cheaper to fill than one by one, and copies of a prompt
@@ -132,7 +160,7 @@ class Sampler:
             assert batch is not None
             rows = batch.rows
             ended = self._draw(batch)
-            batch = self._advance(batch, [i for i, end in enumerate(ended) if not end])
+            batch = self._advance(batch, [i for i, end in enumerate(ended) if end])
             for row, end in zip(rows, ended, strict=True):
                 if end:
                     yield row.request.id, self._reply(row)
@@ -145,9 +173,9 @@ class Sampler:
         limit = request.sampling.max_tokens
         if self._context is not None:
             limit = min(limit, self._context - len(prompt.ids))
-        head = prompt.head if self._network.gaps and prompt.head >= _SHORTEST_HEAD else 0
-        noise = np.random.Generator(np.random.Philox(request.seed))
-        return Row(request, prompt.ids, prompt.ids[:head], max(0, limit), noise)
+        head = prompt.head if self._reader.gaps and prompt.head >= _SHORTEST_HEAD else 0
+        head_ids = prompt.ids[:head]
+        return Row(request, prompt.ids, head_ids, max(0, limit), uniforms(request.seed))
 
     def _reply(self, row: Row) -> Completion:
         sampled = tuple(row.sampled)
@@ -156,7 +184,7 @@ class Sampler:
         tokens = Tokens(row.prompt, sampled, tuple(row.logprobs))
         return Completion(self._rendering.text(sampled), finish, len(sampled), tokens)
 
-    def _draw(self, batch: _Batch) -> list[bool]:
+    def _draw(self, batch: _Batch[M]) -> list[bool]:
         """Sample a token for every row; True where that was its last."""
         with torch.inference_mode():
             tokens, logprobs = draw(batch.logits, batch.rows)
@@ -168,24 +196,26 @@ class Sampler:
             for row in batch.rows
         ]
 
-    def _advance(self, batch: _Batch, staying: list[int]) -> _Batch | None:
-        if not staying:
+    def _advance(self, batch: _Batch[M], ended: list[int]) -> _Batch[M] | None:
+        """Read each row's new token, without the rows that ended."""
+        if len(ended) == len(batch.rows):
             return None
-        rows, state = [batch.rows[i] for i in staying], batch.state
-        with torch.inference_mode(), self._switched():
-            if len(staying) < len(batch.rows):
-                state = state.select(staying, self._network.gaps)
-            logits, state = self._network.read([row.sampled[-1:] for row in rows], state)
-        return _Batch(rows, state, logits[:, -1])
+        rows, state = batch.rows, batch.state
+        with torch.inference_mode():
+            if ended:
+                state, order = self._reader.without(state, ended)
+                rows = [rows[i] for i in order]
+            logits, state = self._reader.read([row.sampled[-1:] for row in rows], state)
+        return _Batch(rows, state, logits)
 
-    def _enter(self, batch: _Batch | None, rows: list[Row]) -> _Batch | None:
+    def _enter(self, batch: _Batch[M] | None, rows: list[Row]) -> _Batch[M] | None:
         """Read the prompts of `rows` and add them to the batch."""
         if not rows:
             return batch
-        with torch.inference_mode(), self._switched():
+        with torch.inference_mode():
             batches = [batch] if batch else []
             batches += [self._read(part) for part in self._parts(rows)]
-            state = State.stack([b.state for b in batches])
+            state = self._reader.stack([b.state for b in batches])
             logits = torch.cat([b.logits for b in batches])
         return _Batch([row for b in batches for row in b.rows], state, logits)
 
@@ -199,7 +229,7 @@ class Sampler:
             parts[-1].append(row)
         return parts
 
-    def _read(self, rows: list[Row]) -> _Batch:
+    def _read(self, rows: list[Row]) -> _Batch[M]:
         """Read each different prompt once, and each different system prompt once at all."""
         copies: dict[Ids, list[Row]] = {}
         for row in rows:
@@ -207,17 +237,16 @@ class Sampler:
         firsts = [same[0] for same in copies.values()]
         state = None
         if any(row.head for row in firsts):
-            state = State.stack([self._head(row.head) for row in firsts])
-            state = state.repeat([1] * state.rows)
-        logits, state = self._network.read([row.prompt[len(row.head) :] for row in firsts], state)
+            state = self._reader.stack([self._head(row.head) for row in firsts])
+        logits, state = self._reader.read([row.prompt[len(row.head) :] for row in firsts], state)
         counts = [len(same) for same in copies.values()]
         repeated = [i for i, count in enumerate(counts) for _ in range(count)]
         ordered = [row for same in copies.values() for row in same]
-        return _Batch(ordered, state.repeat(counts), logits[repeated, -1])
+        return _Batch(ordered, state.repeat(counts), logits[repeated])
 
-    def _head(self, head: Ids) -> State:
+    def _head(self, head: Ids) -> M:
         if head not in self._heads:
-            self._heads[head] = self._network.read([head])[1]
+            self._heads[head] = self._reader.read([head])[1]
             while len(self._heads) > _HEADS:
                 self._heads.popitem(last=False)
         self._heads.move_to_end(head)

@@ -8,7 +8,7 @@ from harness.errors import within
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """How a model is loaded, sampled, trained and reached. Endpoints read only the last three."""
+    """How a model is loaded, sampled, trained and reached. Endpoints read only the last four."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the model runs; "auto" takes cuda, then mps, then cpu."""
@@ -38,10 +38,13 @@ class ModelSettings:
     """Requests in flight at an endpoint."""
 
     timeout: float = 120.0
-    """Seconds one request to an endpoint may take."""
+    """Seconds one request to an endpoint may take, from the first byte to the last."""
 
     retries: int = 5
-    """How often a request is tried again after 429, 5xx, a time-out or a lost connection."""
+    """How often a request is tried again after 5xx, a time-out, a lost connection or nonsense."""
+
+    patience: float = 600.0
+    """Seconds to wait for an endpoint that answers nobody before the run stops, resumable."""
 
     def __post_init__(self) -> None:
         within("model.threads", self.threads, 0)
@@ -49,3 +52,4 @@ class ModelSettings:
             within(f"model.{name}", getattr(self, name), 1)
         within("model.timeout", self.timeout, 0.001)
         within("model.retries", self.retries, 0)
+        within("model.patience", self.patience, 0)

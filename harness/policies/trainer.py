@@ -167,6 +167,16 @@ class Trainer:
             "ratio_max": tally.ratio_max,
         }
 
+    def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """Each sample's log-probabilities [T] as the next step would see them."""
+        found: dict[int, tuple[float, ...]] = {}
+        said = [s for s in samples if s.sampled]
+        with torch.no_grad(), self._adapter.switched(on=True):
+            for batch in micro_batches(said, self._tokens, self._columns):
+                for sample, row in zip(batch, logprobs(self._network, batch), strict=True):
+                    found[id(sample)] = tuple(row[: len(sample.sampled)].tolist())
+        return [found.get(id(sample), ()) for sample in samples]
+
     def _accumulate(
         self, batch: list[Sample], size: BatchSize, loss: Loss, step: Step, tally: _Tally
     ) -> None:

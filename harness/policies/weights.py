@@ -7,12 +7,14 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ModelError
+from harness.policies.room import most_memory
 
 _FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 _ELSEWHERE = "name a local folder (hf:./folder) or an embedded model (smollm2) instead"
@@ -143,6 +145,7 @@ def _refuse_code(name: str, folder: Path) -> None:
 def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
+    _refuse_download(name)
     try:
         return Path(
             snapshot_download(
@@ -156,3 +159,27 @@ def _download(name: str, revision: str | None) -> Path:
             f"reached ({type(error).__name__}: {reason}): check the name and the network, or "
             f"{_ELSEWHERE}."
         ) from error
+
+
+def _refuse_download(name: str) -> None:
+    """Refuse what would not fit here anyway, where the Hub says beforehand how large it is."""
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return  # here already, or begun
+    try:
+        siblings = HfApi().model_info(name, files_metadata=True, timeout=10).siblings or []
+    except (OSError, ValueError):
+        return  # downloading says what is wrong
+    names = [s for s in siblings if "/" not in s.rfilename and s.rfilename.endswith(".safetensors")]
+    size = sum(s.size or 0 for s in names)
+    cache = Path(constants.HF_HUB_CACHE)
+    there = next((p for p in (cache, *cache.parents) if p.exists()), Path("/"))
+    room = {"memory": most_memory(), "disk": shutil.disk_usage(there).free}
+    for what, free in room.items():
+        if free is not None and size > free:
+            raise ModelError(
+                f"The model '{name}' is {size / 1e9:,.1f} GB on the Hub, but there are "
+                f"{free / 1e9:,.1f} GB of {what} free here, so it was not downloaded: choose a "
+                "smaller model, an endpoint (openai:URL#MODEL) or a hosted one (tinker:ORG/NAME)."
+            )

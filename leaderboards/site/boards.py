@@ -51,7 +51,9 @@ class Line:
 def columns(board: Board) -> list[Column]:
     """What a board's table shows."""
     k = board.track.samples_per_task
-    return [*_standing(), *([_pass(k)] if k > 1 else []), *_costs()]
+    priced = any(row.money for row in board.rows)
+    several, money = [_pass(k)] if k > 1 else [], [_money()] if priced else []
+    return [*_standing(), *several, *_costs(), *money, *_remarks()]
 
 
 def _standing() -> list[Column]:
@@ -131,6 +133,22 @@ def _costs() -> list[Column]:
             lambda r: r.cost.reflection_tokens,
             "ascending",
         ),
+    ]
+
+
+def _money() -> Column:
+    return Column(
+        "cost",
+        "cost",
+        "of the tokens sampled in training, mean of a run, at the prices it was told",
+        lambda r, u: words.money(r),
+        lambda r: r.money.amount if r.money else None,
+        "ascending",
+    )
+
+
+def _remarks() -> list[Column]:
+    return [
         Column(
             "failed",
             "unsc./trunc.",
@@ -214,7 +232,7 @@ def board_page(board: Board, shown: Sequence[Column], rows: Sequence[Line], draw
     return render(
         "board.html",
         board=board,
-        title=words.title(board.track),
+        title=words.title(board.track, board.options),
         about=words.about(board.track),
         track=told_track(board.track),
         columns=shown,
@@ -224,6 +242,9 @@ def board_page(board: Board, shown: Sequence[Column], rows: Sequence[Line], draw
         methods=sorted({row.method for row in rows}),
         contrast_heading=words.contrast_heading(differences, board.unit) if differences else "",
         contrasts=[words.contrast_line(c, board.unit) for c in differences],
+        tokens_heading=words.tokens_heading(board) if board.at_tokens else "",
+        at_tokens=[words.tokens_line(one, board.unit) for one in board.at_tokens],
+        remarks=words.board_remarks(board),
         legend=words.legend(board),
         learning=drawn,
         drawn=plots.DRAWN,

@@ -1,13 +1,13 @@
 """Templates to pages: autoescape is on for everything, and what is missing is an error."""
 
-from collections.abc import Sequence
 from dataclasses import fields
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from leaderboards.record import Track
 from leaderboards.words import count, plain
@@ -58,7 +58,15 @@ def world(env: str) -> str:
     return safe(env.removeprefix("harness/"), 60)
 
 
+@lru_cache(maxsize=4096)
+def facts(told: tuple[tuple[str, str], ...]) -> Markup:
+    """Rows of a table, a name and a value each; thousands of pages show the same ones."""
+    return Markup(render("facts.html", facts=told))  # a template's output, escaped there
+
+
 @cache
-def told_track(track: Track) -> Sequence[tuple[str, str]]:
+def told_track(track: Track) -> Markup:
     """Every field of a Track, by name."""
-    return [(f.name.replace("_", " "), str(getattr(track, f.name))) for f in fields(track)]
+    return facts(
+        tuple((f.name.replace("_", " "), str(getattr(track, f.name))) for f in fields(track))
+    )

@@ -8,16 +8,18 @@ small. The reader is the strict one; nothing is skipped to be faster.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
+from json.encoder import encode_basestring_ascii
+from operator import attrgetter
 from typing import Any
 
 from leaderboards.record import Entry, Outcome
 from leaderboards.site.plots import Curve
-from leaderboards.strict import canonical, encode
+from leaderboards.strict import canonical
 
-_FIELDS = tuple(f.name for f in dataclasses.fields(Outcome))
-_KEPT = tuple(name for name in _FIELDS if name != "reply")
+_KEPT = tuple(f.name for f in dataclasses.fields(Outcome) if f.name != "reply")
+_kept = attrgetter(*_KEPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +35,31 @@ class Slim:
 def identity(entry: Entry) -> tuple[str, str]:
     """`entry.id` and the canonical text of the outcomes, which is most of what it hashes.
 
-    The same as the entry itself would say, in a third of the time: an outcome's fields are plain
-    values already, and the text is made once for the id and for the page.
+    The same as the entry itself would say, in a tenth of the time: the text is made once for the id
+    and for the page, and what many outcomes have in common once for all of them.
     """
-    outcomes = canonical([{name: getattr(o, name) for name in _FIELDS} for o in entry.outcomes])
-    parts = (
-        f'"{name}":' + (outcomes if name == "outcomes" else canonical(encode(getattr(entry, name))))
-        for name in sorted(f.name for f in dataclasses.fields(entry))
-    )
+    texts = (f'{{"reply":{_quoted(o.reply)},{_but_reply(*_kept(o))}}}' for o in entry.outcomes)
+    outcomes = f"[{','.join(texts)}]"
+    told = {name: canonical(value) for name, value in entry.content(but="outcomes").items()}
+    parts = (f'"{name}":{text}' for name, text in sorted({**told, "outcomes": outcomes}.items()))
     return sha256(f"{{{','.join(parts)}}}".encode()).hexdigest()[:16], outcomes
+
+
+def _quoted(reply: str | None) -> str:
+    return "null" if reply is None else encode_basestring_ascii(reply)
+
+
+@lru_cache(maxsize=1 << 16, typed=True)
+def _but_reply(*values: Any) -> str:
+    """An outcome's other members; "reply" comes before all of them."""
+    return canonical(dict(zip(_KEPT, values, strict=True)))[1:-1]
 
 
 def slim(entry: Entry, id: str, curve: Curve | None) -> Slim:
     """Without replies, and quick to send."""
     rest = {f.name: getattr(entry, f.name) for f in dataclasses.fields(entry)}
     del rest["outcomes"]
-    outcomes = tuple(tuple(getattr(o, name) for name in _KEPT) for o in entry.outcomes)
+    outcomes = tuple(map(_kept, entry.outcomes))
     return Slim(id, rest, outcomes, curve)
 
 

@@ -9,7 +9,7 @@ from leaderboards.scores import Result, of_agent, passes, result
 from leaderboards.site import plots
 from leaderboards.site.lineage import Tree, grow
 from leaderboards.site.log import Attempt, RunLog
-from leaderboards.site.page import render, told_track
+from leaderboards.site.page import facts, render, told_track
 from leaderboards.site.script import write_script
 from leaderboards.strict import JSON, canonical
 
@@ -64,13 +64,18 @@ def _page(entry: Entry, id: str, log: RunLog | None) -> str:
         facts=_facts(one, unit),
         result=one,
         track=told_track(entry.track),
-        config=sorted((name, canonical(value)) for name, value in entry.config.items()),
+        config=facts(tuple(sorted((k, canonical(v)) for k, v in entry.config.items()))),
+        versions=facts((("versions", _versions(entry)),)),
         drawn=_drawn(tree) if tree and len(tree.nodes) > 1 else None,
         rounds=_tabled(log, unit) if log else [],
         thinned=log is not None and len(log.rounds) > _TABLED,
         rated=log is not None and any(t.ratings for t in log.rounds),
         words=words,
     )
+
+
+def _versions(entry: Entry) -> str:
+    return ", ".join(f"{name} {text}" for name, text in sorted(entry.provenance.versions.items()))
 
 
 def _drawn(tree: Tree) -> Drawn:

@@ -1,4 +1,4 @@
-"""E-SPL beyond the paper, off by default: noise-aware draws, Thompson, niching, finals."""
+"""E-SPL beyond the paper, off by default: noise-aware draws, Thompson, niching, finals, islands."""
 
 import json
 import math
@@ -8,7 +8,8 @@ import pytest
 
 from agents.espl import ESPL, ESPLConfig
 from agents.evolution import Evolution, EvolutionConfig
-from agents.parts.population import Member
+from agents.parts.islands import guest, natives
+from agents.parts.population import Member, Population
 from agents.parts.ratings import paired_errors, ranks, rate
 from agents.parts.selection import likeness, niching, thompson
 from harness.errors import UsageError
@@ -143,3 +144,54 @@ def test_there_are_no_more_finals_tasks_than_the_world_has(stage):
     method = Evolution(EvolutionConfig(finals=1), stage.inputs(validation_tasks=2))
     casts = method.cast(stage.round(tasks=4, prompts=1, samples=2))
     assert sorted(c.task.seed for c in casts) == [0, 1]
+
+
+def child(text, born, mu=25.0, played=1):
+    lived = SystemPrompt("Be brief.", (text,), parents=(A.id,), origin="mutation")
+    return Member(lived, Rating(mu, 1.0), born, played)
+
+
+def test_an_island_is_who_was_born_there_and_the_root():
+    root, even, odd = Member(prompt()), child("even", 4), child("odd", 7)
+    population = Population((root, even, odd))
+    assert natives(population, 2, 10, 10) == (root, even)
+    assert natives(population, 2, 11, 10) == (root, odd)
+    assert natives(population, 2, 11, 1) == (odd,)
+    assert natives(population, 0, 11, 10) == natives(population, 1, 11, 10) == (root, even, odd)
+    assert natives(Population((even,)), 2, 11, 10) == (even,)  # nobody is left: all play
+
+
+def test_every_fifth_turn_the_best_who_played_elsewhere_is_a_guest():
+    known, better, unseen = child("a", 1, 26), child("b", 3, 30), child("c", 5, 99, played=0)
+    population = Population((Member(prompt()), child("d", 0, 40), known, better, unseen))
+    visits = [r for r in range(20) if guest(population, 2, r) is not None]
+    assert visits == [8, 9, 18, 19]
+    assert guest(population, 2, 8) == better
+    assert guest(population, 2, 9).prompt.principles == ("d",)
+    assert guest(population, 0, 8) is None
+    assert guest(Population((Member(prompt()), unseen)), 2, 8) is None
+
+
+def test_islands_share_nothing_but_the_root_and_guests(stage):
+    method = Evolution(EvolutionConfig(islands=2, crossover=0.0), stage.inputs())
+    stage.rounds(method, 20)
+    home = {m.prompt.id: m.born % 2 for m in method.population if m.prompt.parents}
+    assert {0, 1} == set(home.values())
+    abroad = [
+        m.born
+        for m in method.population
+        if (m.prompt.parents and (first := m.prompt.parents[0]) in home)
+        and home[first] != home[m.prompt.id]
+    ]
+    assert set(abroad) <= {8, 9, 18, 19}
+
+
+def test_a_guest_plays_and_takes_one_place(stage):
+    method = Evolution(EvolutionConfig(islands=2), stage.inputs())
+    visitor = child("abroad", 1, 40)
+    method.population = method.population.admit([visitor, child("home", 2)], 100)
+    casts = method.cast(stage.round(8, tasks=2, prompts=2, samples=2))
+    assert visitor.prompt in {c.prompt for c in casts}
+    assert len({c.prompt for c in casts}) == 2
+    alone = method.cast(stage.round(8, tasks=2, prompts=1, samples=2))
+    assert visitor.prompt not in {c.prompt for c in alone}

@@ -76,3 +76,12 @@ def test_the_paper_preset_is_the_papers():
     assert tables["budget"] == {"episodes": 3000, "tasks": 10, "prompts": 3, "samples": 5}
     assert tables["method"]["learning_rate"] == 4e-5
     assert tables["method"]["crossover"] == 0.2
+
+
+def test_prices_are_told_whole_or_not_at_all():
+    told = config.from_tables({"prices": {"currency": "USD", "acting": 1}}).prices
+    assert (told.acting, told.reflection) == (1.0, None)
+    assert config.from_tables({}).prices.currency == ""
+    for table in ({"acting": 1.0}, {"currency": "USD"}, {"currency": "USD", "acting": -1.0}):
+        with pytest.raises(UsageError, match="prices"):
+            config.from_tables({"prices": table})

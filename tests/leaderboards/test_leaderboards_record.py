@@ -17,6 +17,7 @@ from leaderboards.record import (
     SCHEMA,
     Entry,
     Outcome,
+    Prices,
     Provenance,
     Spent,
     Track,
@@ -29,11 +30,12 @@ from leaderboards.render import as_json, markdown
 from leaderboards.strict import RecordError
 
 GOLDEN = Path(__file__).parent / "golden" / "v1.entry.json"
+NEWEST = Path(__file__).parent / "golden" / "v2.entry.json"
 Make = Callable[..., Entry]
 
 
-def golden() -> dict[str, Any]:
-    raw: dict[str, Any] = json.loads(GOLDEN.read_text())
+def golden(path: Path = GOLDEN) -> dict[str, Any]:
+    raw: dict[str, Any] = json.loads(path.read_text())
     return raw
 
 
@@ -48,8 +50,17 @@ def test_the_first_schema_is_read_for_ever() -> None:
     assert entry.prompt.principles == ("Carry the one.",)
 
 
-def test_what_is_written_is_what_was_read() -> None:
-    assert Entry.from_json(GOLDEN.read_bytes()).to_json() == GOLDEN.read_text()
+def test_the_second_schema_is_the_first_with_prices() -> None:
+    entry = Entry.from_json(NEWEST.read_bytes())
+    assert entry.id == "e2c141d44c528850"
+    assert entry.provenance.prices == Prices("USD", 0.6, 2.0)
+    first = replace(entry, provenance=replace(entry.provenance, prices=None))
+    assert first == Entry.from_json(GOLDEN.read_bytes())
+
+
+@pytest.mark.parametrize("path", [GOLDEN, NEWEST])
+def test_what_is_written_is_what_was_read(path: Path) -> None:
+    assert Entry.from_json(path.read_bytes()).to_json() == path.read_text()
 
 
 def test_any_entry_survives_its_own_text(make_entry: Make) -> None:
@@ -127,7 +138,7 @@ MALFORMED: list[tuple[str, Any, str]] = [
     ("test_openings", 2, "field 'test_openings' must be 1, because test is opened once"),
     ("schema", 0, "field 'schema' must be 1 to"),
     ("schema", True, "field 'schema' must be 1 to"),
-    ("schema", 99, "field 'schema' is 99, but this version reads up to 1; update the harness"),
+    ("schema", 99, "field 'schema' is 99, but this version reads up to 2; update the harness"),
     ("track.model", "hf:/home/me/tuned", "field 'track.model' must hold no path or address"),
     ("config.data", ["/home/me/data"], r"field 'config.data\[0\]' must hold no path or address"),
     ("provenance.command.0", "/usr/bin/harness", r"field 'provenance.command\[0\]' must hold no"),
@@ -150,7 +161,7 @@ def test_a_malformed_field_is_named(place: str, value: Any, message: str) -> Non
 def test_every_field_must_be_there(kind: Any) -> None:
     places = {Track: "track", Outcome: "outcomes", Spent: "spent", Provenance: "provenance"}
     for field in fields(kind):
-        raw = golden()
+        raw = golden(NEWEST)
         inner = raw[places[kind]]
         del (inner[1] if isinstance(inner, list) else inner)[field.name]
         with pytest.raises(RecordError, match=rf"{field.name}' is missing\.$"):
@@ -209,7 +220,7 @@ def test_older_schemas_are_brought_forward_step_by_step() -> None:
 
 
 def test_every_older_schema_has_its_migration() -> None:
-    from leaderboards.record import MIGRATIONS
+    from leaderboards.migrations import MIGRATIONS
 
     assert set(MIGRATIONS) == set(range(1, SCHEMA))
 

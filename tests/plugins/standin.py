@@ -47,6 +47,8 @@ def served(answer: Answer) -> Iterator[tuple[str, list[Body]]]:
             self.wfile.write(data)
 
         def do_GET(self) -> None:
+            if self.path == "/version":
+                return self._reply(200, {"version": "0.32.0"})
             if not self.path.startswith("/v1/"):
                 return self._reply(404, {"error": "no such path"})
             models = [{"id": "m", "object": "model", "created": 0, "owned_by": "me"}]
@@ -57,6 +59,7 @@ def served(answer: Answer) -> Iterator[tuple[str, list[Body]]]:
             if not self.path.startswith("/v1/"):
                 return self._reply(404, {"error": "no such path"})
             body["authorization"] = self.headers["Authorization"]
+            body["path"] = self.path
             with lock:
                 earlier = len(seen)
                 seen.append(body)

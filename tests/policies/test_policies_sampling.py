@@ -12,7 +12,7 @@ from harness.errors import ModelError
 from harness.policies.base import Policy, Request, Sampling, TrainablePolicy
 from harness.policies.hf import HFPolicy
 from harness.policies.network import Network
-from harness.policies.sampler import Row, draw
+from harness.policies.sampler import Row, draw, uniforms
 from harness.policies.settings import ModelSettings
 from harness.policies.weights import Source
 from harness.types import Completion, Finish, Message
@@ -34,7 +34,7 @@ def answers(policy: Policy, requests: list[Request]) -> dict[str, Completion]:
 
 def row(seed: int, **sampling: float) -> Row:
     request = ask(seed, **sampling)
-    return Row(request, (), (), 8, np.random.Generator(np.random.Philox(seed)))
+    return Row(request, (), (), 8, uniforms(seed))
 
 
 def forced(policy: HFPolicy, completion: Completion, temperature: float) -> torch.Tensor:

@@ -1,0 +1,84 @@
+"""How long a site of many entries takes: `python -m benchmarks.site_size --entries 10000`.
+
+The published entries are written again under other seeds and settings, ten seeds a row, until there
+are enough. Told are the seconds of CPU and of wall clock for reading them alone, and for the site,
+and how large it is. CPU seconds include those of the processes that read entries.
+"""
+
+import argparse
+import os
+import resource
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from harness.cli.site import read_log
+from leaderboards.site import build_site
+from leaderboards.store import find_entries
+
+PUBLISHED = Path(__file__).resolve().parents[1] / "leaderboards" / "results"
+SEEDS = 10  # of a row
+
+
+def make(folder: Path, count: int) -> None:
+    """Write `count` entries; there is no time to wait until each is on the disk."""
+    models = find_entries([PUBLISHED]).entries
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        row, seed = divmod(number, SEEDS)
+        model = models[row % len(models)]
+        config = {**model.config, "row": row}
+        entry = replace(model, seed=seed, config=config)
+        (folder / f"{number:06}.entry.json").write_text(entry.to_json(), encoding="ascii")
+
+
+def cpu() -> float:
+    """Seconds of CPU of this process and of its children that have ended."""
+    mine, theirs = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return mine.ru_utime + mine.ru_stime + theirs.ru_utime + theirs.ru_stime
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Print what a part took."""
+    wall, before = time.perf_counter(), cpu()
+    yield
+    print(
+        f"{what}: {cpu() - before:.1f} s CPU, {time.perf_counter() - wall:.1f} s wall", flush=True
+    )
+
+
+def main() -> None:
+    """Make entries, read them, build the site."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", type=int, default=10_000)
+    parser.add_argument("--jobs", type=int, default=0, help="0: one process a core")
+    parser.add_argument("--folder", type=Path, help="keep entries and site here")
+    asked = parser.parse_args()
+    with TemporaryDirectory(prefix="site-size-") as scratch:
+        folder = asked.folder or Path(scratch)
+        entries, site = folder / "in", folder / "site"
+        if not entries.exists():
+            with told(f"writing {asked.entries:,} entries"):
+                make(entries, asked.entries)
+        with told("reading"):
+            found = find_entries([entries])
+        assert not found.problems, found.problems[0]
+        count = len(found.stored)
+        del found
+        with told(f"site of {count:,} entries"):
+            built = build_site(site, [entries], read_log, jobs=asked.jobs)
+        size = sum(os.path.getsize(p) for p in site.rglob("*") if p.is_file())
+        print(f"{built.boards} boards, {size / 1e6:,.0f} MB; {os.cpu_count()} cores", flush=True)
+        if asked.folder is None:
+            shutil.rmtree(site)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The long versions of the tests of reliability; a fiftieth of each runs in `make test`.
+
+    python -m benchmarks.soak                     # every soak at full length (make soak)
+    python -m benchmarks.soak kills --seed 1 --count 50
+    python -m benchmarks.soak --list
+
+Each soak prints what it did, and is written down as one line of benchmarks/soak/results/NAME.jsonl:
+date, commit, command, seed, count, figures, failures. The exit code is 1 where anything failed.
+"""
+
+import argparse
+
+from benchmarks.soak._frame import known, perform
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.soak",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    soaks = known()
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(soaks)}")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, help="how much; the default is each soak's own")
+    parser.add_argument("--list", action="store_true", help="say what there is")
+    asked = parser.parse_args()
+    for name in asked.names:
+        if name not in soaks:
+            parser.error(f"there is no soak '{name}'; known: {', '.join(soaks)}")
+    if asked.list:
+        for name, soak in soaks.items():
+            print(f"{name:10} {soak.COUNT:>9,}  {(soak.__doc__ or '').splitlines()[0]}")
+        return 0
+    failed = [name for name in asked.names or soaks if perform(name, asked.seed, asked.count)]
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

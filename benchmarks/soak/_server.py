@@ -1,0 +1,176 @@
+"""A loopback server that speaks the OpenAI protocol as badly as it is told to.
+
+One thread, one event loop: thousands of connections, of which some are never answered. What it
+replies depends on the request alone, which fault it commits on the request and on how often it was
+asked before, so that a whole soak follows from its seed.
+"""
+
+import asyncio
+import hashlib
+import json
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+Body = dict[str, Any]
+Reply = Callable[[Body], str]
+Faults = Callable[[Body, int], str]
+
+BUSY_SECONDS = 0.4  # what a 429 asks for
+FAULTS = ("timeout", "429", "500", "cut", "wrong", "drip")
+WRONG = (
+    b"<html><body>502 Bad Gateway</body></html>",
+    b'{"choices": []}',
+    b'{"choices": [{"message": {"role": "assistant", "content": "4',
+    b'{"choices": null, "usage": {"completion_tokens": 3}}',
+    b"[1, 2, 3]",
+    b'"ok"',
+    b"null",
+    b"",
+    b"\xff\xfe\x00",
+)
+
+
+def key(body: Body) -> str:
+    """What makes two requests the same one."""
+    return json.dumps([body["messages"], body.get("seed")])
+
+
+def chance(*names: object) -> float:
+    """A number in [0, 1) that these names decide."""
+    return int.from_bytes(hashlib.sha256(repr(names).encode()).digest()[:4]) / 2**32
+
+
+def completion(text: str) -> bytes:
+    """A right reply; a token is a word."""
+    message = {"role": "assistant", "content": text}
+    usage = {"prompt_tokens": 1, "completion_tokens": len(text.split()), "total_tokens": 2}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    whole = {"id": "c", "object": "chat.completion", "created": 0, "model": "m"}
+    return json.dumps({**whole, "choices": [choice], "usage": usage}).encode()
+
+
+class Server:
+    """What is asked of it, what it did, and whether anybody disregarded a 429."""
+
+    def __init__(self, reply: Reply, faults: Faults) -> None:
+        self.reply, self.faults = reply, faults
+        self.asked: Counter[str] = Counter()
+        self.committed: Counter[str] = Counter()
+        self.away = False  # every request is refused with a 503
+        self.requests = self.early = self.open = self.most = 0
+        self.port = 0
+        self._until = 0.0
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            # Cancelled is how it ends: nothing that asyncio should log.
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while await self._one(reader, writer):
+                    pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        length = int(head.split("content-length:")[1].split("\r\n")[0])
+        body: Body = json.loads(await reader.readexactly(length))
+        self.requests += 1
+        # Requests that were under way when a 429 went out may still arrive for a while.
+        self.early += self._until - 0.12 < time.monotonic() < self._until - 0.02
+        if self.away:
+            return await self._send(writer, 503, b'{"error": {"message": "away"}}')
+        name = key(body)
+        self.asked[name] += 1
+        fault = self.faults(body, self.asked[name])
+        self.committed[fault] += bool(fault)
+        return await self._misbehave(fault, completion(self.reply(body)), name, reader, writer)
+
+    async def _misbehave(
+        self,
+        fault: str,
+        right: bytes,
+        name: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        if fault == "timeout":
+            await reader.read(1)  # until the client leaves
+            return False
+        if fault == "429":
+            self._until = time.monotonic() + BUSY_SECONDS
+            more = f"retry-after-ms: {BUSY_SECONDS * 1000:.0f}\r\n"
+            return await self._send(writer, 429, b'{"error": {"message": "busy"}}', more)
+        if fault == "500":
+            return await self._send(writer, 500, b'{"error": {"message": "broken"}}')
+        if fault == "wrong":
+            return await self._send(writer, 200, WRONG[zlib.crc32(name.encode()) % len(WRONG)])
+        writer.write(self._head(200, len(right)))
+        if fault == "cut":
+            writer.write(right[: len(right) // 2])
+            await writer.drain()
+            return False
+        if fault == "drip":
+            for byte in right:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            return True
+        writer.write(right)
+        await writer.drain()
+        return True
+
+    @staticmethod
+    def _head(status: int, length: int, more: str = "") -> bytes:
+        return (
+            f"HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {length}\r\n{more}\r\n"
+        ).encode()
+
+    async def _send(
+        self, writer: asyncio.StreamWriter, status: int, data: bytes, more: str = ""
+    ) -> bool:
+        writer.write(self._head(status, len(data), more) + data)
+        await writer.drain()
+        return True
+
+
+def good(body: Body, times: int) -> str:
+    """A server without faults."""
+    return ""
+
+
+@contextmanager
+def served(reply: Reply, faults: Faults = good) -> Iterator[tuple[str, Server]]:
+    """The address of a server that runs until the block ends, and the server."""
+    server, loop = Server(reply, faults), asyncio.new_event_loop()
+
+    listening = loop.run_until_complete(
+        asyncio.start_server(server.handle, "127.0.0.1", 0, backlog=4096)
+    )
+    server.port = listening.sockets[0].getsockname()[1]
+
+    async def stop() -> None:
+        listening.close()
+        tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports close their sockets
+
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"openai:http://127.0.0.1:{server.port}/v1#m", server
+    finally:
+        asyncio.run_coroutine_threadsafe(stop(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -1,0 +1,149 @@
+"""Every ratio that is quoted about speed, each from contestants run in turn on this machine.
+
+    python -m benchmarks.speed                            what can be measured here
+    python -m benchmarks.speed --trl VENV/bin/python      also against TRL, in its own environment
+    python -m benchmarks.speed --only sampling --models pocket --repeats 9
+
+TRL is no dependency: python -m venv VENV && VENV/bin/pip install trl==1.16.0 torch==2.13.0 peft.
+Ratios are of CPU seconds (medians over repeats, range in brackets) unless the row says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.speed.race import Reading, Row, Worker, race
+from benchmarks.speed.work import WORKS
+
+TARGETS = {  # model: sampling, RL step
+    "pocket": (3.0, 3.0),
+    "smollm2": (1.5, 1.3),
+}
+PARTS = ("sampling", "training", "reflection")
+
+
+def ratios(ours: Sequence[Reading], theirs: Sequence[Reading]) -> list[float]:
+    """How many times theirs costs what ours does, by repeat; per token where there are tokens."""
+    return [
+        (b.cpu / max(1, b.tokens)) / (a.cpu / max(1, a.tokens))
+        for a, b in zip(ours, theirs, strict=True)
+    ]
+
+
+def wall(ours: Sequence[Reading], theirs: Sequence[Reading]) -> str:
+    return f"by the clock {median(b.wall / a.wall for a, b in zip(ours, theirs, strict=True)):.2f}"
+
+
+def speed(readings: Sequence[Reading]) -> float:
+    return median(r.tokens / r.cpu for r in readings)
+
+
+def sampling(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """Tokens a second against `generate`: the same prompts, lengths, dtype and threads."""
+    for mixed in (False, True):
+        task = {"model": model, "mixed": mixed, "threads": asked.threads, "dtype": asked.dtype}
+        names = ("ours", "generate")
+        workers = {who: Worker("sampling", task | {"who": who}) for who in names}
+        found = race(workers, asked.repeats)
+        ours, theirs = found["ours"], found["generate"]
+        what = f"{model}: sampling / generate, {'mixed' if mixed else 'equal'} lengths"
+        told = f"{speed(ours):,.0f} and {speed(theirs):,.0f} tokens per CPU second"
+        row = Row(what, ratios(ours, theirs), TARGETS[model][0], False)
+        yield Row(*list(asdict(row).values())[:4], f"{told}, {wall(ours, theirs)}")
+
+
+def parts(readings: Sequence[Reading]) -> str:
+    told = {p: median(r.parts.get(p, 0.0) for r in readings) for p in PARTS}
+    return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in told.items() if seconds)
+
+
+def against_trl(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """One RL step and its peak memory against GRPOTrainer."""
+    from harness.policies import EMBEDDED
+
+    work = WORKS[model]
+    task = asdict(work) | {"threads": asked.threads, "dtype": asked.dtype}
+    task |= {"folder": str(EMBEDDED[model]().folder), "method": "rl"}
+    ours = Worker("steps", task)
+    trl = Worker("trl_step", task, python=asked.trl, first=ours.facts["prompts"])
+    found = race({"ours": ours, "trl": trl}, asked.repeats)
+    a, b = found["ours"], found["trl"]
+    costs = [y.cpu / x.cpu for x, y in zip(a, b, strict=True)]
+    seconds = f"{median(r.cpu for r in a):.2f} and {median(r.cpu for r in b):.2f} CPU s"
+    note = f"{seconds}, {wall(a, b)}; ours: {parts(a)}"
+    yield Row(f"{model}: RL step, TRL / ours", costs, TARGETS[model][1], False, note)
+    mine, other = a[-1].peak_mb, b[-1].peak_mb
+    note = f"{mine:,.0f} and {other:,.0f} MB"
+    yield Row(f"{model}: peak memory, ours / TRL", [mine / other], 1.0, True, note)
+
+
+def espl(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """E-SPL's step against RL's at equal rollouts, reflection apart, per sampled token."""
+    task = {"model": model, "threads": asked.threads, "dtype": asked.dtype}
+    workers = {m: Worker("steps", task | {"method": m}) for m in ("rl", "espl")}
+    found = race(workers, max(asked.repeats, 5), warm=2)
+
+    def cost(r: Reading) -> float:
+        return (r.cpu - r.parts["reflection"]) / r.tokens
+
+    pairs = zip(found["rl"], found["espl"], strict=True)
+    costs = [cost(b) / cost(a) for a, b in pairs]
+    note = f"rl: {parts(found['rl'])}; espl: {parts(found['espl'])}"
+    yield Row(f"{model}: E-SPL step / RL step, per token", costs, 1.10, True, note)
+
+
+SECTIONS = {"sampling": sampling, "trl": against_trl, "espl": espl}
+
+
+def machine() -> Mapping[str, Any]:
+    names = ("torch", "transformers", "peft")
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cores": cores,
+        "load": load,
+        "python": sys.version.split()[0],
+    } | {name: version(name) for name in names}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--models", default="pocket,smollm2")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, by comma")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1, help="of every contestant")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--trl", help="a Python that has trl, torch, peft and datasets")
+    parser.add_argument("--out", type=Path, help="also write the rows as JSON")
+    asked = parser.parse_args()
+    facts = machine()
+    print(", ".join(f"{k} {v}" for k, v in facts.items()), flush=True)
+    rows: list[Row] = []
+    for model in asked.models.split(","):
+        for name in asked.only.split(","):
+            if name == "trl" and not asked.trl:
+                print(f"{model}: not measured against TRL: name its environment with --trl")
+                continue
+            for row in SECTIONS[name](model, asked):
+                print(row, flush=True)
+                rows.append(row)
+    if asked.out:
+        told = [asdict(r) | {"met": r.met} for r in rows]
+        asked.out.write_text(json.dumps({"machine": facts, "rows": told}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

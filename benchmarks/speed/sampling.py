@@ -1,0 +1,116 @@
+"""Workers that sample the same prompts to the same lengths: ours, and transformers `generate`.
+
+End tokens do not end a reply here: each has its length given, so that both do the same work.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+import envs
+from benchmarks.speed.race import serve
+from benchmarks.speed.work import WORKS, Work
+from harness.policies import open_policy
+from harness.policies.base import Request, Sampling
+from harness.policies.hf import HFPolicy
+from harness.policies.settings import ModelSettings
+from harness.types import Message
+
+
+def conversations(work: Work) -> list[tuple[Message, ...]]:
+    """One conversation a task: the world's briefing and its question."""
+    world = envs.make(work.env, "train")
+    briefing = (Message("system", world.briefing),) if world.briefing else ()
+    return [(*briefing, Message("user", world.reset(seed=t)[0])) for t in range(work.tasks)]
+
+
+def requests(work: Work, lengths: list[int]) -> list[Request]:
+    asked = [c for c in conversations(work) for _ in range(work.samples)]
+    return [
+        Request(f"r{i}", c, Sampling(temperature=1.0, max_tokens=n), seed=i)
+        for i, (c, n) in enumerate(zip(asked, lengths, strict=True))
+    ]
+
+
+def open_model(work: Work, task: Mapping[str, Any]) -> HFPolicy:
+    settings = ModelSettings(
+        device=task.get("device", "cpu"),
+        dtype=task.get("dtype", "float32"),
+        threads=task["threads"],
+        batch_rows=task.get("batch_rows", work.batch_rows),
+    )
+    policy = open_policy(work.model, settings)
+    assert isinstance(policy, HFPolicy)
+    return policy
+
+
+def ours(work: Work, task: Mapping[str, Any]) -> None:
+    policy = open_model(work, task)
+    policy.rendering.ends = frozenset()
+    asked = requests(work, work.lengths(task["mixed"]))
+
+    def once() -> tuple[int, Mapping[str, float]]:
+        found = dict(policy.generate(deque(asked)))
+        assert [found[r.id].sampled for r in asked] == [r.sampling.max_tokens for r in asked]
+        return sum(c.sampled for c in found.values()), {}
+
+    serve(once)
+
+
+class Lengths:
+    """A stopping criterion that ends each row at its own length."""
+
+    def __init__(self, start: int, lengths: torch.Tensor) -> None:
+        self.ends = start + lengths
+
+    def __call__(self, ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        return ids.shape[1] >= self.ends
+
+
+def generate(work: Work, task: Mapping[str, Any]) -> None:
+    from transformers import StoppingCriteriaList
+
+    policy = open_model(work, task)
+    model: Any = policy._model
+    # The project's attention for shared heads is not transformers' own.
+    model.set_attn_implementation("sdpa")
+    lengths = work.lengths(task["mixed"])
+    prompts = [policy.rendering.prompt(r.conversation).ids for r in requests(work, lengths)]
+    model.generation_config.eos_token_id = None
+    chunk = task.get("chunk", work.chunk)
+
+    def once() -> tuple[int, Mapping[str, float]]:
+        torch.manual_seed(0)
+        for first in range(0, len(prompts), chunk):
+            some, ends = prompts[first : first + chunk], lengths[first : first + chunk]
+            width = max(map(len, some))
+            ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in some])
+            mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in some])
+            made = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+                max_new_tokens=max(ends),
+                pad_token_id=0,
+                stopping_criteria=StoppingCriteriaList(
+                    [Lengths(width, torch.tensor(ends, device=model.device))]
+                ),
+            )
+            assert made.shape[1] == width + max(ends)
+        return sum(lengths), {}
+
+    serve(once)
+
+
+if __name__ == "__main__":
+    told = json.loads(sys.argv[1])
+    {"ours": ours, "generate": generate}[told["who"]](WORKS[told["model"]], told)

@@ -1,0 +1,108 @@
+"""A worker that takes one training step a turn: sampling and update, through the whole harness.
+
+Rewards are made up from the sampled tokens (parity of their sum), so that every group teaches and
+no contestant is spared work by groups without an advantage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import harness.metered
+from benchmarks.speed.race import serve
+from benchmarks.speed.work import WORKS, Work
+from harness.cli.experiment import Stage, make_method, set_stage
+from harness.cli.resolve import Asked, resolve
+from harness.play import opening
+from harness.rollouts import Rollouts, Round
+from harness.types import Episode
+from harness.watch import Watchers
+
+ROUNDS = 24
+LEARNING_RATE = 1e-6  # so small that replies keep the lengths they have
+
+
+def marked(episode: Episode) -> Episode:
+    """The same episode with the made-up reward."""
+    tokens = [t.completion.tokens for t in episode.turns]
+    total = sum(sum(t.sampled) for t in tokens if t is not None)
+    return replace(episode, reward=float(total % 2))
+
+
+def remarked(rollouts: Rollouts) -> Rollouts:
+    groups = (replace(g, episodes=tuple(map(marked, g.episodes))) for g in rollouts.groups)
+    return replace(rollouts, groups=tuple(groups))
+
+
+def staged(work: Work, task: Mapping[str, Any], folder: str) -> Stage:
+    prompts = 2
+    settings = {
+        "budget.tasks": task.get("tasks", work.tasks),
+        "budget.prompts": prompts,
+        "budget.samples": task.get("samples", work.samples) // prompts,
+        "sampling.max_tokens": task.get("limit", work.limit),
+        "sampling.temperature": 1.0,
+        "model.threads": task["threads"],
+        "model.device": task.get("device", "cpu"),
+        "model.dtype": task.get("dtype", "float32"),
+        "model.batch_rows": task.get("batch_rows", work.batch_rows),
+        "model.lora_rank": work.lora_rank,
+        "model.lora_alpha": work.lora_alpha,
+        "method.learning_rate": LEARNING_RATE,
+    }
+    episodes = ROUNDS * settings["budget.tasks"] * prompts * settings["budget.samples"]
+    asked = Asked(
+        env=task.get("env", work.env),
+        methods=(task["method"],),
+        model=work.model,
+        episodes=episodes,
+        preset=work.preset,
+        sets=tuple(f"{k}={v}" for k, v in settings.items()),
+    )
+    return set_stage(resolve(asked).configs[0], Path(folder), Watchers([]), lambda: False)
+
+
+def questions(stage: Stage, work: Work, root: str) -> list[list[dict[str, str]]]:
+    """The conversations of all rounds' tasks, in order, as chat messages."""
+    world = stage.arena.worlds.take("train")
+    asked = [world.reset(seed=t.seed)[0] for i in range(ROUNDS) for t in stage.arena.tasks(i)]
+    talks = [opening(root, text, stage.arena.placement) for text in asked]
+    return [[{"role": m.role, "content": m.content} for m in talk] for talk in talks]
+
+
+def main(work: Work, task: Mapping[str, Any]) -> None:
+    # The meter then counts CPU seconds.
+    clock = SimpleNamespace(perf_counter=time.process_time)
+    harness.metered.time = clock  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory() as folder:
+        stage = staged(work, task, folder)
+        learner = make_method(stage)
+        rounds: Iterator[Round] = stage.arena.rounds()
+
+        def once() -> tuple[int, Mapping[str, float]]:
+            before = stage.meter.spent
+            learner.learn(remarked(stage.arena.play(learner.cast(next(rounds)))))
+            after = stage.meter.spent
+            names = {"acting": "sampling", "training": "training", "reflection": "reflection"}
+            parts = {
+                part: getattr(after, f"{name}_seconds") - getattr(before, f"{name}_seconds")
+                for name, part in names.items()
+            }
+            return after.acting_tokens - before.acting_tokens, parts
+
+        root = getattr(learner, "root", None)
+        facts = {"prompts": questions(stage, work, root.text)} if root else {}
+        serve(once, **facts)
+
+
+if __name__ == "__main__":
+    told = json.loads(sys.argv[1])
+    main(WORKS[told["model"]], told)

@@ -1,0 +1,94 @@
+"""`[engine]`: where runs are computed, and with how much of what.
+
+serial      one run after the other, in this process
+processes   runs side by side on this machine
+ray         runs as tasks of a Ray cluster; with `samplers`, one run on several of its machines
+accelerate  one run whose gradient step is shared by several processes
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from harness.errors import UsageError, unknown, within
+
+EngineName = Literal["serial", "processes", "ray", "accelerate"]
+
+_READ: Mapping[EngineName, frozenset[str]] = {
+    "serial": frozenset(),
+    "processes": frozenset({"jobs"}),
+    "ray": frozenset(
+        {"address", "jobs", "cpus", "gpus", "memory_gb", "resources", "run_dirs", "samplers"}
+        | {"sampler_cpus", "sampler_gpus", "chunk"}
+    ),
+    "accelerate": frozenset({"processes"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSection:
+    """`[engine]`: an engine, and what it may take. What it does not read is refused."""
+
+    name: EngineName = "serial"
+    address: str = ""
+    """Of a Ray cluster's head, HOST:PORT, or "auto"; unset starts one on this machine."""
+    jobs: int = 0
+    """Runs at once; 0 is as many as there is room for."""
+    cpus: int = 1
+    """Cores of one run, which are its model's threads too unless model.threads is set."""
+    gpus: float = 0.0
+    """GPUs of one run; several runs may share one."""
+    memory_gb: float = 0.0
+    """Memory that one run reserves."""
+    resources: str = ""
+    """Of the cluster's own kinds, as in "sandbox=1,a100=0.5"."""
+    run_dirs: Literal["auto", "shared", "shipped"] = "auto"
+    """Whether all machines see the run directories, or saves are sent home; "auto" looks."""
+    samplers: int = 0
+    """Engines that sample for one run; 0 samples where the run is."""
+    sampler_cpus: int = 1
+    """Cores of one of them."""
+    sampler_gpus: float = 0.0
+    """GPUs of one of them."""
+    chunk: int = 0
+    """Requests that are sampled together; 0 is model.batch_rows."""
+    processes: int = 2
+    """Processes that share a gradient step."""
+
+    def __post_init__(self) -> None:
+        if self.name not in _READ:
+            raise unknown("engine", self.name, get_args(EngineName))
+        for name in ("jobs", "gpus", "memory_gb", "samplers", "sampler_gpus", "chunk"):
+            within(f"engine.{name}", getattr(self, name), 0)
+        for name in ("cpus", "sampler_cpus", "processes"):
+            within(f"engine.{name}", getattr(self, name), 1)
+        for one in fields(self):
+            unread = one.name != "name" and one.name not in _READ[self.name]
+            if unread and getattr(self, one.name) != one.default:
+                reader = next(n for n, read in _READ.items() if one.name in read)
+                raise UsageError(
+                    f"engine.{one.name} changes nothing with engine '{self.name}'; "
+                    f"add --engine {reader}, or leave it out."
+                )
+        if not self.samplers and (self.chunk or self.sampler_cpus > 1 or self.sampler_gpus):
+            raise UsageError(
+                "engine.chunk, sampler_cpus and sampler_gpus are about samplers, and there are "
+                "none; add --set engine.samplers=2, or leave them out."
+            )
+        self.custom()
+
+    def custom(self) -> dict[str, float]:
+        """`resources` by name."""
+        found: dict[str, float] = {}
+        for part in filter(None, (p.strip() for p in self.resources.split(","))):
+            name, equals, amount = part.partition("=")
+            try:
+                number = float(amount)
+            except ValueError:
+                number = 0.0
+            if not (equals and name.strip() and 0 < number < float("inf")):
+                raise UsageError(
+                    f"engine.resources takes NAME=AMOUNT by comma, as in sandbox=1; got {part!r}."
+                )
+            found[name.strip()] = number
+        return found

@@ -1,0 +1,244 @@
+"""The Llama family's forward pass written out, for sampling.
+
+A decoding step of a small model is bound by what surrounds its arithmetic: modules, hooks, copies
+of keys and values. Here a layer is some twenty tensor operations on the loaded model's own weights,
+which stay shared with it: query, key and value are one product, as are gate and up. All replies to
+a prompt attend to one copy of it; each reply's own keys and values grow in place.
+
+The adapter is merged into a float32 copy of the weights, made anew after each update; what was
+loaded is never written to. Other dtypes would round an update away, so there it stays apart.
+Logits equal those of the model's own forward pass but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from harness.policies.fused import Llama, Product
+from harness.policies.slots import Columns, Slots
+
+
+@dataclass(slots=True)
+class _Pass:
+    """What all layers of one pass share.
+
+    Where its tokens stand among the columns that are written [row, token], their rotation
+    [row, token, 1, channel], and what is added to scores over these columns
+    [row, 1, token, column] (None: causal) and over prompts [prompt, 1, column].
+    """
+
+    rows: Tensor
+    places: Tensor
+    cos: Tensor
+    sin: Tensor
+    columns: int
+    mask: Tensor | None
+    prompts: Tensor | None = None
+    layout: tuple[Tensor, Tensor] | None = None
+
+
+class LeanReader:
+    """Reads tokens for a sampler: see `Reader`. With or without the adapter."""
+
+    gaps = True
+
+    def __init__(self, llama: Llama, adapted: bool) -> None:
+        self._llama = llama
+        self._adapted = adapted
+        self._merged: list[list[Tensor]] | None = None
+        self._products: list[list[Product]] | None = None
+        self._rotations: tuple[Tensor, Tensor] | None = None
+
+    def forget(self) -> None:
+        """The adapter has changed: merge it anew before the next pass."""
+        if self._adapted:
+            self._products = None
+
+    def stack(self, states: Sequence[Slots]) -> Slots:
+        """See `Slots.stack`."""
+        return Slots.stack(states)
+
+    def without(self, state: Slots, rows: Sequence[int]) -> tuple[Slots, list[int]]:
+        """See `Slots.without`."""
+        return state.without(rows)
+
+    def read(
+        self, pieces: Sequence[Sequence[int]], state: Slots | None = None
+    ) -> tuple[Tensor, Slots]:
+        """Read one piece more per row: logits [row, vocabulary] after its last token, and state.
+
+        Shorter pieces are padded on the right: padding stands in columns that no later token
+        attends to before it has overwritten them.
+        """
+        llama = self._llama
+        width = max(len(piece) for piece in pieces)
+        if state is None:
+            like = llama.embedding.new_zeros(0, llama.shared_heads, 0, llama.channels)
+            state = Slots(Columns.empty([like] * len(llama.blocks), len(pieces)))
+        written = state.shared if state.own is None else state.own
+        written.grow(max(written.lengths) + width)
+        one = self._lay_out(state, width)
+        ids = torch.tensor([[*p, *[0] * (width - len(p))] for p in pieces], device=llama.device)
+        x = F.embedding(ids, llama.embedding)
+        for i, (block, parts) in enumerate(zip(llama.blocks, self._ready(), strict=True)):
+            x = self._layer(block, parts, x, state, i, one)
+        if width > 1:
+            ends = torch.tensor([[len(p) - 1] for p in pieces], device=llama.device)
+            x = x[one.rows, ends]
+        head = llama.head
+        logits = F.linear(self._norm(llama.final_norm, x[:, 0]), head.weight, head.bias)
+        written.lengths = [n + len(p) for n, p in zip(written.lengths, pieces, strict=True)]
+        return logits, state
+
+    def _lay_out(self, state: Slots, width: int) -> _Pass:
+        device, written = self._llama.device, state.shared if state.own is None else state.own
+        places = torch.tensor(written.lengths, device=device)[:, None]
+        places = places + torch.arange(width, device=device)
+        columns = max(written.lengths) + width
+        rows = torch.arange(state.rows, device=device)[:, None]
+        causal = width > 1 and not any(written.lengths)
+        mask = None if causal else self._blind(columns, places)[:, None]
+        if state.own is None:
+            cos, sin = self._rotation(places, columns)
+            return _Pass(rows, places, cos, sin, columns, mask)
+        read = torch.tensor(state.shared.lengths, device=device)[:, None]
+        longest = max(state.shared.lengths)
+        before = torch.tensor([state.shared.lengths[i] for i in state.prompt], device=device)
+        cos, sin = self._rotation(places + before[:, None], longest + columns)
+        prompts = self._blind(longest, read - 1)
+        return _Pass(rows, places, cos, sin, columns, mask, prompts, state.layout())
+
+    def _blind(self, columns: int, last: Tensor) -> Tensor:
+        """0 in columns up to `last` [row, token] and −∞ beyond: [row, token, column]."""
+        seen = torch.arange(columns, device=last.device) <= last[:, :, None]
+        blank = torch.zeros(seen.shape, dtype=self._llama.dtype, device=last.device)
+        return blank.masked_fill_(~seen, float("-inf"))
+
+    def _rotation(self, positions: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+        """Cosine and signed sine [row, token, 1, channel] for positions below `limit`."""
+        if self._rotations is None or len(self._rotations[0]) < limit:
+            llama = self._llama
+            cos, sin = llama.rotary(
+                llama.embedding[:1], torch.arange(2 * limit, device=llama.device)[None]
+            )
+            half = llama.channels // 2
+            self._rotations = cos[0], torch.cat([-sin[0][:, :half], sin[0][:, half:]], -1)
+        cos, sin = self._rotations
+        return cos[positions][:, :, None], sin[positions][:, :, None]
+
+    def _layer(
+        self, block: Any, parts: Sequence[Product], x: Tensor, state: Slots, index: int, one: _Pass
+    ) -> Tensor:
+        """One layer on x [row, token, channel]; writes the tokens' keys and values."""
+        qkv, out, gate_up, down = parts
+        llama, (rows, width, _) = self._llama, x.shape
+        shared = llama.shared_heads
+        heads = qkv(self._norm(block.input_layernorm, x)).view(rows, width, -1, llama.channels)
+        q, k, v = torch.split(heads, [heads.shape[2] - 2 * shared, shared, shared], 2)
+        if hasattr(block.self_attn, "q_norm"):
+            q, k = self._norm(block.self_attn.q_norm, q), self._norm(block.self_attn.k_norm, k)
+            q, k = self._rotate(q, one), self._rotate(k, one)
+        else:
+            rotated = self._rotate(heads[:, :, :-shared], one)
+            q, k = torch.split(rotated, [q.shape[2], shared], 2)
+        keys, values = (state.shared if state.own is None else state.own).layers[index]
+        keys[one.rows, :, one.places] = k
+        values[one.rows, :, one.places] = v
+        keys, values = keys[:, :, : one.columns], values[:, :, : one.columns]
+        if one.prompts is None:
+            mixed = self._read_on(q, keys, values, one)
+        else:
+            mixed = self._reply(q, keys, values, state.shared.layers[index], one)
+        x = x + out(mixed)
+        gate, up = gate_up(self._norm(block.post_attention_layernorm, x)).chunk(2, -1)
+        return x + down(F.silu(gate) * up)
+
+    def _read_on(self, q: Tensor, keys: Tensor, values: Tensor, one: _Pass) -> Tensor:
+        """Attention of prompts' tokens [row, token, head, channel]."""
+        mixed = F.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            keys,
+            values,
+            attn_mask=one.mask,
+            is_causal=one.mask is None,
+            scale=self._llama.scale,
+            enable_gqa=q.shape[2] != keys.shape[1],
+        )
+        return mixed.transpose(1, 2).flatten(2)
+
+    def _reply(
+        self, q: Tensor, keys: Tensor, values: Tensor, prompts: tuple[Tensor, Tensor], one: _Pass
+    ) -> Tensor:
+        """Attention of one token a reply [row, 1, head, channel], to its prompt and to itself.
+
+        All replies to a prompt are one product with its keys, and one with its values; the heads
+        that share keys are rows of both products.
+        """
+        assert one.prompts is not None and one.layout is not None and one.mask is not None
+        table, where = one.layout
+        length, shared, scale = one.prompts.shape[-1], keys.shape[1], self._llama.scale
+        q = q.view(len(q), shared, -1, q.shape[-1])  # [row, shared head, head, channel]
+
+        def gathered(x: Tensor) -> Tensor:
+            """[row, shared head, head, …] to [prompt × shared head, place × head, …]."""
+            return x[table].transpose(1, 2).flatten(2, 3).flatten(0, 1)
+
+        def scattered(x: Tensor) -> Tensor:
+            """And back."""
+            x = x.view(len(table), shared, table.shape[1], -1, x.shape[-1]).transpose(1, 2)
+            return x.flatten(0, 1)[where]
+
+        seen = one.prompts.repeat_interleave(shared, 0)
+        old_keys, old_values = (x[:, :, :length].flatten(0, 1) for x in prompts)
+        old = torch.baddbmm(seen, gathered(q), old_keys.transpose(1, 2), alpha=scale)
+        seen = one.mask[:, 0].repeat_interleave(shared, 0)
+        new = torch.baddbmm(
+            seen, q.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2), alpha=scale
+        ).view(*q.shape[:3], -1)
+        weights = torch.cat([scattered(old), new], -1).softmax(-1)
+        old, new = weights[..., :length], weights[..., length:]
+        mixed = scattered(torch.bmm(gathered(old), old_values)).flatten(0, 1)
+        mixed = torch.baddbmm(mixed, new.flatten(0, 1), values.flatten(0, 1))
+        return mixed.view(len(q), 1, -1)
+
+    @staticmethod
+    def _norm(norm: Any, x: Tensor) -> Tensor:
+        if x.dtype == torch.float32:
+            return F.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
+        scaled: Tensor = norm.weight * wide.to(x.dtype)
+        return scaled
+
+    @staticmethod
+    def _rotate(x: Tensor, one: _Pass) -> Tensor:
+        return x * one.cos + x.roll(x.shape[-1] // 2, -1) * one.sin
+
+    def _ready(self) -> list[list[Product]]:
+        """The products of each layer, with the adapter as it is now."""
+        if self._products is None:
+            self._products = self._prepare()
+        return self._products
+
+    def _prepare(self) -> list[list[Product]]:
+        layers = self._llama.projections
+        if not (self._adapted and layers[0][0].adapted):
+            return [[Product(p.weight, p.bias) for p in parts] for parts in layers]
+        if self._llama.dtype != torch.float32:
+            return [[Product.beside(p) for p in parts] for parts in layers]
+        if self._merged is None:
+            self._merged = [[torch.empty_like(p.weight) for p in parts] for parts in layers]
+        with torch.no_grad():
+            for parts, merged in zip(layers, self._merged, strict=True):
+                for projection, into in zip(parts, merged, strict=True):
+                    projection.merge(into)
+        return [
+            [Product(m, p.bias) for p, m in zip(parts, merged, strict=True)]
+            for parts, merged in zip(layers, self._merged, strict=True)
+        ]

@@ -1,0 +1,110 @@
+"""From a `vllm:` URL to its policy. An engine takes a minute to start, so one is kept for the next
+run of the same process that asks for the same.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from harness.errors import ModelError
+from harness.policies.loading import quiet, resolve
+from harness.policies.rendering import Rendering
+from harness.policies.settings import ModelSettings
+from harness.policies.vllm import VLLMPolicy
+from harness.policies.vllm_adapters import AdapterFolders
+from harness.policies.vllm_address import Address, parse_address
+from harness.policies.vllm_base import Engine
+from harness.policies.vllm_engine import EngineSettings, VLLMEngine
+from harness.policies.vllm_server import ServedEngine
+from harness.policies.weights import Source
+from harness.types import Message
+
+_Key = tuple[Path, EngineSettings]
+_idle: dict[_Key, VLLMEngine] = {}  # at most one: each takes the memory of a model
+_PROBE = (Message("user", "What is 2 + 2?"),)
+
+
+def open_vllm(url: str, source: Source, settings: ModelSettings) -> VLLMPolicy:
+    """The policy behind `url`; `source` is where its weights are on this machine.
+
+    Raises:
+        ModelError: vLLM is not installed, or the model cannot be served or reached.
+        UsageError: The server has no model of that name.
+    """
+    address = parse_address(url)
+    settings = _settled(settings)
+    rendering = read_rendering(url, source)
+    adapters = AdapterFolders(address.adapters)
+    try:
+        engine = _engine(address, source, settings, rendering)
+    except BaseException:
+        adapters.close()
+        raise
+    model = f"hf:{address.model}"  # as the trainer is to call it
+    return VLLMPolicy(url, model, source, settings, engine, rendering, adapters, _let_go)
+
+
+def read_rendering(url: str, source: Source) -> Rendering:
+    """The model's rendering, without loading its weights.
+
+    Raises:
+        ModelError: There is no tokenizer that can be read.
+    """
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
+            if (source.folder / "generation_config.json").is_file():
+                generation = GenerationConfig.from_pretrained(source.folder)
+            else:
+                config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
+                generation = GenerationConfig.from_model_config(config)
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"The model '{url}' cannot be loaded ({type(error).__name__}: {reason}): a causal "
+            "language model as safetensors, with its tokenizer, is expected."
+        ) from error
+    return Rendering(tokenizer, generation)
+
+
+def _settled(settings: ModelSettings) -> ModelSettings:
+    """Device, dtype and threads as this machine has them; sampling and training share them."""
+    settings = resolve(settings)
+    if settings.device != "cpu" or settings.threads:
+        return settings
+    affinity = getattr(os, "sched_getaffinity", None)
+    return replace(settings, threads=len(affinity(0)) if affinity else os.cpu_count() or 1)
+
+
+def _engine(
+    address: Address, source: Source, settings: ModelSettings, rendering: Rendering
+) -> Engine:
+    if address.base_url:
+        return ServedEngine(address, settings, rendering.prompt(_PROBE).ids)
+    wanted = EngineSettings(
+        dtype=settings.dtype,
+        rows=settings.batch_rows,
+        rank=settings.lora_rank,
+        cache=address.cache,
+        context=address.context,
+        threads=settings.threads,
+    )
+    key = (source.folder, wanted)
+    kept = _idle.pop(key, None)
+    while _idle:
+        _idle.popitem()[1].close()
+    return kept or VLLMEngine(source.folder, wanted)
+
+
+def _let_go(engine: Engine) -> None:
+    """Keep an engine that still works for the next run; close everything else."""
+    if not isinstance(engine, VLLMEngine) or engine.dead or _idle:
+        engine.close()
+        return
+    _idle[(engine.folder, engine.settings)] = engine

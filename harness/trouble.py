@@ -1,0 +1,71 @@
+"""What a machine runs out of, as one sentence: disk, permissions, open files, memory.
+
+Libraries say it in their own ways; what is no such trouble stays the error that it is.
+"""
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.errors import HarnessError, ModelError, RunError
+
+_DISK = {
+    errno.ENOSPC: "no space is left there; make room",
+    errno.EDQUOT: "the disk quota is used up; make room",
+    errno.EFBIG: "a file may not grow that large here; raise the limit (ulimit -f)",
+    errno.EROFS: "that file system is read-only; make it writable",
+    errno.EACCES: "that is not permitted; give this user the right to write there",
+    errno.EPERM: "that is not permitted; give this user the right to write there",
+    errno.EIO: "the disk reports an error; see to it",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine; close some",
+}
+# A library in Rust, safetensors say, quotes the system's error in its own.
+_QUOTED = re.compile(r"\(os error (\d+)\)")
+_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
+
+
+def sentence(error: BaseException, what: str, then: str) -> HarnessError | None:
+    """The error to raise instead, if the machine ran out of something; else None.
+
+    `what` could not be done (a clause such as "runs/a cannot be written"); `then` is what to type
+    once there is room again, "" if there is nothing to be said.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    quoted = _QUOTED.search(str(error))
+    if number is None and quoted:
+        number = int(quoted[1])
+    if isinstance(error, BrokenPipeError | ConnectionError):
+        return None
+    if number in _DISK:
+        named = getattr(error, "filename", None)
+        place = f" ({named})" if named else ""
+        return RunError(f"{what}{place}: {_DISK[number]}{f', then {then}' if then else ''}.")
+    if number == errno.ENOMEM or _out_of_memory(error):
+        return ModelError(
+            "Memory ran out; free some"
+            f"{f', then {then}' if then else ''}, or start anew with smaller "
+            "--set model.batch_rows=… and model.micro_batch_tokens=…."
+        )
+    return None
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _MEMORY)
+
+
+@contextmanager
+def told(what: str, then: str = "") -> Iterator[None]:
+    """Within it, running out of something is an error of one sentence."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except Exception as error:
+        instead = sentence(error, what, then)
+        if instead is None:
+            raise
+        raise instead from error

@@ -1,0 +1,70 @@
+"""A model that is too large is refused from its files' headers, before an hour of loading."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from harness.cli.main import main
+from harness.errors import ModelError
+from harness.policies import open_policy, room
+from harness.policies.room import weigh
+
+
+def header_of(path, tensors):
+    """A safetensors file that says what it holds, and holds nothing."""
+    told = {n: {"dtype": d, "shape": s, "data_offsets": [0, 0]} for n, (d, s) in tensors.items()}
+    raw = json.dumps(told).encode()
+    path.write_bytes(len(raw).to_bytes(8, "little") + raw)
+
+
+def test_weights_are_what_the_files_hold(tmp_path, tiny_model):
+    save_file(
+        {"a": torch.zeros(3, 5), "b": torch.zeros((), dtype=torch.bfloat16)},
+        tmp_path / "x.safetensors",
+    )
+    assert weigh(tmp_path) == room.Weights(16, 62)
+    model = weigh(tiny_model)
+    assert model.stored == model.loaded("float32") == 4 * model.numbers > 0
+    (tmp_path / "y.safetensors").write_bytes(b"no such thing")
+    assert weigh(tmp_path).numbers == 16
+
+
+def test_a_model_larger_than_memory_is_refused_before_it_is_loaded(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "huge"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    header_of(folder / "m-1.safetensors", {"w": ("BF16", [1_000_000, 335_000])})
+    header_of(folder / "m-2.safetensors", {"w": ("F8_E4M3", [336_000, 1_000_000])})
+    words = ["run", "--env", "arithmetic", "--model", f"hf:{folder}", "--method", "rl", "--quiet"]
+    assert main([*words, "--run-dir", str(tmp_path / "out")]) == 4
+    said = capsys.readouterr().err
+    assert "671.0 billion weights" in said and "GB free" in said and "tinker:ORG/NAME" in said
+    monkeypatch.setattr(room, "memory", lambda device: 1_500_000_000_000)
+    assert main([*words, "--run-dir", str(tmp_path / "out")]) == 4
+    assert "model.dtype=bfloat16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_where_memory_is_not_known_nothing_is_refused(tiny_model, monkeypatch, device):
+    assert device != "cpu" or (room.memory("cpu") or 0) > 10**8
+    monkeypatch.setattr(room, "memory", lambda device: None)
+    room.require_room("hf:tiny", tiny_model, device, "float32")
+
+
+def test_a_model_too_large_for_this_machine_is_not_downloaded(monkeypatch):
+    """The Hub's answer is made up here; nothing but it is."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import ModelInfo
+
+    files = [{"rfilename": f"model-{n}.safetensors", "size": 400 * 10**9} for n in range(4)] + [
+        {"rfilename": "original/x.safetensors", "size": 10**15}
+    ]
+    told = ModelInfo(id="org/huge", siblings=files, tags=[])
+    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: told)
+    with pytest.raises(ModelError, match=r"1,600.0 GB on the Hub, but .* of memory free here"):
+        open_policy("hf:org/huge")
+    monkeypatch.setattr("harness.policies.weights.most_memory", lambda: None)
+    with pytest.raises(ModelError, match=r"of disk free here, so it was not downloaded"):
+        open_policy("hf:org/huge")

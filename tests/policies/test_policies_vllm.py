@@ -1,0 +1,234 @@
+"""What is ours of `vllm:`: adapters, questions, agreement, refusals; real models, without vLLM."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torch_engine import TorchEngine, ask, play, reinforce
+
+from harness.errors import ModelError
+from harness.policies.base import Policy, Request, Sampling, Step, TrainablePolicy
+from harness.policies.hf import HFPolicy
+from harness.policies.settings import ModelSettings
+from harness.policies.vllm import VLLMPolicy
+from harness.policies.vllm_adapters import AdapterFolders
+from harness.policies.vllm_base import Drawn
+from harness.policies.vllm_opening import read_rendering
+from harness.policies.weights import Source
+from harness.types import Finish, Message
+
+SETTINGS = ModelSettings(device="cpu", dtype="float32", threads=1, lora_rank=4, lora_alpha=8)
+STEP = Step(learning_rate=1e-2)
+
+
+def build(folder: Path, root: Path, **options: object) -> VLLMPolicy:
+    engine = TorchEngine(folder, **options)  # type: ignore[arg-type]
+    rendering = read_rendering("vllm:tiny", Source(folder))
+    adapters = AdapterFolders(str(root))
+    return VLLMPolicy("vllm:tiny", "hf:tiny", Source(folder), SETTINGS, engine, rendering, adapters)
+
+
+@pytest.fixture
+def policy(tiny_model: Path, tmp_path: Path) -> Iterator[VLLMPolicy]:
+    built = build(tiny_model, tmp_path / "adapters")
+    yield built
+    built.close()
+
+
+def test_it_has_every_part_of_the_protocols(policy: VLLMPolicy) -> None:
+    assert isinstance(policy, TrainablePolicy)
+    assert isinstance(policy.reference, Policy)
+    assert policy.identity["engine"] == "vllm"
+    assert "no episode is lost" in policy.notes[0]
+
+
+def test_prompts_are_rendered_as_the_loaded_model_would(
+    policy: VLLMPolicy, tiny_policy: HFPolicy
+) -> None:
+    assert policy.rendering.identity == tiny_policy.rendering.identity
+    assert policy.rendering.ends == tiny_policy.rendering.ends
+    assert policy.identity["weights"] == tiny_policy.identity["weights"]
+    (sample,) = play(policy, 1)
+    assert sample.prompt == tiny_policy.rendering.prompt(ask(0).conversation).ids
+
+
+def test_a_request_is_passed_on_whole(policy: VLLMPolicy) -> None:
+    sampling = Sampling(0.7, 0.9, 5)
+    request = Request("x", (Message("user", "Hi"),), sampling, 2**62 + 1, "reflect", "NONE")
+    list(policy.generate(deque([request])))
+    (asked,) = policy.engine.asked
+    assert (asked.id, asked.seed, asked.grammar) == ("x", 2**62 + 1, "NONE")
+    assert asked.sampling == sampling
+    assert set(asked.stops) == policy.rendering.ends
+
+
+def test_one_step_moves_the_sampler_and_not_the_reference(policy: VLLMPolicy) -> None:
+    before, reference = play(policy), play(policy.reference)
+    policy.update(before, reinforce, STEP)
+    assert policy.version == 1
+    assert [s.logprobs for s in play(policy)] != [s.logprobs for s in before]
+    assert play(policy.reference) == reference
+
+
+def test_sampler_and_trainer_agree_on_every_step(policy: VLLMPolicy) -> None:
+    for _ in range(3):
+        told = policy.update(play(policy), reinforce, STEP)
+        assert told["logprob_gap"] < 1e-5
+        assert told["ratio_max"] == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("renormalise", [True, False])
+def test_they_agree_where_top_p_and_temperature_cut_what_could_be_drawn(
+    policy: VLLMPolicy, renormalise: bool
+) -> None:
+    samples = play(policy, 6, Sampling(0.6, 0.8, 6))
+    if not renormalise:  # what a method hands over where it does not want to
+        samples = [replace(s, top_p=1.0) for s in samples]
+    told = policy.update(samples, reinforce, STEP)
+    assert told["logprob_gap"] < 1e-5
+
+
+def test_raw_log_probabilities_are_refused_unless_the_temperature_is_one(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    policy = build(tiny_model, tmp_path, processed=False)
+    assert policy.update(play(policy), reinforce, STEP)["logprob_gap"] < 1e-5
+    with pytest.raises(ModelError, match="--logprobs-mode processed_logprobs"):
+        policy.update(play(policy, sampling=Sampling(0.5, 1.0, 4)), reinforce, STEP)
+    assert policy.version == 1
+
+
+def test_each_version_has_a_folder_of_its_own_and_old_ones_go(
+    policy: VLLMPolicy, tmp_path: Path
+) -> None:
+    seen = []
+    for _ in range(3):
+        policy.update(play(policy), reinforce, STEP)
+        (folder,) = (tmp_path / "adapters").iterdir()
+        assert {f.name for f in folder.iterdir()} >= {
+            "adapter_config.json",
+            "adapter_model.safetensors",
+        }
+        seen.append(folder.name)
+    assert len(set(seen)) == 3
+    loads = [line for line in policy.engine.told if line.startswith(("load", "drop"))]
+    assert loads == [
+        f"load {seen[0]}",
+        f"load {seen[1]}",
+        f"drop {seen[0]}",
+        f"load {seen[2]}",
+        f"drop {seen[1]}",
+    ]
+    policy.close()
+    assert not list((tmp_path / "adapters").iterdir())
+
+
+def test_what_was_saved_is_served_again_under_another_name(
+    policy: VLLMPolicy, tmp_path: Path
+) -> None:
+    policy.update(play(policy), reinforce, STEP)
+    policy.save(tmp_path / "saved")
+    first = play(policy)
+    policy.update(first, reinforce, STEP)
+    policy.load(tmp_path / "saved")
+    assert policy.version == 1
+    assert play(policy) == first  # the engine asserts that no name comes twice
+
+
+def test_a_checkpoint_is_that_of_the_loaded_model(
+    policy: VLLMPolicy, tiny_policy: HFPolicy, tmp_path: Path
+) -> None:
+    samples = play(tiny_policy)
+    tiny_policy.update(samples, reinforce, STEP)
+    tiny_policy.save(tmp_path / "saved")
+    policy.load(tmp_path / "saved")
+    assert policy.version == 1
+    told = policy.update(play(policy), reinforce, STEP)
+    assert told["logprob_gap"] < 1e-5
+
+
+def test_the_engine_sleeps_while_weights_are_trained_and_wakes_after_a_failure(
+    policy: VLLMPolicy,
+) -> None:
+    policy.update(play(policy), reinforce, STEP)
+    assert [t.split()[0] for t in policy.engine.told] == ["sleep", "wake", "load"]
+    policy.engine.told.clear()
+    bad = [replace(s, advantage=float("nan")) for s in play(policy)]
+    with pytest.raises(ModelError, match="not a finite number"):
+        policy.update(bad, reinforce, STEP)
+    assert policy.engine.told == ["sleep", "wake"]
+    assert policy.version == 1
+    play(policy)
+
+
+def test_an_update_without_samples_changes_nothing(policy: VLLMPolicy) -> None:
+    assert policy.update([], reinforce, STEP)["tokens"] == 0
+    assert policy.version == 0
+    assert policy.engine.told == ["sleep", "wake"]
+
+
+def test_old_weights_are_never_served_for_new_ones(policy: VLLMPolicy) -> None:
+    samples = play(policy)
+    policy.engine.broken = "no adapter is taken"
+    with pytest.raises(ModelError, match="no adapter is taken"):
+        policy.update(samples, reinforce, STEP)
+    policy.engine.broken = ""
+    with pytest.raises(ModelError, match="harness resume"):
+        play(policy)
+
+
+def test_an_update_while_replies_are_sampled_is_refused(policy: VLLMPolicy) -> None:
+    samples = play(policy)
+    replies = policy.generate(deque([ask(0), ask(1)]))
+    next(replies)
+    policy.update(samples, reinforce, STEP)
+    with pytest.raises(ModelError, match="weights changed while"):
+        next(replies)
+
+
+def test_requests_appended_between_replies_are_answered_too(policy: VLLMPolicy) -> None:
+    waiting = deque([ask(0)])
+    answered = []
+    for id, _ in policy.generate(waiting):
+        answered.append(id)
+        if len(answered) < 3:
+            waiting.append(ask(len(answered)))
+    assert answered == ["r0", "r1", "r2"]
+
+
+def test_a_prompt_without_room_gets_an_empty_reply_and_others_what_is_left(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    room = build(tiny_model, tmp_path, context=60)
+    long = replace(ask(1), conversation=(Message("user", "x" * 200),))
+    short = replace(ask(0), conversation=(Message("user", "Hi"),), sampling=Sampling(max_tokens=99))
+    found = dict(room.generate(deque([long, short])))
+    empty, cut = found["r1"], found["r0"]
+    assert (empty.text, empty.finish, empty.sampled) == ("", Finish.LENGTH, 0)
+    assert cut.tokens is not None and len(cut.tokens.prompt) + cut.sampled <= 60
+
+
+def test_what_is_not_answered_is_named_with_its_reason(policy: VLLMPolicy) -> None:
+    policy.engine.broken = "no memory"
+    assert list(policy.generate(deque([ask(0)]))) == []
+    assert policy.failures == {"r0": "no memory"}
+    policy.engine.broken = ""
+    assert len(list(policy.generate(deque([ask(0)])))) == 1
+    assert policy.failures == {}
+
+
+def test_outputs_that_are_no_numbers_are_an_error(policy: VLLMPolicy) -> None:
+    policy.engine._draw = lambda ask, adapter: Drawn((3,), (float("nan"),))
+    with pytest.raises(ModelError, match="not finite numbers"):
+        play(policy)
+
+
+def test_an_exported_adapter_names_no_hub_to_ask(
+    policy: VLLMPolicy, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    policy.update(play(policy), reinforce, STEP)
+    policy.update(play(policy), reinforce, STEP)
+    policy.export(tmp_path / "out", merged=False)
+    assert not [w for w in recwarn if "remote file" in str(w.message)]
