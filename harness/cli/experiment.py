@@ -122,6 +122,19 @@ def _same_as_before(folder: Path, world: World, policy: Policy) -> None:
         )
 
 
+def open_engine(request: Config) -> Policy:
+    """The request's policy: here, or with its sampling or its gradient step shared out."""
+    if request.engine.samplers:
+        from harness.policies.remote_ray import open_remote
+
+        return open_remote(request.model_url, request.model, request.engine)
+    if request.engine.name == "accelerate":
+        from harness.policies.parallel import open_parallel
+
+        return open_parallel(request.model_url, request.model, request.engine.processes)
+    return open_policy(request.model_url, request.model)
+
+
 def settled(request: Config, policy: Policy) -> Config:
     """The request with what was only known once the model was open: device, dtype, threads."""
     return replace(request, model=getattr(policy, "settings", request.model))
@@ -178,7 +191,7 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
     make = world_maker(request)
     world = make("train")
     check_graders(world)
-    opened = open_policy(request.model_url, request.model)
+    opened = open_engine(request)
     _same_as_before(folder, world, opened)
     for note in getattr(opened, "notes", ()):
         watchers.note(note)
