@@ -88,10 +88,17 @@ class GEPA:
         return Agent(prompt, self.inputs.policy.version)
 
     def state(self) -> Mapping[str, JSON]:
-        """The search, and its best prompt for whoever reads along."""
+        """The search; its pool and best prompt for whoever reads along."""
         if self.search is None:
             return {"search": None}
-        return {"search": self.search.state(), "prompt": prompt_record(self.champion().prompt)}
+        return {
+            "search": self.search.state(),
+            "pool": [
+                {**prompt_record(c.prompt), "mean": c.mean, "scores": list(c.scores)}
+                for c in self.search.pool
+            ],
+            "prompt": prompt_record(self.champion().prompt),
+        }
 
     def restore(self, state: Mapping[str, JSON]) -> None:
         """Take the search back; another method's state is a run error."""

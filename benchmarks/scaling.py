@@ -146,7 +146,7 @@ def show(name: str, table: dict[str, object], numbers: Numbers) -> None:
         )
     enough = next(r for r in rounds if r.seconds <= 1.1 * rounds[-1].seconds)
     print(
-        f"  more than {enough.gpus} GPUs make such a round less than 10 % shorter; "
+        f"  more GPUs than {enough.gpus} make such a round less than 10 % shorter; "
         f"{GPUS[-1]} carry {GPUS[-1] // enough.gpus} such runs (methods × seeds) at once"
     )
     weak = [k for k, v in table.items() if isinstance(v, dict) and "assumed" in str(v["source"])]

@@ -1,10 +1,9 @@
 """Which worlds exist, and how one is made from its name.
 
 A name is a short alias; a family's prefix and what follows it (`reasoning_gym/gcd`); `jsonl:PATH`,
-`verifiers:ENVIRONMENT` or `openenv:URL`; the name of an entry point of the group `espl_harness.worlds`, by which installed packages announce
-worlds; any Gymnasium id, those of Gymnasium's own group `gymnasium.envs` included; or
-`module:Namespace/World-v0`, whose module is imported first. What is no text world of the shape of
-`envs.world.World` is played through the adapter of `envs.own.foreign`.
+`verifiers:ENVIRONMENT` or `openenv:URL`; an entry point of the group `espl_harness.worlds`; any
+Gymnasium id; or `module:Namespace/World-v0`, whose module is imported first. What is no text world
+of the shape of `envs.world.World` is played through the adapter of `envs.own.foreign`.
 """
 
 import importlib
@@ -96,7 +95,7 @@ WHEREABOUTS = {
     "openenv": ("harness/OpenEnv-v1", "url"),
     "verifiers": ("harness/Verifiers-v1", "environment"),
 }
-"""Names that say where a world is, `KIND:PLACE`: the id, and the option that takes the place."""
+"""Names of the form `KIND:PLACE`: the id, and the option that takes the place."""
 _SHAPE = ("briefing", "size", "fingerprint", "reset", "step")
 _TELLING = ("briefing", "fingerprint")  # whoever has one of these means to be a text world
 _MEMBER = re.compile(r"[\w.-]+")
@@ -159,8 +158,7 @@ def find(name: str) -> Found:
     """What a name stands for; raises UnknownWorld with a suggestion and what exists."""
     kind, colon, place = name.partition(":")
     if colon and kind in WHEREABOUTS:
-        world_id, option = WHEREABOUTS[kind]
-        return _found(world_id, {option: place})
+        return _found(WHEREABOUTS[kind][0], {WHEREABOUTS[kind][1]: place})
     prefix, slash, member = name.partition("/")
     if prefix in FAMILIES:
         return _member(prefix, member if slash else "")

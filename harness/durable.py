@@ -68,13 +68,15 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("ab")
+        # Unbuffered: on a full disk nothing is kept back that closing would have to write.
+        self._file = path.open("ab", buffering=0)
 
     def append(self, value: JSON) -> None:
         """Write one line at once, so that a reader never waits for it."""
-        line = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
-        self._file.flush()
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        line = text.encode("utf-8", "backslashreplace") + b"\n"
+        while line:  # a disk that fills up takes a part, and then none
+            line = line[self._file.write(line) :]
 
     def sync(self) -> int:
         """Force what was written to disk; returns the log's length in bytes."""

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from harness.errors import ModelError
 from harness.policies.base import Policy, Purpose, Request, Sampling
+from harness.secrets import scrubbed
 from harness.seeds import Seeds
 from harness.types import (
     Assignment,
@@ -174,7 +175,7 @@ def reason(error: Exception) -> str:
     """What failed and where, in one line."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return scrubbed(f"{type(error).__name__}: {error}{where}")
 
 
 def play(

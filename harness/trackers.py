@@ -25,6 +25,7 @@ from harness.budget import Spent
 from harness.durable import lines, read_json
 from harness.errors import UsageError, unknown
 from harness.rollouts import Rollouts
+from harness.secrets import scrubbed
 from harness.types import JSON, Report
 from harness.watch import Watcher
 
@@ -79,7 +80,7 @@ class Tracker(Watcher, ABC):
         except Exception as error:  # somebody else's package, which may fail in any way it likes
             if not self._silent:
                 self._silent = True
-                reason = f"{type(error).__name__}: {error}"
+                reason = scrubbed(f"{type(error).__name__}: {error}")
                 self._note(f"{self.name} stopped listening ({reason}); the run goes on without it")
 
 
@@ -235,7 +236,7 @@ def open_tracker(
         with redirect_stdout(sys.stderr):
             return TRACKERS[name](folder, title, settings, note)
     except Exception as error:  # somebody else's package: whatever it says stands in one sentence
-        reason = f"{type(error).__name__}: {error}"
+        reason = scrubbed(f"{type(error).__name__}: {error}")
         raise UsageError(
             f"The tracker {name} cannot be opened ({reason}); set it up, or leave --track out."
         ) from error

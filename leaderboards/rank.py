@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from itertools import pairwise
 
 from leaderboards.intervals import Interval
 from leaderboards.later import settled
@@ -140,6 +141,19 @@ class Board:
     rows: tuple[Row, ...]
     unit: bool
     at_tokens: tuple[AtTokens, ...] = ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The world's options that every run was asked with, as "numbers=31"."""
+        asked = [_options(entry.provenance.command) for row in self.rows for entry in row.entries]
+        return tuple(o for o in (asked[0] if asked else ()) if all(o in each for each in asked))
+
+
+def _options(command: Sequence[str]) -> tuple[str, ...]:
+    """What stands after `--set world.`."""
+    said = (value for word, value in pairwise(command) if word == "--set")
+    found = (value.removeprefix("world.") for value in said if value.startswith("world."))
+    return tuple("=".join(part.strip() for part in text.split("=", 1)) for text in found)
 
 
 def why_not(here: Track, there: Track) -> tuple[Difference, ...]:

@@ -110,7 +110,7 @@ class Terminal:
 
 
 def _board(board: Board, width: int) -> Iterator[RenderableType]:
-    yield from _lines(words.title(board.track), width, "bold")
+    yield from _lines(words.title(board.track, board.options), width, "bold")
     for line in words.about(board.track):
         yield from _lines(line, width, "dim")
     yield Text()
@@ -215,7 +215,7 @@ def markdown(
 def _section(board: Board) -> list[str]:
     shown = columns(board, wide=True)
     headings = (_flat(c.heading) for c in shown)
-    lines = [f"## {escaped(words.title(board.track))}", ""]
+    lines = [f"## {escaped(words.title(board.track, board.options))}", ""]
     lines += [f"- {escaped(line)}" for line in words.about(board.track)]
     lines += ["", f"| {' | '.join(headings)} |"]
     lines.append(f"|{'|'.join(':---' if c.left else '---:' for c in shown)}|")

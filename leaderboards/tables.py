@@ -11,8 +11,11 @@ from typing import Any, Final
 from leaderboards.rank import Board, Row
 from leaderboards.scores import Estimate
 from leaderboards.strict import canonical
+from leaderboards.words import plain
 
 Cell = str | int | float | bool | None
+
+LONGEST_CELL = 32_000  # characters; spreadsheets take no more
 
 _TEXT: Final = "text"
 _WHOLE: Final = "whole"
@@ -81,7 +84,9 @@ def table(boards: Sequence[Board]) -> Iterator[dict[str, Cell]]:
 
 
 def write_csv(path: Path, boards: Sequence[Board]) -> None:
-    """UTF-8 with a heading; a text that a spreadsheet would take for a formula begins with '."""
+    """UTF-8 with a heading; a text that a spreadsheet would take for a formula begins with ', and
+    none holds control characters.
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -90,9 +95,10 @@ def write_csv(path: Path, boards: Sequence[Board]) -> None:
 
 
 def _harmless(cell: Cell) -> Cell:
-    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{cell}"
-    return cell
+    if not isinstance(cell, str):
+        return cell
+    text = plain(cell, LONGEST_CELL)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def write_parquet(path: Path, boards: Sequence[Board]) -> None:

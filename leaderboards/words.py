@@ -79,10 +79,13 @@ def place(row: Row) -> str:
     return f"{best if best == worst else f'{best}–{worst}'}{'°' if row.provisional else ''}"
 
 
-def title(track: Track) -> str:
-    """The Track in a heading."""
+def title(track: Track, options: Sequence[str] = ()) -> str:
+    """The Track in a heading; `options` are those of its world, which its name does not tell."""
     reduced = " · reduced" if track.reduced else ""
-    return f"{plain(track.env, 60)} · {plain(track.model, 80)}{reduced} · track {track.id}"
+    world = plain(track.env, 60)
+    if options:
+        world += f" ({plain(', '.join(options), 80)})"
+    return f"{world} · {plain(track.model, 80)}{reduced} · track {track.id}"
 
 
 def about(track: Track) -> list[str]:

@@ -14,6 +14,7 @@ from benchmarks.tiny import tiny_model as make_tiny
 if TYPE_CHECKING:
     from harness.policies.hf import HFPolicy
 
+
 @pytest.fixture(scope="session")
 def user_cache() -> str | None:
     """XDG_CACHE_HOME as it was outside of the tests."""

@@ -6,6 +6,7 @@ asked before, so that a whole soak follows from its seed.
 """
 
 import asyncio
+import hashlib
 import json
 import threading
 import time
@@ -19,7 +20,7 @@ Body = dict[str, Any]
 Reply = Callable[[Body], str]
 Faults = Callable[[Body, int], str]
 
-BUSY_SECONDS = 0.1  # what a 429 asks for
+BUSY_SECONDS = 0.4  # what a 429 asks for
 FAULTS = ("timeout", "429", "500", "cut", "wrong", "drip")
 WRONG = (
     b"<html><body>502 Bad Gateway</body></html>",
@@ -41,7 +42,7 @@ def key(body: Body) -> str:
 
 def chance(*names: object) -> float:
     """A number in [0, 1) that these names decide."""
-    return zlib.crc32(repr(names).encode()) / 2**32
+    return int.from_bytes(hashlib.sha256(repr(names).encode()).digest()[:4]) / 2**32
 
 
 def completion(text: str) -> bytes:
@@ -68,19 +69,22 @@ class Server:
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
         self.most = max(self.most, self.open)
-        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            while await self._one(reader, writer):
-                pass
-        self.open -= 1
-        writer.close()
+        try:
+            # Cancelled is how it ends: nothing that asyncio should log.
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while await self._one(reader, writer):
+                    pass
+        finally:
+            self.open -= 1
+            writer.close()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         length = int(head.split("content-length:")[1].split("\r\n")[0])
         body: Body = json.loads(await reader.readexactly(length))
         self.requests += 1
-        # Requests that were under way when a 429 went out may still arrive for a moment.
-        self.early += self._until - BUSY_SECONDS + 0.05 < time.monotonic() < self._until - 0.02
+        # Requests that were under way when a 429 went out may still arrive for a while.
+        self.early += self._until - 0.12 < time.monotonic() < self._until - 0.02
         if self.away:
             return await self._send(writer, 503, b'{"error": {"message": "away"}}')
         name = key(body)
@@ -148,17 +152,19 @@ def served(reply: Reply, faults: Faults = good) -> Iterator[tuple[str, Server]]:
     """The address of a server that runs until the block ends, and the server."""
     server, loop = Server(reply, faults), asyncio.new_event_loop()
 
-    async def start() -> None:
-        listening = await asyncio.start_server(server.handle, "127.0.0.1", 0, backlog=4096)
-        server.port = listening.sockets[0].getsockname()[1]
+    listening = loop.run_until_complete(
+        asyncio.start_server(server.handle, "127.0.0.1", 0, backlog=4096)
+    )
+    server.port = listening.sockets[0].getsockname()[1]
 
     async def stop() -> None:
+        listening.close()
         tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the transports close their sockets
 
-    loop.run_until_complete(start())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:

@@ -20,10 +20,10 @@ def opening(messages: object, tools: object, briefing: str) -> str:
         text = content(found[0])
     else:
         text = "\n\n".join(f"{message['role']}: {content(message)}" for message in found)
-    offered = (
-        [json.dumps(tool, ensure_ascii=False) for tool in tools or ()] if listed(tools) else []
-    )
-    return "\n\n".join([text, "\n".join(["Tools:", *offered, _HOW])]) if offered else text
+    if not isinstance(tools, list) or not tools:
+        return text
+    offered = [json.dumps(tool, ensure_ascii=False) for tool in tools]
+    return "\n\n".join([text, "\n".join(["Tools:", *offered, _HOW])])
 
 
 def answered(messages: object) -> str:
@@ -32,11 +32,6 @@ def answered(messages: object) -> str:
     for message in checked(messages):
         new = [] if message["role"] == "assistant" else [*new, message]
     return "\n\n".join(content(message) for message in new)
-
-
-def listed(value: object) -> bool:
-    """Whether it is a list with something in it."""
-    return isinstance(value, list) and bool(value)
 
 
 def checked(messages: object) -> list[dict[str, Any]]:
@@ -54,7 +49,8 @@ def content(message: dict[str, Any]) -> str:
     if held is None or isinstance(held, str):
         return held or ""
     parts = held if isinstance(held, list) else [held]
-    texts = [p.get("text") if isinstance(p, dict) else p for p in parts]
-    if not all(isinstance(text, str) for text in texts):
+    found = [p.get("text") if isinstance(p, dict) else p for p in parts]
+    texts = [text for text in found if isinstance(text, str)]
+    if len(texts) < len(parts):
         raise OutsideFailed("it shows something that is no text, which cannot be played here")
     return "\n".join(texts)

@@ -89,7 +89,8 @@ class OpenEnv(Hosted):
         if self._field and self._fields[self._field] == "string":
             return "Your whole reply is your action."
         if self._field:
-            return f"End with a line that says Action: and {self._field} ({self._fields[self._field]})."
+            kind = self._fields[self._field]
+            return f"End with a line that says Action: and {self._field} ({kind})."
         parts = ", ".join(f'"{key}": {kind}' for key, kind in self._fields.items())
         return f"End with a line that says Action: and JSON: {{{parts}}}"
 

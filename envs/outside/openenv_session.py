@@ -1,8 +1,8 @@
 """One episode on an OpenEnv server: a WebSocket, and messages of JSON over it.
 
-The protocol is that of the openenv package: `reset` and `step` are answered by an `observation` with
-`observation`, `reward` and `done`, or by an `error` with `message` and `code`. A connection is a
-session of its own; the server forgets it when it is closed.
+The protocol is that of the openenv package: `reset` and `step` are answered by an `observation`
+(with `observation`, `reward` and `done`), or by an `error` (with `message` and `code`). Each
+connection is a session of its own; the server forgets it when it is closed.
 """
 
 import importlib
@@ -10,7 +10,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -61,9 +61,12 @@ class Session:
     def __init__(self, socket: str, seconds: float) -> None:
         client: Any = importlib.import_module("websockets.sync.client")
         self._seconds = seconds
+        self._open = ExitStack()
         try:
-            self._socket = client.connect(
-                socket, open_timeout=OPEN_SECONDS, max_size=LONGEST_MESSAGE, proxy=None
+            self._socket = self._open.enter_context(
+                client.connect(
+                    socket, open_timeout=OPEN_SECONDS, max_size=LONGEST_MESSAGE, proxy=None
+                )
             )
         except Exception as reason:  # a dozen kinds; all mean: no connection
             raise OutsideFailed(f"no connection to the server ({sentence(reason)})") from reason
@@ -84,7 +87,7 @@ class Session:
         with suppress(Exception):
             self._socket.send(json.dumps({"type": "close"}))
         with suppress(Exception):
-            self._socket.close()
+            self._open.close()
 
     def _asked(self, message: Mapping[str, Any]) -> dict[str, Any]:
         try:

@@ -36,9 +36,8 @@ ls -l
 You are then shown what they print. Nothing keeps running after them. When the task is solved, write
 Done on a line of its own. Only regular files and folders in /work count."""
 
-_BLOCK = re.compile(
-    r"^[ \t]*```[ \t]*(?:sh|bash|shell)?[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.M | re.S
-)
+_OPENS = re.compile(r"[ \t]*```[ \t]*(?:sh|bash|shell)?[ \t]*")
+_CLOSES = re.compile(r"[ \t]*```[ \t]*")
 _DONE = re.compile(r"^[ \t*_]*done[ \t]*[.!]?[ \t*_]*$", re.IGNORECASE | re.MULTILINE)
 _THOUGHT = "</think>"
 _COMMAND_BYTES = 100_000
@@ -64,10 +63,27 @@ def read_move(reply: str) -> Move:
 
     What comes before a closing </think> is thought, not said.
     """
-    said = reply.rpartition(_THOUGHT)[2].replace("\r\n", "\n")
-    blocks = _BLOCK.findall(said)
-    outside = _BLOCK.sub("", said)
-    return Move(blocks[0] if blocks else "", _DONE.search(outside) is not None, len(blocks))
+    blocks, outside = _apart(reply.rpartition(_THOUGHT)[2].replace("\r\n", "\n").split("\n"))
+    done = _DONE.search("\n".join(outside)) is not None
+    return Move(blocks[0] if blocks else "", done, len(blocks))
+
+
+def _apart(lines: list[str]) -> tuple[list[str], list[str]]:
+    """The closed blocks of a reply, and the lines outside of them; one pass, however many open."""
+    blocks: list[str] = []
+    outside: list[str] = []
+    start = -1
+    for place, line in enumerate(lines):
+        if start >= 0 and _CLOSES.fullmatch(line):
+            blocks.append("".join(f"{inner}\n" for inner in lines[start + 1 : place]))
+            outside.append("")
+            start = -1
+        elif start < 0 and _OPENS.fullmatch(line) and place + 1 < len(lines):
+            start = place
+        elif start < 0:
+            outside.append(line)
+    # What was opened and never closed is only text.
+    return blocks, outside + (lines[start:] if start >= 0 else [])
 
 
 def shown(output: Output, seconds: float) -> str:

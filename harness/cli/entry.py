@@ -20,6 +20,7 @@ from harness.metered import Metered
 from harness.policies import kind_of
 from harness.policies.base import Policy
 from harness.policies.vllm_address import parse_address
+from harness.secrets import HIDDEN, scrubbed, secret_name
 from harness.transcript import status
 from harness.types import JSON, Agent
 from harness.worlds import World
@@ -165,7 +166,7 @@ def make_entry(
 def _lasting(notes: Sequence[str]) -> tuple[str, ...]:
     """What was announced about the model and its replies, not about this machine."""
     here = ("CPU threads", "Memory:")
-    return tuple(redacted(note) for note in notes if not note.startswith(here))
+    return tuple(redacted(scrubbed(note)) for note in notes if not note.startswith(here))
 
 
 def _row_config(request: Config, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -234,7 +235,10 @@ def _command(request: Config) -> tuple[str, ...]:
         "--seed": str(request.run.seed),
         "--episodes": str(request.budget.episodes),
     }
-    world = public_options(request.env.name, request.world_table)
+    world = {
+        key: HIDDEN if secret_name(key) else scrubbed(value) if isinstance(value, str) else value
+        for key, value in public_options(request.env.name, request.world_table).items()
+    }
     written = tomli_w.dumps({k: redacted(v) if isinstance(v, str) else v for k, v in world.items()})
     options = [word for line in written.splitlines() for word in ("--set", f"world.{line}")]
     if request.env.world_seed not in (None, request.run.seed):

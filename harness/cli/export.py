@@ -1,11 +1,12 @@
 """`harness export`: a run's weights and prompt, for use elsewhere."""
 
 import argparse
+import json
 
 from harness.cli.experiment import read_request
 from harness.cli.resume import existing
 from harness.errors import ModelError, UsageError
-from harness.policies import loaded_url, open_policy, require_trainable
+from harness.policies import kind_of, loaded_url, open_policy, require_trainable
 from leaderboards.store import read_entry
 
 
@@ -29,6 +30,10 @@ def main(arguments: argparse.Namespace) -> int:
         print("no weights were trained: the model is the one named in config.toml")
         return 0
     request = read_request(places[0])
+    if kind_of(request.model_url) == "tinker":
+        states = json.loads((weights / "policy.json").read_text(encoding="utf-8"))["states"]
+        print(f"the weights stay at Tinker; type: tinker checkpoint download {states[-1][1]}")
+        return 0
     policy = require_trainable(open_policy(loaded_url(request.model_url), request.model))
     policy.load(weights)
     export = getattr(policy, "export", None)

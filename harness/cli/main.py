@@ -13,6 +13,7 @@ from harness.cli.interrupt import Terminated
 from harness.cli.parser import build_parser
 from harness.errors import HarnessError, RunError, unknown
 from harness.guard import check_rooms
+from harness.secrets import guard_tracebacks, scrubbed
 from harness.trouble import sentence
 from leaderboards.strict import RecordError
 
@@ -40,6 +41,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
+    guard_tracebacks()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         asked = _parse(given)
@@ -48,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = importlib.import_module(f"harness.cli.{asked.module}").main(asked)
         return code
     except HarnessError as error:
-        _say(f"harness: {error}")
+        _say(f"harness: {_shown(error)}")
         return error.exit_code
     except RecordError as error:
-        _say(f"harness: {error}")
+        _say(f"harness: {_shown(error)}")
         return RunError.exit_code
     except KeyboardInterrupt as stopped:
         kept = " The last finished round is kept: harness resume RUN goes on from it."
@@ -73,6 +75,12 @@ def _say(line: str) -> None:
     """Onto standard error, where somebody reads it."""
     with suppress(OSError, ValueError, AttributeError):  # it is full, closed or gone
         print(line, file=sys.stderr, flush=True)
+
+
+def _shown(error: Exception) -> str:
+    """An error's text without secrets or control characters; its own line breaks stay."""
+    text = scrubbed(str(error))
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def asked_to_run(given: Sequence[str]) -> bool:

@@ -16,9 +16,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from harness.cli.experiment import read_request
+from harness.cli.kept import kept
 from harness.cli.resume import existing
 from harness.console import plain, sparkline
 from harness.durable import lines
+from harness.errors import RunError
 from harness.rundir import signs_of
 from harness.signs import alarms
 from harness.types import JSON, SystemPrompt
@@ -28,7 +30,7 @@ _COSTS = ("episodes", "acting_tokens", "reflection_tokens", "gradient_steps")
 
 
 def _log(path: Path) -> list[Record]:
-    return [cast(Record, line) for _, line in lines(path)]
+    return [cast(Record, line) for _, line in lines(path) if isinstance(line, dict)]
 
 
 def within(state: JSON, wanted: str) -> Iterator[JSON]:
@@ -147,7 +149,25 @@ def _transcripts(console: Console, episodes: Sequence[Record], count: int) -> No
             console.print(Text(plain(e["error"] or e["feedback"], 300), style="dim"))
 
 
-def _show(console: Console, place: Path, transcripts: int) -> None:
+def print_run(console: Console, place: Path, transcripts: int) -> None:
+    """One run, as text; RunError where its logs are not those of a run."""
+    try:
+        _print(console, place, transcripts)
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as e:
+        raise RunError(
+            f"{place} holds a log that no run of this version wrote ({type(e).__name__}:"
+            f" {plain(str(e), 100)}); show another run, or restore it."
+        ) from e
+
+
+def _print(console: Console, place: Path, transcripts: int) -> None:
     request = read_request(place)
     done = (place / "entry.json").exists()
     title = f"{request.env.name} · {request.method} · {request.model_url} · seed {request.run.seed}"
@@ -162,6 +182,10 @@ def _show(console: Console, place: Path, transcripts: int) -> None:
     states = _log(place / "population.jsonl")
     for members in within(states[-1]["state"], "population") if states else ():
         _lineage(console, cast(Sequence[Record], members))
+    for kept_title, told in kept(states[-1]["state"]) if states else ():
+        console.print(Rule(kept_title, align="left"))
+        for text in told:
+            console.print(text)
     _chain(console, SystemPrompt(request.run.prompt or ""), states)
     champion = place / "champion.txt"
     if champion.exists():
@@ -179,5 +203,5 @@ def main(arguments: argparse.Namespace) -> int:
     """Print one run, or every run of an experiment."""
     console = Console()
     for place in existing(arguments.run):
-        _show(console, place, arguments.transcripts)
+        print_run(console, place, arguments.transcripts)
     return 0

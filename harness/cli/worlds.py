@@ -76,7 +76,7 @@ def whole_name(name: str) -> str:
 
 
 def public_name(name: str) -> str:
-    """The name without the folder a file lay in or the server's address, which nobody else needs."""
+    """The name without a file's folder or a server's address, which are nobody's business."""
     kind, colon, place = name.partition(":")
     if colon and kind == "openenv":
         return f"{kind}:URL"

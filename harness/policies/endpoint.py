@@ -2,32 +2,37 @@
 
 The server renders and decodes; this side retries, limits concurrency and accounts. Replies come
 in the order in which they arrive. A request that fails for good yields nothing; its reason stands
-in `failures` under its id, and whoever asked must look there for ids without a reply.
+in `failures` under its id, and whoever asked must look there for ids without a reply. A server that
+answers nobody stops the run (see `patience`).
 
 The key comes from OPENAI_API_KEY only and appears in no message.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import time
+import weakref
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from harness.errors import HarnessError, ModelError, UsageError, unknown
 from harness.policies.base import Replies, Request
+from harness.policies.crew import Crew
+from harness.policies.patience import Patience
+from harness.policies.reply import LARGEST, Nonsense, read_completion
 from harness.policies.settings import ModelSettings
-from harness.types import Completion, Finish
-
-if TYPE_CHECKING:
-    from openai.types.chat import ChatCompletion
+from harness.secrets import HIDDEN, scrubbed
+from harness.types import Completion
 
 _FORM = "openai:http://host/v1#model"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SEEDS = 2**31  # some servers keep seeds in 32 bits
+_REMEMBERED = 10_000  # failures; those of days are in the logs
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ def parse_address(url: str) -> Address:
     """
     parts = urlsplit(url.removeprefix("openai:"))
     if parts.scheme not in ("http", "https") or not parts.hostname or not parts.fragment:
-        raise UsageError(f"'{url}' is not the address of a model; write {_FORM}.")
+        raise UsageError(f"'{scrubbed(url)}' is not the address of a model; write {_FORM}.")
     if parts.username or parts.password:
         raise UsageError(
             "An endpoint's address must not hold a user or password, because addresses are "
@@ -72,17 +77,29 @@ def _key(address: Address) -> str:
     )
 
 
-def _sampled(answer: ChatCompletion) -> int:
-    """Tokens sampled, as the server counts them; never guessed, because budgets depend on it."""
-    if answer.usage is not None:
-        return answer.usage.completion_tokens
-    logprobs = answer.choices[0].logprobs
-    if logprobs is not None and logprobs.content is not None:
-        return len(logprobs.content)
-    raise ModelError(
-        "The endpoint does not say how many tokens it sampled (no 'usage' in its reply), so no "
-        "budget can be kept: use a server that reports usage."
-    )
+def transient(error: Exception) -> bool:
+    """Whether the same request may be answered a moment later."""
+    from openai import APIConnectionError, APIStatusError
+
+    if isinstance(error, APIStatusError):
+        return error.status_code in (408, 409, 429) or error.status_code >= 500
+    return isinstance(error, (APIConnectionError, Nonsense))
+
+
+def delay_of(error: Exception) -> float | None:
+    """The seconds after which a busy server wants to be asked again; None if it does not say."""
+    from openai import APIStatusError
+
+    if not isinstance(error, APIStatusError) or error.status_code not in (429, 503):
+        return None
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(error.response.headers.get(name, "")) * unit
+        except ValueError:
+            continue  # missing, or a date: the usual pauses do
+        if 0 <= seconds < math.inf:
+            return seconds
+    return None
 
 
 class EndpointPolicy:
@@ -103,14 +120,16 @@ class EndpointPolicy:
         self._address = address
         self._concurrency = settings.concurrency
         self._secret = _key(address)
+        self._settings = settings
         self._client = OpenAI(
             api_key=self._secret,
             base_url=address.base_url,
             timeout=settings.timeout,
-            max_retries=settings.retries,
+            max_retries=0,  # `Patience` knows of other requests
             # A proxy for the world outside knows nothing of this machine's own servers.
             http_client=DefaultHttpxClient(trust_env=address.host not in _LOOPBACK),
         )
+        weakref.finalize(self, self._client.close)
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -139,9 +158,8 @@ class EndpointPolicy:
         )
 
         base = self._address.base_url
-        question = [{"role": "user", "content": "Hello"}]
         try:
-            _sampled(self._ask(messages=question, **self._limit(1)))
+            self._patience().persist(self._question, 0, outlast=False)
         except NotFoundError as error:
             raise self._not_found(error) from None
         except (AuthenticationError, PermissionDeniedError) as error:
@@ -161,55 +179,79 @@ class EndpointPolicy:
             ) from None
 
     def generate(self, waiting: deque[Request]) -> Replies:
-        """Answer what waits, in the order of arrival; see `failures` for what was not answered."""
-        running: dict[Future[Completion], Request] = {}
-        pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="endpoint")
-        try:
-            while waiting or running:
-                while waiting and len(running) < self._concurrency:
-                    request = waiting.popleft()
-                    running[pool.submit(self._answer, request)] = request
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in [f for f in running if f in done]:
-                    request = running.pop(future)
-                    yield from self._settled(request, future)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        """Answer what waits, in the order of arrival; see `failures` for what was not answered.
 
-    def _settled(self, request: Request, future: Future[Completion]) -> Replies:
+        Raises:
+            ModelError: The server has answered nobody for `model.patience` seconds.
+        """
+        patience = self._patience()
+
+        def answer(request: Request) -> Completion:
+            return patience.persist(lambda: self._answer(request), request.seed)
+
+        with Crew(self._concurrency, answer, patience.abandon) as crew:
+            while waiting or crew.busy:
+                while waiting and crew.busy < self._concurrency:
+                    crew.give(waiting.popleft())
+                yield from self._settled(*crew.take())
+
+    def _patience(self) -> Patience:
+        settings = self._settings
+        return Patience(settings.retries, settings.patience, transient, delay_of, self._question)
+
+    def _settled(self, request: Request, came: Completion | Exception) -> Replies:
         from openai import OpenAIError
 
-        try:
-            completion = future.result()
-        except (OpenAIError, ValueError) as error:  # or a reply that is no JSON
-            self.failures[request.id] = self._reason(error)
-            return
-        self.failures.pop(request.id, None)
-        yield request.id, completion
+        if isinstance(came, Completion):
+            self.failures.pop(request.id, None)
+            yield request.id, came
+        elif isinstance(came, (OpenAIError, ValueError)):
+            while len(self.failures) >= _REMEMBERED:
+                del self.failures[next(iter(self.failures))]
+            self.failures[request.id] = self._reason(came)
+        elif isinstance(came, ModelError):
+            raise ModelError(self._silenced(str(came)))
+        else:
+            raise came
 
     def _answer(self, request: Request) -> Completion:
         sampling = request.sampling
         options: dict[str, Any] = self._limit(sampling.max_tokens)
         if self._address.grammar and request.grammar is not None:
             options["extra_body"] = {"structured_outputs": {"regex": request.grammar}}
-        answer = self._ask(
+        return self._ask(
             messages=[{"role": m.role, "content": m.content} for m in request.conversation],
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             seed=request.seed % _SEEDS,
             **options,
         )
-        choice = answer.choices[0]
-        finish = Finish.LENGTH if choice.finish_reason == "length" else Finish.STOP
-        return Completion(choice.message.content or "", finish, _sampled(answer))
 
-    def _ask(self, **options: Any) -> ChatCompletion:
-        answer: ChatCompletion = self._client.chat.completions.create(
-            model=self._address.model, **options
-        )
-        if not getattr(answer, "choices", None):
-            raise ValueError("the reply is no chat completion, or holds no choice")
-        return answer
+    def _question(self) -> Completion:
+        """The simplest there is, for one token."""
+        return self._ask(messages=[{"role": "user", "content": "Hello"}], **self._limit(1))
+
+    def _ask(self, **options: Any) -> Completion:
+        """One attempt. A server that sends a byte now and then has no more time than any other."""
+        from openai import APIConnectionError, APITimeoutError
+
+        end, data = time.monotonic() + self._settings.timeout, bytearray()
+        create = self._client.chat.completions.with_streaming_response.create
+        with create(model=self._address.model, **options) as response:
+            parts = response.iter_bytes()
+            while True:
+                try:
+                    part = next(parts, None)
+                except Exception as error:  # of the HTTP library, which openai does not translate
+                    raise APIConnectionError(request=response.http_request) from error
+                if part is None:
+                    came = read_completion(bytes(data))
+                    return replace(came, text=self._silenced(came.text))
+                data += part
+                if time.monotonic() > end:
+                    raise APITimeoutError(response.http_request)
+                if len(data) > LARGEST:
+                    raise Nonsense(f"the reply is larger than {LARGEST >> 20} MiB")
 
     def _limit(self, tokens: int) -> dict[str, int]:
         """OpenAI's own newer models refuse the name that all other servers know."""
@@ -231,9 +273,13 @@ class EndpointPolicy:
         """The error in one line, without the key."""
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         line = " ".join(f"{type(error).__name__}: {error}{cause}".split())
+        return scrubbed(self._silenced(line))[:300]
+
+    def _silenced(self, text: str) -> str:
+        """Without the key, which some servers echo; the key is kept out of replies and logs too."""
         if self._secret != "none":
-            line = line.replace(self._secret, "[key]")
-        return line[:300]
+            text = text.replace(self._secret, HIDDEN)
+        return text
 
 
 def open_endpoint(url: str, settings: ModelSettings) -> EndpointPolicy:

@@ -21,13 +21,14 @@ from harness.policies.adapter import Adapter, AdapterShape
 from harness.policies.base import Loss, Replies, Request, Sample, Step
 from harness.policies.export import export_adapter, export_merged
 from harness.policies.fused import Llama, unsupported
-from harness.policies.lean import LeanReader, Slots
+from harness.policies.lean import LeanReader
 from harness.policies.loading import choose_threads, load_model
 from harness.policies.network import Network, State
 from harness.policies.reading import M, PlainReader, Reader
 from harness.policies.rendering import Rendering
 from harness.policies.sampler import Sampler
 from harness.policies.settings import ModelSettings
+from harness.policies.slots import Slots
 from harness.policies.trainer import Trainer
 from harness.policies.weights import Source, quantisation, weights_hash
 

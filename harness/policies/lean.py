@@ -1,9 +1,9 @@
 """The Llama family's forward pass written out, for sampling.
 
 A decoding step of a small model is bound by what surrounds its arithmetic: modules, hooks, copies
-of keys and values. Here a layer is a dozen tensor operations on the loaded model's own weights,
-which stay shared with it: query, key and value are one product, as are gate and up, and each row's
-keys and values stand in a slot where they grow in place.
+of keys and values. Here a layer is some twenty tensor operations on the loaded model's own weights,
+which stay shared with it: query, key and value are one product, as are gate and up. All replies to
+a prompt attend to one copy of it; each reply's own keys and values grow in place.
 
 The adapter is merged into a float32 copy of the weights, made anew after each update; what was
 loaded is never written to. Other dtypes would round an update away, so there it stays apart.
@@ -12,7 +12,7 @@ Logits equal those of the model's own forward pass but for rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,96 +21,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.policies.fused import Llama, Product
-
-_ROOM = 64  # columns added at a time when slots grow
-
-
-@dataclass(slots=True)
-class Slots:
-    """What rows have read: keys and values [row, head, column, channel] of each layer, and how
-    many columns of each row are its own. Reading on uses it up: slots grow in place.
-    """
-
-    layers: list[tuple[Tensor, Tensor]]
-    lengths: list[int]
-
-    @property
-    def rows(self) -> int:
-        """How many rows it has."""
-        return len(self.lengths)
-
-    def _each(self) -> Iterator[Tensor]:
-        return (x for pair in self.layers for x in pair)
-
-    def grow(self, columns: int) -> None:
-        """Make room for so many columns."""
-        have = self.layers[0][0].shape[2]
-        if have >= columns:
-            return
-        used = max(self.lengths, default=0)
-
-        def grown(x: Tensor) -> Tensor:
-            rows, heads, _, channels = x.shape
-            room = x.new_zeros(rows, heads, columns + _ROOM, channels)
-            room[:, :, :used] = x[:, :, :used]
-            return room
-
-        self.layers = [(grown(k), grown(v)) for k, v in self.layers]
-
-    def repeat(self, counts: Sequence[int]) -> Slots:
-        """Row i, counts[i] times, in slots of their own."""
-        rows = [i for i, count in enumerate(counts) for _ in range(count)]
-        layers = [(k[rows], v[rows]) for k, v in self.layers]
-        return Slots(layers, [self.lengths[i] for i in rows])
-
-    def without(self, rows: Sequence[int]) -> tuple[Slots, list[int]]:
-        """Without these rows, and which row stands where now: the last ones fill the gaps."""
-        gone, left = set(rows), self.rows - len(rows)
-        holes = sorted(i for i in gone if i < left)
-        movers = [i for i in range(left, self.rows) if i not in gone]
-        order = list(range(left))
-        for hole, mover in zip(holes, movers, strict=True):
-            order[hole] = mover
-        if holes:
-            used = max(self.lengths)
-            for x in self._each():
-                x[holes, :, :used] = x[movers, :, :used]
-        layers = [(k[:left], v[:left]) for k, v in self.layers]
-        return Slots(layers, [self.lengths[i] for i in order]), order
-
-    @staticmethod
-    def stack(states: Sequence[Slots]) -> Slots:
-        """One below the other, in slots of their own."""
-        rows, used = sum(s.rows for s in states), max(max(s.lengths) for s in states)
-
-        def stacked(parts: Sequence[Tensor]) -> Tensor:
-            _, heads, _, channels = parts[0].shape
-            room, at = parts[0].new_zeros(rows, heads, used + _ROOM, channels), 0
-            for part in parts:
-                columns = min(used, part.shape[2])
-                room[at : at + len(part), :, :columns] = part[:, :, :columns]
-                at += len(part)
-            return room
-
-        layers = [
-            (stacked([k for k, _ in pairs]), stacked([v for _, v in pairs]))
-            for pairs in zip(*(s.layers for s in states), strict=True)
-        ]
-        return Slots(layers, [n for s in states for n in s.lengths])
+from harness.policies.slots import Columns, Slots
 
 
 @dataclass(slots=True)
 class _Pass:
-    """What all layers of one pass share: where its tokens stand [row, token], their rotation
-    [row, token, 1, channel], and what they may attend to [row, 1, token, column] (None: causal).
+    """What all layers of one pass share.
+
+    Where its tokens stand among the columns that are written [row, token], their rotation
+    [row, token, 1, channel], and what is added to scores over these columns
+    [row, 1, token, column] (None: causal) and over prompts [prompt, 1, column].
     """
 
     rows: Tensor
-    positions: Tensor
+    places: Tensor
     cos: Tensor
     sin: Tensor
-    mask: Tensor | None
     columns: int
+    mask: Tensor | None
+    prompts: Tensor | None = None
+    layout: tuple[Tensor, Tensor] | None = None
 
 
 class LeanReader:
@@ -148,61 +78,62 @@ class LeanReader:
         """
         llama = self._llama
         width = max(len(piece) for piece in pieces)
-        fresh = state is None
         if state is None:
-            shape = (len(pieces), llama.shared_heads, width + _ROOM, llama.channels)
-            layers = [[self._zeros(shape) for _ in range(2)] for _ in llama.blocks]
-            state = Slots([(k, v) for k, v in layers], [0] * len(pieces))
-        state.grow(max(state.lengths) + width)
+            like = llama.embedding.new_zeros(0, llama.shared_heads, 0, llama.channels)
+            state = Slots(Columns.empty([like] * len(llama.blocks), len(pieces)))
+        written = state.shared if state.own is None else state.own
+        written.grow(max(written.lengths) + width)
+        one = self._lay_out(state, width)
         ids = torch.tensor([[*p, *[0] * (width - len(p))] for p in pieces], device=llama.device)
-        one = self._lay_out(state, width, fresh)
         x = F.embedding(ids, llama.embedding)
-        products = self._ready()
-        for block, parts, (keys, values) in zip(llama.blocks, products, state.layers, strict=True):
-            x = self._layer(block, parts, x, keys, values, one)
+        for i, (block, parts) in enumerate(zip(llama.blocks, self._ready(), strict=True)):
+            x = self._layer(block, parts, x, state, i, one)
         if width > 1:
             ends = torch.tensor([[len(p) - 1] for p in pieces], device=llama.device)
             x = x[one.rows, ends]
         head = llama.head
         logits = F.linear(self._norm(llama.final_norm, x[:, 0]), head.weight, head.bias)
-        lengths = [n + len(p) for n, p in zip(state.lengths, pieces, strict=True)]
-        return logits, Slots(state.layers, lengths)
+        written.lengths = [n + len(p) for n, p in zip(written.lengths, pieces, strict=True)]
+        return logits, state
 
-    def _zeros(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.zeros(shape, dtype=self._llama.dtype, device=self._llama.device)
-
-    def _lay_out(self, state: Slots, width: int, fresh: bool) -> _Pass:
-        device = self._llama.device
-        starts = torch.tensor(state.lengths, device=device)[:, None]
-        positions = starts + torch.arange(width, device=device)
-        columns = max(state.lengths) + width
-        mask = None
-        if not (fresh and width > 1):
-            seen = torch.arange(columns, device=device) <= positions[:, :, None]
-            blank = torch.zeros(seen.shape, dtype=self._llama.dtype, device=device)
-            mask = blank.masked_fill_(~seen, float("-inf"))[:, None]
-        cos, sin = (table[positions][:, :, None] for table in self._rotation(columns))
+    def _lay_out(self, state: Slots, width: int) -> _Pass:
+        device, written = self._llama.device, state.shared if state.own is None else state.own
+        places = torch.tensor(written.lengths, device=device)[:, None]
+        places = places + torch.arange(width, device=device)
+        columns = max(written.lengths) + width
         rows = torch.arange(state.rows, device=device)[:, None]
-        return _Pass(rows, positions, cos, sin, mask, columns)
+        causal = width > 1 and not any(written.lengths)
+        mask = None if causal else self._blind(columns, places)[:, None]
+        if state.own is None:
+            cos, sin = self._rotation(places, columns)
+            return _Pass(rows, places, cos, sin, columns, mask)
+        read = torch.tensor(state.shared.lengths, device=device)[:, None]
+        longest = max(state.shared.lengths)
+        before = torch.tensor([state.shared.lengths[i] for i in state.prompt], device=device)
+        cos, sin = self._rotation(places + before[:, None], longest + columns)
+        prompts = self._blind(longest, read - 1)
+        return _Pass(rows, places, cos, sin, columns, mask, prompts, state.layout())
 
-    def _rotation(self, columns: int) -> tuple[Tensor, Tensor]:
-        """Cosine and signed sine [position, channel], for `columns` positions at least."""
-        if self._rotations is None or len(self._rotations[0]) < columns:
+    def _blind(self, columns: int, last: Tensor) -> Tensor:
+        """0 in columns up to `last` [row, token] and −∞ beyond: [row, token, column]."""
+        seen = torch.arange(columns, device=last.device) <= last[:, :, None]
+        blank = torch.zeros(seen.shape, dtype=self._llama.dtype, device=last.device)
+        return blank.masked_fill_(~seen, float("-inf"))
+
+    def _rotation(self, positions: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+        """Cosine and signed sine [row, token, 1, channel] for positions below `limit`."""
+        if self._rotations is None or len(self._rotations[0]) < limit:
             llama = self._llama
-            positions = torch.arange(2 * columns, device=llama.device)[None]
-            cos, sin = llama.rotary(llama.embedding[:1], positions)
+            cos, sin = llama.rotary(
+                llama.embedding[:1], torch.arange(2 * limit, device=llama.device)[None]
+            )
             half = llama.channels // 2
             self._rotations = cos[0], torch.cat([-sin[0][:, :half], sin[0][:, half:]], -1)
-        return self._rotations
+        cos, sin = self._rotations
+        return cos[positions][:, :, None], sin[positions][:, :, None]
 
     def _layer(
-        self,
-        block: Any,
-        parts: Sequence[Product],
-        x: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        one: _Pass,
+        self, block: Any, parts: Sequence[Product], x: Tensor, state: Slots, index: int, one: _Pass
     ) -> Tensor:
         """One layer on x [row, token, channel]; writes the tokens' keys and values."""
         qkv, out, gate_up, down = parts
@@ -216,37 +147,65 @@ class LeanReader:
         else:
             rotated = self._rotate(heads[:, :, :-shared], one)
             q, k = torch.split(rotated, [q.shape[2], shared], 2)
-        keys[one.rows, :, one.positions] = k
-        values[one.rows, :, one.positions] = v
-        mixed = self._attend(q, keys[:, :, : one.columns], values[:, :, : one.columns], one)
+        keys, values = (state.shared if state.own is None else state.own).layers[index]
+        keys[one.rows, :, one.places] = k
+        values[one.rows, :, one.places] = v
+        keys, values = keys[:, :, : one.columns], values[:, :, : one.columns]
+        if one.prompts is None:
+            mixed = self._read_on(q, keys, values, one)
+        else:
+            mixed = self._reply(q, keys, values, state.shared.layers[index], one)
         x = x + out(mixed)
         gate, up = gate_up(self._norm(block.post_attention_layernorm, x)).chunk(2, -1)
         return x + down(F.silu(gate) * up)
 
-    def _attend(self, q: Tensor, keys: Tensor, values: Tensor, one: _Pass) -> Tensor:
-        """Queries [row, token, head, channel] over keys and values [row, shared head, …].
-
-        A decoding step gives the heads of a group to the kernel as if they were tokens, so that
-        the keys they share are read once.
-        """
-        rows, width, heads, channels = q.shape
-        shared, scale = keys.shape[1], self._llama.scale
-        if width == 1:
-            grouped = q.view(rows, shared, heads // shared, channels)
-            mixed = F.scaled_dot_product_attention(
-                grouped, keys, values, attn_mask=one.mask, scale=scale
-            )
-            return mixed.reshape(rows, 1, -1)
+    def _read_on(self, q: Tensor, keys: Tensor, values: Tensor, one: _Pass) -> Tensor:
+        """Attention of prompts' tokens [row, token, head, channel]."""
         mixed = F.scaled_dot_product_attention(
             q.transpose(1, 2),
             keys,
             values,
             attn_mask=one.mask,
             is_causal=one.mask is None,
-            scale=scale,
-            enable_gqa=heads != shared,
+            scale=self._llama.scale,
+            enable_gqa=q.shape[2] != keys.shape[1],
         )
-        return mixed.transpose(1, 2).reshape(rows, width, -1)
+        return mixed.transpose(1, 2).flatten(2)
+
+    def _reply(
+        self, q: Tensor, keys: Tensor, values: Tensor, prompts: tuple[Tensor, Tensor], one: _Pass
+    ) -> Tensor:
+        """Attention of one token a reply [row, 1, head, channel], to its prompt and to itself.
+
+        All replies to a prompt are one product with its keys, and one with its values; the heads
+        that share keys are rows of both products.
+        """
+        assert one.prompts is not None and one.layout is not None and one.mask is not None
+        table, where = one.layout
+        length, shared, scale = one.prompts.shape[-1], keys.shape[1], self._llama.scale
+        q = q.view(len(q), shared, -1, q.shape[-1])  # [row, shared head, head, channel]
+
+        def gathered(x: Tensor) -> Tensor:
+            """[row, shared head, head, …] to [prompt × shared head, place × head, …]."""
+            return x[table].transpose(1, 2).flatten(2, 3).flatten(0, 1)
+
+        def scattered(x: Tensor) -> Tensor:
+            """And back."""
+            x = x.view(len(table), shared, table.shape[1], -1, x.shape[-1]).transpose(1, 2)
+            return x.flatten(0, 1)[where]
+
+        seen = one.prompts.repeat_interleave(shared, 0)
+        old_keys, old_values = (x[:, :, :length].flatten(0, 1) for x in prompts)
+        old = torch.baddbmm(seen, gathered(q), old_keys.transpose(1, 2), alpha=scale)
+        seen = one.mask[:, 0].repeat_interleave(shared, 0)
+        new = torch.baddbmm(
+            seen, q.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2), alpha=scale
+        ).view(*q.shape[:3], -1)
+        weights = torch.cat([scattered(old), new], -1).softmax(-1)
+        old, new = weights[..., :length], weights[..., length:]
+        mixed = scattered(torch.bmm(gathered(old), old_values)).flatten(0, 1)
+        mixed = torch.baddbmm(mixed, new.flatten(0, 1), values.flatten(0, 1))
+        return mixed.view(len(q), 1, -1)
 
     @staticmethod
     def _norm(norm: Any, x: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class Reader(Protocol[M]):
         ...
 
     def stack(self, states: Sequence[M]) -> M:
-        """One below the other."""
+        """One below the other, in a memory of their own."""
         ...
 
     def without(self, state: M, rows: Sequence[int]) -> tuple[M, list[int]]:
@@ -75,8 +75,8 @@ class PlainReader:
         return logits[:, -1], state
 
     def stack(self, states: Sequence[State]) -> State:
-        """See `State.stack`."""
-        return State.stack(states)
+        """See `Reader.stack`."""
+        return State.stack(states).repeat([1] * sum(s.rows for s in states))
 
     def without(self, state: State, rows: Sequence[int]) -> tuple[State, list[int]]:
         """See `Reader.without`; the order stays."""

@@ -238,7 +238,6 @@ class Sampler(Generic[M]):
         state = None
         if any(row.head for row in firsts):
             state = self._reader.stack([self._head(row.head) for row in firsts])
-            state = state.repeat([1] * state.rows)
         logits, state = self._reader.read([row.prompt[len(row.head) :] for row in firsts], state)
         counts = [len(same) for same in copies.values()]
         repeated = [i for i, count in enumerate(counts) for _ in range(count)]

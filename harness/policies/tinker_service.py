@@ -20,11 +20,13 @@ from typing_extensions import override
 
 from harness.errors import HarnessError, ModelError, UsageError, unknown
 from harness.policies.settings import ModelSettings
+from harness.secrets import HIDDEN
 
 KEY, ADDRESS = "TINKER_API_KEY", "TINKER_BASE_URL"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _FORMS = ("tml-", "eyJ")  # what the SDK takes for a key
-_ROUTINE = "Retrying request"  # said of every reply that takes longer than one poll
+# Said of every reply that takes longer than one poll, and of what no run depends on.
+_ROUTINE = ("Retrying request", "Dropping telemetry")
 _PATIENCE = 10.0  # seconds until a server that does not answer is given up, before a run
 OWN_CODE = ("moonshotai/Kimi",)
 """Models whose tokenizer is a program of their own, which the SDK would run."""
@@ -173,7 +175,7 @@ class Service:
 
     def clean(self, text: str) -> str:
         """One line of at most 300 characters, without the key."""
-        return " ".join(text.replace(self._secret, "[key]").split())[:300]
+        return " ".join(text.replace(self._secret, HIDDEN).split())[:300]
 
 
 class _Listener(logging.Handler):
@@ -190,7 +192,7 @@ class _Listener(logging.Handler):
         if line.startswith(_ROUTINE):
             return
         for secret in self.secrets:
-            line = line.replace(secret, "[key]")
+            line = line.replace(secret, HIDDEN)
         self.last = " ".join(line.split())[:300]
         print(f"tinker: {self.last}", file=sys.stderr)
 

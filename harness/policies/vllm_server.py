@@ -21,6 +21,7 @@ from harness.policies.base import Sampling
 from harness.policies.settings import ModelSettings
 from harness.policies.vllm_address import Address
 from harness.policies.vllm_base import Answers, Ask, Drawn
+from harness.secrets import HIDDEN
 
 if TYPE_CHECKING:
     from openai.types import Completion
@@ -202,7 +203,7 @@ class ServedEngine:
         """The error in one line, without the key."""
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         line = " ".join(f"{type(error).__name__}: {error}{cause}".split())
-        return (line if self._key == "none" else line.replace(self._key, "[key]"))[:300]
+        return (line if self._key == "none" else line.replace(self._key, HIDDEN))[:300]
 
 
 def _drawn(answer: Completion) -> Drawn:

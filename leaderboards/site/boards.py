@@ -232,7 +232,7 @@ def board_page(board: Board, shown: Sequence[Column], rows: Sequence[Line], draw
     return render(
         "board.html",
         board=board,
-        title=words.title(board.track),
+        title=words.title(board.track, board.options),
         about=words.about(board.track),
         track=told_track(board.track),
         columns=shown,

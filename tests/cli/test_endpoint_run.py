@@ -14,7 +14,7 @@ def replying(body: Body, earlier: int) -> tuple[int, Body]:
     said = "\n".join(m["content"] for m in body["messages"])
     if not body["messages"][-1]["content"].startswith("What is"):
         return 200, completion("ADD: Be careful and check every sum.", tokens=9)
-    careful = "Be careful" in said or body["seed"] % 2
+    careful = "Be careful" in said or body.get("seed", 1) % 2
     question = body["messages"][-1]["content"].removeprefix("What is ").rstrip("?")
     terms = question.replace("×", "*").replace("x", "*").split()
     total = int(terms[0])
@@ -48,7 +48,7 @@ def test_an_endpoint_that_breaks_leaves_its_episodes_unscored(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
 
     def flaky(body: Body, earlier: int) -> tuple[int, Body]:
-        if earlier and body["seed"] % 3 == 0:
+        if earlier and body.get("seed", 1) % 3 == 0:
             return 500, {"error": {"message": "broken"}}
         return replying(body, earlier)
 
@@ -76,7 +76,21 @@ def test_an_endpoint_that_is_gone_costs_no_test_opening(tmp_path, monkeypatch, c
 
     with served(leaving) as (url, _):
         words = ["run", "--env", "arithmetic", "--model", url, "--method", "base", *SMALL]
-        assert main([*words, "--set", "model.retries=0", "--run-dir", "out", "--quiet"]) == 4
+        assert (
+            main(
+                [
+                    *words,
+                    "--set",
+                    "model.retries=0",
+                    "--set",
+                    "model.patience=0",
+                    "--run-dir",
+                    "out",
+                    "--quiet",
+                ]
+            )
+            == 4
+        )
         assert "harness resume" in capsys.readouterr().err
         assert not (tmp_path / "out/entry.json").exists()
         gone = False

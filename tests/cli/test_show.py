@@ -127,3 +127,45 @@ def test_changes_pair_what_was_replaced_and_keep_the_rest_apart():
     assert list(changes(["a", "b"], ["a", "c", "d"])) == ["~ b → c", "+ d"]
     assert list(changes(["a", "b", "c"], ["c"])) == ["− a", "− b"]
     assert list(changes(["a"], ["a"])) == []
+
+
+def prompt_of(name, *principles, **more):
+    return {"id": name, "briefing": "", "principles": list(principles), **more}
+
+
+def test_weights_fronts_and_templates_are_shown(shown, tmp_path):
+    run("base")
+    state = {
+        "instructions": [
+            prompt_of("aaa", "Be \x1b[31mbrief.", weight=0.25),
+            prompt_of("bbb", weight=None),
+        ],
+        "pool": [
+            prompt_of("ccc", mean=0.5, scores=[1.0, 0.0]),
+            prompt_of("ddd", mean=0.2, scores=[0.2, 0.2]),
+            prompt_of("eee", mean=0.1, scores=[0.1, 0.1]),
+        ],
+        "prompts": [prompt_of("fff", "Carry the one.")],
+        "templates": "nothing",
+    }
+    rewrite(tmp_path / "out" / "population.jsonl", [{"round": 0, "state": state}])
+    text = shown()
+    for line in (
+        "  aaa  0.250",
+        "    Be [31mbrief.",
+        "  bbb  not played yet",
+        "* ccc  0.500",
+        "* ddd  0.200",
+        "  eee  0.100",
+        "  fff",
+        "    Carry the one.",
+    ):
+        assert line in [row.rstrip() for row in text.splitlines()], line
+    assert "templates for hard tasks" not in text
+
+
+def test_a_gepa_run_shows_its_pool(shown):
+    run("gepa")
+    text = shown()
+    assert "validated prompts; * is best on some validation task" in text
+    assert "* " in text

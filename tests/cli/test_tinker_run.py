@@ -103,6 +103,8 @@ def test_rl_and_espl_learn_there_and_their_rows_say_where(server, place, capsys)
     assert server.lab.steps == sum(told[m]["gradient_steps"] for m in told)
     everything = b"".join(p.read_bytes() for p in (place / "out").rglob("*") if p.is_file())
     assert KEY.encode() not in everything
+    assert main(["export", "out/rl-seed0", "--to", "exported"]) == 0
+    assert "tinker checkpoint download tinker://session" in capsys.readouterr().out
 
 
 def start(*asked):

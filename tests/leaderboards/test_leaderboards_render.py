@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -260,3 +261,19 @@ def test_a_contrast_in_words(make_entry: Make) -> None:
     whole = paired(*board.rows)
     assert whole is not None and whole.interval is not None
     assert whole.interval.low == pytest.approx(0.5 - 3.17655, abs=1e-4)
+
+
+def asked(entry, *options):
+    words = ("harness", "run", *(w for o in options for w in ("--set", f"world.{o}")))
+    return replace(entry, provenance=replace(entry.provenance, command=words))
+
+
+def test_a_title_tells_the_options_that_every_run_of_a_world_was_asked_with(make_entry):
+    one = asked(make_entry(seed=0), "numbers = 31", "test_numbers = 63")
+    two = asked(make_entry(seed=1), "numbers = 31", "<script>=1")
+    (board,) = boards([one, two])
+    assert board.options == ("numbers=31",)
+    assert "## arithmetic-v1 (numbers=31) · smollm2" in markdown([board])
+    assert boards([make_entry()])[0].options == ()
+    told = markdown(boards([asked(make_entry(), "<b>=1")]))
+    assert "<b>" not in told

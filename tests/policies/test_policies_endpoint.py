@@ -15,7 +15,7 @@ from harness.policies.endpoint import EndpointPolicy, parse_address
 from harness.policies.settings import ModelSettings
 from harness.types import Completion, Finish, Message
 
-FAST = ModelSettings(concurrency=4, timeout=5.0, retries=1)
+FAST = ModelSettings(concurrency=4, timeout=5.0, retries=1, patience=0.0)
 SECRET = "sk-very-secret-key"
 
 
@@ -95,16 +95,19 @@ def test_a_request_that_fails_for_good_is_recorded_and_the_others_are_answered()
     assert sorted(found) == ["r0", "r1", "r3", "r4"]
     assert list(policy.failures) == ["r2"]
     assert "out of memory" in policy.failures["r2"]
-    assert len(seen) == 4 + 2  # one retry
+    asked = [b["messages"][-1]["content"] for b in seen]
+    assert asked.count("question 2") == 2  # one retry
+    assert len(seen) - asked.count("Hello") == 4 + 2
 
 
 def test_a_request_that_takes_too_long_is_recorded() -> None:
     def slow(body: Body, earlier: int) -> tuple[int, Body]:
-        time.sleep(0.5)
+        if "question" in body["messages"][-1]["content"]:
+            time.sleep(1.5)
         return 200, completion()
 
     with served(slow) as (url, _):
-        policy = unchecked(url, ModelSettings(timeout=0.1, retries=0))
+        policy = unchecked(url, ModelSettings(timeout=0.5, retries=0))
         assert list(policy.generate(deque([ask(0)]))) == []
     assert "Timeout" in policy.failures["r0"]
 
@@ -143,6 +146,8 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
 
     def telling(body: Body, earlier: int) -> tuple[int, Body]:
+        if earlier == 1:  # whether it answers anybody at all
+            return 200, completion()
         return 400, {"error": {"message": f"bad request with {body['authorization']}"}}
 
     with served(telling) as (url, seen):
@@ -152,7 +157,7 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
             policy.check()
     assert seen[0]["authorization"] == f"Bearer {SECRET}"
     assert SECRET not in policy.failures["r0"] + str(refused.value) + repr(refused.value.__cause__)
-    assert "[key]" in policy.failures["r0"]
+    assert "[secret]" in policy.failures["r0"]
 
 
 def test_a_local_server_needs_no_key_and_a_remote_one_does(
@@ -198,10 +203,15 @@ def test_an_address_without_chat_completions_is_refused() -> None:
 
 
 def test_a_reply_that_is_no_completion_is_recorded() -> None:
-    with served(lambda body, earlier: (200, "<html>")) as (url, _):
+    def odd(body: Body, earlier: int) -> tuple[int, Body]:
+        wanted = "question" in body["messages"][-1]["content"]
+        return (200, "<html>") if wanted else (200, completion())
+
+    with served(odd) as (url, seen):
         policy = unchecked(url)
         assert list(policy.generate(deque([ask(0)]))) == []
     assert "no chat completion" in policy.failures["r0"]
+    assert len(seen) == 3  # it was asked again, and then whether it answers at all
 
 
 def test_a_server_that_counts_no_tokens_is_refused() -> None:

@@ -249,7 +249,7 @@ def test_the_key_is_in_no_error_log_or_file(server, tmp_path, monkeypatch, capfd
         else None
     )
     assert list(policy.generate(deque([ask(0)]))) == []
-    assert "[key]" in policy.failures["r0"]
+    assert "[secret]" in policy.failures["r0"]
     server.fault = lambda path, earlier: None
     samples = play(policy)
     policy.update(samples, built("ppo"), Step())
@@ -257,7 +257,7 @@ def test_the_key_is_in_no_error_log_or_file(server, tmp_path, monkeypatch, capfd
     server.fault = lambda path, earlier: (422, "no, KEY") if "forward" in path else None
     with pytest.raises(ModelError, match="did not train") as failed:
         policy.update(samples, built("ppo"), Step())
-    assert "[key]" in str(refused.value) and "[key]" in str(failed.value)
+    assert "[secret]" in str(refused.value) and "[secret]" in str(failed.value)
     shown = capfd.readouterr()
     told = [str(refused.value), str(failed.value), repr(policy.failures), shown.out, shown.err]
     told += [repr(e.value.__cause__) for e in (refused, failed)]

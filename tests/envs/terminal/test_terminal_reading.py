@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import tarfile
+import time
 
 import pytest
 
@@ -266,3 +267,10 @@ def test_a_program_that_needs_a_linker_is_no_static_busybox():
     with open("/proc/self/exe", "rb") as program:
         assert not _static(program.read(4096))
     assert not _static(b"#!/bin/sh\n" * 100)
+
+
+def test_a_reply_that_opens_blocks_without_end_is_read_in_no_time():
+    began = time.monotonic()
+    assert read_move("```sh\nls\nMOh\n`" * 40_000).blocks == 0
+    assert read_move("```sh\n" * 100_000).blocks == 0
+    assert time.monotonic() - began < 20

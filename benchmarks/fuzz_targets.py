@@ -1,0 +1,341 @@
+# ruff: noqa: E501
+"""What is fuzzed: everything that reads text written by a model or a stranger.
+
+A target takes a text, and raises only where a promise is broken: an exception that its caller does
+not expect, or a property that does not hold. Setting a target up may take seconds; a call must not.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+Target = Callable[[str], None]
+
+
+def edits() -> Target:
+    from agents.parts.edits import MAX_CHARACTERS, apply
+    from agents.parts.replies import read
+
+    parent = ("Carry the one.", "Read twice.", "Check signs.")
+
+    def check(text: str) -> None:
+        reading = read(text, len(parent), 8)
+        after, _ = apply(parent, reading.edits)
+        assert len(after) <= len(parent) + 8
+        for principle in after:
+            assert principle.isprintable() and len(principle) <= MAX_CHARACTERS
+            assert "<|" not in principle and "|>" not in principle and "[INST]" not in principle
+
+    return check
+
+
+def tool_call() -> Target:
+    from envs.search.tool import Malformed, queries_of, readable, shown_error
+
+    def check(text: str) -> None:
+        with suppress(Malformed):
+            for query in queries_of(text):
+                assert query.isprintable() and query.encode()
+        assert readable(text).isprintable()
+        shown_error(readable(text)).encode()
+
+    return check
+
+
+def answers() -> Target:
+    from envs.arithmetic import stated_number
+    from envs.boxes import last_boxed, objection
+    from envs.calibration import stated_digit
+    from envs.own.answers import GRADERS
+    from envs.search.scoring import exact_match, f1, stated_answer
+    from harness.signs import number, several, stated
+
+    canary = "q7Zx9Kw2"  # no input holds it by chance, so no reader may find it
+    references = {
+        "exact": canary,
+        "contains": canary,
+        "number": "918273645546372819",
+        "choice": "Q",
+    }
+
+    def check(text: str) -> None:
+        if (box := last_boxed(text)) is not None:
+            objection(box, "2")
+        stated_number(text)
+        digit = stated_digit(text)
+        assert digit is None or (digit.isascii() and digit in text)
+        said = stated_answer(text)
+        assert not exact_match(said or "", canary) and 0 <= f1(said or "", canary) <= 1
+        for name, reference in references.items():
+            if name != "choice":
+                assert not GRADERS[name].judge(text, reference).success, name
+            GRADERS[name].judge(text, "Q")
+        several(text)
+        for one in stated(text):
+            number(one)
+
+    return check
+
+
+def terminal() -> Target:
+    from envs.terminal.world import read_move
+
+    def check(text: str) -> None:
+        read_move(text)
+
+    return check
+
+
+def actions() -> Target:
+    import gymnasium
+    from gymnasium import spaces
+
+    from envs.own.spoken import Spoken, Unreadable
+
+    class Still(gymnasium.Env[Any, Any]):
+        observation_space = spaces.Discrete(3)
+
+        def __init__(self, space: spaces.Space[Any]) -> None:
+            self.action_space = space
+
+    import numpy as np
+
+    kinds = [
+        spaces.Discrete(4),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiBinary(3),
+        spaces.Box(-1.0, 1.0, (2,), np.float32),
+        spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3))),
+        spaces.Dict({"turn": spaces.Discrete(2), "speed": spaces.Discrete(3)}),
+    ]
+    readers = [(Spoken(Still(kind)), kind) for kind in kinds]
+
+    def check(text: str) -> None:
+        for reader, space in readers:
+            with suppress(Unreadable):
+                assert space.contains(reader.read(text)), space
+
+    return check
+
+
+def entry() -> Target:
+    from leaderboards.record import Entry
+    from leaderboards.strict import RecordError
+
+    def check(text: str) -> None:
+        try:
+            found = Entry.from_json(text.encode("utf-8", "surrogatepass"))
+        except RecordError as error:
+            assert str(error).isprintable(), "a refusal holds control characters"
+            return
+        assert Entry.from_json(found.to_json()) == found
+
+    return check
+
+
+def board() -> Target:
+    """An entry that could be read, on every board: terminal, Markdown, CSV and JSON."""
+    from rich.console import Console
+
+    from leaderboards.rank import boards
+    from leaderboards.record import Entry
+    from leaderboards.render import Terminal, as_json, markdown
+    from leaderboards.strict import RecordError
+
+    def check(text: str) -> None:
+        try:
+            found = boards([Entry.from_json(text.encode("utf-8", "surrogatepass"))])
+        except RecordError:
+            return
+        out = StringIO()
+        Console(file=out, width=80, color_system=None).print(Terminal(found))
+        shown = out.getvalue() + markdown(found)
+        assert not any(c in shown for c in "\x1b\x00\x07\x9b\u202e\u2066"), "control characters"
+        assert "<script" not in markdown(found)
+        json.dumps(as_json(found), allow_nan=False)
+
+    return check
+
+
+def config() -> Target:
+    from harness.config import from_tables, parse_set, read_toml
+    from harness.errors import UsageError
+
+    path = Path(tempfile.mkdtemp(prefix="fuzz-")) / "c.toml"
+
+    def check(text: str) -> None:
+        with suppress(UsageError):
+            section, key, value = parse_set(text)
+            from_tables({section: {key: value}})
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        with suppress(UsageError):
+            from_tables(read_toml(path))
+
+    return check
+
+
+def jsonl() -> Target:
+    from envs.errors import WorldError
+    from envs.own.jsonl import read_lines
+    from envs.sources import read_jsonl
+
+    path = Path(tempfile.mkdtemp(prefix="fuzz-")) / "q.jsonl"
+
+    def check(text: str) -> None:
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        for read in (read_lines, read_jsonl):
+            with suppress(WorldError):
+                read(path)
+
+    return check
+
+
+def show() -> Target:
+    """A run directory whose logs somebody else wrote."""
+    from rich.console import Console
+
+    from harness.cli.experiment import prepare
+    from harness.cli.show import print_run
+    from harness.config import Config
+    from harness.errors import HarnessError
+
+    place = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    prepare(Config(), place)
+    names = ("rounds.jsonl", "population.jsonl", "episodes.jsonl", "champion.txt")
+
+    def check(text: str) -> None:
+        data = text.encode("utf-8", "surrogatepass")
+        for name in names:
+            (place / name).write_bytes(data + b"\n")
+        out = StringIO()
+        with suppress(HarnessError):
+            print_run(Console(file=out, width=80, color_system=None), place, 2)
+        assert not any(c in out.getvalue() for c in "\x1b\x00\x07\x9b\u202e\u2066")
+
+    return check
+
+
+def rendering(model: str = "pocket") -> Target:
+    """Special tokens and role markers in any message stay text."""
+    from transformers import AutoTokenizer
+
+    from harness.policies import EMBEDDED
+    from harness.policies.rendering import Rendering
+    from harness.types import Message
+
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED[model]().folder)
+    made = Rendering(tokenizer)
+    controls = set(made._controls)
+
+    def count(text: str) -> list[int]:
+        talk = (Message("system", text), Message("user", text), Message("assistant", text))
+        ids = made.prompt((*talk, Message("user", text))).ids
+        return [i for i in ids if i in controls]
+
+    plain = count("x")
+
+    def check(text: str) -> None:
+        assert count(f"x{text}x") == plain, "text became a control token"
+
+    return check
+
+
+def workers() -> Target:
+    """The line protocol of the grading workers: one line in, one line out, whatever a box holds."""
+    from envs.grading_worker import answer_to, make_judge
+
+    judge = make_judge()
+
+    def check(text: str) -> None:
+        from envs.boxes import objection
+
+        box = " ".join(text.split())[:300]
+        if objection(box, "918273645") or "^" in box or "!" in box:
+            return  # what may be slow is judged in a worker that is killed, not here
+        job = json.loads(json.dumps({"box": box, "answer": "918273645", "seconds": 10}))
+        line = json.dumps(answer_to(judge, job))
+        assert "\n" not in line
+        assert not json.loads(line).get("right") or "918273645" in box.replace(",", ""), line
+
+    return check
+
+
+def grader() -> Target:
+    """The whole grader, worker and deadline included: never right, and always in time."""
+    from envs.grading import Grader
+
+    pool = Grader(workers=1, deadline=2.0)
+
+    def check(text: str) -> None:
+        verdict = pool.grade(f"\\boxed{{{text[:300]}}}", "918273645")
+        assert not verdict.success or "918273645" in text.replace(",", ""), text
+
+    return check
+
+
+TARGETS: dict[str, Callable[[], Target]] = {
+    "edits": edits,
+    "tool_call": tool_call,
+    "answers": answers,
+    "terminal": terminal,
+    "actions": actions,
+    "entry": entry,
+    "board": board,
+    "config": config,
+    "jsonl": jsonl,
+    "show": show,
+    "rendering": rendering,
+    "rendering_smollm2": lambda: rendering("smollm2"),
+    "workers": workers,
+    "grader": grader,
+}
+
+WORDS = (
+    "<|im_start|>", "<|im_end|>", "<|endoftext|>", "</s>", "<s>", "[INST]", "<<SYS>>", "<unk>",
+    "<think>", "</think>", "<tool_call>", "</tool_call>", "<|pad|>", "system\n", "assistant\n",
+    '{"name": "search", "arguments": {"query_list": ["a"]}}', "```sh\nls\n```", "Done\n",
+    "ADD: ", "MODIFY 1: ", "MERGE 1, 2: ", "REMOVE 3", "NONE", '{"operation": "ADD", "principle": ',
+    "\\boxed{", "}", "{", "\\frac{1}{2}", "\\sqrt{", "^{", "\\text{", "\\pm", "=", "\\%", "918273645",
+    "Answer: ", "Action: ", "1, 2", " or ", "9" * 50, "-", "1e9999", "NaN", "Infinity", "0x1", "null",
+    "\x1b[31m", "\x1b]52;c;QQ==\x07", "\x1b]8;;http://x\x1b\\", "\u202e", "\u2066", "\x00", "\ud800",
+    "\udfff", "٤", "２", "é", "🙂", "\u200b", "\ufeff", "\r\n", "\n", "\t", "|", "[bold]", "[/]",
+    "<script>alert(1)</script>", "javascript:alert(1)", "=cmd|' /C calc'!A0", "[", "]", "(", ")",
+    '"', "'", "\\", "$", "%", "#", "[env]\n", "name = ", "[method]\n", "model.seed=", "sampling.top_p=",
+    "turn = 1; speed = 2", "true", "false", '"task":', '"turns": [', '"reward":', '"scores": {"a": 1}',
+    '"population": [{"id": "a", "mu": 1}]', '"state": {', '"signs": {', '"spent": {', '"prompt":',
+)  # fmt: skip
+"""Bits that the readers look for, or must not be fooled by."""
+
+
+def samples(name: str) -> list[str]:
+    """Well-formed inputs to begin from."""
+    if name in ("entry", "board"):
+        golden = Path(__file__).parents[1] / "tests/leaderboards/golden/v1.entry.json"
+        from leaderboards.record import Entry
+
+        whole = Entry.from_json(golden.read_text())
+        hostile = replace(whole, method="[bold]\x1b[31m|<script>=1+1")
+        return [golden.read_text(), hostile.to_json()]
+    if name == "show":
+        spent = '{"episodes": 1, "acting_tokens": 1, "reflection_tokens": 0, "gradient_steps": 0}'
+        return [
+            '{"round": 0, "reward": 0.5, "scores": {"a": 1}, "lines": ["x"], "spent": '
+            + spent
+            + "}",
+            '{"round": 0, "state": {"population": [{"id": "a", "mu": 1.0, "sigma": 1.0, "played": 1,'
+            ' "origin": "root", "born": 0, "parents": [], "principles": ["p"]}]}}',
+            '{"round": 0, "task": "train:0", "sample": 0, "success": true, "reward": 1.0, "ending":'
+            ' "terminated", "error": "", "feedback": "", "turns": [{"observation": "o", "reply": "r"}]}',
+        ]
+    if name == "config":
+        return ['[env]\nname = "arithmetic"\n', "method.learning_rate=1e-5", "run.seed=3"]
+    if name == "jsonl":
+        return ['{"question": "q", "answer": "a"}\n{"problem": "p", "answer": 3}\n']
+    return ["Answer: 3", "\\boxed{42}", "Action: 1; 2", "ADD: Check signs.\nMODIFY 2: Read."]

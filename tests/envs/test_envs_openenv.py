@@ -1,0 +1,63 @@
+"""Environments behind a real OpenEnv server on loopback."""
+
+import pytest
+from outside import free_port, openenv_server
+
+import envs
+from envs.errors import UnknownWorld
+from envs.outside.hosted import OutsideFailed
+from envs.outside.openenv import seen
+from envs.outside.openenv_session import addresses
+
+
+def test_addresses():
+    for url in ("ws://host:8000", "http://host:8000/", "ws://host:8000/ws"):
+        assert addresses(url) == ("http://host:8000", "ws://host:8000/ws")
+    assert addresses("https://host/env") == ("https://host/env", "wss://host/env/ws")
+    with pytest.raises(UnknownWorld, match="openenv:ws"):
+        addresses("localhost")
+
+
+def test_observations_are_told_in_text():
+    assert seen({"observation": {"text": "Hi", "reward": 1}}) == "Hi"
+    assert seen({"observation": {"a": "x", "b": [1, 2]}}) == "a: x\nb: [1, 2]"
+    with pytest.raises(OutsideFailed):
+        seen({"observation": "Hi"})
+
+
+def test_no_server_is_a_sentence():
+    pytest.importorskip("websockets", reason="not run: websockets is not installed")
+    with pytest.raises(UnknownWorld, match="Start it"):
+        envs.make(f"openenv:ws://127.0.0.1:{free_port()}")
+
+
+def _right(text):
+    words = text.rstrip("?").split()
+    return f"{int(words[2]) + int(words[4])}"
+
+
+def test_episodes_over_a_socket(tmp_path):
+    pytest.importorskip("websockets", reason="not run: websockets is not installed")
+    with openenv_server(tmp_path) as name:
+        world, other = envs.make(name, "train"), envs.make(name, "test", at_once=2)
+        assert world.briefing == "Add the numbers.\nYour whole reply is your action."
+        text, info = world.reset(seed=3)
+        assert text == world.reset(seed=3)[0] != other.reset(seed=3)[0]
+        assert info == {"task": "openenv:Sums:3", "answer": ""}
+        assert world.step("dunno")[:4] == ("Try again.", 0.0, False, False)
+        assert world.step(_right(text))[1:4] == (1.0, True, False)
+        assert other.step("no")[2] is False
+        world.reset(seed=4)
+        _, _, over, _, info = world.step("explode")
+        assert over and info["outcome"] == "unscored" and "the world is ill" in info["feedback"]
+        limited = envs.make(name, "train", max_turns=1)
+        limited.reset(seed=0)
+        assert limited.step("no")[2:4] == (False, True)
+        assert limited.fingerprint() != world.fingerprint()
+        world.reset(seed=4)
+        info = world.step("die")[4]
+        assert info["outcome"] == "unscored" and "connection was lost" in info["feedback"]
+        with pytest.raises(OutsideFailed, match="no connection"):
+            world.reset(seed=5)
+        for one in (world, other, limited):
+            one.close()

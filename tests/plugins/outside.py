@@ -1,0 +1,161 @@
+"""Environments of other packages, written here and run by their own interpreters."""
+
+import os
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+NO_VERIFIERS = "not run: verifiers' interpreter is not named"
+NO_OPENENV = "not run: openenv's interpreter is not named"
+
+SUMS = '''
+import os
+import time
+
+import verifiers as vf
+from datasets import Dataset
+
+
+def rows(first, last):
+    asked = [{"question": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(first, last)]
+    return Dataset.from_list(asked)
+
+
+def right(completion, answer, **kwargs):
+    said = completion[-1]["content"] or ""
+    if "explode" in said:
+        raise RuntimeError("the judge is ill")
+    if "hang" in said:
+        time.sleep(600)
+    if "die" in said.split():
+        os._exit(7)
+    return float(answer in said.split())
+
+
+def double(n: int) -> str:
+    """Twice a number.
+
+    Args:
+        n: the number
+    """
+    return str(2 * n)
+
+
+class Again(vf.MultiTurnEnv):
+    async def env_response(self, messages, state, **kwargs):
+        return [{"role": "user", "content": "Think again."}]
+
+
+def load_environment(kind="single"):
+    parser = vf.Parser()
+    rubric = vf.Rubric(funcs=[right], parser=parser)
+    if kind == "single":
+        return vf.SingleTurnEnv(dataset=rows(0, 20), eval_dataset=rows(15, 25), rubric=rubric,
+                                system_prompt="Add the numbers.", parser=parser)
+    if kind == "tool":
+        return vf.ToolEnv(dataset=rows(0, 24), tools=[double], rubric=rubric, parser=parser)
+    return Again(dataset=rows(0, 24), rubric=rubric, parser=parser)
+'''
+
+SERVER = """
+import os
+import random
+import sys
+
+import uvicorn
+from openenv.core.env_server.http_server import create_fastapi_app
+from openenv.core.env_server.interfaces import Environment
+from openenv.core.env_server.types import Action, EnvironmentMetadata, Observation, State
+
+
+class Said(Action):
+    message: str
+
+
+class Shown(Observation):
+    text: str
+
+
+class Sums(Environment):
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def reset(self, seed=None, episode_id=None, **kwargs):
+        rng = random.Random(seed)
+        self.a, self.b, self.tries = rng.randrange(1000), rng.randrange(1000), 0
+        return Shown(text=f"What is {self.a} + {self.b}?", done=False)
+
+    def step(self, action, timeout_s=None, **kwargs):
+        if action.message == "die":
+            os._exit(7)
+        if action.message == "explode":
+            raise RuntimeError("the world is ill")
+        self.tries += 1
+        right = str(self.a + self.b) in action.message.split()
+        over = right or self.tries == 3
+        return Shown(text="" if over else "Try again.", reward=float(right), done=over)
+
+    @property
+    def state(self):
+        return State()
+
+    def get_metadata(self):
+        return EnvironmentMetadata(name="Sums", description="Add the numbers.", version="1")
+
+
+app = create_fastapi_app(Sums, Said, Shown, max_concurrent_envs=4)
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
+"""
+
+
+def verifiers_python() -> str:
+    """The interpreter that has verifiers; leaves the test out where none is named."""
+    named = os.environ.get("HARNESS_VERIFIERS_PYTHON", "")
+    if not named:
+        pytest.skip(NO_VERIFIERS)
+    return named
+
+
+def sums(folder: Path) -> str:
+    """A verifiers environment in that folder; its name."""
+    (folder / "tiny_sums.py").write_text(SUMS, encoding="utf-8")
+    return f"verifiers:{folder / 'tiny_sums.py'}"
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def openenv_server(folder: Path) -> Iterator[str]:
+    """A real server of the openenv package; its name as a world."""
+    python = os.environ.get("HARNESS_OPENENV_PYTHON", "")
+    if not python:
+        pytest.skip(NO_OPENENV)
+    (folder / "server.py").write_text(SERVER, encoding="utf-8")
+    port = free_port()
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [python, str(folder / "server.py"), str(port)]
+    process = subprocess.Popen(command, env=environment, cwd=folder)
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.3)
+        assert process.poll() is None, "the server did not start"
+        yield f"openenv:ws://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
