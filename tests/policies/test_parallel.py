@@ -1,4 +1,4 @@
-"""Two processes share a gradient step (gloo, on the CPU): the step of one process, up to rounding."""
+"""Two processes share a gradient step (gloo, on the CPU): that of one process, up to rounding."""
 
 import json
 import os
@@ -23,7 +23,8 @@ def main():
     url, out, processes = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     settings = ModelSettings(device="cpu", threads=1, batch_rows=8, lora_rank=4, lora_alpha=8,
                              micro_batch_tokens=150)
-    policy = open_parallel(url, settings, processes) if processes > 1 else open_policy(url, settings)
+    alone = processes == 1
+    policy = open_policy(url, settings) if alone else open_parallel(url, settings, processes)
     loss = losses.build("importance_sampling", max_tokens=24, idle=BatchSize(0, 0))
     asked = [Request(f"r{n}", (Message("user", f"say {n}"),), Sampling(1.0, 1.0, 24), seed=n)
              for n in range(12)]
