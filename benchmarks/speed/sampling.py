@@ -24,10 +24,13 @@ from harness.types import Message
 
 
 def conversations(work: Work) -> list[tuple[Message, ...]]:
-    """One conversation a task: the world's briefing and its question."""
+    """One conversation a task: the world's briefing and its question. Several rounds of tasks."""
     world = envs.make(work.env, "train")
     briefing = (Message("system", world.briefing),) if world.briefing else ()
-    return [(*briefing, Message("user", world.reset(seed=t)[0])) for t in range(work.tasks)]
+    return [
+        (*briefing, Message("user", world.reset(seed=t)[0]))
+        for t in range(work.rounds * work.tasks)
+    ]
 
 
 def requests(work: Work, lengths: list[int]) -> list[Request]:

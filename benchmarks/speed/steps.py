@@ -1,7 +1,7 @@
 """A worker that takes one training step a turn: sampling and update, through the whole harness.
 
-Rewards are made up from the sampled tokens (parity of their sum), so that every group teaches and
-no contestant is spared work by groups without an advantage.
+Rewards are made up (every other reply of a group is right), so that every group teaches and no
+contestant is spared work by groups without an advantage.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ LEARNING_RATE = 1e-6  # so small that replies keep the lengths they have
 
 def marked(episode: Episode) -> Episode:
     """The same episode with the made-up reward."""
-    tokens = [t.completion.tokens for t in episode.turns]
-    total = sum(sum(t.sampled) for t in tokens if t is not None)
-    return replace(episode, reward=float(total % 2))
+    return replace(episode, reward=float(episode.sample % 2))
 
 
 def remarked(rollouts: Rollouts) -> Rollouts:

@@ -22,9 +22,9 @@ from trl import GRPOConfig, GRPOTrainer
 from benchmarks.speed.race import Line
 
 
-def parity(completion_ids: list[list[int]], **_: Any) -> list[float]:
+def every_other(completion_ids: list[list[int]], **_: Any) -> list[float]:
     """The made-up reward: see `steps`."""
-    return [float(sum(ids) % 2) for ids in completion_ids]
+    return [float(i % 2) for i in range(len(completion_ids))]
 
 
 class Turns(TrainerCallback):  # type: ignore[misc]  # untyped there
@@ -81,7 +81,7 @@ def main(task: Mapping[str, Any]) -> None:
         )
         trainer = GRPOTrainer(
             model=model,
-            reward_funcs=parity,
+            reward_funcs=every_other,
             args=config,
             train_dataset=Dataset.from_list([{"prompt": p} for p in prompts]),
             processing_class=AutoTokenizer.from_pretrained(task["folder"], padding_side="left"),

@@ -23,10 +23,12 @@ class Work:
     """How many `generate` samples at the same time: what is fastest for it, measured."""
     lora_rank: int
     lora_alpha: int
+    rounds: int
+    """How many times as many replies are sampled where only sampling is measured."""
 
     def lengths(self, mixed: bool) -> list[int]:
         """A length for each reply: the limit, or uniform between an eighth of it and all of it."""
-        count = self.tasks * self.samples
+        count = self.rounds * self.tasks * self.samples
         if not mixed:
             return [self.limit] * count
         source = np.random.default_rng(0)
@@ -34,6 +36,6 @@ class Work:
 
 
 WORKS = {
-    "pocket": Work("pocket", "calibration/both", "pocket", 8, 10, 64, 80, 80, 8, 32),
-    "smollm2": Work("smollm2", "arithmetic", "laptop", 4, 8, 64, 32, 32, 8, 32),
+    "pocket": Work("pocket", "calibration/both", "pocket", 8, 10, 64, 80, 80, 8, 32, 3),
+    "smollm2": Work("smollm2", "arithmetic", "laptop", 4, 8, 64, 32, 32, 8, 32, 2),
 }

@@ -193,13 +193,15 @@ class VLLMEngine:
 
     def _enter(self, key: str, ask: Ask, lora: Any) -> str:
         """Hand one request over; the reason where vLLM does not take it."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         prompt = {"type": "token", "prompt_token_ids": list(ask.prompt)}
         try:
             self._engine.add_request(key, prompt, _parameters(ask), lora_request=lora)
-        except ValueError as error:  # vLLM's own are of this kind
-            return " ".join(str(error).split())[:300]
-        except Exception as error:
+        except EngineDeadError as error:
             raise self._died(error) from error
+        except Exception as error:  # whatever vLLM has against one request is that one's failure
+            return " ".join(str(error).split())[:300] or type(error).__name__
         return ""
 
     def _step(self) -> None:
