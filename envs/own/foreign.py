@@ -18,6 +18,7 @@ import gymnasium
 
 from envs.errors import UnknownOption, UnknownWorld, WorldError
 from envs.fingerprint import canonical_text, digest
+from envs.own.quiet import aside
 from envs.own.spoken import Spoken, check_choice, check_number, uncoloured
 from envs.spaces import AnyText
 from envs.world import SPLITS, Split
@@ -189,7 +190,7 @@ class Foreign(gymnasium.Env[str, str]):
         self._seed = SEEDS_APART * SPLITS.index(self.split) + number
         self._turns = self._unread = 0
         self._total = 0.0
-        observation, info = self._inner.reset(seed=self._seed)
+        observation, info = aside(self._inner.reset, seed=self._seed)
         self._shown = self._say(observation, info)
         return self._shown, self._told()
 
@@ -203,7 +204,7 @@ class Foreign(gymnasium.Env[str, str]):
         except ValueError as why:  # Unreadable, or a description's own
             return self._not_read(str(why))
         self._unread = 0
-        observation, earned, terminated, truncated, info = self._inner.step(chosen)
+        observation, earned, terminated, truncated, info = aside(self._inner.step, chosen)
         reward = float(earned)
         self._total += reward
         self._shown = self._say(observation, info)
@@ -256,7 +257,7 @@ class Foreign(gymnasium.Env[str, str]):
         words = self._words.say(observation, info)
         if not self._draws:
             return words
-        drawing = uncoloured(str(self._inner.render())).strip("\n")
+        drawing = uncoloured(str(aside(self._inner.render))).strip("\n")
         return f"{drawing}\n{words}"
 
     def _told(self) -> dict[str, Any]:
@@ -320,7 +321,7 @@ def _made(
     draws = can and drawn != "none" and "render_mode" not in own
     drawing: dict[str, Any] = {"render_mode": "ansi"} if draws else {}
     try:
-        made = gymnasium.make(world_id, disable_env_checker=True, **drawing, **own)
+        made = aside(gymnasium.make, world_id, disable_env_checker=True, **drawing, **own)
     except (gymnasium.error.Error, TypeError, ValueError, KeyError, AssertionError) as reason:
         if not own:
             raise UnknownWorld(f"'{world_id}' cannot be made: {reason}") from reason

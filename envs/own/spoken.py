@@ -201,7 +201,8 @@ def parsed(space: spaces.Space[Any], text: str, names: Sequence[str] = ()) -> An
         if (value != np.round(value)).any() or not np.isfinite(value).all():
             raise ValueError(text)
         value = np.clip(value, -(2.0**31), 2.0**31)
-    made = value.astype(space.dtype)
+    with np.errstate(over="ignore"):  # becomes infinite, which the space then refuses or takes
+        made = value.astype(space.dtype)
     if not space.contains(made):
         raise ValueError(text)
     return made

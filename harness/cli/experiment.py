@@ -128,6 +128,10 @@ def open_engine(request: Config) -> Policy:
         from harness.policies.remote_ray import open_remote
 
         return open_remote(request.model_url, request.model, request.engine)
+    if request.engine.name == "accelerate":
+        from harness.policies.parallel import open_parallel
+
+        return open_parallel(request.model_url, request.model, request.engine.processes)
     return open_policy(request.model_url, request.model)
 
 

@@ -196,6 +196,24 @@ def go(
     return 0
 
 
+def help_along(requests: Sequence[Config]) -> int | None:
+    """Be a helper where a launcher started several processes and this is not the first.
+
+    Raises:
+        UsageError: There are several runs, which one group of processes cannot lead.
+    """
+    if requests[0].engine.name != "accelerate":
+        return None
+    if len(requests) > 1:
+        raise UsageError(
+            "--engine accelerate leads one run; name one method and one seed, or start each run "
+            "with a command of its own."
+        )
+    from harness.policies.parallel import rank, serve
+
+    return serve(requests[0].model_url, requests[0].model) if rank() else None
+
+
 def new_folder(name: str) -> Path:
     """A folder in runs/ that does not exist yet."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -208,9 +226,11 @@ def main(arguments: argparse.Namespace) -> int:
     check_trackers(arguments.track)
     resolved = resolve(asked_from(arguments, arguments.method))
     console = forgiving(Console(stderr=True))
+    requests = resolved.configs
+    if (helped := help_along(requests)) is not None:
+        return helped
     for note in resolved.notes:
         console.print(plain(note, 1000), markup=False, highlight=False)
-    requests = resolved.configs
     folder = arguments.run_dir or new_folder(requests[0].env.name)
     places = lay_out(requests, folder)
     return go(places, arguments.quiet, arguments.json, arguments.track)

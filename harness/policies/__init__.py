@@ -7,12 +7,13 @@ from typing import Literal
 from harness.errors import ModelError, UsageError, unknown
 from harness.policies.base import Policy, TrainablePolicy
 from harness.policies.settings import ModelSettings
-from harness.policies.weights import Source
+from harness.policies.weights import Source, carded
 
 _FORMS = {
     "pocket": "1.1 M parameters, embedded, learns in seconds; for the calibration worlds",
     "smollm2": "SmolLM2-135M-Instruct, embedded (135 M parameters, Apache-2.0); trainable",
     "hf:ORG/NAME": "any causal language model of the Hugging Face Hub; trainable",
+    "hf:ORG/NAME@REVISION": "the same, pinned to a branch, tag or commit; trainable",
     "hf:./FOLDER": "the same from a local folder of safetensors; trainable",
     "vllm:NAME": "the same models, and ORG/NAME or ./FOLDER, sampled by vLLM; trainable",
     "vllm:http://HOST:PORT#MODEL": "the same from a server (vllm serve); trainable here",
@@ -30,7 +31,7 @@ def _smollm2() -> Source:
 
 
 def _pocket() -> Source:
-    return Source(Path(__file__).resolve().parent / "pocket")
+    return carded(Path(__file__).resolve().parent / "pocket")
 
 
 EMBEDDED: Mapping[str, Callable[[], Source]] = {"pocket": _pocket, "smollm2": _smollm2}

@@ -25,7 +25,8 @@ from harness.secrets import HIDDEN
 KEY, ADDRESS = "TINKER_API_KEY", "TINKER_BASE_URL"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _FORMS = ("tml-", "eyJ")  # what the SDK takes for a key
-_ROUTINE = "Retrying request"  # said of every reply that takes longer than one poll
+# Said of every reply that takes longer than one poll, and of what no run depends on.
+_ROUTINE = ("Retrying request", "Dropping telemetry")
 _PATIENCE = 10.0  # seconds until a server that does not answer is given up, before a run
 OWN_CODE = ("moonshotai/Kimi",)
 """Models whose tokenizer is a program of their own, which the SDK would run."""

@@ -26,7 +26,7 @@ _LOGITS = 2**28  # values in one pass's logits: 1 GiB in float32, before its gra
 
 
 @dataclass(slots=True)
-class _Tally:
+class Tally:
     """What is learnt about an update while it runs."""
 
     loss: float = 0.0
@@ -185,12 +185,17 @@ class Trainer:
         """
         size = BatchSize(len(samples), sum(len(s.sampled) for s in samples))
         said = [s for s in samples if s.sampled]
-        tally = _Tally()
+        tally = Tally()
         self._adapter.optimizer.zero_grad(set_to_none=True)
         try:
-            packed = [micro_batches(p, self._tokens, self._columns) for p in by_length(said)]
-            for batch in (batch for part in packed for batch in part):
+            packed = [
+                batch
+                for part in by_length(said)
+                for batch in micro_batches(part, self._tokens, self._columns)
+            ]
+            for batch in self._share(packed):
                 self._accumulate(batch, size, loss, step, tally)
+            self._gather(tally)
             norm = self._apply(step, tally)
         finally:
             self._adapter.optimizer.zero_grad(set_to_none=True)
@@ -203,6 +208,13 @@ class Trainer:
             "ratio_max": tally.ratio_max,
         }
 
+    def _share(self, batches: list[list[Sample]]) -> list[list[Sample]]:
+        """The micro-batches that are this process's."""
+        return batches
+
+    def _gather(self, tally: Tally) -> None:
+        """Add up gradients and tally over all processes; here there is one."""
+
     def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
         """Each sample's log-probabilities [T] as the next step would see them."""
         found: dict[int, tuple[float, ...]] = {}
@@ -214,7 +226,7 @@ class Trainer:
         return [found.get(id(sample), ()) for sample in samples]
 
     def _accumulate(
-        self, batch: list[Sample], size: BatchSize, loss: Loss, step: Step, tally: _Tally
+        self, batch: list[Sample], size: BatchSize, loss: Loss, step: Step, tally: Tally
     ) -> None:
         device, width = self._network.device, max(len(s.sampled) for s in batch)
         reference = None
@@ -238,7 +250,7 @@ class Trainer:
         tally.gap += float(difference.abs().double().sum())
         tally.ratio_max = max(tally.ratio_max, float(difference.max().exp()))
 
-    def _apply(self, step: Step, tally: _Tally) -> float:
+    def _apply(self, step: Step, tally: Tally) -> float:
         parameters = [p for p in self._adapter.parameters.values() if p.grad is not None]
         norm = float(
             torch.nn.utils.clip_grad_norm_(parameters, step.max_grad_norm, foreach=False)

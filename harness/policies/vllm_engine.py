@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def _starting(threads: int) -> Iterator[None]:
         wanted["OMP_NUM_THREADS"] = str(threads)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
+    resource_tracker.ensure_running()  # started later, it would let the signal through again
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -193,13 +195,15 @@ class VLLMEngine:
 
     def _enter(self, key: str, ask: Ask, lora: Any) -> str:
         """Hand one request over; the reason where vLLM does not take it."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         prompt = {"type": "token", "prompt_token_ids": list(ask.prompt)}
         try:
             self._engine.add_request(key, prompt, _parameters(ask), lora_request=lora)
-        except ValueError as error:  # vLLM's own are of this kind
-            return " ".join(str(error).split())[:300]
-        except Exception as error:
+        except EngineDeadError as error:
             raise self._died(error) from error
+        except Exception as error:  # whatever vLLM has against one request is that one's failure
+            return " ".join(str(error).split())[:300] or type(error).__name__
         return ""
 
     def _step(self) -> None:

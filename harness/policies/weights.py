@@ -85,7 +85,8 @@ def quantisation(source: Source) -> str:
 
 
 def find_model(name: str) -> Source:
-    """The folder of a model named by a path or by its id on the Hugging Face Hub.
+    """The folder of a model named by a path or by its id on the Hugging Face Hub, as ORG/NAME or
+    ORG/NAME@REVISION; a whole commit as the revision can never be anything else.
 
     Raises:
         ModelError: There is none, the Hub cannot be reached, or it has no safetensors.
@@ -95,7 +96,9 @@ def find_model(name: str) -> Source:
     if not folder.is_dir():
         if looks_local:
             raise ModelError(f"There is no model folder '{name}': check the path, or {_ELSEWHERE}.")
-        folder = _download(name)
+        repository, _, revision = name.partition("@")
+        folder = _download(repository, revision or None)
+    _refuse_code(name, folder)
     missing = [n for n in ("config.json", "*.safetensors") if not any(folder.glob(n))]
     if missing:
         raise ModelError(
@@ -105,12 +108,50 @@ def find_model(name: str) -> Source:
     return Source(folder)
 
 
-def _download(name: str) -> Path:
+def carded(folder: Path) -> Source:
+    """A model that comes with the project, checked against the hash on its card.
+
+    Raises:
+        ModelError: The weights are not the ones that the card describes.
+    """
+    digest = file_hash(folder / "model.safetensors")
+    if f"`{digest}`" not in (folder / "CARD.md").read_text(encoding="utf-8"):
+        raise ModelError(
+            f"The weights in {folder.name} are not those of its card (sha256 {digest[:12]}… is"
+            " here): install the project again, or type git checkout harness/policies."
+        )
+    return Source(folder)
+
+
+def _refuse_code(name: str, folder: Path) -> None:
+    """Refuse a model that is defined by a program in its folder: it would have to be run to load.
+
+    There is no setting that allows it. Whoever trusts such a program can serve the model with it,
+    and name it as openai:….
+    """
+    for config in ("config.json", "tokenizer_config.json"):
+        try:
+            declared = json.loads((folder / config).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # what cannot be read is refused where it is needed
+        if isinstance(declared, dict) and declared.get("auto_map"):
+            raise ModelError(
+                f"The model '{name}' is defined by a program of its own (auto_map in {config}), and"
+                " programs of models are never run here: choose one that transformers knows, or"
+                " serve it yourself and name it as openai:http://HOST/v1#MODEL."
+            )
+
+
+def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     _refuse_download(name)
     try:
-        return Path(snapshot_download(name, allow_patterns=_FILES, ignore_patterns=["*/*"]))
+        return Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=_FILES, ignore_patterns=["*/*"]
+            )
+        )
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:80]
         raise ModelError(
@@ -128,7 +169,7 @@ def _refuse_download(name: str) -> None:
         return  # here already, or begun
     try:
         siblings = HfApi().model_info(name, files_metadata=True, timeout=10).siblings or []
-    except (OSError, ValueError):
+    except Exception:  # the client's own connection errors are no OSError
         return  # downloading says what is wrong
     names = [s for s in siblings if "/" not in s.rfilename and s.rfilename.endswith(".safetensors")]
     size = sum(s.size or 0 for s in names)

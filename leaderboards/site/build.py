@@ -1,5 +1,6 @@
 """Entries to a folder of pages, written beside its place and moved there when it is whole."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from leaderboards.site.plots import Curve, curve
 from leaderboards.site.reading import Slim, identity, restored, slim
 from leaderboards.site.runs import write_run
 from leaderboards.site.script import write_script
-from leaderboards.store import entry_files, read_entry
+from leaderboards.store import entry_files, read_entry, uncollected
 from leaderboards.strict import JSON, RecordError, canonical, encode
 from leaderboards.words import plain
 
@@ -59,7 +60,7 @@ def build_site(
     Raises:
         RecordError: if `folder` holds anything but a site.
     """
-    with _in_place(folder) as part:
+    with _in_place(folder) as part, uncollected():
         problems: list[str] = []
         found_files = (file for given in paths for file in entry_files(Path(given), problems))
         files = list(dict.fromkeys(found_files))
@@ -112,7 +113,10 @@ def _all(
         yield from map(work, files)
         return
     # Spawned, not forked: the caller may have threads, and a copy of their locks.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    # Each collects seldom: it keeps nothing of an entry but what it sends back.
+    with ProcessPoolExecutor(
+        jobs, get_context("spawn"), initializer=gc.set_threshold, initargs=(100_000, 20, 100)
+    ) as pool:
         yield from pool.map(work, files, chunksize=25)
 
 
@@ -152,7 +156,7 @@ def _write_boards(
         apart=apart(made),
         matrix=table,
         entries=sum(map(_entries, made)),
-        methods=len(tones),
+        methods=len(_methods(made)),
         worlds=len({board.track.env for board in made}),
         told=len(curves),
         problems=[plain(problem, 400) for problem in problems],
@@ -164,11 +168,15 @@ def _entries(board: Board) -> int:
     return sum(len(row.entries) for row in board.rows)
 
 
+def _methods(made: Sequence[Board]) -> set[str]:
+    return {row.method for board in made for row in board.rows}
+
+
 def _but_budget(track: Track) -> str:
     return canonical({**encode(track), "budget_episodes": 0})
 
 
 def _tones(made: Sequence[Board]) -> dict[str, int]:
-    """A method has one colour on all pages, as far as there are colours."""
-    names = sorted({row.method for board in made for row in board.rows})
+    """A method has one colour on all pages, as far as there are colours; `base` is grey."""
+    names = sorted(_methods(made) - {"base"})
     return {name: number % _TONES for number, name in enumerate(names)}

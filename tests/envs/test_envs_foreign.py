@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 import envs
 from envs.errors import UnknownOption, UnknownWorld
-from envs.own.spoken import Spoken, Unreadable, stated_action, told, uncoloured
+from envs.own.spoken import Spoken, Unreadable, parsed, stated_action, told, uncoloured
 
 ALL = ("train", "validation", "test")
 
@@ -340,3 +340,9 @@ def test_the_last_action_counts_or_the_whole_of_a_short_reply(reply, stated):
 def test_numbers_are_told_shortly():
     assert told(spaces.Box(-9, 9, (3,)), np.array([0.123456, -1, 2e-9])) == "0.1235 -1 2e-09"
     assert told(spaces.MultiBinary(2), np.array([1, 0])) == "1 0"
+
+
+def test_a_number_too_large_for_the_space_is_no_action_and_no_warning():
+    space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    with pytest.raises(ValueError):
+        parsed(space, "1e300")

@@ -179,6 +179,19 @@ def test_old_weights_are_never_served_for_new_ones(policy: VLLMPolicy) -> None:
         play(policy)
 
 
+def test_weights_read_back_but_not_served_are_not_sampled_from(
+    policy: VLLMPolicy, tmp_path: Path
+) -> None:
+    policy.update(play(policy), reinforce, STEP)
+    policy.save(tmp_path / "saved")
+    policy.engine.broken = "no adapter is taken"
+    with pytest.raises(ModelError, match="no adapter is taken"):
+        policy.load(tmp_path / "saved")  # of the same version: its number tells nothing
+    policy.engine.broken = ""
+    with pytest.raises(ModelError, match="harness resume"):
+        play(policy)
+
+
 def test_an_update_while_replies_are_sampled_is_refused(policy: VLLMPolicy) -> None:
     samples = play(policy)
     replies = policy.generate(deque([ask(0), ask(1)]))

@@ -1,0 +1,89 @@
+"""Nothing that a model's folder holds is run; weights are safetensors, and known by their hash."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.config import from_tables
+from harness.errors import ModelError, UsageError
+from harness.policies import EMBEDDED, open_policy, weights
+from harness.policies.weights import carded, find_model
+
+POCKET = EMBEDDED["pocket"]().folder
+
+
+class Trap:
+    """Touches a file where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(POCKET, tmp_path / "model"))
+
+
+@pytest.mark.parametrize("config", ["config.json", "tokenizer_config.json"])
+def test_a_model_that_brings_a_program_is_refused_and_the_program_not_run(tmp_path, config):
+    folder, mark = copied(tmp_path), tmp_path / "ran"
+    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Evil: pass\n")
+    told = json.loads((folder / config).read_text())
+    told["auto_map"] = {"AutoModelForCausalLM": "evil.Evil", "AutoTokenizer": ["evil.Evil", None]}
+    (folder / config).write_text(json.dumps(told))
+    with pytest.raises(ModelError, match="programs of models are never run here"):
+        open_policy(f"hf:{folder}")
+    assert not mark.exists()
+
+
+def test_there_is_no_setting_that_trusts_programs():
+    with pytest.raises(UsageError, match="trust_remote_code"):
+        from_tables({"model": {"trust_remote_code": True}})
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pkl"])
+def test_pickled_weights_are_refused_and_never_read(tmp_path, name):
+    folder, mark = copied(tmp_path), tmp_path / "ran"
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(pickle.dumps(Trap(mark)))
+    with pytest.raises(ModelError, match="safetensors"):
+        open_policy(f"hf:{folder}")
+    # Something of the right name that is no safetensors does not help either.
+    (folder / "model.safetensors").write_bytes(pickle.dumps(Trap(mark)))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        open_policy(f"hf:{folder}")
+    assert not mark.exists()
+
+
+def test_embedded_weights_that_are_not_the_cards_are_refused(tmp_path):
+    folder = copied(tmp_path)
+    assert carded(folder).folder == folder
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    with pytest.raises(ModelError, match="not those of its card"):
+        carded(folder)
+
+
+def test_a_revision_is_handed_to_the_hub(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    def snapshot(name, **options):
+        asked.append((name, options["revision"]))
+        assert not any(
+            pattern.endswith((".bin", ".py", ".pt")) for pattern in options["allow_patterns"]
+        )
+        return str(POCKET)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    monkeypatch.setattr(weights, "_refuse_download", lambda *_: None)  # asks the Hub for sizes
+    find_model("org/name@0123abc")
+    find_model("org/name")
+    assert asked == [("org/name", "0123abc"), ("org/name", None)]
