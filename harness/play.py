@@ -48,6 +48,12 @@ class WorldPool:
         self.give(split, world)
         return int(getattr(world, "side_by_side", 1))
 
+    def most_open(self, split: Split, seats: int) -> int:
+        """How many of its conversations may be open: fewer than `seats` where a world says so."""
+        world = self.take(split)
+        self.give(split, world)
+        return min(seats, int(getattr(world, "most_open", seats)))
+
     def take(self, split: Split) -> World:
         """A world nobody else is using."""
         idle = self._idle.setdefault(split, [])
@@ -142,6 +148,7 @@ class _Seat:
         if problem:
             return self.end(Ending.FAILED, problem)
         if completion.finish is Finish.LENGTH:
+            getattr(self.world, "abandon", int)()  # it may hold a session or a process
             return self.end(Ending.OVERLONG)
         if terminated or truncated:
             return self.end(Ending.TERMINATED if terminated else Ending.TRUNCATED)
@@ -192,6 +199,7 @@ def play(
         return
     try:
         together = table.worlds.side_by_side(queue[0][1].task.split)
+        seats = table.worlds.most_open(queue[0][1].task.split, seats)
     except Exception:
         together = 1  # a world that cannot be made fails each of its episodes, with the reason
     yield from (

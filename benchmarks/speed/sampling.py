@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -53,8 +53,10 @@ def open_model(work: Work, task: Mapping[str, Any]) -> HFPolicy:
     return policy
 
 
-def ours(work: Work, task: Mapping[str, Any]) -> None:
-    policy = open_model(work, task)
+Once = Callable[[], tuple[int, Mapping[str, float]]]
+
+
+def ours(work: Work, task: Mapping[str, Any], policy: HFPolicy) -> Once:
     policy.rendering.ends = frozenset()
     asked = requests(work, work.lengths(task["mixed"]))
 
@@ -63,7 +65,7 @@ def ours(work: Work, task: Mapping[str, Any]) -> None:
         assert [found[r.id].sampled for r in asked] == [r.sampling.max_tokens for r in asked]
         return sum(c.sampled for c in found.values()), {}
 
-    serve(once)
+    return once
 
 
 class Lengths:
@@ -76,10 +78,9 @@ class Lengths:
         return ids.shape[1] >= self.ends
 
 
-def generate(work: Work, task: Mapping[str, Any]) -> None:
+def generate(work: Work, task: Mapping[str, Any], policy: HFPolicy) -> Once:
     from transformers import StoppingCriteriaList
 
-    policy = open_model(work, task)
     model: Any = policy._model
     # The project's attention for shared heads is not transformers' own.
     model.set_attn_implementation("sdpa")
@@ -111,9 +112,10 @@ def generate(work: Work, task: Mapping[str, Any]) -> None:
             assert made.shape[1] == width + max(ends)
         return sum(lengths), {}
 
-    serve(once)
+    return once
 
 
 if __name__ == "__main__":
     told = json.loads(sys.argv[1])
-    {"ours": ours, "generate": generate}[told["who"]](WORKS[told["model"]], told)
+    wanted = WORKS[told["model"]]
+    serve({"ours": ours, "generate": generate}[told["who"]](wanted, told, open_model(wanted, told)))

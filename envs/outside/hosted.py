@@ -72,6 +72,7 @@ class Hosted(gymnasium.Env[str, str]):
         self.observation_space = AnyText()
         self.action_space = AnyText()
         self.side_by_side, self.reply_tokens = at_once, reply_tokens
+        self.most_open = at_once
         self._success_at = float(success_at)
         self._task = ""
         self._total, self._replies = 0.0, 0
@@ -95,6 +96,11 @@ class Hosted(gymnasium.Env[str, str]):
     @abstractmethod
     def fingerprint(self) -> str:
         """The hash of all that decides what is asked and what it is worth, as far as known."""
+
+    def abandon(self) -> None:
+        """Let go of the episode under way: nobody will go on with it."""
+        self._task = ""
+        self.close()
 
     def late(self) -> bool:
         """Whether the replies are used up: the episode is then truncated."""

@@ -276,6 +276,6 @@ def interpreter(python: str, environment: str) -> str:
     missing = f"There is no interpreter {path}." if path else "No interpreter is named."
     raise UnknownOption(
         f"{missing} verifiers needs one of its own: python -m venv vf && vf/bin/pip install"
-        f" verifiers, install the environment there too, then --env verifiers:{environment} --set"
-        f" world.python=vf/bin/python (or set {PYTHON})."
+        f" 'verifiers<0.4', install the environment there too, then --env verifiers:{environment}"
+        f" --set world.python=vf/bin/python (or set {PYTHON})."
     )

@@ -39,7 +39,7 @@ class Patience:
         self._retries, self._seconds = retries, seconds
         self._transient, self._delay, self._probe = transient, delay, probe
         self._over = threading.Event()
-        self._probing = threading.Lock()
+        self._probing, self._holding = threading.Lock(), threading.Lock()
         self._held = 0.0  # nobody asks before this moment
         self._answered = self._back = float("-inf")  # the last answer, the end of the last outage
         self._gone: ModelError | None = None
@@ -67,7 +67,8 @@ class Patience:
             except Exception as error:
                 wanted = self._delay(error)
                 if wanted is not None and asked - began + wanted < self._seconds:
-                    self._held = max(self._held, time.monotonic() + wanted)
+                    with self._holding:
+                        self._held = max(self._held, time.monotonic() + wanted)
                     continue  # it is busy, and says so: no failure of anybody
                 tries += 1
                 if self._transient(error) and tries <= self._retries:

@@ -169,7 +169,7 @@ def _refuse_download(name: str) -> None:
         return  # here already, or begun
     try:
         siblings = HfApi().model_info(name, files_metadata=True, timeout=10).siblings or []
-    except (OSError, ValueError):
+    except Exception:  # the client's own connection errors are no OSError
         return  # downloading says what is wrong
     names = [s for s in siblings if "/" not in s.rfilename and s.rfilename.endswith(".safetensors")]
     size = sum(s.size or 0 for s in names)

@@ -43,7 +43,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
     if needs and importlib.util.find_spec(needs.replace("-", "_")) is None:
         pytest.skip(f"not run: {needs} is not installed")
     if key == "openenv":
-        with openenv_server(tmp_path) as served_name:
+        with openenv_server(tmp_path, sessions=1) as served_name:
             yield served_name, options
         return
     if key == "search":

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 import envs
 from envs.errors import UnknownOption, UnknownWorld
-from envs.own.spoken import Spoken, Unreadable, stated_action, told, uncoloured
+from envs.own.spoken import Spoken, Unreadable, parsed, stated_action, told, uncoloured
 
 ALL = ("train", "validation", "test")
 

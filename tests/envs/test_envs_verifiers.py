@@ -88,7 +88,7 @@ def test_what_comes_from_outside_is_checked():
 
 def test_a_missing_interpreter_or_environment_says_what_to_type(tmp_path, monkeypatch):
     monkeypatch.delenv(verifiers.PYTHON, raising=False)
-    with pytest.raises(UnknownOption, match="pip install verifiers"):
+    with pytest.raises(UnknownOption, match=r"pip install 'verifiers<0\.4'"):
         envs.make("verifiers:gsm8k")
     with pytest.raises(UnknownOption, match="There is no interpreter"):
         envs.make("verifiers:gsm8k", python=str(tmp_path / "python"))

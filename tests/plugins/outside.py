@@ -107,7 +107,7 @@ class Sums(Environment):
         return EnvironmentMetadata(name="Sums", description="Add the numbers.", version="1")
 
 
-app = create_fastapi_app(Sums, Said, Shown, max_concurrent_envs=4)
+app = create_fastapi_app(Sums, Said, Shown, max_concurrent_envs=int(sys.argv[2]))
 uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
 """
 
@@ -136,7 +136,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def openenv_server(folder: Path) -> Iterator[str]:
+def openenv_server(folder: Path, sessions: int = 4) -> Iterator[str]:
     """A real server of the openenv package; its name as a world."""
     python = os.environ.get("HARNESS_OPENENV_PYTHON", "")
     if not python:
@@ -144,7 +144,7 @@ def openenv_server(folder: Path) -> Iterator[str]:
     (folder / "server.py").write_text(SERVER, encoding="utf-8")
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    command = [python, str(folder / "server.py"), str(port)]
+    command = [python, str(folder / "server.py"), str(port), str(sessions)]
     process = subprocess.Popen(command, env=environment, cwd=folder)
     try:
         deadline = time.monotonic() + 120

@@ -197,8 +197,11 @@ def test_every_declared_end_token_ends_a_reply(tokenizer: PreTrainedTokenizerFas
 
 LLAMA = (
     "{% if messages[0]['role'] == 'system' %}<<SYS>>\n{{ messages[0]['content'] }}\n<</SYS>>\n\n"
-    "{% set messages = messages[1:] %}{% endif %}{% for m in messages %}"
-    "{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]{% else %}{{ m['content'] }}<|im_end|>{% endif %}{% endfor %}"
+    "{% set messages = messages[1:] %}{% endif %}"
+    "{% for m in messages %}"
+    "{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
+    "{% else %}{{ m['content'] }}<|im_end|>{% endif %}"
+    "{% endfor %}"
 )
 GEMMA = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n"
