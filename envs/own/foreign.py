@@ -135,6 +135,13 @@ class Foreign(gymnasium.Env[str, str]):
             )
         return env, cast(Description, words), draws and self._drawn == "ansi"
 
+    @property
+    def unrepeatable(self) -> str:
+        """What the environment's own registration says of chance."""
+        spec = self._inner.spec
+        chance = spec is not None and spec.nondeterministic
+        return "it is registered as not deterministic" if chance else ""
+
     def size(self, split: Split) -> int:
         """As many seeds as asked for."""
         return self._sizes[split]
