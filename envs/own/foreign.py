@@ -106,6 +106,8 @@ class Foreign(gymnasium.Env[str, str]):
         self._success_at, self._reward, self._patience = success_at, reward, patience
         self._drawn, self._wrapper, self._actions = render, wrapper, actions
         self._inner, self._words, self._draws = self._open()
+        chance = getattr(self._inner.spec, "nondeterministic", False)
+        self.unrepeatable = "it is registered as not deterministic" if chance else ""
         self._limit = max_steps or _own_limit(self._inner) or DEFAULT_STEPS
         self.briefing = str(getattr(self._words, "briefing", ""))
         self._seed: int | None = None
@@ -134,13 +136,6 @@ class Foreign(gymnasium.Env[str, str]):
                 "A description of your own reads replies itself; leave world.actions out."
             )
         return env, cast(Description, words), draws and self._drawn == "ansi"
-
-    @property
-    def unrepeatable(self) -> str:
-        """What the environment's own registration says of chance."""
-        spec = self._inner.spec
-        chance = spec is not None and spec.nondeterministic
-        return "it is registered as not deterministic" if chance else ""
 
     def size(self, split: Split) -> int:
         """As many seeds as asked for."""

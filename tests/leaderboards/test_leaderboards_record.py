@@ -27,7 +27,6 @@ from leaderboards.record import (
 )
 from leaderboards.redact import redacted, redacted_json
 from leaderboards.render import as_json, markdown
-from leaderboards.site.reading import identity
 from leaderboards.strict import RecordError
 
 GOLDEN = Path(__file__).parent / "golden" / "v1.entry.json"
@@ -57,37 +56,6 @@ def test_the_second_schema_is_the_first_with_prices() -> None:
     assert entry.provenance.prices == Prices("USD", 0.6, 2.0)
     first = replace(entry, provenance=replace(entry.provenance, prices=None))
     assert first == Entry.from_json(GOLDEN.read_bytes())
-
-
-def test_the_second_schema_keeps_the_replies_of_a_conversation_apart(make_entry: Make) -> None:
-    plain = make_entry()
-    spoken = replace(plain.outcomes[0], reply=("Guess: 3", 'a "b"\n\n\u202e', ""))
-    entry = replace(plain, outcomes=(spoken, *plain.outcomes[1:]))
-    told = json.loads(entry.to_json())
-    assert (told["schema"], json.loads(plain.to_json())["schema"]) == (2, 1)
-    assert told["outcomes"][0]["reply"] == ["Guess: 3", 'a "b"\n\n\u202e', ""]
-    again = Entry.from_json(entry.to_json())
-    assert (again, again.id) == (entry, entry.id) and again.to_json() == entry.to_json()
-    assert entry.id != plain.id
-    assert identity(entry)[0] == entry.id
-
-
-@pytest.mark.parametrize(
-    ("schema", "reply", "message"),
-    [
-        (1, ["a"], r"field 'outcomes\[3\].reply' must be a string in schema 1"),
-        (2, ["a", 1], r"field 'outcomes\[3\].reply\[1\]' must be a string, but is 1"),
-        (2, [["a"]], r"field 'outcomes\[3\].reply\[0\]' must be a string"),
-        (2, 1, r"field 'outcomes\[3\].reply' must be a string, but is 1"),
-    ],
-)
-def test_replies_are_a_text_or_from_schema_2_a_list_of_texts(
-    schema: int, reply: Any, message: str
-) -> None:
-    raw = golden(GOLDEN if schema == 1 else NEWEST)
-    raw["outcomes"][3]["reply"] = reply
-    with pytest.raises(RecordError, match=message):
-        Entry.from_json(json.dumps(raw))
 
 
 @pytest.mark.parametrize("path", [GOLDEN, NEWEST])
