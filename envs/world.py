@@ -61,6 +61,8 @@ class World(gymnasium.Env[str, str], ABC):
     Class attributes: `name`; `briefing`, the root prompt ("" where there is none);
     `reply_tokens`, a sensible limit for one reply; `grader_version`, raised whenever a verdict
     could change; `redistributable`, whether problem texts may be published in records;
+    `unrepeatable`, why the same replies to a task may earn something else another time ("" where
+    they cannot, so that stored conversations can be judged again);
     `side_by_side`, how many worlds of a batch are reset and stepped at once, in threads: 1 for
     worlds that answer in no time, more for those that wait for something outside.
     """
@@ -70,6 +72,7 @@ class World(gymnasium.Env[str, str], ABC):
     reply_tokens: int = 256
     grader_version: str = "1"
     redistributable: bool = True
+    unrepeatable: str = ""
     side_by_side: int = 1
 
     def __init__(self, *, split: Split = "train") -> None:

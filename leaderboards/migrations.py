@@ -13,8 +13,14 @@ SCHEMA = 2
 Migration: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
-def _without_prices(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Schema 1 knew no prices."""
+def _first(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Schema 1 knew no prices, and kept all turns of a conversation as one text. Where one ends and
+    the next begins cannot be found again, so such a text stays what it is.
+    """
+    outcomes = raw.get("outcomes")
+    for number, outcome in enumerate(outcomes if isinstance(outcomes, list) else ()):
+        if isinstance(outcome, dict) and isinstance(outcome.get("reply"), list):
+            raise RecordError("must be a string in schema 1", f"outcomes[{number}].reply")
     made = raw.get("provenance")
     if not isinstance(made, dict):
         return raw
@@ -24,7 +30,7 @@ def _without_prices(raw: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 # From a schema version to the next. Each step is pure, and none is ever edited once released.
-MIGRATIONS: Mapping[int, Migration] = {1: _without_prices}
+MIGRATIONS: Mapping[int, Migration] = {1: _first}
 
 
 def migrate(

@@ -115,8 +115,9 @@ class Outcome:
     """What one sample of one test task came to.
 
     `unscored` means that world, grader or sandbox failed: it has no reward, and is never a 0.
-    `truncated` was cut off by a limit and then judged as it stood. `reply` is what was answered, or
-    None where it was not kept; `tokens` were sampled for it.
+    `truncated` was cut off by a limit and then judged as it stood. `reply` is what was answered: a
+    text, or of a conversation its replies in order; None where it was not kept. A conversation of
+    schema 1 is one text, which does not tell where a reply ends. `tokens` were sampled for it.
     """
 
     task: str
@@ -125,7 +126,7 @@ class Outcome:
     reward: float | None
     success: bool | None
     tokens: int
-    reply: str | None = None
+    reply: str | tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.reward is not None and type(self.reward) is not float:
@@ -288,7 +289,8 @@ class Entry:
         what a run was, so its id and its text stay what they were.
         """
         told = {f.name: encode(getattr(self, f.name)) for f in fields(self) if f.name != but}
-        if self.provenance.prices is None:
+        apart = any(type(o.reply) is tuple for o in self.outcomes)
+        if self.provenance.prices is None and not apart:
             del told["provenance"]["prices"]
             told["schema"] = 1
         return told

@@ -117,8 +117,9 @@ def _reader(hint: Any) -> Reader:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return functools.partial(_one_of, args)
-    if origin in (Union, types.UnionType) and len(args) == 2 and args[1] is type(None):
-        return functools.partial(_optional, _reader(args[0]))
+    if origin in (Union, types.UnionType) and args[-1] is type(None):
+        inner = _reader(args[0]) if len(args) == 2 else _one_or_row(*args[:-1])
+        return functools.partial(_optional, inner)
     if origin is tuple:
         return functools.partial(_row, _reader(args[0]))
     if origin is Mapping:
@@ -193,13 +194,14 @@ def _quick(kind: Any) -> Callable[[object], tuple[Any, ...] | None] | None:
 
 
 def _plain_types(hint: Any) -> frozenset[type]:
-    """The types of values that an annotation takes as they are; empty for all but plain ones."""
+    """The types of values that an annotation takes as they are; empty where no plain one is."""
     origin, args = get_origin(hint), get_args(hint)
     if hint in _NAMES:
         return frozenset((hint,))
     if origin is Literal:
         return frozenset((str,))
-    if origin in (Union, types.UnionType) and len(args) == 2 and args[1] is type(None):
+    if origin in (Union, types.UnionType) and args[-1] is type(None):
+        # Of `str | tuple[str, ...] | None` a list stays with the readers of the fields.
         inner = _plain_types(args[0])
         return inner | {type(None)} if inner else inner
     return frozenset()
@@ -230,6 +232,14 @@ def _one_of(choices: tuple[str, ...], value: object) -> Any:
 
 def _optional(inner: Reader, value: object) -> Any:
     return None if value is None else inner(value)
+
+
+def _one_or_row(one: Any, row: Any) -> Reader:
+    """What reads `T | tuple[T, ...]`."""
+    if get_origin(row) is not tuple or get_args(row)[0] is not one:
+        raise TypeError(f"records cannot hold {one} | {row}")
+    single, several = _reader(one), _reader(row)
+    return lambda value: several(value) if type(value) is list else single(value)
 
 
 def _row(inner: Reader, value: object) -> tuple[Any, ...]:

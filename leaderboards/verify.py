@@ -31,13 +31,19 @@ MOST_NAMED = 20  # problems of one kind that are spelt out
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a grader says of a reply: `reward` is None where it gave no score."""
+    """What a grader says of a reply: `reward` is None where it gave no score, and `why` says why.
+
+    `misfit` says what of a conversation cannot have been: that it went on after its end, say.
+    """
 
     reward: float | None
     success: bool
+    why: str = ""
+    misfit: str = ""
 
 
-Grader: TypeAlias = Callable[[Outcome], Judged]
+Grader: TypeAlias = Callable[[Outcome], Judged | str]
+"""What an outcome's reply earns, or why it cannot be graded again."""
 Bring: TypeAlias = Callable[[Entry], Grader | str]
 """The grader of an entry's world, or why there is none."""
 
@@ -120,11 +126,12 @@ def _graded(entry: Entry, bring: Bring) -> tuple[list[str], int, dict[str, int]]
             reason = "world or grader had failed, so there is nothing to compare"
         elif outcome.reply is None:
             reason = "no reply was kept"
-        if reason:
-            left[reason] = left.get(reason, 0) + 1
+        judged = reason or grader(outcome)
+        if isinstance(judged, str):
+            left[judged] = left.get(judged, 0) + 1
             continue
         graded += 1
-        if problem := _compared(outcome, grader(outcome)):
+        if problem := _compared(outcome, judged):
             problems.append(f"{shown(outcome.task)} sample {outcome.sample}: {problem}")
     if len(problems) > MOST_NAMED:
         rest = len(problems) - MOST_NAMED
@@ -133,8 +140,11 @@ def _graded(entry: Entry, bring: Bring) -> tuple[list[str], int, dict[str, int]]
 
 
 def _compared(outcome: Outcome, judged: Judged) -> str:
+    if judged.misfit:
+        return judged.misfit
     if judged.reward is None:
-        return f"reward {outcome.reward:g} is recorded, but the grader gives no score"
+        why = f" ({judged.why})" if judged.why else ""
+        return f"reward {outcome.reward:g} is recorded, but the grader gives no score{why}"
     if not math.isclose(judged.reward, outcome.reward or 0.0, rel_tol=1e-9, abs_tol=1e-9):
         return f"reward {outcome.reward:g} is recorded, but the reply earns {judged.reward:g}"
     if outcome.success is not None and judged.success is not outcome.success:

@@ -51,6 +51,7 @@ class Hosted(gymnasium.Env[str, str]):
     briefing: str = ""
     grader_version = "1"
     redistributable = False
+    unrepeatable = "its episodes take place in another program, which would have to be asked again"
     reply_tokens = 512
     side_by_side = 1
 

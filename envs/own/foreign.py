@@ -106,6 +106,8 @@ class Foreign(gymnasium.Env[str, str]):
         self._success_at, self._reward, self._patience = success_at, reward, patience
         self._drawn, self._wrapper, self._actions = render, wrapper, actions
         self._inner, self._words, self._draws = self._open()
+        chance = getattr(self._inner.spec, "nondeterministic", False)
+        self.unrepeatable = "it is registered as not deterministic" if chance else ""
         self._limit = max_steps or _own_limit(self._inner) or DEFAULT_STEPS
         self.briefing = str(getattr(self._words, "briefing", ""))
         self._seed: int | None = None

@@ -115,6 +115,7 @@ class Terminal(Game):
     briefing = BRIEFING
     reply_tokens = 512
     grader_version = "check-1"
+    unrepeatable = "its commands run in containers, where time and processes differ"
     side_by_side: int = 8
     """How many episodes to have open at once: two cores start no more containers a second."""
 

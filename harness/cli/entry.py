@@ -14,7 +14,7 @@ import tomli_w
 import agents
 import envs
 from harness import budget
-from harness.cli.worlds import public_name, public_options
+from harness.cli.worlds import answers_once, public_name, public_options
 from harness.config import Config, build
 from harness.metered import Metered
 from harness.policies import kind_of
@@ -138,7 +138,8 @@ def make_entry(
     notes: Sequence[str],
 ) -> Entry:
     """The run's row."""
-    outcomes = tuple(_outcome(line) for line in played)
+    once = answers_once(world)
+    outcomes = tuple(_outcome(line, once) for line in played)
     settings = build(agents.config_type(request.method), request.method_table, "method")
     return Entry(
         track=make_track(request, world, policy, reflector, [o.task for o in outcomes]),
@@ -183,9 +184,11 @@ def _row_config(request: Config, settings: Mapping[str, Any]) -> Mapping[str, An
     }
 
 
-def _outcome(line: Mapping[str, JSON]) -> Outcome:
+def _outcome(line: Mapping[str, JSON], once: bool) -> Outcome:
+    """What an episode came to; its replies stay apart, unless its world takes only one."""
     verdict = status(cast(str, line["ending"]))
     turns = cast(Sequence[Mapping[str, Any]], line["turns"])
+    replies = tuple(str(turn["reply"]) for turn in turns)
     return Outcome(
         task=cast(str, line["task"]),
         sample=cast(int, line["sample"]),
@@ -193,7 +196,7 @@ def _outcome(line: Mapping[str, JSON]) -> Outcome:
         reward=cast(float | None, line["reward"]),
         success=cast(bool, line["success"]) if verdict != "unscored" else None,
         tokens=cast(int, line["sampled"]),
-        reply="\n\n".join(str(turn["reply"]) for turn in turns),
+        reply="\n\n".join(replies) if once else replies,
     )
 
 

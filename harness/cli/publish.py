@@ -8,30 +8,25 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
 from rich.text import Text
 
-import envs
-from envs.errors import WorldError
+from harness.cli.graders import Graders
 from harness.cli.resume import existing
 from harness.cli.sides import PUBLISHED
-from harness.cli.worlds import make_world, takes_seed
-from harness.config import Scalar, parse_set
 from harness.console import forgiving
 from harness.durable import lines, read_json
-from harness.errors import HarnessError, RunError, UsageError
+from harness.errors import RunError, UsageError
 from harness.transcript import status
 from harness.types import SystemPrompt
-from harness.worlds import World
 from leaderboards.add import add
 from leaderboards.record import Entry, Outcome
 from leaderboards.store import read_entry
 from leaderboards.strict import encode
-from leaderboards.verify import Grader, Judged, Verified, verify
+from leaderboards.verify import Verified, verify
 from leaderboards.words import plain
 
 FOUND_WRONG = 1
@@ -138,66 +133,3 @@ def _say(folder: Path, found: Verified) -> None:
     for problem in found.problems:
         console.print(Text(f"! {plain(problem, 400)}", style="red"))
     console.print("nothing is wrong" if not found.problems else f"{len(found.problems)} problems")
-
-
-class Graders:
-    """The worlds of entries, each made once: they judge replies where no episode is needed."""
-
-    def __init__(self, data_dir: Path | None = None) -> None:
-        self._data = str(data_dir or "")
-        self._worlds: dict[tuple[object, ...], tuple[World, str]] = {}
-
-    def bring(self, entry: Entry) -> Grader | str:
-        """The grader of an entry's world, or why there is none."""
-        try:
-            world, fingerprint = self._world(entry)
-        except (HarnessError, WorldError) as error:
-            return f"the world of {entry.track.env} cannot be made ({plain(error, 160)})"
-        if not callable(getattr(world, "regrade", None)) or type(world).step is not envs.World.step:
-            return f"{entry.track.env} judges conversations, not single replies"
-        if fingerprint != entry.track.env_fingerprint:
-            return f"{entry.track.env} is another here: its fingerprint differs"
-        if str(getattr(world, "grader_version", "")) != entry.track.grader:
-            return f"{entry.track.env} has another grader here than {entry.track.grader}"
-        return _grader(world)
-
-    def _world(self, entry: Entry) -> tuple[World, str]:
-        """The test world an entry was played on, and its fingerprint."""
-        name, options = _asked(entry)
-        chosen = options.pop(("env", "world_seed"), entry.seed)
-        seed = int(chosen) if takes_seed(name) else None
-        own = {key: value for (section, key), value in options.items() if section == "world"}
-        key = (name, seed, *sorted(own.items()))
-        if key not in self._worlds:
-            world = make_world(name, "test", self._data, False, seed, own)
-            shared = getattr(world, "family_fingerprint", None)
-            told = str(shared()) if shared is not None else world.fingerprint()
-            self._worlds[key] = (world, told)
-        return self._worlds[key]
-
-    def close(self) -> None:
-        """Let the worlds go."""
-        for world, _ in self._worlds.values():
-            world.close()
-        self._worlds.clear()
-
-
-def _asked(entry: Entry) -> tuple[str, dict[tuple[str, str], Scalar]]:
-    """The world's name and options, from the command that asks for the run again."""
-    words = entry.provenance.command
-    pairs = list(pairwise(words))
-    name = next((value for word, value in pairs if word == "--env"), entry.track.env)
-    settings = (parse_set(value) for word, value in pairs if word == "--set")
-    return name, {(section, key): value for section, key, value in settings}
-
-
-def _grader(world: Any) -> Grader:
-    def judge(outcome: Outcome) -> Judged:
-        split, _, number = outcome.task.partition(":")
-        if split != "test" or not number.isdecimal():
-            return Judged(None, False)
-        verdict = world.regrade(int(number), outcome.reply)
-        scored = verdict.outcome == "scored"
-        return Judged(float(verdict.reward) if scored else None, bool(verdict.success))
-
-    return judge

@@ -69,6 +69,11 @@ def make_world(
         raise DataError(str(error)) from error
 
 
+def answers_once(world: World) -> bool:
+    """Whether its episodes are one reply, which can be judged without playing an episode."""
+    return callable(getattr(world, "regrade", None)) and type(world).step is envs.World.step
+
+
 def whole_name(name: str) -> str:
     """A world's name that means the same from any folder: files and folders by their full path."""
     kind, colon, place = name.partition(":")

@@ -45,7 +45,9 @@ def identity(entry: Entry) -> tuple[str, str]:
     return sha256(f"{{{','.join(parts)}}}".encode()).hexdigest()[:16], outcomes
 
 
-def _quoted(reply: str | None) -> str:
+def _quoted(reply: str | tuple[str, ...] | None) -> str:
+    if isinstance(reply, tuple):
+        return f"[{','.join(map(encode_basestring_ascii, reply))}]"
     return "null" if reply is None else encode_basestring_ascii(reply)
 
 

@@ -9,7 +9,7 @@
   let chosen = [], from = 0;
   // What the run says of a test episode, or else what the entry keeps of it.
   const tests = told.outcomes.map((o, i) => told.said?.[i] ?? {
-    ...o, turns: o.reply === null ? [] : [["", o.reply]], feedback: "", hash: "", round: null, prompt: "",
+    ...o, turns: o.reply === null ? [] : [o.reply].flat().map((reply) => ["", reply]), feedback: "", hash: "", round: null, prompt: "",
   });
   const kinds = { test: tests, training: told.training ?? [] };
 
