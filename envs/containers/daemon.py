@@ -7,7 +7,8 @@ that answers, and one that cannot keep the limits containers are promised to hav
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,9 +18,25 @@ from envs.containers.reaping import reap_at_exit, reap_orphans
 
 _SECONDS = 60
 _UNIX, _SOCKET = "unix://", "/var/run/docker.sock"
+_STARTS = 8
 _here = threading.local()
 _welcomed: set[tuple[int, str]] = set()
 _lock = threading.Lock()
+_starts: dict[int, threading.BoundedSemaphore] = {}
+
+
+@contextmanager
+def one_of_few() -> Iterator[None]:
+    """Wait for a place among the few containers that this process makes and starts at a time.
+
+    The daemon works on all starts it was asked for together: of many, each takes nearly as long as
+    all, and on a busy machine longer than a request may take. More containers may run than start.
+    """
+    # By process: a forked child inherits places that nobody of its own will give back.
+    with _lock:
+        places = _starts.setdefault(os.getpid(), threading.BoundedSemaphore(_STARTS))
+    with places:
+        yield
 
 
 def connect() -> Any:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from envs.containers.archive import Tree, pack, unpack
-from envs.containers.daemon import connect
+from envs.containers.daemon import connect, one_of_few
 from envs.containers.errors import SandboxError, failing_as_sandbox
 from envs.containers.limits import (
     AGENT,
@@ -170,20 +170,22 @@ class Sandbox:
 
     def _start(self) -> None:
         api, life = self._client.api, self._limits.life_seconds
-        made = api.create_container(
-            self._image,
-            # Waiting, the shell buries orphans; when the sleep is over the container ends, also
-            # if nobody is left who would remove it.
-            ["-c", f"sleep {life} & wait"],
-            entrypoint=["/bin/sh"],
-            user=KEEPER,
-            working_dir="/",
-            hostname="shell",
-            labels=labels(life),
-            host_config=api.create_host_config(**host_settings(self._limits, self._volumes)),
-        )
-        self._containers.append(str(made["Id"]))
-        api.start(self._container)
+        settings = host_settings(self._limits, self._volumes)
+        with one_of_few():
+            made = api.create_container(
+                self._image,
+                # Waiting, the shell buries orphans; when the sleep is over the container ends, also
+                # if nobody is left who would remove it.
+                ["-c", f"sleep {life} & wait"],
+                entrypoint=["/bin/sh"],
+                user=KEEPER,
+                working_dir="/",
+                hostname="shell",
+                labels=labels(life),
+                host_config=api.create_host_config(**settings),
+            )
+            self._containers.append(str(made["Id"]))
+            api.start(self._container)
 
     def _put(self, path: str, tree: Tree, owner: str) -> None:
         # Only into containers in which no command has run yet: no link of an agent can be there.
