@@ -37,6 +37,7 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_end(version, tmp_path, mo
     assert now.track.env_fingerprint == then.track.env_fingerprint
     for path in ends:
         path.unlink()
+        path.with_name("rounds.jsonl").unlink()  # later versions count more in a round
     assert differences(Path("runs/scripted-finished"), Path("runs/scripted-broken"), True) == []
 
 
