@@ -66,9 +66,10 @@ class Zygote:
         return int(self._hear())
 
     def close(self) -> None:
-        assert self.process.stdin is not None
+        assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
 
     def _hear(self) -> str:
         assert self.process.stdout is not None
