@@ -249,6 +249,8 @@ def run_one(request: Config, folder: Path, watchers: Watchers, stop: Callable[[]
     with told(f"The run in {folder} cannot go on", again), Lock(folder / "run.lock"):
         if path.exists():  # finished by another process a moment ago
             return read_entry(path)
+        for draft in folder.glob(".entry.json.*.tmp"):  # of a process killed while writing it
+            draft.unlink()
         stage = set_stage(request, folder, watchers, stop)
         try:
             agent = train(make_method(stage), stage.arena, stage.run)
