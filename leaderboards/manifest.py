@@ -10,14 +10,13 @@ They lie outside the folder, so that whoever edits an entry has to edit a second
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from leaderboards.rank import Board, boards
 from leaderboards.render import as_json, markdown
-from leaderboards.store import find_entries
+from leaderboards.store import find_entries, write_whole
 from leaderboards.strict import RecordError
 
 BEGIN, END = "<!-- boards: generated, do not edit -->", "<!-- end of boards -->"
@@ -57,12 +56,13 @@ def write_manifest(folder: Path) -> None:
     root = folder.resolve()
     files = sorted(p.relative_to(root).as_posix() for p in root.rglob("*.json") if p.is_file())
     lines = (f"{file_hash(root / name)}  {root.name}/{name}\n" for name in files)
-    _replace(manifest_path(root), "".join(lines))
+    write_whole(manifest_path(root), "".join(lines).encode())
     made = boards(find_entries([root]).entries)
-    _replace(boards_path(root), json.dumps(as_json(made), indent=1, allow_nan=False) + "\n")
+    text = json.dumps(as_json(made), indent=1, allow_nan=False) + "\n"
+    write_whole(boards_path(root), text.encode())
     page = page_path(root)
     if (parts := read_page(page)) is not None:
-        _replace(page, f"{parts[0]}{shown(made)}{parts[2]}")
+        write_whole(page, f"{parts[0]}{shown(made)}{parts[2]}".encode())
 
 
 def page_path(folder: Path) -> Path:
@@ -81,15 +81,3 @@ def read_page(page: Path) -> tuple[str, str, str] | None:
 def shown(made: Sequence[Board]) -> str:
     """What stands between the marks."""
     return f"\n\n{markdown(made) if made else 'No entry has been published yet.'}\n\n"
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -53,17 +53,28 @@ def write_entry(path: Path | str, entry: Entry) -> Path:
         problem = "already exists and holds something else; entries are never overwritten"
         raise RecordError(f"{problem}, so choose another name or remove it", source=str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text)
+    return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is old or new, never half, even if power fails."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with draft.open("wb") as file:
-            file.write(text)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     _sync(path.parent)
-    return path
+
+
+def clear_drafts(path: Path) -> None:
+    """Remove what processes killed while writing `path` left; only for whom alone may write it."""
+    for draft in path.parent.glob(f".{path.name}.*.tmp"):
+        draft.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

@@ -35,7 +35,7 @@ from harness.types import Agent, Split, SystemPrompt
 from harness.watch import Watchers
 from harness.worlds import World
 from leaderboards.record import Entry
-from leaderboards.store import read_entry, write_entry
+from leaderboards.store import clear_drafts, read_entry, write_entry
 
 _tested = False
 _MOST_TURNS, _MOST_SILENCE = 1000, 20  # of a world's own replies, and of empty ones
@@ -249,8 +249,7 @@ def run_one(request: Config, folder: Path, watchers: Watchers, stop: Callable[[]
     with told(f"The run in {folder} cannot go on", again), Lock(folder / "run.lock"):
         if path.exists():  # finished by another process a moment ago
             return read_entry(path)
-        for draft in folder.glob(".entry.json.*.tmp"):  # of a process killed while writing it
-            draft.unlink()
+        clear_drafts(path)
         stage = set_stage(request, folder, watchers, stop)
         try:
             agent = train(make_method(stage), stage.arena, stage.run)

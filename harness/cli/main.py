@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         trouble = sentence(error, "The machine refuses what was asked of it", "try again")
         if trouble is None:
             raise
-        _say(f"harness: {trouble}")
+        _say(f"harness: {_shown(trouble)}")
         return trouble.exit_code
 
 
