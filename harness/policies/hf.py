@@ -25,6 +25,7 @@ from harness.policies.lean import LeanReader
 from harness.policies.loading import choose_threads, load_model
 from harness.policies.network import Network, State
 from harness.policies.reading import M, PlainReader, Reader
+from harness.policies.reference import Reference
 from harness.policies.rendering import Rendering
 from harness.policies.sampler import Sampler
 from harness.policies.settings import ModelSettings
@@ -63,7 +64,7 @@ class HFPolicy:
         if why:
             self.notes += (f"Sampling by transformers' own forward pass: {why}.",)
         self._sampler = self._new_sampler(adapted=True)
-        self._reference = _Reference(self, self._new_sampler(adapted=False))
+        self._reference = Reference(self, self._new_sampler(adapted=False).generate, {})
         if self.settings.device == "cpu" and not self.settings.threads:
             threads, line = choose_threads(self._network, self.settings.batch_rows)
             self.settings = replace(self.settings, threads=threads)
@@ -75,7 +76,7 @@ class HFPolicy:
         return self._version
 
     @property
-    def reference(self) -> _Reference:
+    def reference(self) -> Reference:
         """The model as it was at the start (adapter off), from the same weights in memory."""
         return self._reference
 
@@ -202,30 +203,3 @@ class HFPolicy:
     def _sampling(self, reader: Reader[M]) -> Sampler[M]:
         s = self.settings
         return Sampler(reader, self.rendering, self.context, s.batch_rows, s.micro_batch_tokens)
-
-
-class _Reference:
-    """The model as it was at the start: a policy that never changes."""
-
-    version = 0
-
-    def __init__(self, policy: HFPolicy, sampler: Sampler[Slots] | Sampler[State]) -> None:
-        self.name = f"{policy.name}@reference"
-        self.context = policy.context
-        self.failures: dict[str, str] = {}
-        self._policy = policy
-        self._sampler = sampler
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The policy's."""
-        return self._policy.notes
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        """The same as the policy's, which is named at version 0."""
-        return self._policy.identity
-
-    def generate(self, waiting: deque[Request]) -> Replies:
-        """Answer what waits, with the adapter off."""
-        return self._sampler.generate(waiting)

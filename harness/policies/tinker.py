@@ -17,9 +17,10 @@ from typing import Any
 
 from harness.errors import ModelError
 from harness.policies.base import Loss, Replies, Request, Sample, Step
+from harness.policies.reference import Reference
 from harness.policies.settings import ModelSettings
 from harness.policies.tinker_data import datum, hosted_form, numbers, size_of
-from harness.policies.tinker_sampler import SEEDS, Reference, Sampler, read_rendering
+from harness.policies.tinker_sampler import SEEDS, Sampler, read_rendering
 from harness.policies.tinker_service import Service, model_name
 
 _SCHEMA = 1
@@ -44,7 +45,7 @@ class TinkerPolicy:
         self.rendering = read_rendering(self._model, base)
         self._sampler = Sampler(service, base, self.rendering, self.context)
         reference = Sampler(service, base, self.rendering, self.context)
-        self._reference = Reference(name, reference, self.notes, self.identity)
+        self._reference = Reference(self, reference.generate, reference.failures)
         self._trainer: Any = None
         self._version = 0
         self._states: list[tuple[int, str]] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -112,30 +111,6 @@ class Sampler:
         pending = self.client.sample(prompt=prompt, num_samples=1, sampling_params=options)
         future: Future[Any] = pending.future()
         return future
-
-
-class Reference:
-    """The model as it was at the start: a policy that never changes."""
-
-    version = 0
-
-    def __init__(
-        self, name: str, sampler: Sampler, notes: tuple[str, ...], identity: Mapping[str, str]
-    ) -> None:
-        self.name = f"{name}@reference"
-        self.context = sampler.context
-        self.notes = notes
-        self.identity = identity
-        self._sampler = sampler
-
-    @property
-    def failures(self) -> dict[str, str]:
-        """Why requests went unanswered, by their ids."""
-        return self._sampler.failures
-
-    def generate(self, waiting: deque[Request]) -> Replies:
-        """Answer what waits, without the adapter."""
-        return self._sampler.generate(waiting)
 
 
 def read_rendering(model: str, client: Any) -> Rendering:

@@ -22,6 +22,7 @@ from pathlib import Path
 from harness.errors import ModelError
 from harness.policies.base import Loss, Replies, Request, Sample, Step
 from harness.policies.hf import HFPolicy
+from harness.policies.reference import Reference
 from harness.policies.rendering import Ids, Rendering
 from harness.policies.settings import ModelSettings
 from harness.policies.vllm_adapters import AdapterFolders
@@ -70,7 +71,8 @@ class VLLMPolicy:
         self._served: tuple[int, Path | None] = (0, None)
         self._top_p = 1.0
         self._closed = False
-        self._reference = _Reference(self)
+        failures: dict[str, str] = {}
+        self._reference = Reference(self, lambda asked: self.answers(asked, "", failures), failures)
 
     @property
     def version(self) -> int:
@@ -78,7 +80,7 @@ class VLLMPolicy:
         return self._trainer.version if self._trainer else 0
 
     @property
-    def reference(self) -> _Reference:
+    def reference(self) -> Reference:
         """The model as it was at the start: the same engine, without an adapter."""
         return self._reference
 
@@ -264,29 +266,3 @@ def _release(trainer: HFPolicy) -> None:
 
         gc.collect()
         torch.cuda.empty_cache()
-
-
-class _Reference:
-    """The model as it was at the start: a policy that never changes."""
-
-    version = 0
-
-    def __init__(self, policy: VLLMPolicy) -> None:
-        self.name = f"{policy.name}@reference"
-        self.context = policy.context
-        self.failures: dict[str, str] = {}
-        self._policy = policy
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The policy's."""
-        return self._policy.notes
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        """The same as the policy's, which is named at version 0."""
-        return self._policy.identity
-
-    def generate(self, waiting: deque[Request]) -> Replies:
-        """Answer what waits, without an adapter."""
-        return self._policy.answers(waiting, "", self.failures)

@@ -217,7 +217,7 @@ def test_tokens_and_logprobs_equal_the_plain_samplers_before_and_after_updates(
         told = tiny_policy.update(learnt, reinforce, Step(learning_rate=1e-2))
         assert told["logprob_gap"] < 1e-5
     assert_same(answers(tiny_policy._sampler), answers(plain(tiny_policy, True)), 1e-5)
-    reference = tiny_policy.reference._sampler
+    reference = tiny_policy.reference
     assert_same(answers(reference), answers(plain(tiny_policy, False)), 1e-5)
     ours = [c.text for c in answers(tiny_policy._sampler).values()]
     assert ours != [c.text for c in answers(reference).values()]
@@ -249,7 +249,7 @@ def test_hundreds_of_updates_do_not_move_the_base_weights(tiny_policy: HFPolicy)
             if "lora_" not in name
         }
 
-    before, start = base(), answers(tiny_policy.reference._sampler)
+    before, start = base(), answers(tiny_policy.reference)
     learnt = samples(answers(tiny_policy._sampler, 1))
     reader: Any = tiny_policy._sampler._reader
     for _ in range(200):
@@ -257,7 +257,7 @@ def test_hundreds_of_updates_do_not_move_the_base_weights(tiny_policy: HFPolicy)
         reader.read([[7]])  # merges
     now = base()
     assert all(torch.equal(before[name], now[name]) for name in before)
-    assert_same(answers(tiny_policy.reference._sampler), start, 0.0)
+    assert_same(answers(tiny_policy.reference), start, 0.0)
     assert_same(answers(tiny_policy._sampler), answers(plain(tiny_policy, True)), 2e-5)
 
 
