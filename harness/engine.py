@@ -21,7 +21,7 @@ _READ: Mapping[EngineName, frozenset[str]] = {
         {"address", "jobs", "cpus", "gpus", "memory_gb", "resources", "run_dirs", "samplers"}
         | {"sampler_cpus", "sampler_gpus", "chunk"}
     ),
-    "accelerate": frozenset({"processes"}),
+    "accelerate": frozenset({"processes", "shard"}),
 }
 
 
@@ -54,6 +54,8 @@ class EngineSection:
     """Requests that are sampled together; 0 is model.batch_rows."""
     processes: int = 2
     """Processes that share a gradient step."""
+    shard: bool = False
+    """Whether each of them holds only its share of the model's weights (FSDP2)."""
 
     def __post_init__(self) -> None:
         if self.name not in _READ:

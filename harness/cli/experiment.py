@@ -129,9 +129,9 @@ def open_engine(request: Config) -> Policy:
 
         return open_remote(request.model_url, request.model, request.engine)
     if request.engine.name == "accelerate":
-        from harness.policies.parallel import open_parallel
+        from harness.policies.launching import open_parallel
 
-        return open_parallel(request.model_url, request.model, request.engine.processes)
+        return open_parallel(request.model_url, request.model, request.engine)
     return open_policy(request.model_url, request.model)
 
 
