@@ -19,7 +19,7 @@ _READ: Mapping[EngineName, frozenset[str]] = {
     "processes": frozenset({"jobs"}),
     "ray": frozenset(
         {"address", "jobs", "cpus", "gpus", "memory_gb", "resources", "run_dirs", "samplers"}
-        | {"sampler_cpus", "sampler_gpus", "chunk"}
+        | {"sampler_cpus", "sampler_gpus", "chunk", "staleness"}
     ),
     "accelerate": frozenset({"processes"}),
 }
@@ -52,6 +52,9 @@ class EngineSection:
     """GPUs of one of them."""
     chunk: int = 0
     """Requests that are sampled together; 0 is model.batch_rows."""
+    staleness: int = 0
+    """By how many updates the weights that sample may be older than those that learn; 0 is strictly
+    on-policy, 1 samples a round while the step of the one before is taken."""
     processes: int = 2
     """Processes that share a gradient step."""
 
@@ -60,6 +63,7 @@ class EngineSection:
             raise unknown("engine", self.name, get_args(EngineName))
         for name in ("jobs", "gpus", "memory_gb", "samplers", "sampler_gpus", "chunk"):
             within(f"engine.{name}", getattr(self, name), 0)
+        within("engine.staleness", self.staleness, 0, 16)
         for name in ("cpus", "sampler_cpus", "processes"):
             within(f"engine.{name}", getattr(self, name), 1)
         for one in fields(self):
@@ -70,10 +74,11 @@ class EngineSection:
                     f"engine.{one.name} changes nothing with engine '{self.name}'; "
                     f"add --engine {reader}, or leave it out."
                 )
-        if not self.samplers and (self.chunk or self.sampler_cpus > 1 or self.sampler_gpus):
+        about = self.chunk or self.sampler_cpus > 1 or self.sampler_gpus or self.staleness
+        if about and not self.samplers:
             raise UsageError(
-                "engine.chunk, sampler_cpus and sampler_gpus are about samplers, and there are "
-                "none; add --set engine.samplers=2, or leave them out."
+                "engine.chunk, sampler_cpus, sampler_gpus and staleness are about samplers, and "
+                "there are none; add --set engine.samplers=2, or leave them out."
             )
         self.custom()
 

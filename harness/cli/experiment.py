@@ -124,14 +124,17 @@ def _same_as_before(folder: Path, world: World, policy: Policy) -> None:
 
 def open_engine(request: Config) -> Policy:
     """The request's policy: here, or with its sampling or its gradient step shared out."""
-    if request.engine.samplers:
+    engine = request.engine
+    if engine.samplers:
         from harness.policies.remote_ray import open_remote
 
-        return open_remote(request.model_url, request.model, request.engine)
-    if request.engine.name == "accelerate":
+        if not agents.trains_weights(request.method):
+            engine = replace(engine, staleness=0)  # weights that stay are never old
+        return open_remote(request.model_url, request.model, engine)
+    if engine.name == "accelerate":
         from harness.policies.parallel import open_parallel
 
-        return open_parallel(request.model_url, request.model, request.engine.processes)
+        return open_parallel(request.model_url, request.model, engine.processes)
     return open_policy(request.model_url, request.model)
 
 
@@ -253,6 +256,7 @@ def run_one(request: Config, folder: Path, watchers: Watchers, stop: Callable[[]
         stage = set_stage(request, folder, watchers, stop)
         try:
             agent = train(make_method(stage), stage.arena, stage.run)
+            stage.run.settle()
             if stop():
                 raise Interrupted
             entry = _test(stage, agent, stop)
