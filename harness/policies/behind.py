@@ -210,8 +210,14 @@ class Behind:
             future.result()
 
     def _weights(self, version: int) -> Weights:
-        step = self._steps.get(version)
-        return self._older[version] if step is None else step.result().weights
+        if (step := self._steps.get(version)) is not None:
+            return step.result().weights
+        if version not in self._older:
+            raise ModelError(
+                f"The checkpoint lacks version {version} of the weights, by which this round is "
+                "sampled; restore its folder 'behind', or start a new run."
+            )
+        return self._older[version]
 
     def save(self, folder: Path) -> None:
         """Write the weights of the newest version that `landed` told, and those that rounds to come

@@ -7,105 +7,19 @@ cluster.
 import json
 import threading
 from collections import deque
-from pathlib import Path
 
-import gymnasium
 import pytest
+from halves import ODD, ROUND, SETTINGS, TwoModels, evidence, write_world
 
-from envs import Problem, Verdict, World
 from harness.cli import experiment
 from harness.cli.experiment import prepare, run_one
 from harness.cli.resolve import Asked, resolve
 from harness.durable import lines
 from harness.errors import ModelError, UsageError
 from harness.policies.behind import Apart, Behind
-from harness.policies.carried import load_from, saved_for_sampling
-from harness.policies.hf import HFPolicy
-from harness.policies.weights import Source
 from harness.watch import Watcher, Watchers
 
-SETTINGS = ("model.threads=1", "model.batch_rows=16", "model.lora_rank=4", "budget.tasks=3")
-SETTINGS += ("budget.prompts=2", "budget.samples=2", "method.learning_rate=0.01")
-SETTINGS += ("reflection.model=scripted:constant=ADD: look twice", "sampling.max_tokens=10")
 ROUNDS = 6
-
-
-class Odd(World):
-    """A reply of an odd number of characters is right: a model that knows nothing differs in it."""
-
-    name = "odd"
-    briefing = "Say something."
-    reply_tokens = 10
-
-    def size(self, split):
-        return 24
-
-    def problem(self, split, index):
-        return Problem(f"{split}-{index}", f"{index % 3}", "1")
-
-    def judge(self, reply, answer):
-        return Verdict.right() if len(reply) % 2 else Verdict.wrong()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def odd():
-    gymnasium.register("Behind/Odd-v0", entry_point=Odd)
-    yield
-    del gymnasium.registry["Behind/Odd-v0"]
-
-
-class TwoModels:
-    """A sampler and a learner, each with a model of its own.
-
-    The step to version v ends only after `until[v]`, or when the sampler is asked again if there is
-    `"asked"`, so that it is seen to be under way; `breaks` is the step that fails.
-    """
-
-    def __init__(self, url, settings, until=None, breaks=0):
-        source = Source(Path(url.removeprefix("hf:")))
-        self.learner, self.sampler = (HFPolicy(url, source, settings) for _ in range(2))
-        self.name, self.settings = url, self.learner.settings
-        self.notes, self.identity = self.learner.notes, self.learner.identity
-        self.context, self.failures = self.learner.context, self.sampler.failures
-        self.until, self.breaks = until or {}, breaks
-        self.asked, self.overlapped, self.by = threading.Event(), [], []
-
-    @property
-    def version(self):
-        return self.learner.version
-
-    @property
-    def reference(self):
-        return self.sampler.reference
-
-    def generate(self, waiting):
-        self.asked.set()
-        self.by.append((waiting[0].purpose, self.sampler.version))
-        return self.sampler.generate(waiting)
-
-    def step(self, samples, loss, step):
-        version = self.version + 1
-        if version == self.breaks:
-            raise ModelError("the learner was lost")
-        if version in self.until:
-            event = self.asked if self.until[version] == "asked" else self.until[version]
-            self.overlapped.append(event.wait(30))
-        return self.learner.update(samples, loss, step)
-
-    update = step
-
-    def weights(self):
-        return saved_for_sampling(self.learner)
-
-    def serve(self, version, weights):
-        load_from(self.sampler, weights)
-        assert self.sampler.version == version
-
-    def save(self, folder):
-        self.learner.save(folder)
-
-    def load(self, folder):
-        self.learner.load(folder)
 
 
 class Breaker(Watcher):
@@ -124,17 +38,19 @@ class Breaker(Watcher):
 @pytest.fixture
 def play(tiny_model, tmp_path, monkeypatch):
     """Run, or go on with, a request of that staleness in a folder; returns the two models."""
+    write_world(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
 
     def go(name, staleness, watcher=None, method="espl", **options):
         folder, opened = tmp_path / name, []
         sets = (*SETTINGS, "engine.samplers=1", f"engine.staleness={staleness}")
         asked = Asked(
-            env="Behind/Odd-v0",
+            env=ODD,
             methods=(method,),
             model=f"hf:{tiny_model}",
             preset="laptop",
             sets=sets,
-            episodes=12 * ROUNDS,
+            episodes=ROUND * ROUNDS,
             test_tasks=4,
             samples=2,
             engine={"name": "ray"},
@@ -173,19 +89,6 @@ def versions(folder):
     return found
 
 
-def evidence(folder):
-    """What a run leaves behind that has no clock in it."""
-    names = ("episodes.jsonl", "population.jsonl", "test.jsonl", "champion.json")
-    weights = ("checkpoint/policy/adapter.safetensors", "checkpoint/policy/optimizer.safetensors")
-    kept = {name: (folder / name).read_bytes() for name in (*names, *weights)}
-    return kept | {"rounds": [timeless(line) for _, line in lines(folder / "rounds.jsonl")]}
-
-
-def timeless(line):
-    spent = {k: v for k, v in line["spent"].items() if not k.endswith("seconds")}
-    return {**line, "spent": spent}
-
-
 def spent(entry):
     told = {name: getattr(entry.spent, name) for name in entry.spent.__dataclass_fields__}
     told.pop("seconds")
@@ -219,14 +122,14 @@ def test_a_round_is_sampled_while_the_step_before_it_is_taken(play, staleness):
 def test_broken_off_with_a_step_under_way_a_run_ends_as_if_it_had_not_been(play, staleness):
     whole, one, _ = play("whole", staleness)
     for round in (3, ROUNDS - 1):
-        breaker = Breaker(12 * round + 7)
+        breaker = Breaker(ROUND * round + 7)
         until = {round: breaker.broke}  # the step of the round before
         with pytest.raises(KeyboardInterrupt):
             play(f"broken-{round}", staleness, breaker, until=until)
         broken = whole.with_name(f"broken-{round}")
         state = json.loads((broken / "checkpoint" / "state.json").read_text())
         assert state["round"] == state["spent"]["gradient_steps"] == round - 1
-        assert state["spent"]["episodes"] == 12 * (round - 1)
+        assert state["spent"]["episodes"] == ROUND * (round - 1)
         again, other, _ = play(broken.name, staleness)
         assert evidence(again) == evidence(whole)
         assert spent(other) == spent(one)
