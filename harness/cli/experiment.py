@@ -223,6 +223,13 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
     return Stage(request, folder, policy, meter, world, whole, arena, run, watchers, reflector)
 
 
+def _reflects_apart(request: Config) -> bool:
+    """Whether reflecting and a gradient step may go on together: not where one model does both."""
+    if request.reflection.model == "reference":  # engines keep it beside the weights that they take
+        return request.engine.samplers > 0
+    return request.reflection.model != "current"
+
+
 def make_method(stage: Stage) -> Method:
     """The method, with what it may use."""
     request = stage.request
@@ -237,7 +244,7 @@ def make_method(stage: Stage) -> Method:
         acting=request.sampling,
         reflector=stage.reflector,
         reflection=Sampling(reflection.temperature, reflection.top_p, reflection.max_tokens),
-        reflector_is_separate=reflection.model not in ("reference", "current"),
+        reflector_is_separate=_reflects_apart(request),
         validation_tasks=stage.world.size("validation"),
     )
     return agents.make(request.method, settings, inputs)

@@ -1,4 +1,4 @@
-"""One run on several machines: engines that sample are actors, the learner stays with the run.
+"""One run on several machines: engines that sample are actors; so may the learner be.
 
 Requests are cut into chunks by their order alone. A chunk is answered as a whole by whichever
 engine is free, so what is sampled depends neither on how many engines there are, nor on their
@@ -12,14 +12,13 @@ on-policy), unless `behind` lets a round begin while a step is taken.
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cluster import load, sampler_resources
+from harness.cluster import joined, load, own_room, worker_resources
 from harness.engine import EngineSection
 from harness.errors import EngineError, ModelError
 from harness.policies import open_policy
@@ -65,39 +64,18 @@ class Engines:
     """A group of them, and the chunks they work on."""
 
     def __init__(self, url: str, settings: ModelSettings, engine: EngineSection) -> None:
-        self._ray = load()
-        if not self._ray.is_initialized():
-            raise EngineError(
-                "Samplers are actors of a Ray cluster, and this process is part of none; "
-                "start the run with --engine ray."
-            )
+        self._ray = joined()
         self._chunk = engine.chunk or settings.batch_rows
-        wants = sampler_resources(engine)
+        wants = worker_resources(engine, "sampler")
         kind = self._ray.remote(
             num_cpus=wants["CPU"], num_gpus=wants.get("GPU", 0), max_restarts=-1, max_task_retries=0
         )(Engine)
-        options = self._placed(engine.samplers)
-        self._all = [kind.options(**one).remote(url, settings) for one in options]
+        rooms = [own_room(1 + n) for n in range(engine.samplers)]
+        self._all = [kind.options(**room).remote(url, settings) for room in rooms]
         self._away: dict[Any, Any] = {}  # by what will answer once it is back
         self._weights: list[Any] = []
         self._version = 0
         self.lost = 0
-
-    def _placed(self, count: int) -> list[dict[str, Any]]:
-        """Into the room that was reserved for this run, where there is one."""
-        groups = importlib.import_module("ray.util.placement_group")
-        strategies = importlib.import_module("ray.util.scheduling_strategies")
-        room = groups.get_current_placement_group()
-        if room is None:
-            return [{} for _ in range(count)]
-        return [
-            {
-                "scheduling_strategy": strategies.PlacementGroupSchedulingStrategy(
-                    placement_group=room, placement_group_bundle_index=1 + n
-                )
-            }
-            for n in range(count)
-        ]
 
     def identities(self) -> list[dict[str, str]]:
         """Every engine's, once all are open."""
@@ -281,14 +259,20 @@ def open_remote(url: str, settings: ModelSettings, engine: EngineSection) -> Pol
     Raises:
         EngineError: A sampler could not open it, or opened other weights than are here.
     """
-    inner = open_policy(url, settings)
+    inner: Policy
+    if engine.learner == "actor":
+        from harness.policies.learner_ray import RemoteLearner
+
+        inner = RemoteLearner(url, settings, engine)
+    else:
+        inner = open_policy(url, settings)
     resolved = getattr(inner, "settings", settings)
     engines = Engines(url, resolved, engine)
     here = dict(getattr(inner, "identity", {}))
     for there in engines.identities():
         differing = [name for name in here if there.get(name) != here[name]]
         if differing:
-            engines.close()
+            RemotePolicy(inner, engines).close()
             raise EngineError(
                 f"A sampler's {', '.join(differing)} of {url} differ from the run's; put the same "
                 "model on every node."

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 
 import pytest
 from clusters import cluster
@@ -20,6 +21,7 @@ from harness.engine import EngineSection
 from harness.policies import open_policy
 from harness.policies.base import Request, Sample, Sampling, Step
 from harness.policies.behind import Behind
+from harness.policies.carried import read_files
 from harness.policies.settings import ModelSettings
 from harness.types import Message
 
@@ -74,10 +76,7 @@ def test_replies_steps_and_losses_of_engines_are_those_of_one_process(ray, tiny_
 
     replies = list(away.generate(requests(22)))
     assert sorted(replies) == sorted(in_chunks(here, requests(22)))
-    samples = [
-        Sample(c.tokens.prompt, c.tokens.sampled, c.tokens.logprobs, 1.0 if n % 2 else -1.0)
-        for n, (_, c) in enumerate(sorted(replies))
-    ]
+    samples = taught(replies)
     assert here.update(samples, loss, STEP) == away.update(samples, loss, STEP)
     again = sorted(away.generate(requests(22)))
     assert again == sorted(in_chunks(here, requests(22)))
@@ -99,6 +98,53 @@ def test_replies_steps_and_losses_of_engines_are_those_of_one_process(ray, tiny_
     assert len(given) == len({id for id, _ in given}) == 64
     assert sorted(given) == wanted
     away.engines.close()
+
+
+def taught(replies):
+    """Something to learn from replies."""
+    return [
+        Sample(c.tokens.prompt, c.tokens.sampled, c.tokens.logprobs, 1.0 if n % 2 else -1.0)
+        for n, (_, c) in enumerate(sorted(replies))
+    ]
+
+
+@pytest.mark.slow
+def test_a_learner_apart_takes_the_same_steps_and_a_lost_one_takes_its_step_again(
+    ray, tiny_model, tmp_path
+):
+    from harness.policies.learner_ray import RemoteLearner
+
+    url, engine = f"hf:{tiny_model}", EngineSection(name="ray", samplers=1, learner="actor")
+    here, there = open_policy(url, MODEL), RemoteLearner(url, MODEL, engine)
+    assert there.identity == here.identity and there.settings == here.settings
+    samples = taught(here.generate(requests(8)))
+    assert there.update(samples, loss, STEP) == here.update(samples, loss, STEP)
+    ray.kill(there._actor, no_restart=False)
+    assert there.update(samples, loss, STEP) == here.update(samples, loss, STEP)
+    assert there.lost == 1 and there.version == here.version == 2
+    for name, policy in (("here", here), ("there", there)):
+        policy.save(tmp_path / name)
+    assert read_files(tmp_path / "there") == read_files(tmp_path / "here")
+    there.update(samples, loss, STEP)
+    there.load(tmp_path / "here")
+    assert there.update(samples, loss, STEP) == here.update(samples, loss, STEP)
+    there.close()
+
+
+@pytest.mark.slow
+def test_processes_of_one_learner_share_its_steps(ray, tiny_model):
+    from harness.policies.learner_ray import RemoteLearner
+
+    words = {"learner": "actor", "learner_processes": 2}
+    url, settings = f"hf:{tiny_model}", replace(MODEL, micro_batch_tokens=150)
+    here = open_policy(url, settings)
+    there = RemoteLearner(url, settings, EngineSection(name="ray", samplers=1, **words))
+    assert any("shared by 2 processes" in note for note in there.notes)
+    samples = taught(here.generate(requests(12)))
+    for _ in range(2):
+        one, two = here.update(samples, loss, STEP), there.update(samples, loss, STEP)
+        assert two == pytest.approx(one, rel=1e-4, abs=1e-5)
+    there.close()
 
 
 @pytest.fixture
@@ -123,13 +169,16 @@ def entry(place):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_run_with_samplers_ends_like_one_without(words, tmp_path):
+def test_a_run_with_samplers_and_a_learner_apart_ends_like_one_without(words, tmp_path):
     asked, ray = words
+    # The start model reflects, on the engines, while the learner takes its step.
+    asked += ["--set", "reflection.model=reference", "--set", "reflection.max_tokens=16"]
     assert main([*asked, "--run-dir", "alone"]) == 0
-    assert main([*asked, "--run-dir", "shared", *ray]) == 0
+    assert main([*asked, "--run-dir", "shared", *ray, "--set", "engine.learner=actor"]) == 0
     assert evidence(tmp_path / "shared") == evidence(tmp_path / "alone")
     assert entry(tmp_path / "shared") == entry(tmp_path / "alone")
-    assert entry(tmp_path / "alone")["spent"]["gradient_steps"] == 6
+    spent = entry(tmp_path / "alone")["spent"]
+    assert spent["gradient_steps"] == 6 and spent["reflection_tokens"] > 0
 
 
 @pytest.mark.slow
