@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.engine import EngineSection
 from harness.errors import EngineError
@@ -83,6 +83,21 @@ def load() -> Any:
             "The engine 'ray' needs the package ray, which is not installed; "
             "type pip install 'espl-harness[ray]', or choose --engine processes."
         ) from error
+
+
+def joined() -> Any:
+    """Ray, in a process that is part of a cluster.
+
+    Raises:
+        EngineError: This one is not.
+    """
+    ray = load()
+    if not ray.is_initialized():
+        raise EngineError(
+            "Samplers and a learner apart are actors of a Ray cluster, and this process is part of "
+            "none; start the run with --engine ray."
+        )
+    return ray
 
 
 @contextmanager
@@ -194,10 +209,40 @@ def run_resources(engine: EngineSection) -> dict[str, float]:
     return {"CPU": float(engine.cpus), **gpus, **memory, **engine.custom()}
 
 
-def sampler_resources(engine: EngineSection) -> dict[str, float]:
-    """What one sampler takes."""
-    gpus = {"GPU": engine.sampler_gpus} if engine.sampler_gpus else {}
-    return {"CPU": float(engine.sampler_cpus), **gpus}
+def worker_resources(engine: EngineSection, kind: Literal["sampler", "learner"]) -> Resources:
+    """What one sampler takes, or the learner."""
+    learns = kind == "learner"
+    cpus, gpus = (
+        (engine.learner_cpus, engine.learner_gpus)
+        if learns
+        else (engine.sampler_cpus, engine.sampler_gpus)
+    )
+    return {"CPU": float(cpus), **({"GPU": gpus} if gpus else {})}
+
+
+def bundles(engine: EngineSection) -> list[Resources]:
+    """What one run takes altogether: its own, that of each sampler, that of a learner apart."""
+    learner = [worker_resources(engine, "learner")] if engine.learner == "actor" else []
+    return [
+        run_resources(engine),
+        *[worker_resources(engine, "sampler")] * engine.samplers,
+        *learner,
+    ]
+
+
+def own_room(number: int) -> dict[str, Any]:
+    """Options that place an actor into that bundle of what was reserved for this run; none where
+    nothing was.
+    """
+    groups = importlib.import_module("ray.util.placement_group")
+    strategies = importlib.import_module("ray.util.scheduling_strategies")
+    room = groups.get_current_placement_group()
+    if room is None:
+        return {}
+    strategy = strategies.PlacementGroupSchedulingStrategy(
+        placement_group=room, placement_group_bundle_index=number
+    )
+    return {"scheduling_strategy": strategy}
 
 
 def check_room(ray: Any, engine: EngineSection) -> None:
@@ -207,9 +252,13 @@ def check_room(ray: Any, engine: EngineSection) -> None:
         EngineError: So; with what the largest node has.
     """
     there = nodes(ray)
-    own = run_resources(engine)
-    wanted = [own, *[sampler_resources(engine)] * engine.samplers]
-    for one, key in ((wanted[0], ""), (wanted[-1], "sampler_" if engine.samplers else "")):
+    wanted = bundles(engine)
+    kinds = {"": wanted[0]}
+    if engine.samplers:
+        kinds["sampler_"] = wanted[1]
+    if engine.learner == "actor":
+        kinds["learner_"] = wanted[-1]
+    for key, one in kinds.items():
         if not any(_holds(node.resources, one) for node in there):
             lacking = max(one, key=lambda name: one[name] - _most(there, name))
             raise EngineError(
@@ -217,14 +266,14 @@ def check_room(ray: Any, engine: EngineSection) -> None:
                 f"{_amount(lacking, _most(there, lacking))}. Ask for less with "
                 f"--set engine.{key}{_SETTING.get(lacking, 'resources')}, or add a larger node."
             )
-    for name in own:
+    for name in {name: 0 for one in wanted for name in one}:
         total, asked = (
             sum(n.resources.get(name, 0) for n in there),
             sum(w.get(name, 0) for w in wanted),
         )
         if asked > total:
             raise EngineError(
-                f"One run and its {engine.samplers} samplers need {_amount(name, asked)} "
+                f"One run and its {len(wanted) - 1} actors need {_amount(name, asked)} "
                 f"{_word(name)}, but the cluster has {_amount(name, total)}; lower "
                 "--set engine.samplers, or add nodes."
             )

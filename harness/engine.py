@@ -19,7 +19,8 @@ _READ: Mapping[EngineName, frozenset[str]] = {
     "processes": frozenset({"jobs"}),
     "ray": frozenset(
         {"address", "jobs", "cpus", "gpus", "memory_gb", "resources", "run_dirs", "samplers"}
-        | {"sampler_cpus", "sampler_gpus", "chunk"}
+        | {"sampler_cpus", "sampler_gpus", "chunk", "staleness"}
+        | {"learner", "learner_cpus", "learner_gpus", "learner_processes", "shard"}
     ),
     "accelerate": frozenset({"processes", "shard"}),
 }
@@ -52,6 +53,17 @@ class EngineSection:
     """GPUs of one of them."""
     chunk: int = 0
     """Requests that are sampled together; 0 is model.batch_rows."""
+    learner: Literal["here", "actor"] = "here"
+    """Whether gradient steps are taken where the run is, or by an actor with room of its own."""
+    learner_cpus: int = 1
+    """Cores of it."""
+    learner_gpus: float = 0.0
+    """GPUs of it."""
+    learner_processes: int = 1
+    """Processes on its node that share its gradient steps."""
+    staleness: int = 0
+    """By how many updates the weights that sample may be older than those that learn; 0 is strictly
+    on-policy, 1 samples a round while the step of the one before is taken."""
     processes: int = 2
     """Processes that share a gradient step."""
     shard: bool = False
@@ -62,7 +74,9 @@ class EngineSection:
             raise unknown("engine", self.name, get_args(EngineName))
         for name in ("jobs", "gpus", "memory_gb", "samplers", "sampler_gpus", "chunk"):
             within(f"engine.{name}", getattr(self, name), 0)
-        for name in ("cpus", "sampler_cpus", "processes"):
+        within("engine.staleness", self.staleness, 0, 16)
+        within("engine.learner_gpus", self.learner_gpus, 0)
+        for name in ("cpus", "sampler_cpus", "processes", "learner_cpus", "learner_processes"):
             within(f"engine.{name}", getattr(self, name), 1)
         for one in fields(self):
             unread = one.name != "name" and one.name not in _READ[self.name]
@@ -72,12 +86,27 @@ class EngineSection:
                     f"engine.{one.name} changes nothing with engine '{self.name}'; "
                     f"add --engine {reader}, or leave it out."
                 )
-        if not self.samplers and (self.chunk or self.sampler_cpus > 1 or self.sampler_gpus):
-            raise UsageError(
-                "engine.chunk, sampler_cpus and sampler_gpus are about samplers, and there are "
-                "none; add --set engine.samplers=2, or leave them out."
-            )
+        self._check_samplers()
         self.custom()
+
+    def _check_samplers(self) -> None:
+        about = self.chunk or self.sampler_cpus > 1 or self.sampler_gpus or self.staleness
+        if (about or self.learner == "actor") and not self.samplers:
+            raise UsageError(
+                "engine.chunk, sampler_cpus, sampler_gpus, staleness and learner are about "
+                "samplers, and there are none; add --set engine.samplers=2, or leave them out."
+            )
+        own = self.learner_cpus > 1 or self.learner_gpus or self.learner_processes > 1
+        if own and self.learner != "actor":
+            raise UsageError(
+                "engine.learner_cpus, learner_gpus and learner_processes are about a learner of "
+                "its own; add --set engine.learner=actor, or leave them out."
+            )
+        if self.shard and self.name == "ray" and self.learner_processes == 1:
+            raise UsageError(
+                "engine.shard is about processes that share a learner's steps, and there is one; "
+                "add --set engine.learner_processes=2, or leave it out."
+            )
 
     def custom(self) -> dict[str, float]:
         """`resources` by name."""

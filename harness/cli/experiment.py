@@ -124,14 +124,17 @@ def _same_as_before(folder: Path, world: World, policy: Policy) -> None:
 
 def open_engine(request: Config) -> Policy:
     """The request's policy: here, or with its sampling or its gradient step shared out."""
-    if request.engine.samplers:
+    engine = request.engine
+    if engine.samplers:
         from harness.policies.remote_ray import open_remote
 
-        return open_remote(request.model_url, request.model, request.engine)
-    if request.engine.name == "accelerate":
+        if not agents.trains_weights(request.method):
+            engine = replace(engine, staleness=0)  # weights that stay are never old
+        return open_remote(request.model_url, request.model, engine)
+    if engine.name == "accelerate":
         from harness.policies.launching import open_parallel
 
-        return open_parallel(request.model_url, request.model, request.engine)
+        return open_parallel(request.model_url, request.model, engine)
     return open_policy(request.model_url, request.model)
 
 
@@ -220,6 +223,13 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
     return Stage(request, folder, policy, meter, world, whole, arena, run, watchers, reflector)
 
 
+def _reflects_apart(request: Config) -> bool:
+    """Whether reflecting and a gradient step may go on together: not where one model does both."""
+    if request.reflection.model == "reference":  # engines keep it beside the weights that they take
+        return request.engine.samplers > 0
+    return request.reflection.model != "current"
+
+
 def make_method(stage: Stage) -> Method:
     """The method, with what it may use."""
     request = stage.request
@@ -234,7 +244,7 @@ def make_method(stage: Stage) -> Method:
         acting=request.sampling,
         reflector=stage.reflector,
         reflection=Sampling(reflection.temperature, reflection.top_p, reflection.max_tokens),
-        reflector_is_separate=reflection.model not in ("reference", "current"),
+        reflector_is_separate=_reflects_apart(request),
         validation_tasks=stage.world.size("validation"),
     )
     return agents.make(request.method, settings, inputs)
@@ -253,6 +263,7 @@ def run_one(request: Config, folder: Path, watchers: Watchers, stop: Callable[[]
         stage = set_stage(request, folder, watchers, stop)
         try:
             agent = train(make_method(stage), stage.arena, stage.run)
+            stage.run.settle()
             if stop():
                 raise Interrupted
             entry = _test(stage, agent, stop)
