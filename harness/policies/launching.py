@@ -16,13 +16,16 @@ import torch
 from accelerate import PartialState
 from torch import distributed
 
+from harness.cluster import versions
 from harness.engine import EngineSection
 from harness.errors import EngineError, UsageError
 from harness.policies import EMBEDDED, kind_of
+from harness.policies.loading import resolve
 from harness.policies.parallel import ParallelPolicy
+from harness.policies.room import require_room
 from harness.policies.settings import ModelSettings
 from harness.policies.sharded import ShardedPolicy
-from harness.policies.weights import Source, find_model
+from harness.policies.weights import Source, find_model, weights_hash
 
 _NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -46,6 +49,7 @@ def open_parallel(url: str, settings: ModelSettings, engine: EngineSection) -> P
             "one seed, or start each run with a command of its own."
         )
     settings = _threads(settings)
+    _check_room(url, source, settings, engine)
     helpers = [] if "WORLD_SIZE" in os.environ else _start(url, settings, engine)
     try:
         policy = _opened(url, source, settings, engine)
@@ -67,6 +71,7 @@ def _opened(
     url: str, source: Source, settings: ModelSettings, engine: EngineSection
 ) -> ParallelPolicy:
     _join(settings)
+    _compare(source)
     try:
         return (ShardedPolicy if engine.shard else ParallelPolicy)(url, source, settings)
     except RuntimeError as error:  # of the others; what fails here has its own words
@@ -93,6 +98,41 @@ def _join(settings: ModelSettings) -> None:
             "Processes that should share gradient steps did not find each other; see that RANK, "
             "WORLD_SIZE, MASTER_ADDR and MASTER_PORT are those of torchrun."
         )
+
+
+def _check_room(url: str, source: Source, settings: ModelSettings, engine: EngineSection) -> None:
+    """Refuse weights that the processes on this machine cannot hold together.
+
+    Raises:
+        ModelError: So.
+    """
+    found, here = resolve(settings), int(os.environ.get("LOCAL_WORLD_SIZE", engine.processes))
+    count = int(os.environ.get("WORLD_SIZE", engine.processes))
+    where, share = "", 1.0
+    if engine.shard and found.device == "cuda":
+        where, share = f" in {count} shares", 1 / count
+    elif not engine.shard and found.device == "cpu":
+        where, share = f" in {here} processes", float(here)
+    require_room(url, source.folder, found.device, found.dtype, share, where)
+
+
+def _compare(source: Source) -> None:
+    """Refuse processes that are not of the same versions, or have other weights.
+
+    Raises:
+        EngineError: So; says which process, and what it has.
+    """
+    mine = versions() | {"weights": weights_hash(source)[:12]}
+    told: list[dict[str, str]] = [{}] * distributed.get_world_size()
+    # gloo whatever the device: these are Python objects.
+    distributed.all_gather_object(told, mine, group=distributed.new_group(backend="gloo"))
+    for number, other in enumerate(told):
+        for name, value in told[0].items():
+            if other.get(name) != value:
+                raise EngineError(
+                    f"Process {number} has {name} {other.get(name)}, but the first one has "
+                    f"{value}; install the same on every machine."
+                )
 
 
 def _part() -> None:
@@ -133,8 +173,10 @@ def _start(
 def serve(url: str, settings: ModelSettings, engine: EngineSection) -> int:
     """Be a helper until the first process is done; Ctrl-C is for the first process to hear."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    source, settings = _source(url), _threads(settings)
+    _check_room(url, source, settings, engine)
     try:
-        _opened(url, _source(url), _threads(settings), engine).help()
+        _opened(url, source, settings, engine).help()
     except RuntimeError:
         return 1  # the first process is gone, and says why itself
     finally:

@@ -33,7 +33,6 @@ from harness.policies.base import BatchSize, Loss, Sample, Step, TokenBatch
 from harness.policies.loading import Loaded, load_model, resolve
 from harness.policies.network import Network, State
 from harness.policies.parallel import ParallelPolicy, ParallelTrainer
-from harness.policies.room import require_room
 from harness.policies.settings import ModelSettings
 from harness.policies.trainer import Tally, Trainer
 from harness.policies.weights import Source
@@ -143,7 +142,6 @@ class ShardedPolicy(ParallelPolicy):
                 "leave engine.shard out, or add --set model.device=cpu."
             )
         count, here = distributed.get_world_size(), int(os.environ.get("LOCAL_RANK", "0"))
-        require_room(name, source.folder, settings.device, settings.dtype, count)
         for turn in range(count):
             if turn == here:
                 loaded = load_model(name, source, replace(settings, device="cpu"))

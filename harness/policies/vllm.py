@@ -26,6 +26,7 @@ from harness.policies.base import Loss, Replies, Request, Sample, Step
 from harness.policies.hf import HFPolicy
 from harness.policies.reference import Reference
 from harness.policies.rendering import Ids, Rendering
+from harness.policies.room import require_room
 from harness.policies.settings import ModelSettings
 from harness.policies.vllm_adapters import AdapterFolders
 from harness.policies.vllm_base import Ask, Drawn, Engine
@@ -191,6 +192,16 @@ class VLLMPolicy:
         if trainer.version != self._served[0]:  # without samples nothing was learnt
             self._serve(trainer.version, lambda part: trainer.export(part, False))
         return told
+
+    def prepare(self) -> None:
+        """Before anything is sampled to learn from: see that there is room for a copy to train.
+
+        Raises:
+            ModelError: There is none.
+        """
+        s = self.settings
+        if self._trainer is None:
+            require_room(self._model, self._source.folder, s.device, s.dtype)
 
     def save(self, folder: Path) -> None:
         """Write adapter, optimizer and version, as the same model opened as `hf:` would."""

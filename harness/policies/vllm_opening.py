@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from harness.errors import ModelError, UsageError
 from harness.policies.loading import quiet, resolve
 from harness.policies.rendering import Rendering
+from harness.policies.room import require_room
 from harness.policies.settings import ModelSettings
 from harness.policies.vllm import VLLMPolicy
 from harness.policies.vllm_adapters import AdapterFolders
@@ -33,11 +34,14 @@ def open_vllm(url: str, source: Source, settings: ModelSettings) -> VLLMPolicy:
     """The policy behind `url`; `source` is where its weights are on this machine.
 
     Raises:
-        ModelError: vLLM is not installed, or the model cannot be served or reached.
+        ModelError: vLLM is not installed, the model is larger than the memory at hand, or it cannot
+            be served or reached.
         UsageError: The server has no model of that name.
     """
     address = parse_address(url)
     settings = _settled(settings)
+    if not address.base_url:
+        require_room(url, source.folder, settings.device, settings.dtype)
     rendering = read_rendering(url, source)
     adapters = AdapterFolders(address.adapters)
     try:
@@ -63,6 +67,7 @@ def open_learner(url: str, source: Source, settings: ModelSettings) -> VLLMPolic
             "has its own; leave samplers out, or name the model as vllm:ORG/NAME."
         )
     release, settings = require_vllm(), _settled(settings)
+    require_room(url, source.folder, settings.device, settings.dtype)
     rendering = read_rendering(url, source)
     engine = Elsewhere(release, address.context or _longest(source))
     model = f"hf:{address.model}"
