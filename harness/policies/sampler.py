@@ -61,12 +61,13 @@ def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
 def _pointed(weights: Tensor, uniform: Tensor) -> Tensor:
     """The token [row, 1] at `uniform` [row, 1] of the way through weights [row, vocabulary].
 
-    By the inverse of the cumulative distribution, summed in float64: first over blocks of
-    neighbouring tokens, then over the tokens of the block that was hit.
+    By the inverse of the cumulative distribution: over blocks of neighbouring tokens, whose sums
+    are as exact as the weights and are added up in float64, then over the tokens of the block that
+    was hit.
     """
     rows, size = weights.shape
     weights = torch.nn.functional.pad(weights, (0, -size % _BLOCK)).view(rows, -1, _BLOCK)
-    ends = weights.sum(-1, dtype=torch.float64).cumsum(-1)
+    ends = weights.sum(-1).cumsum(-1, dtype=torch.float64)
     point = _below(uniform * ends[:, -1:], ends[:, -1:])
     block = torch.searchsorted(ends, point, right=True).clamp(max=ends.shape[-1] - 1)
     inside = weights.gather(1, block[:, :, None].expand(-1, 1, _BLOCK))[:, 0].double().cumsum(-1)
@@ -94,8 +95,8 @@ def draw(logits: Tensor, rows: Sequence[Row]) -> tuple[list[int], list[float]]:
     settings = [row.request.sampling for row in rows]
     if any(s.temperature not in (0, 1) for s in settings):
         values = values / column([s.temperature or 1.0 for s in settings]).float()
-    logprobs = torch.log_softmax(values, -1)
-    weights = logprobs.exp()
+    probabilities = torch.softmax(values, -1)
+    weights = probabilities
     if any(s.top_p < 1 for s in settings):
         weights = nucleus(weights.double(), column([s.top_p for s in settings]))
     chosen = _pointed(weights, column([next(row.noise) for row in rows]))
@@ -103,7 +104,7 @@ def draw(logits: Tensor, rows: Sequence[Row]) -> tuple[list[int], list[float]]:
         greedy = column([float(s.temperature == 0) for s in settings]) > 0
         chosen = torch.where(greedy, values.argmax(-1, keepdim=True), chosen)
     chosen = chosen.clamp(max=values.shape[-1] - 1)
-    found = logprobs.gather(1, chosen)[:, 0].tolist()
+    found = probabilities.gather(1, chosen)[:, 0].log().tolist()
     if not np.isfinite(found).all():
         raise ModelError(
             "The model's outputs are not finite numbers: load it with dtype float32, or continue "
