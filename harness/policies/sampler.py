@@ -65,15 +65,21 @@ def _pointed(weights: Tensor, uniform: Tensor) -> Tensor:
     are as exact as the weights and are added up in float64, then over the tokens of the block that
     was hit.
     """
-    rows, size = weights.shape
-    weights = torch.nn.functional.pad(weights, (0, -size % _BLOCK)).view(rows, -1, _BLOCK)
-    ends = weights.sum(-1).cumsum(-1, dtype=torch.float64)
+    size = weights.shape[1]
+    width = min(_BLOCK, size)
+    whole = size - size % width
+    sums = weights[:, :whole].view(len(weights), -1, width).sum(-1)
+    if whole < size:
+        sums = torch.cat([sums, weights[:, whole:].sum(-1, keepdim=True)], 1)
+    ends = sums.cumsum(-1, dtype=torch.float64)
     point = _below(uniform * ends[:, -1:], ends[:, -1:])
-    block = torch.searchsorted(ends, point, right=True).clamp(max=ends.shape[-1] - 1)
-    inside = weights.gather(1, block[:, :, None].expand(-1, 1, _BLOCK))[:, 0].double().cumsum(-1)
-    before = (ends.gather(1, block) - inside[:, -1:]).clamp(min=0)
+    first = width * torch.searchsorted(ends, point, right=True).clamp(max=ends.shape[-1] - 1)
+    # The last block may be short: it is looked at with the end of the one before it, as zeros.
+    tokens = first.clamp(max=size - width) + torch.arange(width, device=weights.device)
+    inside = weights.gather(1, tokens).double().masked_fill_(tokens < first, 0.0).cumsum(-1)
+    before = (ends.gather(1, first // width) - inside[:, -1:]).clamp(min=0)
     within = _below((point - before).clamp(min=0), inside[:, -1:])
-    return block * _BLOCK + torch.searchsorted(inside, within, right=True)
+    return tokens.gather(1, torch.searchsorted(inside, within, right=True).clamp(max=width - 1))
 
 
 def _below(point: Tensor, total: Tensor) -> Tensor:
@@ -223,10 +229,12 @@ class Sampler(Generic[M]):
     def _parts(self, rows: list[Row]) -> list[list[Row]]:
         """Rows in order, cut so that no pass reads more than the limit of padded tokens."""
         parts: list[list[Row]] = [[]]
+        prompts: set[Ids] = set()
         for row in rows:
-            longest = max(len(r.prompt) for r in [*parts[-1], row])
-            if parts[-1] and longest * (len(parts[-1]) + 1) > self._piece_tokens:
+            prompts.add(row.prompt)
+            if max(map(len, prompts)) * len(prompts) > self._piece_tokens and parts[-1]:
                 parts.append([])
+                prompts = {row.prompt}
             parts[-1].append(row)
         return parts
 

@@ -19,6 +19,18 @@ def _capacity(columns: int) -> int:
     return -(-columns // step) * step
 
 
+def _room(like: Tensor, rows: int, columns: int) -> Tensor:
+    """Room [row, head, column, channel] for tokens like those of a table, of whatever it held.
+
+    More is set aside than is used at first, so that a table that grows finds the room that the one
+    before it has left: fresh memory costs as much as several decoding steps.
+    """
+    _, heads, _, channels = like.shape
+    aside = -(-columns // (4 * _STEP)) * 4 * _STEP
+    whole = like.new_empty(rows * heads * aside * channels)
+    return whole[: rows * heads * columns * channels].view(rows, heads, columns, channels)
+
+
 @dataclass(slots=True)
 class Columns:
     """Keys and values [row, head, column, channel] of each layer, and how many columns of each row
@@ -84,8 +96,8 @@ class Replies:
     @staticmethod
     def empty(like: Sequence[Tensor], rows: int) -> Replies:
         """No tokens yet; `like` has a tensor [·, head, ·, channel] for each layer."""
-        rooms = [x.new_zeros(2, rows, x.shape[1], _STEP, x.shape[3]) for x in like]
-        return Replies([(both[0], both[1]) for both in rooms], [0] * rows)
+        rooms = [(_room(x, rows, _STEP).zero_(), _room(x, rows, _STEP).zero_()) for x in like]
+        return Replies(rooms, [0] * rows)
 
     def open(self) -> Tensor:
         """Make column `used` one that is attended to. Returns what is added to scores
@@ -131,12 +143,12 @@ class Replies:
         rows, used = sum(len(t.lengths) for t in tables), max(max(t.lengths) for t in tables)
 
         def stacked(parts: Sequence[Tensor]) -> Tensor:
-            _, heads, _, channels = parts[0].shape
-            room, at = parts[0].new_zeros(rows, heads, _capacity(used + 1), channels), 0
+            room, at = _room(parts[0], rows, _capacity(used + 1)), 0
             for part, table in zip(parts, tables, strict=True):
-                width = min(used, table.used)
-                into = room[at : at + len(part), :, used - width : used]
-                into.copy_(part[:, :, table.used - width : table.used])
+                into, width = room[at : at + len(part)], min(used, table.used)
+                into[:, :, : used - width] = 0
+                into[:, :, used - width : used] = part[:, :, table.used - width : table.used]
+                into[:, :, used:] = 0
                 at += len(part)
             return room
 
@@ -153,7 +165,7 @@ def _grown(
     """The first `used` columns in tables of so many."""
 
     def grown(x: Tensor) -> Tensor:
-        room = x.new_empty(*x.shape[:2], columns, x.shape[3])
+        room = _room(x, len(x), columns)
         room[:, :, :used] = x[:, :, :used]
         room[:, :, used:] = 0
         return room
