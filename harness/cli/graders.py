@@ -2,10 +2,11 @@
 
 A conversation is put before its world reply by reply, from the task it was played on; what the
 world then says is heard by nobody. Worlds in which the same replies may earn something else another
-time say so (`unrepeatable`), and are not asked.
+time say so (`unrepeatable`), and are not asked. Nothing that a stranger's entry names is opened
+unless it comes with this package, or is trusted by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any, TypeAlias
 import envs
 from envs.catalogue import find
 from envs.errors import WorldError
+from harness.cli.trust import untrusted
 from harness.cli.worlds import answers_once, make_world, takes_seed
 from harness.config import Scalar, parse_set
 from harness.errors import HarnessError
 from harness.play import reason
 from harness.worlds import World
 from leaderboards.record import Entry, Outcome
-from leaderboards.verify import Grader, Judged
+from leaderboards.verify import Grader, Judged, Unopened
 from leaderboards.words import plain
 
 ONE_TEXT = "a conversation of schema 1, which was written before its turns were kept apart"
@@ -29,22 +31,28 @@ _Key: TypeAlias = tuple[object, ...]
 
 
 class Graders:
-    """The worlds of entries, each made once."""
+    """The worlds of entries, each made once; `trusted` names what else they may open."""
 
-    def __init__(self, data_dir: Path | None = None) -> None:
-        self._data = str(data_dir or "")
+    def __init__(self, data_dir: Path | None = None, trusted: Collection[str] = ()) -> None:
+        self._data, self._trusted = str(data_dir or ""), tuple(trusted)
         self._worlds: dict[_Key, tuple[World, str]] = {}
 
-    def bring(self, entry: Entry) -> Grader | str:
+    def bring(self, entry: Entry) -> Grader | Unopened | str:
         """The grader of an entry's world, or why there is none."""
         try:
             name, options = _asked(entry)
+            if why := untrusted(name, {}, self._trusted):
+                return Unopened(why)
             if why := _never(name):
                 return f"{entry.track.env} cannot be replayed: {why}"
+            if why := untrusted(name, _own(options), self._trusted):
+                return Unopened(why)
             key = self._key(name, options, entry.seed)
             world, fingerprint = self._world(key)
         except (HarnessError, WorldError) as error:
             return f"the world of {entry.track.env} cannot be made ({plain(error, 160)})"
+        except Exception as error:  # a world may raise anything at options that no run was given
+            return f"the world of {entry.track.env} cannot be made ({plain(reason(error), 160)})"
         if fingerprint != entry.track.env_fingerprint:
             return f"{entry.track.env} is another here: its fingerprint differs"
         if str(getattr(world, "grader_version", "")) != entry.track.grader:
@@ -57,8 +65,7 @@ class Graders:
 
     def _key(self, name: str, options: Mapping[tuple[str, str], Scalar], seed: int) -> _Key:
         chosen = options.get(("env", "world_seed"), seed)
-        own = {key: value for (section, key), value in options.items() if section == "world"}
-        return (name, int(chosen) if takes_seed(name) else None, *sorted(own.items()))
+        return (name, int(chosen) if takes_seed(name) else None, *sorted(_own(options).items()))
 
     def _world(self, key: _Key) -> tuple[World, str]:
         """A test world, and its fingerprint."""
@@ -134,6 +141,11 @@ def _asked(entry: Entry) -> tuple[str, dict[tuple[str, str], Scalar]]:
     name = next((value for word, value in pairs if word == "--env"), entry.track.env)
     settings = (parse_set(value) for word, value in pairs if word == "--set")
     return name, {(section, key): value for section, key, value in settings}
+
+
+def _own(options: Mapping[tuple[str, str], Scalar]) -> dict[str, Scalar]:
+    """The options of the world itself."""
+    return {key: value for (section, key), value in options.items() if section == "world"}
 
 
 def _never(name: str) -> str:

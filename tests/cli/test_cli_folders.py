@@ -60,5 +60,5 @@ def test_an_empty_folder_is_taken_and_one_laid_out_in_between_is_not_overwritten
 @pytest.mark.parametrize("spoil", ["file", "dangling"])
 def test_where_no_folder_can_be_made_one_sentence_says_so(spoil):
     Path("runs").write_text("") if spoil == "file" else Path("runs").symlink_to("nowhere")
-    with pytest.raises(HarnessError, match="cannot be written .* give another --run-dir"):
+    with pytest.raises(HarnessError, match=r"cannot be written .* give another --run-dir"):
         run.new_folder("arithmetic")
