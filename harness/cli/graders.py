@@ -26,6 +26,7 @@ from leaderboards.verify import Grader, Judged, Unopened
 from leaderboards.words import plain
 
 ONE_TEXT = "a conversation of schema 1, which was written before its turns were kept apart"
+NO_TASK = "its task is none of the test split"
 
 _Key: TypeAlias = tuple[object, ...]
 
@@ -82,11 +83,12 @@ class Graders:
         def judge(outcome: Outcome) -> Judged | str:
             if not isinstance(outcome.reply, tuple):
                 return ONE_TEXT
-            number = _number(outcome.task)
-            if number is None:
-                return Judged(None, False, "its task is none of the test split")
             try:
-                return replayed(self._world(key)[0], number, outcome.reply, outcome.status)
+                world = self._world(key)[0]
+                number = _number(outcome.task, world)
+                if number is None:
+                    return Judged(None, False, NO_TASK)
+                return replayed(world, number, outcome.reply, outcome.status)
             except Exception as error:  # what a world raises ended the episode when it was played
                 self._drop(key)
                 return Judged(None, False, plain(reason(error), 160))
@@ -154,16 +156,26 @@ def _never(name: str) -> str:
     return why if isinstance(why, str) else ""
 
 
-def _number(task: str) -> int | None:
-    split, _, number = task.partition(":")
-    return int(number) if split == "test" and number.isdecimal() else None
+def _number(task: str, world: World) -> int | None:
+    """The number of a task of the test split, where it is written as runs write it.
+
+    Of test:3, test:03 and a number beyond the split that starts the same task, one is a task: else
+    an entry could earn the same reward under several names.
+    """
+    try:
+        number = int(task.removeprefix("test:")[:20])
+    except ValueError:
+        return None
+    return number if task == f"test:{number}" and 0 <= number < world.size("test") else None
 
 
 def _judge(world: Any) -> Grader:
     def judge(outcome: Outcome) -> Judged:
-        number = _number(outcome.task)
-        if number is None or not isinstance(outcome.reply, str):
-            return Judged(None, False, "it is no single reply to a task of the test split")
+        number = _number(outcome.task, world)
+        if number is None:
+            return Judged(None, False, NO_TASK)
+        if not isinstance(outcome.reply, str):
+            return Judged(None, False, "it is no single reply")
         verdict: envs.Verdict = world.regrade(number, outcome.reply)
         scored = verdict.outcome == "scored"
         return Judged(float(verdict.reward) if scored else None, bool(verdict.success))
