@@ -164,7 +164,7 @@ class ModelEndpoint:
             return 404, error("no episode is played here")
         try:
             body = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return 400, error("this is no JSON")
         if not isinstance(body, dict):
             return 400, error("this is no JSON object")

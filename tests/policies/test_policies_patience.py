@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from benchmarks.soak._server import Body, served
+from benchmarks.soak._server import Body, Manners, served
 from harness.errors import ModelError
 from harness.policies.base import Request, Sampling
 from harness.policies.endpoint import EndpointPolicy, parse_address
@@ -58,9 +58,24 @@ def test_nobody_asks_a_server_that_wants_to_be_left_alone() -> None:
 
     with served(said, busy) as (url, server):
         one = policy(url, concurrency=8)  # no retries: saying when is no failure
+        manners = Manners(one._client._client)
         assert len(dict(one.generate(ask(40)))) == 40
     assert server.committed["429"] == 8
-    assert server.early == 0
+    assert (manners.heard, manners.early) == (8, 0)
+
+
+def test_who_disregards_it_is_seen() -> None:
+    def busy(body: Body, times: int) -> str:
+        return "429" if body.get("seed", 0) == 0 else ""
+
+    with served(said, busy) as (url, _):
+        one = policy(url, concurrency=1)
+        manners = Manners(one._client._client)
+        with pytest.raises(Exception, match="busy"):
+            one._answer(ask(1)[0])
+        time.sleep(0.2)
+        one._answer(ask(2)[1])
+    assert (manners.heard, manners.early) == (1, 1)
 
 
 def test_a_server_that_is_busy_for_ever_stops_the_run() -> None:
