@@ -16,7 +16,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-Target = Callable[[str], None]
+from benchmarks.fuzz_pipes import PIPES, SAMPLES, Target
 
 
 def edits() -> Target:
@@ -295,6 +295,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "rendering_smollm2": lambda: rendering("smollm2"),
     "workers": workers,
     "grader": grader,
+    **PIPES,
 }
 
 WORDS = (
@@ -316,6 +317,8 @@ WORDS = (
 
 def samples(name: str) -> list[str]:
     """Well-formed inputs to begin from."""
+    if name in SAMPLES:
+        return SAMPLES[name]
     if name in ("entry", "board"):
         golden = Path(__file__).parents[1] / "tests/leaderboards/golden/v1.entry.json"
         from leaderboards.record import Entry

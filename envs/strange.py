@@ -62,7 +62,9 @@ def strange_parts(name: str, options: Mapping[str, object]) -> tuple[Part, ...]:
         retriever = str(options.get("retriever") or "bm25")
         found += [Part("model", retriever)] if retriever != "bm25" else []
         kind, colon, place = name.partition(":")
-        world_id, option = WHEREABOUTS[kind] if colon else (ALIASES.get(name, name), "")
+        world_id, option = (
+            WHEREABOUTS[kind] if colon and kind in WHEREABOUTS else (ALIASES.get(name, name), "")
+        )
         given = {**options, option: place}
         paths = [str(given.get(option) or "") for option in PATH_OPTIONS.get(world_id, ())]
         found += [Part("file", path) for path in paths if not _here(path)]

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -10,6 +11,7 @@ from benchmarks.soak._server import Body, Manners, served
 from harness.errors import ModelError
 from harness.policies.base import Request, Sampling
 from harness.policies.endpoint import EndpointPolicy, parse_address
+from harness.policies.patience import Patience
 from harness.policies.reply import Nonsense, read_completion
 from harness.policies.settings import ModelSettings
 from harness.types import Message
@@ -126,3 +128,40 @@ def test_a_reply_cut_short_or_garbled_is_asked_for_again() -> None:
 def test_nothing_in_a_reply_is_coerced(data: bytes) -> None:
     with pytest.raises(Nonsense):
         read_completion(data)
+
+
+def test_the_question_whether_a_server_is_there_waits_as_well() -> None:
+    """One request is told to wait; another fails for good, and nobody was answered since."""
+    asked: list[float] = []
+    held, heard = threading.Event(), time.monotonic
+
+    class Busy(Exception):
+        pass
+
+    def probe() -> None:
+        asked.append(heard())
+
+    patience = Patience(
+        0, 30.0, lambda e: False, lambda e: 0.6 if isinstance(e, Busy) else None, probe
+    )
+
+    def waits() -> str:
+        if not held.is_set():
+            held.set()
+            raise Busy
+        return "there"
+
+    def fails() -> str:
+        assert held.wait(5)
+        time.sleep(0.1)
+        raise ValueError("for good")
+
+    told: list[float] = []
+    with ThreadPoolExecutor(2) as pool:
+        failing = pool.submit(patience.persist, fails, 0)
+        told.append(heard())
+        assert pool.submit(patience.persist, waits, 0).result() == "there"
+        with pytest.raises(ValueError, match="for good"):
+            failing.result()
+    assert all(when - told[0] >= 0.55 for when in asked)
+    assert asked
