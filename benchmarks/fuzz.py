@@ -60,6 +60,7 @@ def invented(rng: random.Random, pool: list[str]) -> str:
 
 def tried(check: Target, text: str, deadline: float) -> str:
     """What went wrong with one input, in a line; "" where nothing did."""
+    before = signal.signal(signal.SIGALRM, _late)
     signal.setitimer(signal.ITIMER_REAL, deadline)
     try:
         check(text)
@@ -69,6 +70,7 @@ def tried(check: Target, text: str, deadline: float) -> str:
         return f"{type(error).__name__}: {error}"[:300]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
     return ""
 
 
@@ -84,7 +86,6 @@ class Fuzzer:
 
     def go(self, seconds: float, count: int = 0) -> None:
         """Try inputs until time or count is up; 0 is no bound."""
-        before = signal.signal(signal.SIGALRM, _late)
         began, until = time.monotonic(), self.done + count
         while (not count or self.done < until) and (
             not seconds or time.monotonic() - began < seconds
@@ -97,7 +98,6 @@ class Fuzzer:
             if problem and problem[:60] not in self.found:
                 self.found[problem[:60]] = text
                 print(f"FOUND {self.name}: {problem}\n  {text[:600]!r}", flush=True)
-        signal.signal(signal.SIGALRM, before)
 
 
 def fuzz(name: str, seed: int, seconds: float, count: int, deadline: float) -> dict[str, object]:

@@ -7,6 +7,7 @@ not expect, or a property that does not hold. Setting a target up may take secon
 
 from __future__ import annotations
 
+import atexit
 import json
 import tempfile
 from collections.abc import Callable
@@ -272,6 +273,7 @@ def grader() -> Target:
     from envs.grading import Grader
 
     pool = Grader(workers=1, deadline=2.0)
+    atexit.register(pool.close)
 
     def check(text: str) -> None:
         verdict = pool.grade(f"\\boxed{{{text[:300]}}}", "918273645")

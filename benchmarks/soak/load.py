@@ -144,7 +144,7 @@ def soak(seed: int, count: int, folder: Path) -> Found:
     with served(reply, fault) as (url, server):
         settings = ModelSettings(concurrency=64, timeout=2.0, retries=3, patience=60.0)
         policy = EndpointPolicy(url, parse_address(url), settings)
-        manners = Manners(policy._client._client)
+        manners = Manners(policy)
         for wave in range(WAVES):
             for episode in episodes(policy, seed + wave * count, count // WAVES, seats=1024):
                 tally.note(episode)
@@ -153,7 +153,7 @@ def soak(seed: int, count: int, folder: Path) -> Found:
     if used_there[-1] - used_there[0] > GROWTH:
         failures.append(f"memory grew from {used_there[0] >> 20} to {used_there[-1] >> 20} MiB")
     if manners.early:
-        failures.append(f"{manners.early} requests were sent before a 429 had said they might")
+        failures.append(f"{manners.early} requests were begun before a 429 had said they might")
     # A stalled machine decides this one as well, so short versions only report it.
     if count >= COUNT and tally.longest > 30:
         failures.append(f"no episode ended for {tally.longest:.0f} s")
@@ -170,7 +170,7 @@ def soak(seed: int, count: int, folder: Path) -> Found:
         **{f"fault {name}": server.committed[name] for name in FAULTS},
         "connections at once": server.most,
         "heard 429": manners.heard,
-        "sent before a 429 allowed": manners.early,
+        "begun before a 429 allowed": manners.early,
         "longest silence, seconds": round(tally.longest, 1),
         "endpoint MiB after each wave": " ".join(str(u >> 20) for u in used_there),
     }

@@ -60,7 +60,7 @@ def test_nobody_asks_a_server_that_wants_to_be_left_alone() -> None:
 
     with served(said, busy) as (url, server):
         one = policy(url, concurrency=8)  # no retries: saying when is no failure
-        manners = Manners(one._client._client)
+        manners = Manners(one)
         assert len(dict(one.generate(ask(40)))) == 40
     assert server.committed["429"] == 8
     assert (manners.heard, manners.early) == (8, 0)
@@ -72,7 +72,7 @@ def test_who_disregards_it_is_seen() -> None:
 
     with served(said, busy) as (url, _):
         one = policy(url, concurrency=1)
-        manners = Manners(one._client._client)
+        manners = Manners(one)
         with pytest.raises(Exception, match="busy"):
             one._answer(ask(1)[0])
         time.sleep(0.2)
