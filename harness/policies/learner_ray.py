@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.cluster import joined, own_room, worker_resources
 from harness.engine import EngineSection
-from harness.errors import EngineError, ModelError, UsageError
+from harness.errors import EngineError, HarnessError, ModelError, UsageError
 from harness.policies import kind_of, open_policy
 from harness.policies.base import Loss, Replies, Request, Sample, Step, TrainablePolicy
 from harness.policies.carried import (
@@ -163,7 +163,9 @@ class RemoteLearner:
         try:
             return self._ray.get(asked)
         except exceptions.RayTaskError as error:
-            told = " ".join(str(error).split())[-300:]
+            if isinstance(error.cause, HarnessError):
+                raise ModelError(str(error.cause)) from error
+            told = " ".join(str(error.cause).split())[-300:]
             raise ModelError(
                 f"The learner failed ({told}); mend that, and go on with harness resume."
             ) from error
