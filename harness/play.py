@@ -30,7 +30,7 @@ from harness.types import (
     Task,
     Turn,
 )
-from harness.worlds import MakeWorld, World
+from harness.worlds import MakeWorld, World, WorldFailed
 
 Placement = Literal["system", "user"]
 
@@ -180,6 +180,8 @@ class _Seat:
 
 def reason(error: Exception) -> str:
     """What failed and where, in one line."""
+    if isinstance(error, WorldFailed):
+        return scrubbed(str(error))
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
     return scrubbed(f"{type(error).__name__}: {error}{where}")

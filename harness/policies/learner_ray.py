@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.cluster import joined, own_room, worker_resources
+from harness.cluster import joined, rooms, worker_resources
 from harness.engine import EngineSection
 from harness.errors import EngineError, HarnessError, ModelError, UsageError
 from harness.policies import kind_of, open_policy
@@ -109,7 +109,7 @@ class RemoteLearner:
         kind = self._ray.remote(
             num_cpus=wants["CPU"], num_gpus=wants.get("GPU", 0), max_restarts=-1, max_task_retries=0
         )(Learner)
-        room = own_room(1 + engine.samplers)  # behind the run's own and its samplers'
+        (room,) = rooms(engine, "learner")
         self._actor = kind.options(**room).remote(url, settings, engine.learner_processes)
         self.lost = 0
         try:
