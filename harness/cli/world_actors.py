@@ -28,7 +28,7 @@ from harness.worlds import World, WorldFailed
 
 _LOST = 3  # hosts that may be lost in one call
 _BACK = 300.0  # seconds in which one has to come back where none is left
-_TOLD = ("briefing", "side_by_side", "most_open", "unrepeatable")
+_TOLD = ("briefing", "side_by_side", "most_open")
 
 Said = tuple[Literal["said", "failed", "gone"], Any]
 """What came of a call: a value, why the world failed, or that this host has no such world."""
@@ -293,9 +293,9 @@ class AwayWorld:
         raise WorldFailed("the actors that play worlds were lost over and over")
 
     def _again(self) -> None:
-        """Play up to here once more, on another host."""
-        if why := self._about.get("unrepeatable"):
-            raise WorldFailed(f"its host was lost, and it cannot be played again: {why}")
+        """Play up to here once more, on another host. Worlds that depend on chance or time may say
+        something else; where they do not, what comes after is as good as it was.
+        """
         self._host = self._hosts.enter()
         words = (self._id, self._split, self._seed, tuple(self._actions))
         how, told = self._hosts.ask(self._host, "reset", *words)
