@@ -114,6 +114,7 @@ class HFPolicy:
         """
         if not samples:
             return dict.fromkeys(_NOTHING, 0.0)
+        self._sampler.rest()
         trainer = Trainer(self._network, self._attached(), self.settings.micro_batch_tokens)
         told = trainer.step(samples, loss, step)
         self._changed(self._version + 1)

@@ -20,6 +20,7 @@ from harness.errors import ModelError
 from harness.policies.base import Replies, Request
 from harness.policies.reading import M, Reader
 from harness.policies.rendering import Ids, Rendering
+from harness.policies.talks import Kept, Talks
 from harness.types import Completion, Finish, Tokens
 
 _HEADS = 8  # system prompts whose keys and values are kept between batches
@@ -36,16 +37,30 @@ def uniforms(seed: int) -> Iterator[float]:
 
 
 @dataclass(slots=True)
-class Row:
-    """One reply on its way; `noise` gives its uniform numbers."""
+class Row(Generic[M]):
+    """One reply on its way; `noise` gives its uniform numbers.
+
+    Of the prompt, `kept` has been read in earlier turns, or else `head` may be shared.
+    """
 
     request: Request
     prompt: Ids
     head: Ids
     limit: int
     noise: Iterator[float]
+    kept: Kept[M] | None = None
     sampled: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+
+    @property
+    def earlier(self) -> int:
+        """How many tokens of the prompt were read in earlier turns."""
+        return len(self.kept.ids) if self.kept is not None else 0
+
+    @property
+    def start(self) -> int:
+        """How many tokens of the prompt need not be read with it."""
+        return len(self.head if self.kept is None else self.kept.ids)
 
 
 def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
@@ -80,7 +95,7 @@ def _below(point: Tensor, total: Tensor) -> Tensor:
     return torch.minimum(point, torch.nextafter(total, torch.zeros_like(total)))
 
 
-def draw(logits: Tensor, rows: Sequence[Row]) -> tuple[list[int], list[float]]:
+def draw(logits: Tensor, rows: Sequence[Row[M]]) -> tuple[list[int], list[float]]:
     """One token per row from logits [row, vocabulary], and its log-probability.
 
     Temperature 0 takes the likeliest token; its log-probability is then that at temperature 1.
@@ -116,7 +131,7 @@ def draw(logits: Tensor, rows: Sequence[Row]) -> tuple[list[int], list[float]]:
 class _Batch(Generic[M]):
     """Rows that run: what each has read, and the logits [row, vocabulary] of its next token."""
 
-    rows: list[Row]
+    rows: list[Row[M]]
     state: M
     logits: Tensor
 
@@ -138,16 +153,25 @@ class Sampler(Generic[M]):
         self._batch_rows = batch_rows
         self._piece_tokens = piece_tokens
         self._heads: OrderedDict[Ids, M] = OrderedDict()
+        self._talks: Talks[M] = Talks(batch_rows)
 
     def forget(self) -> None:
         """Drop what was computed with weights that have changed."""
         self._reader.forget()
         self._heads.clear()
+        self._talks.clear()
+
+    def rest(self) -> None:
+        """Nothing will be sampled for a while: free what conversations under way have read."""
+        self._talks.clear()
 
     def generate(self, waiting: deque[Request]) -> Replies:
         """Answer what waits, yielding replies as they end."""
         batch: _Batch[M] | None = None
+        self._talks.begin(waiting)
         while waiting or batch:
+            if waiting:
+                self._talks.notice(waiting[0])
             running = batch.rows if batch else []
             # A few seats at a time are cheaper to fill than one by one, and copies of a prompt
             # that stand together are read once.
@@ -160,6 +184,7 @@ class Sampler(Generic[M]):
             assert batch is not None
             rows = batch.rows
             ended = self._draw(batch)
+            self._keep(batch, ended)
             batch = self._advance(batch, [i for i, end in enumerate(ended) if end])
             for row, end in zip(rows, ended, strict=True):
                 if end:
@@ -168,16 +193,17 @@ class Sampler(Generic[M]):
     def _take(self, waiting: deque[Request], running: int) -> list[Request]:
         return [waiting.popleft() for _ in range(min(len(waiting), self._batch_rows - running))]
 
-    def _row(self, request: Request) -> Row:
+    def _row(self, request: Request) -> Row[M]:
         prompt = self._rendering.prompt(request.conversation)
         limit = request.sampling.max_tokens
         if self._context is not None:
             limit = min(limit, self._context - len(prompt.ids))
         head = prompt.head if self._reader.gaps and prompt.head >= _SHORTEST_HEAD else 0
-        head_ids = prompt.ids[:head]
-        return Row(request, prompt.ids, head_ids, max(0, limit), uniforms(request.seed))
+        kept = self._talks.take(request, prompt.ids)
+        noise = uniforms(request.seed)
+        return Row(request, prompt.ids, prompt.ids[:head], max(0, limit), noise, kept)
 
-    def _reply(self, row: Row) -> Completion:
+    def _reply(self, row: Row[M]) -> Completion:
         sampled = tuple(row.sampled)
         stopped = bool(sampled) and sampled[-1] in self._rendering.ends
         finish = Finish.STOP if stopped else Finish.LENGTH
@@ -196,6 +222,18 @@ class Sampler(Generic[M]):
             for row in batch.rows
         ]
 
+    def _keep(self, batch: _Batch[M], ended: list[bool]) -> None:
+        """Keep what ended rows have read where conversations go on; not their last token."""
+        if not (self._talks.wanted and self._reader.gaps):
+            return
+        with torch.inference_mode():
+            for i, row in enumerate(batch.rows):
+                if ended[i]:
+                    sampled = tuple(row.sampled)
+                    kept = Kept(row.prompt + sampled[:-1], batch.state.alone(i))
+                    said = self._rendering.text(sampled)
+                    self._talks.keep(row.request.conversation, said, sampled, kept)
+
     def _advance(self, batch: _Batch[M], ended: list[int]) -> _Batch[M] | None:
         """Read each row's new token, without the rows that ended."""
         if len(ended) == len(batch.rows):
@@ -208,37 +246,44 @@ class Sampler(Generic[M]):
             logits, state = self._reader.read([row.sampled[-1:] for row in rows], state)
         return _Batch(rows, state, logits)
 
-    def _enter(self, batch: _Batch[M] | None, rows: list[Row]) -> _Batch[M] | None:
+    def _enter(self, batch: _Batch[M] | None, rows: list[Row[M]]) -> _Batch[M] | None:
         """Read the prompts of `rows` and add them to the batch."""
         if not rows:
             return batch
         with torch.inference_mode():
             batches = [batch] if batch else []
-            batches += [self._read(part) for part in self._parts(rows)]
+            # Later turns read little each, and would be padded to what whole prompts are.
+            later = [row for row in rows if row.kept is not None]
+            first = [row for row in rows if row.kept is None]
+            parts = [part for some in (later, first) if some for part in self._parts(some)]
+            batches += [self._read(part) for part in parts]
             state = self._reader.stack([b.state for b in batches])
             logits = torch.cat([b.logits for b in batches])
         return _Batch([row for b in batches for row in b.rows], state, logits)
 
-    def _parts(self, rows: list[Row]) -> list[list[Row]]:
+    def _parts(self, rows: list[Row[M]]) -> list[list[Row[M]]]:
         """Rows in order, cut so that no pass reads more than the limit of padded tokens."""
-        parts: list[list[Row]] = [[]]
+        parts: list[list[Row[M]]] = [[]]
         for row in rows:
-            longest = max(len(r.prompt) for r in [*parts[-1], row])
+            longest = max(len(r.prompt) - r.earlier for r in [*parts[-1], row])
             if parts[-1] and longest * (len(parts[-1]) + 1) > self._piece_tokens:
                 parts.append([])
             parts[-1].append(row)
         return parts
 
-    def _read(self, rows: list[Row]) -> _Batch[M]:
+    def _read(self, rows: list[Row[M]]) -> _Batch[M]:
         """Read each different prompt once, and each different system prompt once at all."""
-        copies: dict[Ids, list[Row]] = {}
+        copies: dict[Ids, list[Row[M]]] = {}
         for row in rows:
             copies.setdefault(row.prompt, []).append(row)
         firsts = [same[0] for same in copies.values()]
         state = None
-        if any(row.head for row in firsts):
-            state = self._reader.stack([self._head(row.head) for row in firsts])
-        logits, state = self._reader.read([row.prompt[len(row.head) :] for row in firsts], state)
+        if any(row.start for row in firsts):
+            starts = [self._head(r.head) if r.kept is None else r.kept.state for r in firsts]
+            state = self._reader.stack(starts)
+        logits, state = self._reader.read([row.prompt[row.start :] for row in firsts], state)
+        for row in rows:
+            row.kept = None  # the state has it now
         counts = [len(same) for same in copies.values()]
         repeated = [i for i, count in enumerate(counts) for _ in range(count)]
         ordered = [row for same in copies.values() for row in same]

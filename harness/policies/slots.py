@@ -112,6 +112,24 @@ class Slots:
         waste = 2 * len(set(left.prompt)) <= len(self.shared.lengths)
         return (left._pruned() if waste else left), order
 
+    def alone(self, row: int) -> Slots:
+        """All that one reply has read, its prompt included, as a prompt in a table of its own."""
+        assert self.own is not None
+        prompt = self.prompt[row]
+        before, said = self.shared.lengths[prompt], self.own.lengths[row]
+
+        def joined(old: Tensor, new: Tensor) -> Tensor:
+            parts = (old[prompt : prompt + 1, :, :before], new[row : row + 1, :, :said])
+            return torch.cat(parts, 2)
+
+        layers = [
+            (joined(old_keys, keys), joined(old_values, values))
+            for (old_keys, old_values), (keys, values) in zip(
+                self.shared.layers, self.own.layers, strict=True
+            )
+        ]
+        return Slots(Columns(layers, [before + said]))
+
     def _pruned(self) -> Slots:
         """Without prompts that no reply needs any more."""
         needed = sorted(set(self.prompt))
