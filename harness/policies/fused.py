@@ -61,6 +61,12 @@ class Projection:
         """Whether an adapter has been attached."""
         return isinstance(getattr(self._parent, self._names[0]), LoraLayer)
 
+    @property
+    def active(self) -> bool:
+        """Whether the adapter is attached and switched on."""
+        first: Any = getattr(self._parent, self._names[0])
+        return self.adapted and not first.disable_adapters
+
     def adapters(self) -> list[tuple[Tensor, Tensor, float]]:
         """A, B and scale of each module's adapter."""
         layers = [getattr(self._parent, name) for name in self._names]
@@ -119,6 +125,7 @@ class Llama:
         self.channels: int = attention.head_dim
         self.scale = float(attention.scaling)
         self.shared_heads: int = model.config.num_key_value_heads
+        self._rotations: tuple[Tensor, Tensor] | None = None
         self.projections = [
             (
                 Projection(block.self_attn, ("q_proj", "k_proj", "v_proj")),
@@ -128,3 +135,17 @@ class Llama:
             )
             for block in self.blocks
         ]
+
+    def rotation(self, positions: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+        """Cosine and signed sine [row, token, 1, channel] for positions [row, token] below `limit`.
+
+        A channel's rotated value is itself · cosine + its partner half the channels away · sine.
+        """
+        if self._rotations is None or len(self._rotations[0]) < limit:
+            cos, sin = self.rotary(
+                self.embedding[:1], torch.arange(2 * limit, device=self.device)[None]
+            )
+            half = self.channels // 2
+            self._rotations = cos[0], torch.cat([-sin[0][:, :half], sin[0][:, half:]], -1)
+        cos, sin = self._rotations
+        return cos[positions][:, :, None], sin[positions][:, :, None]

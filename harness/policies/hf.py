@@ -30,6 +30,8 @@ from harness.policies.rendering import Rendering
 from harness.policies.sampler import Sampler
 from harness.policies.settings import ModelSettings
 from harness.policies.slots import Slots
+from harness.policies.teaching import FlatReader
+from harness.policies.trainer import Reader as Teachable
 from harness.policies.trainer import Trainer
 from harness.policies.weights import Source, quantisation, weights_hash
 
@@ -115,15 +117,13 @@ class HFPolicy:
         if not samples:
             return dict.fromkeys(_NOTHING, 0.0)
         self._sampler.rest()
-        trainer = Trainer(self._network, self._attached(), self.settings.micro_batch_tokens)
-        told = trainer.step(samples, loss, step)
+        told = self._trainer().step(samples, loss, step)
         self._changed(self._version + 1)
         return told
 
     def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
         """What the trainer itself takes each sample's log-probabilities [T] to be."""
-        trainer = Trainer(self._network, self._attached(), self.settings.micro_batch_tokens)
-        return trainer.logprobs(samples)
+        return self._trainer().logprobs(samples)
 
     def save(self, folder: Path) -> None:
         """Write `adapter.safetensors` and `optimizer.safetensors` (once trained), `policy.json`."""
@@ -183,6 +183,16 @@ class HFPolicy:
             shape = AdapterShape(s.lora_rank, s.lora_alpha, s.seed)
             self._adapter = Adapter(self._model, shape)
         return self._adapter
+
+    def _trainer(self) -> Trainer:
+        return Trainer(self._teachable, self._attached(), self.settings.micro_batch_tokens)
+
+    @property
+    def _teachable(self) -> Teachable:
+        """How an update reads. The sums of a flat one have a fixed order on a CPU only."""
+        if self._llama is None or self._model.device.type != "cpu":
+            return self._network
+        return FlatReader(self._llama, self._network.vocabulary)
 
     def _changed(self, version: int) -> None:
         self._version = version

@@ -53,7 +53,6 @@ class LeanReader:
         self._adapted = adapted
         self._merged: list[list[Tensor]] | None = None
         self._products: list[list[Product]] | None = None
-        self._rotations: tuple[Tensor, Tensor] | None = None
 
     def forget(self) -> None:
         """The adapter has changed: merge it anew before the next pass."""
@@ -105,12 +104,12 @@ class LeanReader:
         causal = width > 1 and not any(written.lengths)
         mask = None if causal else self._blind(columns, places)[:, None]
         if state.own is None:
-            cos, sin = self._rotation(places, columns)
+            cos, sin = self._llama.rotation(places, columns)
             return _Pass(rows, places, cos, sin, columns, mask)
         read = torch.tensor(state.shared.lengths, device=device)[:, None]
         longest = max(state.shared.lengths)
         before = torch.tensor([state.shared.lengths[i] for i in state.prompt], device=device)
-        cos, sin = self._rotation(places + before[:, None], longest + columns)
+        cos, sin = self._llama.rotation(places + before[:, None], longest + columns)
         prompts = self._blind(longest, read - 1)
         return _Pass(rows, places, cos, sin, columns, mask, prompts, state.layout())
 
@@ -119,18 +118,6 @@ class LeanReader:
         seen = torch.arange(columns, device=last.device) <= last[:, :, None]
         blank = torch.zeros(seen.shape, dtype=self._llama.dtype, device=last.device)
         return blank.masked_fill_(~seen, float("-inf"))
-
-    def _rotation(self, positions: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-        """Cosine and signed sine [row, token, 1, channel] for positions below `limit`."""
-        if self._rotations is None or len(self._rotations[0]) < limit:
-            llama = self._llama
-            cos, sin = llama.rotary(
-                llama.embedding[:1], torch.arange(2 * limit, device=llama.device)[None]
-            )
-            half = llama.channels // 2
-            self._rotations = cos[0], torch.cat([-sin[0][:, :half], sin[0][:, half:]], -1)
-        cos, sin = self._rotations
-        return cos[positions][:, :, None], sin[positions][:, :, None]
 
     def _layer(
         self, block: Any, parts: Sequence[Product], x: Tensor, state: Slots, index: int, one: _Pass

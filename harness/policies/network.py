@@ -16,6 +16,8 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from harness.errors import ModelError
+from harness.policies.base import Sample
+from harness.policies.layout import SHORTEST_HEAD, Ids, beginnings
 
 _ROOM = 64  # columns added at a time when a layer without gradient grows
 
@@ -138,9 +140,12 @@ class Network:
         ModelError: The model keeps a state other than keys and values.
     """
 
+    padded = True
+
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.device = model.device
+        self.vocabulary: int = model.config.get_text_config().vocab_size
         accepted = inspect.signature(model.forward).parameters
         self._positions = "position_ids" in accepted
         self._keeps = "logits_to_keep" in accepted
@@ -191,3 +196,34 @@ class Network:
             **options,
         )
         return output.logits[:, -logits:], State(layers, mask)
+
+    def replies(self, batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+        """See `trainer.Reader`. Each prompt is read once, but for its last token, which is read
+        with each reply, so that one pass gives all of a reply's logits.
+        """
+        counts: dict[Ids, int] = {}
+        for sample in batch:
+            counts[sample.prompt] = counts.get(sample.prompt, 0) + 1
+        state = self._prompts([prompt[:-1] for prompt in counts])
+        if state is not None:
+            state = state.repeat(list(counts.values()))
+        width = max(len(s.sampled) for s in batch)
+        ids = torch.zeros(len(batch), width, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for i, s in enumerate(batch):
+            ids[i, : len(s.sampled)] = torch.tensor([s.prompt[-1], *s.sampled[:-1]])
+            mask[i, : len(s.sampled)] = 1
+        mask = mask.to(self.device)
+        logits, _ = self.forward(ids.to(self.device), mask, state, logits=0)
+        return logits.flatten(0, 1), mask.flatten().nonzero()[:, 0]
+
+    def _prompts(self, prompts: list[Ids]) -> State | None:
+        """Read prompts, what neighbours begin with once; None where there is nothing to read."""
+        if not any(prompts):
+            return None
+        alike = beginnings(prompts)
+        spared = len(prompts) > len(alike) and min(len(h) for h, _ in alike) >= SHORTEST_HEAD
+        if not spared or not self.gaps:
+            return self.read(prompts)[1]
+        state = self.read([h for h, _ in alike])[1].repeat([len(group) for _, group in alike])
+        return self.read([p[len(h) :] for h, group in alike for p in group], state)[1]

@@ -122,7 +122,7 @@ class ParallelPolicy(HFPolicy):
 
     def _step(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
         tokens = self.settings.micro_batch_tokens
-        trainer = ParallelTrainer(self._network, self._attached(), tokens)
+        trainer = ParallelTrainer(self._teachable, self._attached(), tokens)
         try:
             told = trainer.step(samples, loss, step)
         except RuntimeError as error:

@@ -136,6 +136,15 @@ class _Batch(Generic[M]):
     logits: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class _Known(Generic[M]):
+    """A prompt that has been read, and the logits [1, vocabulary] after it."""
+
+    prompt: Ids
+    state: M
+    logits: Tensor
+
+
 class Sampler(Generic[M]):
     """Samples replies from what one reader reads."""
 
@@ -154,6 +163,7 @@ class Sampler(Generic[M]):
         self._piece_tokens = piece_tokens
         self._heads: OrderedDict[Ids, M] = OrderedDict()
         self._talks: Talks[M] = Talks(batch_rows)
+        self._latest: _Known[M] | None = None  # copies of it wait for a seat
 
     def forget(self) -> None:
         """Drop what was computed with weights that have changed."""
@@ -168,6 +178,7 @@ class Sampler(Generic[M]):
     def generate(self, waiting: deque[Request]) -> Replies:
         """Answer what waits, yielding replies as they end."""
         batch: _Batch[M] | None = None
+        self._latest = None
         self._talks.begin(waiting)
         while waiting or batch:
             if waiting:
@@ -178,7 +189,9 @@ class Sampler(Generic[M]):
             if waiting and self._batch_rows - len(running) >= max(1, self._batch_rows // 4):
                 entering = [self._row(r) for r in self._take(waiting, len(running))]
                 yield from ((row.request.id, self._reply(row)) for row in entering if not row.limit)
-                batch = self._enter(batch, [row for row in entering if row.limit])
+                talk = entering[-1].request.conversation
+                again = bool(waiting) and waiting[0].conversation == talk
+                batch = self._enter(batch, [row for row in entering if row.limit], again)
                 if batch is None:
                     continue
             assert batch is not None
@@ -246,48 +259,67 @@ class Sampler(Generic[M]):
             logits, state = self._reader.read([row.sampled[-1:] for row in rows], state)
         return _Batch(rows, state, logits)
 
-    def _enter(self, batch: _Batch[M] | None, rows: list[Row[M]]) -> _Batch[M] | None:
-        """Read the prompts of `rows` and add them to the batch."""
+    def _enter(self, batch: _Batch[M] | None, rows: list[Row[M]], again: bool) -> _Batch[M] | None:
+        """Read the prompts of `rows` and add them to the batch; `again` if the last one's copies
+        wait.
+        """
         if not rows:
             return batch
+        copies: dict[Ids, list[Row[M]]] = {}
+        for row in rows:
+            copies.setdefault(row.prompt, []).append(row)
+        last = rows[-1].prompt if again else None
         with torch.inference_mode():
             batches = [batch] if batch else []
+            if self._latest is not None and self._latest.prompt in copies:
+                known = self._latest
+                batches.append(self._seat([copies.pop(known.prompt)], known.state, known.logits))
+            if self._latest is not None and self._latest.prompt != last:
+                self._latest = None
             # Later turns read little each, and would be padded to what whole prompts are.
-            later = [row for row in rows if row.kept is not None]
-            first = [row for row in rows if row.kept is None]
-            parts = [part for some in (later, first) if some for part in self._parts(some)]
-            batches += [self._read(part) for part in parts]
+            later = [same for same in copies.values() if same[0].kept is not None]
+            first = [same for same in copies.values() if same[0].kept is None]
+            for part in (*self._parts(later), *self._parts(first)):
+                batches.append(self._read(part, last))
             state = self._reader.stack([b.state for b in batches])
             logits = torch.cat([b.logits for b in batches])
         return _Batch([row for b in batches for row in b.rows], state, logits)
 
-    def _parts(self, rows: list[Row[M]]) -> list[list[Row[M]]]:
-        """Rows in order, cut so that no pass reads more than the limit of padded tokens."""
-        parts: list[list[Row[M]]] = [[]]
-        for row in rows:
-            longest = max(len(r.prompt) - r.earlier for r in [*parts[-1], row])
-            if parts[-1] and longest * (len(parts[-1]) + 1) > self._piece_tokens:
-                parts.append([])
-            parts[-1].append(row)
-        return parts
+    def _parts(self, copies: list[list[Row[M]]]) -> Iterator[list[list[Row[M]]]]:
+        """Prompts in order, cut so that no pass reads more than the limit of padded tokens."""
+        part: list[list[Row[M]]] = []
+        longest = 0
+        for same in copies:
+            length = len(same[0].prompt) - same[0].earlier
+            if part and max(longest, length) * (len(part) + 1) > self._piece_tokens:
+                yield part
+                part, longest = [], 0
+            part.append(same)
+            longest = max(longest, length)
+        if part:
+            yield part
 
-    def _read(self, rows: list[Row[M]]) -> _Batch[M]:
+    def _read(self, copies: list[list[Row[M]]], last: Ids | None) -> _Batch[M]:
         """Read each different prompt once, and each different system prompt once at all."""
-        copies: dict[Ids, list[Row[M]]] = {}
-        for row in rows:
-            copies.setdefault(row.prompt, []).append(row)
-        firsts = [same[0] for same in copies.values()]
+        firsts = [same[0] for same in copies]
         state = None
         if any(row.start for row in firsts):
             starts = [self._head(r.head) if r.kept is None else r.kept.state for r in firsts]
             state = self._reader.stack(starts)
         logits, state = self._reader.read([row.prompt[row.start :] for row in firsts], state)
-        for row in rows:
+        for i, row in enumerate(firsts):
             row.kept = None  # the state has it now
-        counts = [len(same) for same in copies.values()]
+            if row.prompt == last:
+                self._latest = _Known(last, state.alone(i), logits[i : i + 1])
+        return self._seat(copies, state, logits)
+
+    def _seat(self, copies: list[list[Row[M]]], state: M, logits: Tensor) -> _Batch[M]:
+        """Replies to prompts that have been read."""
+        counts = [len(same) for same in copies]
         repeated = [i for i, count in enumerate(counts) for _ in range(count)]
-        ordered = [row for same in copies.values() for row in same]
-        return _Batch(ordered, state.repeat(counts), logits[repeated])
+        return _Batch(
+            [row for same in copies for row in same], state.repeat(counts), logits[repeated]
+        )
 
     def _head(self, head: Ids) -> M:
         if head not in self._heads:

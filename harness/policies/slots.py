@@ -113,8 +113,11 @@ class Slots:
         return (left._pruned() if waste else left), order
 
     def alone(self, row: int) -> Slots:
-        """All that one reply has read, its prompt included, as a prompt in a table of its own."""
-        assert self.own is not None
+        """All that one reply has read, its prompt included, as a prompt in a table of its own; or
+        one prompt, as long as there are no replies.
+        """
+        if self.own is None:
+            return Slots(self.shared.take([row]))
         prompt = self.prompt[row]
         before, said = self.shared.lengths[prompt], self.own.lengths[row]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,11 +17,9 @@ from torch import Tensor
 from harness.errors import ModelError
 from harness.policies.adapter import Adapter
 from harness.policies.base import BatchSize, Loss, Sample, Step, TokenBatch
-from harness.policies.network import Network, State
+from harness.policies.layout import by_length, micro_batches
 from harness.policies.sampler import nucleus
 
-_SHORTEST_HEAD = 16  # tokens; a shared beginning shorter than this is not worth a pass
-_PASS = 256  # tokens that one more pass costs, besides those it reads
 _LOGITS = 2**28  # values in one pass's logits: 1 GiB in float32, before its gradient
 
 
@@ -38,98 +36,59 @@ def _padded(rows: Sequence[Sequence[float]], width: int, device: torch.device) -
     return torch.tensor([[*row] + [0.0] * (width - len(row)) for row in rows], device=device)
 
 
-def by_length(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Long replies apart from those at most half as long, where that saves more padding than it
-    costs to read the prompts of the shorter ones again. A function of the samples only.
-    """
-    ordered = sorted(samples, key=lambda s: -len(s.sampled))
-    parts: list[list[Sample]] = []
-    width = 0
-    for i, sample in enumerate(ordered):
-        length = len(sample.sampled)
-        if 2 * length <= width and length < len(ordered[i - 1].sampled):
-            again = sum(map(len, {s.prompt for s in ordered[i:]}))
-            if (len(ordered) - i) * (width - length) > again + _PASS:
-                width = 0
-        if not width:
-            parts.append([])
-            width = length
-        parts[-1].append(sample)
-    return parts
+class Reader(Protocol):
+    """Reads a batch with gradients: transformers' own forward pass, or `teaching.FlatReader`."""
+
+    device: torch.device
+    vocabulary: int
+    padded: bool
+    """Whether long replies make short ones beside them cost as much."""
+
+    def replies(self, batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+        """Logits [place, vocabulary], and the place [sampled token] of each sampled token's, reply
+        after reply. Equal prompts stand together in the batch.
+        """
+        ...
 
 
-def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[list[Sample]]:
-    """Samples packed by length, longest prompts first, equal prompts together, and next to them
-    those that begin alike.
-
-    A micro-batch has at most `tokens` padded tokens and `columns` padded sampled ones; a sample
-    that is larger by itself goes alone. The order is a function of the samples only.
-    """
-    longest: dict[tuple[int, ...], int] = {}
-    for s in samples:
-        head = s.prompt[:_SHORTEST_HEAD]
-        longest[head] = max(longest.get(head, 0), len(s.prompt))
-
-    def place(s: Sample) -> tuple[object, ...]:
-        head = s.prompt[:_SHORTEST_HEAD]
-        return -longest[head], head, -len(s.prompt), s.prompt, -len(s.sampled)
-
-    packed: list[list[Sample]] = []
-    for sample in sorted(samples, key=place):
-        grown = [*packed[-1], sample] if packed else [sample]
-        replies = len(grown) * max(len(s.sampled) for s in grown)
-        different = {s.prompt for s in grown}
-        prompts = len(different) * max(map(len, different))
-        if packed and replies + prompts <= tokens and replies <= columns:
-            packed[-1].append(sample)
-        else:
-            packed.append([sample])
-    return packed
-
-
-def logprobs(network: Network, batch: Sequence[Sample]) -> Tensor:
+def logprobs(reader: Reader, batch: Sequence[Sample]) -> Tensor:
     """Log-probabilities [sequence, token] of the sampled tokens at each sample's temperature.
 
     With top_p < 1 they are among the tokens that could be drawn, as the sampler drew them.
     """
-    plain, mass = _read_replies(network, batch)
+    plain, mass = _read_replies(reader, batch)
     return plain if mass is None else plain - mass
 
 
-def _read_replies(network: Network, batch: Sequence[Sample]) -> tuple[Tensor, Tensor | None]:
+def _read_replies(reader: Reader, batch: Sequence[Sample]) -> tuple[Tensor, Tensor | None]:
     """Plain log-probabilities, and the log of what all tokens that could be drawn come to.
 
-    The last prompt token is read with the reply, so that one pass gives all of a reply's logits.
-    The second is None where that is everything (top_p = 1 throughout).
+    Both are [sequence, token], 0 beyond a reply's end. The second is None where that is everything
+    (top_p = 1 throughout).
     """
-    counts: dict[tuple[int, ...], int] = {}
-    for sample in batch:  # equal prompts stand together
-        counts[sample.prompt] = counts.get(sample.prompt, 0) + 1
-    state = _read_prompts(network, [prompt[:-1] for prompt in counts])
-    if state is not None:
-        state = state.repeat(list(counts.values()))
-    width = max(len(s.sampled) for s in batch)
-    ids = torch.zeros(len(batch), width, dtype=torch.long)
-    mask, targets = torch.zeros_like(ids), torch.zeros_like(ids)
-    for i, s in enumerate(batch):
-        length = len(s.sampled)
-        ids[i, :length] = torch.tensor([s.prompt[-1], *s.sampled[:-1]])
-        targets[i, :length] = torch.tensor(s.sampled)
-        mask[i, :length] = 1
-    device = network.device
-    logits, _ = network.forward(ids.to(device), mask.to(device), state, logits=0)
-    temperature = torch.tensor([s.temperature or 1.0 for s in batch], device=device)
-    scaled = logits.float() / temperature[:, None, None]
-    targets = targets.to(device)
-    chosen = scaled.gather(2, targets[:, :, None])[:, :, 0] - scaled.logsumexp(-1)
+    device, lengths = reader.device, [len(s.sampled) for s in batch]
+    logits, places = reader.replies(batch)
+    scaled, targets = logits.float(), places.new_zeros(len(logits))
+    targets[places] = torch.tensor([i for s in batch for i in s.sampled], device=device)
+    if any(s.temperature not in (0, 1) for s in batch):
+        each = [s.temperature or 1.0 for s in batch for _ in s.sampled]
+        temperature = torch.ones(len(logits), device=device)
+        temperature[places] = torch.tensor(each, device=device)
+        scaled = scaled / temperature[:, None]
+    chosen = scaled.gather(1, targets[:, None])[:, 0] - scaled.logsumexp(-1)
+
+    def in_rows(flat: Tensor) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence(list(torch.split(flat, lengths)), batch_first=True)
+
+    chosen = in_rows(chosen.index_select(0, places))
     if all(s.top_p == 1 for s in batch):
         return chosen, None
     # One reply at a time: sorting a vocabulary takes several times the room of its logits.
     masses = [
-        _drawable(row, target, s.top_p)
-        for row, target, s in zip(scaled, targets, batch, strict=True)
+        _drawable(scaled[at], targets[at], s.top_p)
+        for at, s in zip(torch.split(places, lengths), batch, strict=True)
     ]
-    return chosen, torch.stack(masses)
+    return chosen, in_rows(torch.cat(masses))
 
 
 def _drawable(logits: Tensor, targets: Tensor, top_p: float) -> Tensor:
@@ -146,36 +105,14 @@ def _drawable(logits: Tensor, targets: Tensor, top_p: float) -> Tensor:
     return logits.masked_fill(~kept, float("-inf")).logsumexp(-1) - logits.logsumexp(-1)
 
 
-def _shared(prompts: Sequence[tuple[int, ...]]) -> int:
-    """How many ids all prompts begin with."""
-    first, last = min(prompts), max(prompts)  # all others lie between these two
-    pairs = zip(first, last, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)))
-
-
-def _read_prompts(network: Network, prompts: list[tuple[int, ...]]) -> State | None:
-    """Read prompts, what neighbours begin with once; None where there is nothing to read."""
-    if not any(prompts):
-        return None
-    alike = [list(g) for _, g in groupby(prompts, key=lambda p: p[:_SHORTEST_HEAD])]
-    heads = [group[0][: min(_shared(group), min(map(len, group)) - 1)] for group in alike]
-    spared = len(prompts) > len(alike) and min(map(len, heads)) >= _SHORTEST_HEAD
-    if not spared or not network.gaps:
-        return network.read(prompts)[1]
-    state = network.read(heads)[1].repeat([len(group) for group in alike])
-    tails = [p[len(h) :] for h, group in zip(heads, alike, strict=True) for p in group]
-    return network.read(tails, state)[1]
-
-
 class Trainer:
     """Takes gradient steps on an adapter."""
 
-    def __init__(self, network: Network, adapter: Adapter, micro_batch_tokens: int) -> None:
-        self._network = network
+    def __init__(self, reader: Reader, adapter: Adapter, micro_batch_tokens: int) -> None:
+        self._reader = reader
         self._adapter = adapter
         self._tokens = micro_batch_tokens
-        vocabulary: int = network.model.config.get_text_config().vocab_size
-        self._columns = max(1, _LOGITS // vocabulary)
+        self._columns = max(1, _LOGITS // reader.vocabulary)
 
     def step(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
         """One step; see `TrainablePolicy.update`. A sample without tokens counts, and adds nothing.
@@ -190,7 +127,7 @@ class Trainer:
         try:
             packed = [
                 batch
-                for part in by_length(said)
+                for part in (by_length(said) if self._reader.padded else [said])
                 for batch in micro_batches(part, self._tokens, self._columns)
             ]
             for batch in self._share(packed):
@@ -221,20 +158,20 @@ class Trainer:
         said = [s for s in samples if s.sampled]
         with torch.no_grad(), self._adapter.switched(on=True):
             for batch in micro_batches(said, self._tokens, self._columns):
-                for sample, row in zip(batch, logprobs(self._network, batch), strict=True):
+                for sample, row in zip(batch, logprobs(self._reader, batch), strict=True):
                     found[id(sample)] = tuple(row[: len(sample.sampled)].tolist())
         return [found.get(id(sample), ()) for sample in samples]
 
     def _accumulate(
         self, batch: list[Sample], size: BatchSize, loss: Loss, step: Step, tally: Tally
     ) -> None:
-        device, width = self._network.device, max(len(s.sampled) for s in batch)
+        device, width = self._reader.device, max(len(s.sampled) for s in batch)
         reference = None
         if step.reference:
             with torch.no_grad(), self._adapter.switched(on=False):
-                reference = logprobs(self._network, batch)
+                reference = logprobs(self._reader, batch)
         with self._adapter.switched(on=True):
-            new, mass = _read_replies(self._network, batch)
+            new, mass = _read_replies(self._reader, batch)
         old = _padded([s.logprobs for s in batch], width, device)
         if mass is not None:
             # The sampler records plain log-probabilities. Its weights were those before this step,

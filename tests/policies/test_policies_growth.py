@@ -58,7 +58,7 @@ def test_twice_the_samples_read_their_prompts_once(
     tiny_policy: HFPolicy, counting: Counting[Any]
 ) -> None:
     few, many = read(tiny_policy, counting, 4, 2), read(tiny_policy, counting, 4, 4)
-    assert many["prefill"] == few["prefill"]
+    assert many["prefill"] == few["prefill"]  # whatever enters together
     assert many["decode"] == 2 * few["decode"]
 
 
@@ -126,3 +126,20 @@ def test_an_update_forgets_what_the_old_weights_read(tiny_policy: HFPolicy) -> N
     sample = Sample(first.prompt, first.sampled, first.logprobs, 1.0)
     tiny_policy.update([sample], loss, Step(learning_rate=0.1))
     assert not tiny_policy._sampler._talks._kept
+
+
+def test_a_prompt_is_read_once_though_its_samples_enter_apart(
+    tiny_policy: HFPolicy, counting: Counting[Any]
+) -> None:
+    few = read(tiny_policy, counting, 3, 1)
+    many = read(tiny_policy, counting, 3, 3 * tiny_policy.settings.batch_rows + 1)
+    assert many["prefill"] == few["prefill"]
+
+
+def test_a_long_prompt_is_read_once_though_its_copies_would_not_fit_one_pass(
+    tiny_policy: HFPolicy, counting: Counting[Any]
+) -> None:
+    few = read(tiny_policy, counting, 2, 1)
+    sampler: Any = tiny_policy._sampler
+    sampler._piece_tokens = few["prefill"] // 2
+    assert read(tiny_policy, counting, 2, 2)["prefill"] == few["prefill"]

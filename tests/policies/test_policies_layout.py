@@ -4,7 +4,7 @@ import torch
 
 from harness.policies.base import BatchSize, Sample, Step, TokenBatch
 from harness.policies.hf import HFPolicy
-from harness.policies.trainer import by_length
+from harness.policies.layout import by_length
 
 
 def reinforce(batch: TokenBatch, size: BatchSize) -> torch.Tensor:

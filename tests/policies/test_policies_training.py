@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from harness.errors import ModelError
 from harness.policies.base import BatchSize, Policy, Request, Sample, Sampling, Step, TokenBatch
 from harness.policies.hf import HFPolicy
+from harness.policies.layout import micro_batches
 from harness.policies.settings import ModelSettings
-from harness.policies.trainer import logprobs, micro_batches
+from harness.policies.trainer import logprobs
 from harness.policies.weights import Source
 from harness.types import Message
 

@@ -1,0 +1,114 @@
+"""The flat pass of an update gives the logits and gradients of transformers' own forward pass."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from harness.policies.adapter import Adapter, AdapterShape
+from harness.policies.base import Sample
+from harness.policies.flat import flat
+from harness.policies.fused import Llama
+from harness.policies.teaching import FlatReader
+from tests.policies.test_policies_lean import FAMILY, SIZES, made
+
+SOURCE = list(range(3, 200))
+
+
+def samples() -> list[Sample]:
+    """Replies of 1 to 40 tokens, to prompts that begin alike and to one that does not."""
+    prompts = [(*SOURCE[:20], 5, 6), (*SOURCE[:20], 7), (9, 8)]
+    told = []
+    for prompt in prompts:
+        for length in (40, 17, 9, 1):
+            said = tuple(SOURCE[length : 2 * length])
+            told.append(Sample(prompt, said, (0.0,) * length, 1.0))
+    return told
+
+
+def with_adapter(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, Llama, Adapter]:
+    config: Any = FAMILY[name]
+    model = made(config(), dtype)
+    llama = Llama(model)
+    adapter = Adapter(model, AdapterShape(rank=4, alpha=8, seed=1))
+    source = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in adapter.parameters.values():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=source))
+    return model, llama, adapter
+
+
+def whole(model: PreTrainedModel, sample: Sample) -> torch.Tensor:
+    """Logits [token, vocabulary] of one reply: one plain pass over prompt and reply."""
+    row = torch.tensor([sample.prompt + sample.sampled])
+    logits: torch.Tensor = model(input_ids=row).logits[0, len(sample.prompt) - 1 : -1].float()
+    return logits
+
+
+def gradients(adapter: Adapter, logits: torch.Tensor) -> dict[str, torch.Tensor]:
+    adapter.optimizer.zero_grad()
+    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(7))
+    torch.autograd.backward((logits.float() * weights).sum() / len(logits))
+    return {n: p.grad.clone() for n, p in adapter.parameters.items() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_logits_and_gradients_equal_those_of_whole_sequences(name: str) -> None:
+    model, llama, adapter = with_adapter(name)
+    batch = samples()
+    logits, places = FlatReader(llama, SIZES["vocab_size"]).replies(batch)
+    theirs = torch.cat([whole(model, s) for s in batch])
+    assert torch.allclose(logits[places], theirs, atol=2e-4, rtol=1e-5)
+    ours, expected = gradients(adapter, logits[places]), gradients(adapter, theirs)
+    assert set(ours) == set(expected) == set(adapter.parameters)
+    for parameter, gradient in expected.items():
+        assert torch.allclose(ours[parameter], gradient, atol=1e-4, rtol=1e-3), parameter
+        assert gradient.abs().max() > 1e-3
+
+
+def test_switched_off_the_adapter_has_no_part_in_it() -> None:
+    model, llama, adapter = with_adapter("llama")
+    with torch.no_grad(), adapter.switched(on=False):
+        logits, _ = FlatReader(llama, SIZES["vocab_size"]).replies(samples())
+        theirs = torch.cat([whole(model, s) for s in samples()])
+    assert torch.allclose(logits, theirs, atol=1e-4)
+    with torch.no_grad():
+        learnt, _ = FlatReader(llama, SIZES["vocab_size"]).replies(samples())
+    assert (learnt - logits).abs().max() > 0.1
+
+
+def test_in_bfloat16_gradients_are_as_close_as_the_models_own() -> None:
+    exact_model, _, exact_adapter = with_adapter("llama")
+    exact = gradients(exact_adapter, torch.cat([whole(exact_model, s) for s in samples()]))
+    model, llama, adapter = with_adapter("llama", torch.bfloat16)
+    logits, _ = FlatReader(llama, SIZES["vocab_size"]).replies(samples())
+    ours = gradients(adapter, logits)
+    own = gradients(adapter, torch.cat([whole(model, s) for s in samples()]))
+
+    def distance(found: dict[str, torch.Tensor]) -> float:
+        gaps = [float((found[n] - g).norm() / g.norm()) for n, g in exact.items()]
+        return sum(gaps) / len(gaps)
+
+    assert distance(ours) < 1.5 * distance(own)
+    assert distance(ours) < 0.5
+
+
+def test_every_token_is_read_once_and_sees_what_came_before_it_only() -> None:
+    batch = samples()
+    laid = flat(batch)
+    heads, tails = len(SOURCE[:20]), 2 + 1 + 2
+    assert len(laid.ids) == heads + tails + sum(len(s.sampled) - 1 for s in batch)
+    assert [c.first for c in laid.calls] == [0, *(c.last for c in laid.calls[:-1])]
+    assert laid.calls[-1].last == len(laid.ids)
+    texts = {s.prompt + s.sampled for s in batch}
+    for call in laid.calls:
+        for piece, (queries, keys) in enumerate(zip(call.queries, call.keys, strict=True)):
+            for token, query in enumerate(queries.tolist()):
+                if token and not query:
+                    continue  # padding
+                seen = keys[call.mask[piece, 0, token] == 0].tolist()
+                assert seen[-1] == call.first + query
+                read = tuple(laid.ids[seen].tolist())
+                assert any(text[: len(read)] == read for text in texts)
+                assert laid.positions[seen].tolist() == list(range(len(seen)))
