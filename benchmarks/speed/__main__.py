@@ -3,6 +3,7 @@
     python -m benchmarks.speed                            what can be measured here
     python -m benchmarks.speed --trl VENV/bin/python      also against TRL, in its own environment
     python -m benchmarks.speed sampling --models pocket --repeats 9
+    python -m benchmarks.speed start costs                what the harness itself costs
     python -m benchmarks.speed laws --chart docs/growth.svg
 
 TRL is no dependency: python -m venv VENV && VENV/bin/pip install trl==1.16.0 torch==2.13.0 peft.
@@ -23,8 +24,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.speed.costs import costs
 from benchmarks.speed.laws import laws
 from benchmarks.speed.race import Reading, Row, Worker, race
+from benchmarks.speed.start import start
 from benchmarks.speed.work import WORKS
 
 TARGETS = {  # model: sampling, RL step
@@ -113,6 +116,7 @@ def growth(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     yield from laws(model, asked.repeats, common, asked.chart)
 
 
+HARNESS = {"start": start, "costs": costs}
 SECTIONS = {"sampling": sampling, "trl": against_trl, "espl": espl, "laws": growth}
 
 
@@ -133,7 +137,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--models", default="pocket,smollm2")
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="all by default")
+    parser.add_argument(
+        "sections", nargs="*", choices=[*HARNESS, *SECTIONS, []], help="all by default"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of every contestant")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
@@ -144,8 +150,13 @@ def main() -> None:
     facts = machine()
     print(", ".join(f"{k} {v}" for k, v in facts.items()), flush=True)
     rows: list[Row] = []
+    wanted = asked.sections or [*HARNESS, *SECTIONS]
+    for name in filter(HARNESS.__contains__, wanted):
+        for row in HARNESS[name](asked.repeats):
+            print(row, flush=True)
+            rows.append(row)
     for model in asked.models.split(","):
-        for name in asked.sections or SECTIONS:
+        for name in filter(SECTIONS.__contains__, wanted):
             if name == "trl" and not asked.trl:
                 print(f"{model}: not measured against TRL: name its environment with --trl")
                 continue

@@ -196,9 +196,10 @@ class Row:
         return middle <= self.target if self.most else middle >= self.target
 
     def __str__(self) -> str:
-        low, middle, high = min(self.ratios), statistics.median(self.ratios), max(self.ratios)
+        values = (statistics.median(self.ratios), min(self.ratios), max(self.ratios))
+        middle, low, high = (f"{v:,.0f}" if v >= 1000 else f"{v:.2f}" for v in values)
         sign, verdict = "≤" if self.most else "≥", "met" if self.met else "MISSED"
         return (
-            f"{self.what:<52} {middle:6.2f} ({low:.2f} to {high:.2f})  {sign} {self.target:<5g}"
+            f"{self.what:<52} {middle:>6} ({low} to {high})  {sign} {self.target:<5g}"
             f" {verdict:<7} {self.note}"
         )
