@@ -34,6 +34,7 @@ TARGETS = {  # model: sampling, RL step
     "pocket": (3.0, 3.0),
     "smollm2": (1.5, 1.3),
 }
+FORM_COST = 1.25  # of sampling in which every row has a form
 PARTS = ("sampling", "training", "reflection")
 
 
@@ -65,6 +66,18 @@ def sampling(model: str, asked: argparse.Namespace) -> Iterator[Row]:
         told = f"{speed(ours):,.0f} and {speed(theirs):,.0f} tokens per CPU second"
         row = Row(what, ratios(ours, theirs), TARGETS[model][0], False)
         yield Row(*list(asdict(row).values())[:4], f"{told}, {wall(ours, theirs)}")
+
+
+def forms(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """What keeping every reply of a batch to a form costs."""
+    task = {"model": model, "mixed": False, "threads": asked.threads, "dtype": asked.dtype}
+    names: Mapping[str, Mapping[str, Any]] = {"held": {"grammar": True}, "free": {}}
+    workers = {n: Worker("sampling", {**task, "who": "ours", **more}) for n, more in names.items()}
+    found = race(workers, asked.repeats)
+    held, free = found["held"], found["free"]
+    more = median(1e6 * (a.cpu - b.cpu) / a.tokens for a, b in zip(held, free, strict=True))
+    note = f"{more:.0f} µs of CPU more a token"
+    yield Row(f"{model}: kept to a form / free", ratios(free, held), FORM_COST, True, note)
 
 
 def parts(readings: Sequence[Reading]) -> str:
@@ -117,7 +130,7 @@ def growth(model: str, asked: argparse.Namespace) -> Iterator[Row]:
 
 
 HARNESS = {"start": start, "costs": costs}
-SECTIONS = {"sampling": sampling, "trl": against_trl, "espl": espl, "laws": growth}
+SECTIONS = {"sampling": sampling, "trl": against_trl, "espl": espl, "forms": forms, "laws": growth}
 
 
 def machine() -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT, COLUMNS = 250, 210, 4
-LEFT, RIGHT, TOP, BOTTOM = 48, 12, 46, 30
+LEFT, RIGHT, TOP, BOTTOM = 48, 20, 46, 30
 INK, MEASURED, LAW = "#333", "#1f6fb2", "#b25a1f"
 
 
@@ -61,7 +61,8 @@ def plot(panel: Panel) -> list[str]:
     for i, size in enumerate(panel.sizes):
         parts.append(text(LEFT + i * across, floor + 14, str(size), 10, "middle"))
     measured = next(line for line in panel.lines if not line.dashed).values
-    for value in {measured[0], measured[-1]}:
+    ends = measured if abs(math.log2(measured[-1] / measured[0])) > 0.2 else measured[:1]
+    for value in (ends[0], ends[-1]):
         parts.append(text(LEFT - 4, place(0, value)[1] + 3, number(value), 10, "end"))
     for line in panel.lines:
         points = [place(i, v) for i, v in enumerate(line.values)]

@@ -8,16 +8,16 @@ neighbours change logits by rounding only (about 1e-6 in float32, 1e-2 in bfloat
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Generic
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from harness.errors import ModelError
 from harness.policies.base import Replies, Request
+from harness.policies.drawing import Row, draw, uniforms
+from harness.policies.forms import Forms
 from harness.policies.reading import M, Reader
 from harness.policies.rendering import Ids, Rendering
 from harness.policies.talks import Kept, Talks
@@ -25,106 +25,6 @@ from harness.types import Completion, Finish, Tokens
 
 _HEADS = 8  # system prompts whose keys and values are kept between batches
 _SHORTEST_HEAD = 8  # tokens; sharing less costs more than it saves
-_BLOCK = 128  # neighbouring tokens whose probabilities are summed before any is looked at alone
-_NUCLEUS = 512  # tokens ranked at first; only a flatter distribution ranks its whole vocabulary
-
-
-def uniforms(seed: int) -> Iterator[float]:
-    """A request's noise: one number in [0, 1) a token."""
-    source = np.random.Generator(np.random.Philox(seed))
-    while True:
-        yield from source.random(64).tolist()
-
-
-@dataclass(slots=True)
-class Row(Generic[M]):
-    """One reply on its way; `noise` gives its uniform numbers.
-
-    Of the prompt, `kept` has been read in earlier turns, or else `head` may be shared.
-    """
-
-    request: Request
-    prompt: Ids
-    head: Ids
-    limit: int
-    noise: Iterator[float]
-    kept: Kept[M] | None = None
-    sampled: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-
-    @property
-    def earlier(self) -> int:
-        """How many tokens of the prompt were read in earlier turns."""
-        return len(self.kept.ids) if self.kept is not None else 0
-
-    @property
-    def start(self) -> int:
-        """How many tokens of the prompt need not be read with it."""
-        return len(self.head if self.kept is None else self.kept.ids)
-
-
-def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
-    """Zero all but the likeliest tokens that together reach top_p [row, 1]; ties stay together."""
-    ranked = probabilities.topk(min(_NUCLEUS, probabilities.shape[-1])).values
-    if not bool((ranked.sum(-1, keepdim=True) >= top_p).all()):
-        ranked = probabilities.sort(-1, descending=True).values
-    before = ranked.cumsum(-1) - ranked
-    least = ranked.masked_fill(before >= top_p, 2.0).min(-1, keepdim=True).values
-    return torch.where(probabilities >= least, probabilities, 0.0)
-
-
-def _pointed(weights: Tensor, uniform: Tensor) -> Tensor:
-    """The token [row, 1] at `uniform` [row, 1] of the way through weights [row, vocabulary].
-
-    By the inverse of the cumulative distribution, summed in float64: first over blocks of
-    neighbouring tokens, then over the tokens of the block that was hit.
-    """
-    rows, size = weights.shape
-    weights = torch.nn.functional.pad(weights, (0, -size % _BLOCK)).view(rows, -1, _BLOCK)
-    ends = weights.sum(-1, dtype=torch.float64).cumsum(-1)
-    point = _below(uniform * ends[:, -1:], ends[:, -1:])
-    block = torch.searchsorted(ends, point, right=True).clamp(max=ends.shape[-1] - 1)
-    inside = weights.gather(1, block[:, :, None].expand(-1, 1, _BLOCK))[:, 0].double().cumsum(-1)
-    before = (ends.gather(1, block) - inside[:, -1:]).clamp(min=0)
-    within = _below((point - before).clamp(min=0), inside[:, -1:])
-    return block * _BLOCK + torch.searchsorted(inside, within, right=True)
-
-
-def _below(point: Tensor, total: Tensor) -> Tensor:
-    """Rounding may lift a point up to the total, which is past the last possible token."""
-    return torch.minimum(point, torch.nextafter(total, torch.zeros_like(total)))
-
-
-def draw(logits: Tensor, rows: Sequence[Row[M]]) -> tuple[list[int], list[float]]:
-    """One token per row from logits [row, vocabulary], and its log-probability.
-
-    Temperature 0 takes the likeliest token; its log-probability is then that at temperature 1.
-    """
-    # Apple's GPUs know no float64.
-    values = logits.float() if logits.device.type != "mps" else logits.float().cpu()
-
-    def column(numbers: Sequence[float]) -> Tensor:
-        return torch.tensor(numbers, dtype=torch.float64, device=values.device)[:, None]
-
-    settings = [row.request.sampling for row in rows]
-    if any(s.temperature not in (0, 1) for s in settings):
-        values = values / column([s.temperature or 1.0 for s in settings]).float()
-    logprobs = torch.log_softmax(values, -1)
-    weights = logprobs.exp()
-    if any(s.top_p < 1 for s in settings):
-        weights = nucleus(weights.double(), column([s.top_p for s in settings]))
-    chosen = _pointed(weights, column([next(row.noise) for row in rows]))
-    if any(s.temperature == 0 for s in settings):
-        greedy = column([float(s.temperature == 0) for s in settings]) > 0
-        chosen = torch.where(greedy, values.argmax(-1, keepdim=True), chosen)
-    chosen = chosen.clamp(max=values.shape[-1] - 1)
-    found = logprobs.gather(1, chosen)[:, 0].tolist()
-    if not np.isfinite(found).all():
-        raise ModelError(
-            "The model's outputs are not finite numbers: load it with dtype float32, or continue "
-            "from an earlier checkpoint with a lower learning rate."
-        )
-    return chosen[:, 0].tolist(), found
 
 
 @dataclass(slots=True)
@@ -155,12 +55,14 @@ class Sampler(Generic[M]):
         context: int | None,
         batch_rows: int,
         piece_tokens: int,
+        forms: Forms | None = None,
     ) -> None:
         self._reader = reader
         self._rendering = rendering
         self._context = context
         self._batch_rows = batch_rows
         self._piece_tokens = piece_tokens
+        self._forms = forms
         self._heads: OrderedDict[Ids, M] = OrderedDict()
         self._talks: Talks[M] = Talks(batch_rows)
         self._latest: _Known[M] | None = None  # copies of it wait for a seat
@@ -213,8 +115,18 @@ class Sampler(Generic[M]):
             limit = min(limit, self._context - len(prompt.ids))
         head = prompt.head if self._reader.gaps and prompt.head >= _SHORTEST_HEAD else 0
         kept = self._talks.take(request, prompt.ids)
-        noise = uniforms(request.seed)
-        return Row(request, prompt.ids, prompt.ids[:head], max(0, limit), noise, kept)
+        form = None
+        if self._forms is not None and request.grammar is not None:
+            form = self._forms.begin(request.grammar)
+        return Row(
+            request,
+            prompt.ids,
+            prompt.ids[:head],
+            max(0, limit),
+            uniforms(request.seed),
+            kept,
+            form,
+        )
 
     def _reply(self, row: Row[M]) -> Completion:
         sampled = tuple(row.sampled)
@@ -230,6 +142,8 @@ class Sampler(Generic[M]):
         for row, token, logprob in zip(batch.rows, tokens, logprobs, strict=True):
             row.sampled.append(token)
             row.logprobs.append(logprob)
+            if row.form is not None:
+                row.form.said(token)
         return [
             row.sampled[-1] in self._rendering.ends or len(row.sampled) >= row.limit
             for row in batch.rows
