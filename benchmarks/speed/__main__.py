@@ -120,6 +120,23 @@ def espl(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     yield Row(f"{model}: E-SPL step / RL step, per token", costs, 1.10, True, note)
 
 
+def dtypes(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """How many times faster bfloat16 is, with the adapter beside the weights, than float32."""
+    small = {"model": model, "mixed": True, "threads": asked.threads, "limit": 24, "rounds": 1}
+    step = {"method": "rl", "tasks": 4, "samples": 4}
+    sides: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+        "sampling": ("sampling", {**small, "who": "ours"}),
+        "RL step": ("steps", {**small, **step}),
+    }
+    for what, (module, task) in sides.items():
+        names = ("bfloat16", "float32")
+        workers = {name: Worker(module, {**task, "dtype": name}) for name in names}
+        found = race(workers, asked.repeats)
+        low, full = found["bfloat16"], found["float32"]
+        note = f"{wall(low, full)}; {low[-1].peak_mb:,.0f} and {full[-1].peak_mb:,.0f} MB at most"
+        yield Row(f"{model}: {what}, float32 / bfloat16", ratios(low, full), 1.0, False, note)
+
+
 def growth(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     """Doubling prompts, samples, tasks, turns and context."""
     if model != "pocket":
@@ -130,7 +147,14 @@ def growth(model: str, asked: argparse.Namespace) -> Iterator[Row]:
 
 
 HARNESS = {"start": start, "costs": costs}
-SECTIONS = {"sampling": sampling, "trl": against_trl, "espl": espl, "forms": forms, "laws": growth}
+SECTIONS = {
+    "sampling": sampling,
+    "trl": against_trl,
+    "espl": espl,
+    "forms": forms,
+    "dtypes": dtypes,
+    "laws": growth,
+}
 
 
 def machine() -> Mapping[str, Any]:

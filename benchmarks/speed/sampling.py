@@ -123,4 +123,5 @@ def generate(work: Work, task: Mapping[str, Any], policy: HFPolicy) -> Once:
 if __name__ == "__main__":
     told = json.loads(sys.argv[1])
     wanted = WORKS[told["model"]]
+    wanted = replace(wanted, **{k: told[k] for k in ("limit", "rounds") if k in told})
     serve({"ours": ours, "generate": generate}[told["who"]](wanted, told, open_model(wanted, told)))
