@@ -232,7 +232,9 @@ def _at_once(
             position, seat = seated.pop(id)
             episode = seat.hear(completion)
             if episode is None:
-                waiting.append(seat.request())
+                # Conversations under way come first: fewer are open, and what they have read is
+                # still at hand.
+                waiting.appendleft(seat.request())
                 seated[seat.id] = (position, seat)
                 continue
             yield position, episode

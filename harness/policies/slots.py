@@ -227,6 +227,28 @@ class Slots:
         waste = 2 * len(set(left.prompt)) <= len(self.shared.lengths)
         return (left._pruned() if waste else left), order
 
+    def alone(self, row: int) -> Slots:
+        """All that one reply has read, its prompt included, as a prompt in a table of its own; or
+        one prompt, as long as there are no replies.
+        """
+        if self.own is None:
+            return Slots(self.shared.take([row]))
+        prompt = self.prompt[row]
+        before, said = self.shared.lengths[prompt], self.own.lengths[row]
+        end = self.own.used
+
+        def joined(old: Tensor, new: Tensor) -> Tensor:
+            own = new[row : row + 1, :, end - said : end]
+            return torch.cat([old[prompt : prompt + 1, :, :before], own], 2)
+
+        layers = [
+            (joined(old_keys, keys), joined(old_values, values))
+            for (old_keys, old_values), (keys, values) in zip(
+                self.shared.layers, self.own.layers, strict=True
+            )
+        ]
+        return Slots(Columns(layers, [before + said]))
+
     def _pruned(self) -> Slots:
         """Without prompts that no reply needs any more."""
         needed = sorted(set(self.prompt))
