@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.engine import EngineSection
+from harness.engine import EngineSection, custom
 from harness.errors import EngineError
 
 _REACH = 5.0  # seconds in which a head has to accept a connection
@@ -206,43 +206,55 @@ def run_resources(engine: EngineSection) -> dict[str, float]:
     """What one run takes."""
     memory = {"memory": engine.memory_gb * 1e9} if engine.memory_gb else {}
     gpus = {"GPU": engine.gpus} if engine.gpus else {}
-    return {"CPU": float(engine.cpus), **gpus, **memory, **engine.custom()}
+    return {"CPU": float(engine.cpus), **gpus, **memory, **custom(engine.resources)}
 
 
-def worker_resources(engine: EngineSection, kind: Literal["sampler", "learner"]) -> Resources:
-    """What one sampler takes, or the learner."""
-    learns = kind == "learner"
-    cpus, gpus = (
-        (engine.learner_cpus, engine.learner_gpus)
-        if learns
-        else (engine.sampler_cpus, engine.sampler_gpus)
-    )
+Actor = Literal["sampler", "learner", "world"]
+
+
+def worker_resources(engine: EngineSection, kind: Actor) -> dict[str, float]:
+    """What one actor of that kind takes."""
+    if kind == "world":
+        return {"CPU": float(engine.world_cpus), **custom(engine.world_resources)}
+    sampler = (engine.sampler_cpus, engine.sampler_gpus)
+    cpus, gpus = (engine.learner_cpus, engine.learner_gpus) if kind == "learner" else sampler
     return {"CPU": float(cpus), **({"GPU": gpus} if gpus else {})}
 
 
-def bundles(engine: EngineSection) -> list[Resources]:
-    """What one run takes altogether: its own, that of each sampler, that of a learner apart."""
-    learner = [worker_resources(engine, "learner")] if engine.learner == "actor" else []
+def actors(engine: EngineSection) -> dict[Actor, int]:
+    """How many of each kind a run has, in the order in which they are given room."""
+    learners = int(engine.learner == "actor")
+    return {"sampler": engine.samplers, "learner": learners, "world": engine.worlds}
+
+
+def bundles(engine: EngineSection) -> list[dict[str, float]]:
+    """What one run takes altogether: its own, then that of each actor."""
+    there = actors(engine).items()
     return [
         run_resources(engine),
-        *[worker_resources(engine, "sampler")] * engine.samplers,
-        *learner,
+        *(worker_resources(engine, k) for k, n in there for _ in range(n)),
     ]
 
 
-def own_room(number: int) -> dict[str, Any]:
-    """Options that place an actor into that bundle of what was reserved for this run; none where
-    nothing was.
+def rooms(engine: EngineSection, kind: Actor) -> list[dict[str, Any]]:
+    """Options that place each actor of a kind into what was reserved for it; none where nothing
+    was.
     """
     groups = importlib.import_module("ray.util.placement_group")
     strategies = importlib.import_module("ray.util.scheduling_strategies")
-    room = groups.get_current_placement_group()
+    room, first = groups.get_current_placement_group(), 1
+    for one, number in actors(engine).items():
+        if one == kind:
+            places = range(first, first + number)
+            break
+        first += number
     if room is None:
-        return {}
-    strategy = strategies.PlacementGroupSchedulingStrategy(
-        placement_group=room, placement_group_bundle_index=number
-    )
-    return {"scheduling_strategy": strategy}
+        return [{} for _ in places]
+    kinds = strategies.PlacementGroupSchedulingStrategy
+    return [
+        {"scheduling_strategy": kinds(placement_group=room, placement_group_bundle_index=place)}
+        for place in places
+    ]
 
 
 def check_room(ray: Any, engine: EngineSection) -> None:
@@ -252,12 +264,10 @@ def check_room(ray: Any, engine: EngineSection) -> None:
         EngineError: So; with what the largest node has.
     """
     there = nodes(ray)
-    wanted = bundles(engine)
-    kinds = {"": wanted[0]}
-    if engine.samplers:
-        kinds["sampler_"] = wanted[1]
-    if engine.learner == "actor":
-        kinds["learner_"] = wanted[-1]
+    wanted, kinds = bundles(engine), {"": run_resources(engine)}
+    for actor, number in actors(engine).items():
+        if number:
+            kinds[f"{actor}_"] = worker_resources(engine, actor)
     for key, one in kinds.items():
         if not any(_holds(node.resources, one) for node in there):
             lacking = max(one, key=lambda name: one[name] - _most(there, name))

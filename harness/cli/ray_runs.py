@@ -212,11 +212,11 @@ class _Shift:
 
     def _room(self) -> Any:
         """Room for a run and its actors, reserved together: none waits for another's half."""
-        engine = self._runs.engine
-        if not engine.samplers:
+        wanted = bundles(self._runs.engine)
+        if len(wanted) == 1:
             return None
         groups = importlib.import_module("ray.util.placement_group")
-        return groups.placement_group(bundles(engine), strategy="PACK")
+        return groups.placement_group(wanted, strategy="PACK")
 
     def _round(self, place: Path) -> int:
         run = self._view.runs[place]

@@ -20,6 +20,7 @@ from harness.errors import ModelError
 from harness.policies.adapter import Adapter, AdapterShape
 from harness.policies.base import Loss, Replies, Request, Sample, Step
 from harness.policies.export import export_adapter, export_merged
+from harness.policies.forms import Forms
 from harness.policies.fused import Llama, unsupported
 from harness.policies.lean import LeanReader
 from harness.policies.loading import Loaded, choose_threads, load_model
@@ -66,6 +67,10 @@ class HFPolicy:
         self._llama = None if why else Llama(self._model)
         if why:
             self.notes += (f"Sampling by transformers' own forward pass: {why}.",)
+        self._forms: Forms | None = None
+        if settings.grammar:
+            self._forms = Forms(self._tokenizer, self.rendering.ends, text.vocab_size)
+            self.notes += (self._forms.note,)
         self._sampler = self._new_sampler(adapted=True)
         self._reference = Reference(self, self._new_sampler(adapted=False).generate, {})
         if self.settings.device == "cpu" and not self.settings.threads:
@@ -90,7 +95,7 @@ class HFPolicy:
             "weights": self._weights,
             "quantisation": quantisation(self._source),
             "rendering": self.rendering.identity,
-            "engine": "transformers",
+            "engine": "transformers" if self._forms is None else "transformers+grammar",
             "dtype": self.settings.dtype,
         }
 
@@ -119,6 +124,7 @@ class HFPolicy:
             return dict.fromkeys(_NOTHING, 0.0)
         if self._sampling_only:
             raise ModelError("These weights came without their optimizer, and can only sample.")
+        self._sampler.rest()
         told = self._trainer().step(samples, loss, step)
         self._changed(self._version + 1)
         return told
@@ -235,4 +241,5 @@ class HFPolicy:
 
     def _sampling(self, reader: Reader[M]) -> Sampler[M]:
         s = self.settings
-        return Sampler(reader, self.rendering, self.context, s.batch_rows, s.micro_batch_tokens)
+        rows, tokens = s.batch_rows, s.micro_batch_tokens
+        return Sampler(reader, self.rendering, self.context, rows, tokens, self._forms)

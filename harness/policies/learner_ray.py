@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.cluster import joined, own_room, worker_resources
+from harness.cluster import joined, rooms, worker_resources
 from harness.engine import EngineSection
-from harness.errors import EngineError, ModelError, UsageError
+from harness.errors import EngineError, HarnessError, ModelError, UsageError
 from harness.policies import kind_of, open_policy
 from harness.policies.base import Loss, Replies, Request, Sample, Step, TrainablePolicy
 from harness.policies.carried import (
@@ -110,7 +110,7 @@ class RemoteLearner:
         kind = self._ray.remote(
             num_cpus=wants["CPU"], num_gpus=wants.get("GPU", 0), max_restarts=-1, max_task_retries=0
         )(Learner)
-        room = own_room(1 + engine.samplers)  # behind the run's own and its samplers'
+        (room,) = rooms(engine, "learner")
         shares = engine.learner_processes, engine.shard
         self._actor = kind.options(**room).remote(url, settings, *shares)
         self.lost = 0
@@ -165,7 +165,9 @@ class RemoteLearner:
         try:
             return self._ray.get(asked)
         except exceptions.RayTaskError as error:
-            told = " ".join(str(error).split())[-300:]
+            if isinstance(error.cause, HarnessError):
+                raise ModelError(str(error.cause)) from error
+            told = " ".join(str(error.cause).split())[-300:]
             raise ModelError(
                 f"The learner failed ({told}); mend that, and go on with harness resume."
             ) from error

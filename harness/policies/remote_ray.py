@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cluster import joined, load, own_room, worker_resources
+from harness.cluster import joined, load, rooms, worker_resources
 from harness.engine import EngineSection
 from harness.errors import EngineError, ModelError
 from harness.policies import open_apart, open_policy
@@ -70,8 +70,8 @@ class Engines:
         kind = self._ray.remote(
             num_cpus=wants["CPU"], num_gpus=wants.get("GPU", 0), max_restarts=-1, max_task_retries=0
         )(Engine)
-        rooms = [own_room(1 + n) for n in range(engine.samplers)]
-        self._all = [kind.options(**room).remote(url, settings) for room in rooms]
+        places = rooms(engine, "sampler")
+        self._all = [kind.options(**room).remote(url, settings) for room in places]
         self._away: dict[Any, Any] = {}  # by what will answer once it is back
         self._weights: list[Any] = []
         self._version = 0

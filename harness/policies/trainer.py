@@ -17,8 +17,8 @@ from torch import Tensor
 from harness.errors import ModelError
 from harness.policies.adapter import Adapter
 from harness.policies.base import BatchSize, Loss, Sample, Step, TokenBatch
+from harness.policies.drawing import nucleus
 from harness.policies.layout import by_length, micro_batches
-from harness.policies.sampler import nucleus
 
 _LOGITS = 2**28  # values in one pass's logits: 1 GiB in float32, before its gradient
 

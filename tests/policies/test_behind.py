@@ -13,6 +13,7 @@ from halves import ODD, ROUND, SETTINGS, TwoModels, evidence, write_world
 
 from harness.cli import experiment
 from harness.cli.experiment import prepare, run_one
+from harness.cli.main import main
 from harness.cli.resolve import Asked, resolve
 from harness.durable import lines
 from harness.errors import ModelError, UsageError
@@ -20,6 +21,7 @@ from harness.policies.behind import Apart, Behind
 from harness.watch import Watcher, Watchers
 
 ROUNDS = 6
+OPEN_ENGINE = experiment.open_engine
 
 
 class Breaker(Watcher):
@@ -97,7 +99,7 @@ def spent(entry):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("staleness", [1, 2])
-def test_a_round_is_sampled_while_the_step_before_it_is_taken(play, staleness):
+def test_a_round_is_sampled_while_the_step_before_it_is_taken(play, staleness, monkeypatch, capsys):
     until = dict.fromkeys(range(1, ROUNDS), "asked")  # the last one is waited for by the test
     folder, entry, models = play(f"by-{staleness}", staleness, until=until)
     assert versions(folder) == {i: {max(0, i - staleness)} for i in range(ROUNDS)}
@@ -115,11 +117,17 @@ def test_a_round_is_sampled_while_the_step_before_it_is_taken(play, staleness):
     assert entry.config["staleness"] == staleness
     assert entry.config["correction"] == "token_truncate"
     assert any(f"up to {staleness} update" in note for note in entry.notes)
+    # A finished run is looked into here, without the cluster that made it.
+    monkeypatch.setattr(experiment, "open_engine", OPEN_ENGINE)
+    capsys.readouterr()
+    words = ["--split", "test", "--test-tasks", "2", "--samples", "1", "--json"]
+    assert main(["eval", str(folder), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["policy_version"] == ROUNDS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("staleness", [1, 2])
-def test_broken_off_with_a_step_under_way_a_run_ends_as_if_it_had_not_been(play, staleness):
+def test_broken_off_with_a_step_under_way_a_run_ends_as_if_it_had_not_been(play, staleness, capsys):
     whole, one, _ = play("whole", staleness)
     for round in (3, ROUNDS - 1):
         breaker = Breaker(ROUND * round + 7)
@@ -130,6 +138,8 @@ def test_broken_off_with_a_step_under_way_a_run_ends_as_if_it_had_not_been(play,
         state = json.loads((broken / "checkpoint" / "state.json").read_text())
         assert state["round"] == state["spent"]["gradient_steps"] == round - 1
         assert state["spent"]["episodes"] == ROUND * (round - 1)
+        assert main(["resume", str(broken), "--engine", "serial", "--quiet"]) == 2
+        assert f"began with engine.staleness={staleness}" in capsys.readouterr().err
         again, other, _ = play(broken.name, staleness)
         assert evidence(again) == evidence(whole)
         assert spent(other) == spent(one)
@@ -173,6 +183,10 @@ def test_weights_that_stay_are_soon_the_newest(tiny_model):
     ("words", "said"),
     [
         (("engine.staleness=1",), "there are none; add --set engine.samplers"),
+        (("engine.learner=actor",), "there are none; add --set engine.samplers"),
+        (("engine.samplers=1", "engine.learner_gpus=1"), "add --set engine.learner=actor"),
+        (("engine.world_seats=4",), "there are none; add --set engine.worlds"),
+        (("engine.worlds=1", "engine.world_resources=near"), "takes NAME=AMOUNT"),
         (("engine.samplers=1", "engine.staleness=17"), "at most 16"),
         (
             ("engine.samplers=1", "engine.staleness=1", "method.correction=bypass"),
@@ -181,7 +195,7 @@ def test_weights_that_stay_are_soon_the_newest(tiny_model):
         (("engine.samplers=1", "engine.staleness=1", "sampling.top_p=0.9"), "sampling.top_p=1"),
     ],
 )
-def test_staleness_that_nothing_corrects_is_refused(tiny_model, words, said):
+def test_staleness_that_nothing_corrects_and_actors_of_nothing_are_refused(tiny_model, words, said):
     asked = Asked(env="arithmetic", methods=("espl",), model=f"hf:{tiny_model}", preset="laptop")
     options = {"sets": words, "engine": {"name": "ray"}}
     with pytest.raises(UsageError, match=said):

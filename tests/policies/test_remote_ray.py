@@ -14,12 +14,13 @@ import pytest
 from clusters import cluster
 from halves import ODD, ROUND, SETTINGS, TwoModels, evidence, write_world
 
+from agents.parts import losses
 from harness.cli import experiment
 from harness.cli.executors import Serial
 from harness.cli.main import main
 from harness.engine import EngineSection
 from harness.policies import open_policy
-from harness.policies.base import Request, Sample, Sampling, Step
+from harness.policies.base import BatchSize, Request, Sample, Sampling, Step
 from harness.policies.behind import Behind
 from harness.policies.carried import read_files
 from harness.policies.settings import ModelSettings
@@ -27,11 +28,7 @@ from harness.types import Message
 
 MODEL = ModelSettings(device="cpu", threads=1, batch_rows=4, lora_rank=4, lora_alpha=8)
 STEP = Step(learning_rate=0.05)
-
-
-def loss(batch, size):
-    ratio = ((batch.new - batch.old) * batch.mask).exp()
-    return -(ratio * batch.advantage * batch.mask).sum() / size.sequences
+loss = losses.build("importance_sampling", max_tokens=12, idle=BatchSize(0, 0))
 
 
 def requests(count, tokens=12):
@@ -187,7 +184,7 @@ def test_sampled_while_it_learns_and_killed_a_run_ends_like_two_models_here(
     words, tmp_path, monkeypatch
 ):
     asked, ray = words
-    stale = [*asked, *ray, "--set", "engine.staleness=1"]
+    stale = [*asked, *ray, "--set", "engine.samplers=1", "--set", "engine.staleness=1"]
     # Its worlds and its learner are in one process and its engines in others; all are killed.
     here = subprocess.Popen([sys.executable, "-m", "harness", *stale, "--run-dir", "killed"])
     rounds, deadline = tmp_path / "killed" / "rounds.jsonl", time.monotonic() + 120
