@@ -11,7 +11,8 @@ hang past the deadline or a dead worker is "unscored", with the reason: the judg
 reply.
 
 Verdicts are the same from any thread or process, because the judging always happens in a worker's
-main thread, without math-verify's SIGALRM timeouts. This module never imports sympy.
+main thread, without math-verify's SIGALRM timeouts; but for two plain whole numbers, which are
+compared here, as math-verify would. This module never imports sympy.
 """
 
 import atexit
@@ -30,11 +31,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from envs.boxes import last_boxed, objection
+from envs.boxes import both_whole, last_boxed, objection
 from envs.verdict import Verdict
 
 RULE_VERSION = "boxed-2"
 START_SECONDS = 120.0  # importing sympy on a busy machine; no part of an answer's deadline
+_LONGEST_LINE = 1 << 20  # bytes; a verdict takes fewer than a hundred
+_UNEQUAL = "Wrong: what is boxed does not equal the reference answer."
 _WORKER = Path(__file__).with_name("grading_worker.py")
 
 
@@ -69,6 +72,7 @@ class _Worker:
         )
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._stdout(), selectors.EVENT_READ)
+        self._asked = 0
         greeting = self._line(START_SECONDS, "starting")
         if not greeting.get("ready"):
             reason = str(greeting.get("failed", "the grading worker did not start"))
@@ -86,14 +90,20 @@ class _Worker:
 
     def ask(self, box: str, answer: str, seconds: float) -> dict[str, Any]:
         """Its verdict; raises WorkerFailed after killing it if it takes longer or dies."""
-        job = {"box": box, "answer": answer, "seconds": seconds}
+        self._asked += 1
+        job = {"job": self._asked, "box": box, "answer": answer, "seconds": seconds}
         stdin = self._process.stdin
         assert stdin is not None
         try:
             stdin.write(json.dumps(job).encode("ascii") + b"\n")  # far below a pipe's 64 KiB
         except BrokenPipeError:
             raise WorkerFailed(self._obituary()) from None
-        return self._line(seconds, "grading")
+        line = self._line(seconds, "grading")
+        told = isinstance(line.get("right"), bool) and isinstance(line.get("read"), bool)
+        if line.get("job") != self._asked or not (told or isinstance(line.get("failed"), str)):
+            self.kill()
+            raise WorkerFailed("the grading worker said what nobody had asked for")
+        return line
 
     def kill(self) -> None:
         """End it and let go of its pipes; harmless if it is dead."""
@@ -119,7 +129,15 @@ class _Worker:
             if not chunk:
                 raise WorkerFailed(self._obituary())
             received += chunk
-        line: dict[str, Any] = json.loads(received)
+            if len(received) > _LONGEST_LINE:
+                break
+        try:
+            line = json.loads(received)
+        except (ValueError, RecursionError):
+            line = None
+        if not isinstance(line, dict):
+            self.kill()
+            raise WorkerFailed(f"{doing} gave no verdict but {received[:60]!r}")
         return line
 
     def _obituary(self) -> str:
@@ -156,10 +174,12 @@ class Grader:
         box = last_boxed(reply)
         if box is None:
             return Verdict.wrong("Wrong: the final answer must stand in \\boxed{…}.")
-        if refused := objection(box, answer):
-            return Verdict.wrong(f"Wrong: {refused}")
         if self._closed:
             raise RuntimeError("this Grader is closed; make a new one")
+        if both_whole(box, answer.strip()):
+            return Verdict.right() if box == answer.strip() else Verdict.wrong(_UNEQUAL)
+        if refused := objection(box, answer):
+            return Verdict.wrong(f"Wrong: {refused}")
         try:
             said = self._ask(box, answer, deadline or self.deadline)
         except WorkerFailed as failure:
@@ -172,7 +192,7 @@ class Grader:
             return Verdict.wrong("Wrong: what is boxed cannot be read as mathematics.")
         if said.get("contradicts"):
             return Verdict.wrong("Wrong: the two sides of what is boxed are not equal.")
-        return Verdict.wrong("Wrong: what is boxed does not equal the reference answer.")
+        return Verdict.wrong(_UNEQUAL)
 
     def _ask(self, box: str, answer: str, seconds: float) -> dict[str, Any]:
         worker = self._idle.get()

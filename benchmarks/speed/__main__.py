@@ -2,7 +2,9 @@
 
     python -m benchmarks.speed                            what can be measured here
     python -m benchmarks.speed --trl VENV/bin/python      also against TRL, in its own environment
-    python -m benchmarks.speed --only sampling --models pocket --repeats 9
+    python -m benchmarks.speed sampling --models pocket --repeats 9
+    python -m benchmarks.speed start costs                what the harness itself costs
+    python -m benchmarks.speed laws --chart docs/growth.svg
 
 TRL is no dependency: python -m venv VENV && VENV/bin/pip install trl==1.16.0 torch==2.13.0 peft.
 Ratios are of CPU seconds (medians over repeats, range in brackets) unless the row says otherwise.
@@ -22,13 +24,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.speed.costs import costs
+from benchmarks.speed.laws import laws
 from benchmarks.speed.race import Reading, Row, Worker, race
+from benchmarks.speed.start import start
 from benchmarks.speed.work import WORKS
 
 TARGETS = {  # model: sampling, RL step
     "pocket": (3.0, 3.0),
     "smollm2": (1.5, 1.3),
 }
+FORM_COST = 1.25  # of sampling in which every row has a form
 PARTS = ("sampling", "training", "reflection")
 
 
@@ -60,6 +66,18 @@ def sampling(model: str, asked: argparse.Namespace) -> Iterator[Row]:
         told = f"{speed(ours):,.0f} and {speed(theirs):,.0f} tokens per CPU second"
         row = Row(what, ratios(ours, theirs), TARGETS[model][0], False)
         yield Row(*list(asdict(row).values())[:4], f"{told}, {wall(ours, theirs)}")
+
+
+def forms(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """What keeping every reply of a batch to a form costs."""
+    task = {"model": model, "mixed": False, "threads": asked.threads, "dtype": asked.dtype}
+    names: Mapping[str, Mapping[str, Any]] = {"held": {"grammar": True}, "free": {}}
+    workers = {n: Worker("sampling", {**task, "who": "ours", **more}) for n, more in names.items()}
+    found = race(workers, asked.repeats)
+    held, free = found["held"], found["free"]
+    more = median(1e6 * (a.cpu - b.cpu) / a.tokens for a, b in zip(held, free, strict=True))
+    note = f"{more:.0f} µs of CPU more a token"
+    yield Row(f"{model}: kept to a form / free", ratios(free, held), FORM_COST, True, note)
 
 
 def parts(readings: Sequence[Reading]) -> str:
@@ -102,7 +120,41 @@ def espl(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     yield Row(f"{model}: E-SPL step / RL step, per token", costs, 1.10, True, note)
 
 
-SECTIONS = {"sampling": sampling, "trl": against_trl, "espl": espl}
+def dtypes(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """How many times faster bfloat16 is, with the adapter beside the weights, than float32."""
+    small = {"model": model, "mixed": True, "threads": asked.threads, "limit": 24, "rounds": 1}
+    step = {"method": "rl", "tasks": 4, "samples": 4}
+    sides: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+        "sampling": ("sampling", {**small, "who": "ours"}),
+        "RL step": ("steps", {**small, **step}),
+    }
+    for what, (module, task) in sides.items():
+        names = ("bfloat16", "float32")
+        workers = {name: Worker(module, {**task, "dtype": name}) for name in names}
+        found = race(workers, asked.repeats)
+        low, full = found["bfloat16"], found["float32"]
+        note = f"{wall(low, full)}; {low[-1].peak_mb:,.0f} and {full[-1].peak_mb:,.0f} MB at most"
+        yield Row(f"{model}: {what}, float32 / bfloat16", ratios(low, full), 1.0, False, note)
+
+
+def growth(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """Doubling prompts, samples, tasks, turns and context."""
+    if model != "pocket":
+        print(f"{model}: growth is measured on pocket, whose sizes fit a few minutes")
+        return
+    common = {"threads": asked.threads, "dtype": asked.dtype}
+    yield from laws(model, asked.repeats, common, asked.chart)
+
+
+HARNESS = {"start": start, "costs": costs}
+SECTIONS = {
+    "sampling": sampling,
+    "trl": against_trl,
+    "espl": espl,
+    "forms": forms,
+    "dtypes": dtypes,
+    "laws": growth,
+}
 
 
 def machine() -> Mapping[str, Any]:
@@ -122,18 +174,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--models", default="pocket,smollm2")
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, by comma")
+    parser.add_argument(
+        "sections", nargs="*", choices=[*HARNESS, *SECTIONS, []], help="all by default"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of every contestant")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--trl", help="a Python that has trl, torch, peft and datasets")
+    parser.add_argument("--chart", type=Path, help="also draw the laws, as SVG")
     parser.add_argument("--out", type=Path, help="also write the rows as JSON")
     asked = parser.parse_args()
     facts = machine()
     print(", ".join(f"{k} {v}" for k, v in facts.items()), flush=True)
     rows: list[Row] = []
+    wanted = asked.sections or [*HARNESS, *SECTIONS]
+    for name in filter(HARNESS.__contains__, wanted):
+        for row in HARNESS[name](asked.repeats):
+            print(row, flush=True)
+            rows.append(row)
     for model in asked.models.split(","):
-        for name in asked.only.split(","):
+        for name in filter(SECTIONS.__contains__, wanted):
             if name == "trl" and not asked.trl:
                 print(f"{model}: not measured against TRL: name its environment with --trl")
                 continue

@@ -9,6 +9,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -47,18 +48,22 @@ def open_model(work: Work, task: Mapping[str, Any]) -> HFPolicy:
         dtype=task.get("dtype", "float32"),
         threads=task["threads"],
         batch_rows=task.get("batch_rows", work.batch_rows),
+        grammar=task.get("grammar", False),
     )
     policy = open_policy(work.model, settings)
     assert isinstance(policy, HFPolicy)
     return policy
 
 
+FORM = r"(ADD: [^\r\n]{400,500}\n){50}"  # which no reply here comes to the end of
 Once = Callable[[], tuple[int, Mapping[str, float]]]
 
 
 def ours(work: Work, task: Mapping[str, Any], policy: HFPolicy) -> Once:
     policy.rendering.ends = frozenset()
     asked = requests(work, work.lengths(task["mixed"]))
+    if task.get("grammar"):
+        asked = [replace(request, grammar=FORM) for request in asked]
 
     def once() -> tuple[int, Mapping[str, float]]:
         found = dict(policy.generate(deque(asked)))
@@ -118,4 +123,5 @@ def generate(work: Work, task: Mapping[str, Any], policy: HFPolicy) -> Once:
 if __name__ == "__main__":
     told = json.loads(sys.argv[1])
     wanted = WORKS[told["model"]]
+    wanted = replace(wanted, **{k: told[k] for k in ("limit", "rounds") if k in told})
     serve({"ours": ours, "generate": generate}[told["who"]](wanted, told, open_model(wanted, told)))

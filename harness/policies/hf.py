@@ -20,9 +20,10 @@ from harness.errors import ModelError
 from harness.policies.adapter import Adapter, AdapterShape
 from harness.policies.base import Loss, Replies, Request, Sample, Step
 from harness.policies.export import export_adapter, export_merged
+from harness.policies.forms import Forms
 from harness.policies.fused import Llama, unsupported
 from harness.policies.lean import LeanReader
-from harness.policies.loading import choose_threads, load_model
+from harness.policies.loading import Loaded, choose_threads, load_model
 from harness.policies.network import Network, State
 from harness.policies.reading import M, PlainReader, Reader
 from harness.policies.reference import Reference
@@ -50,22 +51,26 @@ class HFPolicy:
         self.name = name
         self.failures: dict[str, str] = {}
         self._source = source
-        loaded = load_model(name, source, settings)
+        self._adapter: Adapter | None = None
+        loaded = self._load(name, source, settings)
         self.settings = loaded.settings
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
-        self._network = Network(self._model)
+        self._network = self._networked()
         self.rendering = Rendering(self._tokenizer, self._model.generation_config)
         self.notes = self.rendering.notes
         text = self._model.config.get_text_config()
         self.context: int | None = getattr(text, "max_position_embeddings", None)
-        self._adapter: Adapter | None = None
         self._version = 0
         self._sampling_only = False
         self._weights = weights_hash(source)
-        why = unsupported(self._model)
+        why = self._plainly()
         self._llama = None if why else Llama(self._model)
         if why:
             self.notes += (f"Sampling by transformers' own forward pass: {why}.",)
+        self._forms: Forms | None = None
+        if settings.grammar:
+            self._forms = Forms(self._tokenizer, self.rendering.ends, text.vocab_size)
+            self.notes += (self._forms.note,)
         self._sampler = self._new_sampler(adapted=True)
         self._reference = Reference(self, self._new_sampler(adapted=False).generate, {})
         if self.settings.device == "cpu" and not self.settings.threads:
@@ -90,7 +95,7 @@ class HFPolicy:
             "weights": self._weights,
             "quantisation": quantisation(self._source),
             "rendering": self.rendering.identity,
-            "engine": "transformers",
+            "engine": "transformers" if self._forms is None else "transformers+grammar",
             "dtype": self.settings.dtype,
         }
 
@@ -119,6 +124,7 @@ class HFPolicy:
             return dict.fromkeys(_NOTHING, 0.0)
         if self._sampling_only:
             raise ModelError("These weights came without their optimizer, and can only sample.")
+        self._sampler.rest()
         told = self._trainer().step(samples, loss, step)
         self._changed(self._version + 1)
         return told
@@ -184,6 +190,16 @@ class HFPolicy:
         else:
             export_adapter(adapter, self.name, folder)
 
+    def _load(self, name: str, source: Source, settings: ModelSettings) -> Loaded:
+        return load_model(name, source, settings)
+
+    def _networked(self) -> Network:
+        return Network(self._model)
+
+    def _plainly(self) -> str | None:
+        """Why the model's own forward pass is used; None where it need not be."""
+        return unsupported(self._model)
+
     def _facts(self) -> dict[str, object]:
         s = self.settings
         shape = {"lora_rank": s.lora_rank, "lora_alpha": s.lora_alpha, "adapter seed": s.seed}
@@ -225,4 +241,5 @@ class HFPolicy:
 
     def _sampling(self, reader: Reader[M]) -> Sampler[M]:
         s = self.settings
-        return Sampler(reader, self.rendering, self.context, s.batch_rows, s.micro_batch_tokens)
+        rows, tokens = s.batch_rows, s.micro_batch_tokens
+        return Sampler(reader, self.rendering, self.context, rows, tokens, self._forms)

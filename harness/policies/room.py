@@ -97,21 +97,24 @@ def _host_memory() -> int | None:
     return min(found, default=None)
 
 
-def require_room(name: str, folder: Path, device: str, dtype: str) -> None:
-    """Refuse a model whose weights alone are larger than the memory at hand.
+def require_room(name: str, folder: Path, device: str, dtype: str, shares: int = 1) -> None:
+    """Refuse a model whose weights alone, or one of `shares` shares of them, are larger than the
+    memory at hand.
 
     Raises:
         ModelError: Says how large both are, and what to use instead.
     """
     weights, room = weigh(folder), memory(device)
-    needed = weights.loaded(dtype)
+    needed = weights.loaded(dtype) // shares
     if room is None or needed <= room:
         return
     smaller = " with --set model.dtype=bfloat16" if dtype == "float32" else ""
-    fits = bool(smaller) and weights.loaded("bfloat16") <= room
+    fits = bool(smaller) and weights.loaded("bfloat16") // shares <= room
+    each = f" in each of {shares} processes" if shares > 1 else ""
     instead = f"load it{smaller}, or " if fits else ""
     raise ModelError(
         f"The model '{name}' has {weights.numbers / 1e9:,.1f} billion weights, which are "
-        f"{needed / 1e9:,.1f} GB as {dtype}, but {device} has {room / 1e9:,.1f} GB free: {instead}"
-        "choose a smaller model, an endpoint (openai:URL#MODEL) or a hosted one (tinker:ORG/NAME)."
+        f"{needed / 1e9:,.1f} GB as {dtype}{each}, but {device} has {room / 1e9:,.1f} GB "
+        f"free: {instead}choose a smaller model, an endpoint (openai:URL#MODEL) or a hosted one "
+        "(tinker:ORG/NAME)."
     )

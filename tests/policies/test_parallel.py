@@ -13,18 +13,20 @@ from pathlib import Path
 from collections import deque
 import torch
 from agents.parts import losses
+from harness.engine import EngineSection
 from harness.policies import open_policy
 from harness.policies.base import BatchSize, Request, Sample, Sampling, Step
-from harness.policies.parallel import open_parallel
+from harness.policies.launching import open_parallel
 from harness.policies.settings import ModelSettings
 from harness.types import Message
 
 def main():
     url, out, processes = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    engine = EngineSection("accelerate", processes=processes)
     settings = ModelSettings(device="cpu", threads=1, batch_rows=8, lora_rank=4, lora_alpha=8,
                              micro_batch_tokens=150)
     alone = processes == 1
-    policy = open_policy(url, settings) if alone else open_parallel(url, settings, processes)
+    policy = open_policy(url, settings) if alone else open_parallel(url, settings, engine)
     loss = losses.build("importance_sampling", max_tokens=24, idle=BatchSize(0, 0))
     asked = [Request(f"r{n}", (Message("user", f"say {n}"),), Sampling(1.0, 1.0, 24), seed=n)
              for n in range(12)]
