@@ -60,6 +60,7 @@ def invented(rng: random.Random, pool: list[str]) -> str:
 
 def tried(check: Target, text: str, deadline: float) -> str:
     """What went wrong with one input, in a line; "" where nothing did."""
+    before = signal.signal(signal.SIGALRM, _late)
     signal.setitimer(signal.ITIMER_REAL, deadline)
     try:
         check(text)
@@ -69,30 +70,45 @@ def tried(check: Target, text: str, deadline: float) -> str:
         return f"{type(error).__name__}: {error}"[:300]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
     return ""
 
 
+class Fuzzer:
+    """One target and its inputs; findings are told once by their first words."""
+
+    def __init__(self, name: str, seed: int, deadline: float) -> None:
+        self.name, self.deadline = name, deadline
+        self._check, self._rng = TARGETS[name](), random.Random(f"{name}/{seed}")
+        self._pool = samples(name)
+        self.found: dict[str, str] = {}
+        self.slowest, self.done = 0.0, 0
+
+    def go(self, seconds: float, count: int = 0) -> None:
+        """Try inputs until time or count is up; 0 is no bound."""
+        began, until = time.monotonic(), self.done + count
+        while (not count or self.done < until) and (
+            not seconds or time.monotonic() - began < seconds
+        ):
+            text = invented(self._rng, self._pool)
+            start = time.monotonic()
+            problem = tried(self._check, text, self.deadline)
+            self.slowest = max(self.slowest, time.monotonic() - start)
+            self.done += 1
+            if problem and problem[:60] not in self.found:
+                self.found[problem[:60]] = text
+                print(f"FOUND {self.name}: {problem}\n  {text[:600]!r}", flush=True)
+
+
 def fuzz(name: str, seed: int, seconds: float, count: int, deadline: float) -> dict[str, object]:
-    """Try inputs until time or count is up; findings are told once by their first words."""
-    check, rng = TARGETS[name](), random.Random(f"{name}/{seed}")
-    pool = samples(name)
-    signal.signal(signal.SIGALRM, _late)
-    found: dict[str, str] = {}
+    """Fuzz one target until time or count is up."""
+    one = Fuzzer(name, seed, deadline)
     began = time.monotonic()
-    slowest, done = 0.0, 0
-    while (not count or done < count) and (not seconds or time.monotonic() - began < seconds):
-        text = invented(rng, pool)
-        start = time.monotonic()
-        problem = tried(check, text, deadline)
-        slowest = max(slowest, time.monotonic() - start)
-        done += 1
-        if problem and problem[:60] not in found:
-            found[problem[:60]] = text
-            print(f"FOUND {name}: {problem}\n  {text[:600]!r}", flush=True)
-    took = time.monotonic() - began
+    one.go(seconds, count)
     return {
-        "target": name, "seed": seed, "inputs": done, "seconds": round(took, 1),
-        "slowest_s": round(slowest, 3), "found": len(found),
+        "target": name, "seed": seed, "inputs": one.done,
+        "seconds": round(time.monotonic() - began, 1),
+        "slowest_s": round(one.slowest, 3), "found": len(one.found),
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ not expect, or a property that does not hold. Setting a target up may take secon
 
 from __future__ import annotations
 
+import atexit
 import json
 import tempfile
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-Target = Callable[[str], None]
+from benchmarks.fuzz_pipes import PIPES, SAMPLES, Target
 
 
 def edits() -> Target:
@@ -272,6 +273,7 @@ def grader() -> Target:
     from envs.grading import Grader
 
     pool = Grader(workers=1, deadline=2.0)
+    atexit.register(pool.close)
 
     def check(text: str) -> None:
         verdict = pool.grade(f"\\boxed{{{text[:300]}}}", "918273645")
@@ -295,6 +297,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "rendering_smollm2": lambda: rendering("smollm2"),
     "workers": workers,
     "grader": grader,
+    **PIPES,
 }
 
 WORDS = (
@@ -316,6 +319,8 @@ WORDS = (
 
 def samples(name: str) -> list[str]:
     """Well-formed inputs to begin from."""
+    if name in SAMPLES:
+        return SAMPLES[name]
     if name in ("entry", "board"):
         golden = Path(__file__).parents[1] / "tests/leaderboards/golden/v1.entry.json"
         from leaderboards.record import Entry

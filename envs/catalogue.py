@@ -85,7 +85,7 @@ FAMILIES = {
         "envs.packages.text_world:TextWorld", "level", "envs.packages.text_world:levels"
     ),
 }
-_PATH_OPTIONS = {
+PATH_OPTIONS = {
     "harness/JSONL-v1": ("path",),
     "harness/Search-v1": ("questions", "corpus"),
     "harness/Terminal-v1": ("tasks",),
@@ -304,7 +304,7 @@ def options_and_defaults(creator: Any, hidden: tuple[str, ...]) -> Mapping[str, 
 def path_options(name: str) -> tuple[str, ...]:
     """Which options name files or folders; another package's class says so in `path_options`."""
     found = find(name)
-    return _PATH_OPTIONS.get(found.id) or tuple(getattr(found.creator, "path_options", ()))
+    return PATH_OPTIONS.get(found.id) or tuple(getattr(found.creator, "path_options", ()))
 
 
 def _refuse_misshapen(name: str, world: object) -> None:

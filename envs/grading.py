@@ -37,6 +37,7 @@ from envs.verdict import Verdict
 RULE_VERSION = "boxed-2"
 START_SECONDS = 120.0  # importing sympy on a busy machine; no part of an answer's deadline
 _UNEQUAL = "Wrong: what is boxed does not equal the reference answer."
+_LONGEST_LINE = 1 << 20  # bytes; a verdict takes fewer than a hundred
 _WORKER = Path(__file__).with_name("grading_worker.py")
 
 
@@ -71,6 +72,7 @@ class _Worker:
         )
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._stdout(), selectors.EVENT_READ)
+        self._asked = 0
         greeting = self._line(START_SECONDS, "starting")
         if not greeting.get("ready"):
             reason = str(greeting.get("failed", "the grading worker did not start"))
@@ -88,14 +90,20 @@ class _Worker:
 
     def ask(self, box: str, answer: str, seconds: float) -> dict[str, Any]:
         """Its verdict; raises WorkerFailed after killing it if it takes longer or dies."""
-        job = {"box": box, "answer": answer, "seconds": seconds}
+        self._asked += 1
+        job = {"job": self._asked, "box": box, "answer": answer, "seconds": seconds}
         stdin = self._process.stdin
         assert stdin is not None
         try:
             stdin.write(json.dumps(job).encode("ascii") + b"\n")  # far below a pipe's 64 KiB
         except BrokenPipeError:
             raise WorkerFailed(self._obituary()) from None
-        return self._line(seconds, "grading")
+        line = self._line(seconds, "grading")
+        told = isinstance(line.get("right"), bool) and isinstance(line.get("read"), bool)
+        if line.get("job") != self._asked or not (told or isinstance(line.get("failed"), str)):
+            self.kill()
+            raise WorkerFailed("the grading worker said what nobody had asked for")
+        return line
 
     def kill(self) -> None:
         """End it and let go of its pipes; harmless if it is dead."""
@@ -121,7 +129,15 @@ class _Worker:
             if not chunk:
                 raise WorkerFailed(self._obituary())
             received += chunk
-        line: dict[str, Any] = json.loads(received)
+            if len(received) > _LONGEST_LINE:
+                break
+        try:
+            line = json.loads(received)
+        except (ValueError, RecursionError):
+            line = None
+        if not isinstance(line, dict):
+            self.kill()
+            raise WorkerFailed(f"{doing} gave no verdict but {received[:60]!r}")
         return line
 
     def _obituary(self) -> str:

@@ -1,8 +1,8 @@
 """The process that judges mathematics for `envs.grading`; it can be killed at any moment.
 
 It is run by its path and knows nothing of the rest of the house. One JSON line in
-(`{"box", "answer", "seconds"}`), one JSON line out (`{"right", "read"}` or `{"failed"}`); the
-first line out says whether math-verify could be imported.
+(`{"job", "box", "answer", "seconds"}`), one JSON line out (`{"job", "right", "read"}`, or `failed`
+instead of the last two); the first line out says whether math-verify could be imported.
 
 What a reply contains is parsed as LaTeX only: math-verify's plain-expression extractor, which
 hands text to Python's `eval` through sympy's `parse_expr`, is not used.
@@ -175,7 +175,8 @@ def main() -> int:
         return 1
     say({"ready": True})
     for line in sys.stdin.buffer:
-        say(answer_to(judge, json.loads(line)))
+        job = json.loads(line)
+        say({**answer_to(judge, job), "job": job["job"]})
     return 0
 
 

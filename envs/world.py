@@ -132,15 +132,32 @@ class World(gymnasium.Env[str, str], ABC):
         return digest([self.name, self.grader_version, self.rules(), tasks])
 
     def task(self, seed: int) -> Problem:
-        """The task that `reset(seed=seed)` starts in this world's split."""
+        """The task that `reset(seed=seed)` starts in this world's split.
+
+        Gymnasium gives any seed to `reset`, so one beyond the split starts a task again; whoever
+        keeps scores by number refuses those.
+        """
         size = self.size(self.split)
         if size == 0:
             raise WorldError(f"World '{self.name}' has no {self.split} tasks.")
         return self.problem(self.split, seed % size)
 
     def regrade(self, seed: int, reply: str) -> Verdict:
-        """Judge a stored reply to task `seed` again, without playing an episode."""
-        return self.judge(reply, self.task(seed).answer)
+        """Judge a stored reply to task `seed` again, without playing an episode.
+
+        Raises:
+            WorldError: The split has no task of that number.
+        """
+        return self.judge(reply, self.numbered(seed).answer)
+
+    def numbered(self, number: int) -> Problem:
+        """Task `number` of this world's split; raises WorldError where it has none."""
+        size = self.size(self.split)
+        if not 0 <= number < size:
+            raise WorldError(
+                f"World '{self.name}' has {size} {self.split} tasks, so none is number {number}."
+            )
+        return self.problem(self.split, number)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

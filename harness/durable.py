@@ -39,7 +39,7 @@ def read_json(path: Path) -> Mapping[str, JSON]:
     """Read a JSON object; anything else is a damaged run."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(
             f"{path} cannot be read ({error}); restore it or start a new run."
         ) from error
@@ -109,7 +109,7 @@ def lines(path: Path) -> Iterator[tuple[int, Mapping[str, JSON]]]:
                 return
             try:
                 value = json.loads(raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return
             end += len(raw)
             yield end, value

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.errors import ModelError
-from harness.policies.base import Policy, Purpose, Request, Sampling
+from harness.errors import ModelError, UsageError
+from harness.policies.base import Policy, Purpose, Request, Sampling, serving
 from harness.secrets import scrubbed
 from harness.seeds import Seeds
 from harness.types import (
@@ -30,7 +30,7 @@ from harness.types import (
     Task,
     Turn,
 )
-from harness.worlds import MakeWorld, World
+from harness.worlds import MakeWorld, World, WorldFailed
 
 Placement = Literal["system", "user"]
 
@@ -53,6 +53,13 @@ class WorldPool:
         world = self.take(split)
         self.give(split, world)
         return min(seats, int(getattr(world, "most_open", seats)))
+
+    def size(self, split: Split) -> int | None:
+        """How many tasks the split has; None where its worlds do not say."""
+        world = self.take(split)
+        self.give(split, world)
+        size = getattr(world, "size", None)
+        return None if size is None else int(size(split))
 
     def take(self, split: Split) -> World:
         """A world nobody else is using."""
@@ -167,7 +174,7 @@ class _Seat:
             prompt_id=self.prompt.id,
             task=self.task,
             sample=self.sample,
-            policy_version=self.table.policy.version,
+            policy_version=serving(self.table.policy),
             turns=tuple(self.turns),
             ending=ending,
             reward=sum(turn.reward for turn in self.turns),
@@ -180,6 +187,8 @@ class _Seat:
 
 def reason(error: Exception) -> str:
     """What failed and where, in one line."""
+    if isinstance(error, WorldFailed):
+        return scrubbed(str(error))
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
     return scrubbed(f"{type(error).__name__}: {error}{where}")
@@ -193,10 +202,14 @@ def play(
     At most `seats` conversations are open at once; where worlds are slow, as many as step side by
     side. Sampling noise is keyed by prompt, task, sample and turn, and requests are made in an
     order that no clock decides, so that a result never depends on timing.
+
+    Raises:
+        UsageError: A task is not in its split.
     """
     queue = deque(_seats(assignments, table))
     if not queue:
         return
+    _refuse_beyond([seat.task for _, seat in queue], table.worlds)
     try:
         together = table.worlds.side_by_side(queue[0][1].task.split)
         seats = table.worlds.most_open(queue[0][1].task.split, seats)
@@ -280,6 +293,21 @@ def _seats(assignments: Iterable[Assignment], table: Table) -> Iterator[tuple[in
                 raise ValueError(f"{seat.id} was cast twice; number the second group by `first`")
             seen.add(seat.id)
             yield position, seat
+
+
+def _refuse_beyond(tasks: Collection[Task], worlds: WorldPool) -> None:
+    """Stop where a task is not in its split: `reset` takes any seed, and would start another."""
+    for split in {task.split: None for task in tasks}:
+        try:
+            size = worlds.size(split)
+        except Exception:
+            continue  # a world that cannot be made fails each of its episodes, with the reason
+        for task in tasks:
+            if size is not None and task.split == split and not 0 <= task.seed < size:
+                raise UsageError(
+                    f"Task {task} is not in its split, which has {size} tasks; cast tasks from "
+                    f"{split}:0 to {split}:{size - 1}."
+                )
 
 
 def _fill(

@@ -2,7 +2,8 @@
 rewards against replies.
 
 It knows no grader: whoever calls it brings one. What cannot be graded again is counted and said,
-never passed over. What it cannot see is a reply that no model wrote; see README.md.
+never passed over; what a stranger's entry asks to be opened is not, before somebody says so. What
+it cannot see is a reply that no model wrote; see README.md.
 """
 
 import math
@@ -44,8 +45,18 @@ class Judged:
 
 Grader: TypeAlias = Callable[[Outcome], Judged | str]
 """What an outcome's reply earns, or why it cannot be graded again."""
-Bring: TypeAlias = Callable[[Entry], Grader | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """Why a world is not opened before somebody says that it may be."""
+
+    why: str
+
+
+Bring: TypeAlias = Callable[[Entry], Grader | Unopened | str]
 """The grader of an entry's world, or why there is none."""
+UNOPENED = "their entries were not replayed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,8 @@ class Verified:
     """What was checked, what could not be, and what is wrong; empty `problems`: nothing is.
 
     `graded` counts outcomes graded again, `left` those that were not, by reason; `numbers` counts
-    published numbers that were recomputed.
+    published numbers that were recomputed. `unopened` names the files of entries that were not
+    replayed, by what would have to be trusted.
     """
 
     entries: int
@@ -62,6 +74,7 @@ class Verified:
     numbers: int
     left: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    unopened: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def verify(folder: Path, bring: Bring) -> Verified:
@@ -70,10 +83,14 @@ def verify(folder: Path, bring: Bring) -> Verified:
     if not (found.stored or found.problems or manifest_path(folder).exists()):
         return Verified(0, 0, 0, 0)  # nothing was published yet
     problems = [*found.problems, *_manifest(folder)]
-    graded, left = 0, dict[str, int]()
+    graded, left, unopened = 0, dict[str, int](), dict[str, list[str]]()
     for stored in found.stored:
         name = stored.path.relative_to(folder).as_posix()
-        wrong, count, reasons = _graded(stored.entry, bring)
+        grader = bring(stored.entry)
+        if isinstance(grader, Unopened):
+            unopened.setdefault(grader.why, []).append(name)
+            grader = UNOPENED
+        wrong, count, reasons = _graded(stored.entry, grader)
         problems += [f"{name}: {problem}" for problem in wrong]
         graded += count
         for reason, number in reasons.items():
@@ -90,6 +107,7 @@ def verify(folder: Path, bring: Bring) -> Verified:
         numbers=numbers,
         left=left,
         problems=(*problems, *wrong),
+        unopened=unopened,
     )
 
 
@@ -114,9 +132,8 @@ def _manifest(folder: Path) -> Iterator[str]:
             yield f"{name}: was changed after it was published; its hash is not that of {path.name}"
 
 
-def _graded(entry: Entry, bring: Bring) -> tuple[list[str], int, dict[str, int]]:
+def _graded(entry: Entry, grader: Grader | str) -> tuple[list[str], int, dict[str, int]]:
     """Every kept reply put before the grader again."""
-    grader = bring(entry)
     if isinstance(grader, str):
         return [], 0, {grader: len(entry.outcomes)}
     problems, graded, left = [], 0, dict[str, int]()

@@ -9,6 +9,7 @@ date, commit, command, seed, count, figures, failures. The exit code is 1 where 
 """
 
 import argparse
+from pathlib import Path
 
 from benchmarks.soak._frame import known, perform
 
@@ -23,6 +24,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(soaks)}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, help="how much; the default is each soak's own")
+    parser.add_argument("--keep", type=Path, help="a new folder to work in, and to leave behind")
     parser.add_argument("--list", action="store_true", help="say what there is")
     asked = parser.parse_args()
     for name in asked.names:
@@ -32,7 +34,9 @@ def main() -> int:
         for name, soak in soaks.items():
             print(f"{name:10} {soak.COUNT:>9,}  {(soak.__doc__ or '').splitlines()[0]}")
         return 0
-    failed = [name for name in asked.names or soaks if perform(name, asked.seed, asked.count)]
+    failed = [
+        name for name in asked.names or soaks if perform(name, asked.seed, asked.count, asked.keep)
+    ]
     return 1 if failed else 0
 
 

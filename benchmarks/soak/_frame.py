@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
-SHORT = 50  # a fiftieth runs in `make test`
+SHORT = 50  # a fiftieth runs in `make test`, or what part a soak names itself
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,19 @@ def known() -> dict[str, ModuleType]:
 
 def short(soak: ModuleType) -> int:
     """How much of a soak `make test` does."""
-    return max(1, soak.COUNT // SHORT)
+    return max(1, soak.COUNT // getattr(soak, "SHORT", SHORT))
 
 
-def perform(name: str, seed: int, count: int | None) -> bool:
-    """Run one soak, print and record what it found; True where something failed."""
+def perform(name: str, seed: int, count: int | None, keep: Path | None = None) -> bool:
+    """Run one soak, print and record what it found; True where something failed.
+
+    `keep` is a folder to work in and to leave as it is in the end; without it nothing is left.
+    """
     soak = known()[name]
     wanted = soak.COUNT if count is None else count
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"soak-{name}-") as folder:
-        found: Found = soak.soak(seed, wanted, Path(folder))
+        found: Found = soak.soak(seed, wanted, Path(folder) if keep is None else _empty(keep, name))
     line = {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
@@ -63,6 +66,12 @@ def perform(name: str, seed: int, count: int | None) -> bool:
     with (HERE / "results" / f"{name}.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
     return bool(found.failures)
+
+
+def _empty(keep: Path, name: str) -> Path:
+    folder = keep.resolve() / name
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _commit() -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import gymnasium
 
 from benchmarks.soak._frame import Found
-from benchmarks.soak._server import FAULTS, Body, chance, served
+from benchmarks.soak._server import FAULTS, Body, Manners, chance, served
 from harness.play import Table, WorldPool, play
 from harness.policies.base import Policy, Request, Sampling
 from harness.policies.endpoint import EndpointPolicy, parse_address
@@ -144,6 +144,7 @@ def soak(seed: int, count: int, folder: Path) -> Found:
     with served(reply, fault) as (url, server):
         settings = ModelSettings(concurrency=64, timeout=2.0, retries=3, patience=60.0)
         policy = EndpointPolicy(url, parse_address(url), settings)
+        manners = Manners(policy)
         for wave in range(WAVES):
             for episode in episodes(policy, seed + wave * count, count // WAVES, seats=1024):
                 tally.note(episode)
@@ -151,11 +152,10 @@ def soak(seed: int, count: int, folder: Path) -> Found:
     failures += tally.wrong + tally.missing(count // WAVES * WAVES)
     if used_there[-1] - used_there[0] > GROWTH:
         failures.append(f"memory grew from {used_there[0] >> 20} to {used_there[-1] >> 20} MiB")
-    # A stalled machine decides these two as well, so short versions only report them.
-    long = count >= COUNT
-    if long and server.early:
-        failures.append(f"{server.early} requests came before a 429 had said they might")
-    if long and tally.longest > 30:
+    if manners.early:
+        failures.append(f"{manners.early} requests were begun before a 429 had said they might")
+    # A stalled machine decides this one as well, so short versions only report it.
+    if count >= COUNT and tally.longest > 30:
         failures.append(f"no episode ended for {tally.longest:.0f} s")
     figures: dict[str, int | float | str] = {
         "scripted episodes": plain.outcomes.total(),
@@ -169,7 +169,8 @@ def soak(seed: int, count: int, folder: Path) -> Found:
         "faults": server.committed.total(),
         **{f"fault {name}": server.committed[name] for name in FAULTS},
         "connections at once": server.most,
-        "requests before a 429 allowed": server.early,
+        "heard 429": manners.heard,
+        "begun before a 429 allowed": manners.early,
         "longest silence, seconds": round(tally.longest, 1),
         "endpoint MiB after each wave": " ".join(str(u >> 20) for u in used_there),
     }

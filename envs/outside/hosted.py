@@ -177,11 +177,13 @@ def shortened(text: str) -> str:
 
 def finite(value: object) -> float:
     """A reward that is a number; raises OutsideFailed for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        if isinstance(value, bool):
-            return float(value)
+    try:
+        number = float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
         raise OutsideFailed(f"the reward was {str(value)[:80]!r}, which is no number")
-    return float(value)
+    return number
 
 
 def sentence(text: object) -> str:

@@ -11,11 +11,12 @@ import re
 import secrets
 import threading
 import uuid
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 LONGEST_REQUEST = 32 * 1024**2  # bytes
-_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_OPENS, _CLOSES = "<tool_call>", "</tool_call>"
 _ROUTE = re.compile(r"/([0-9a-f]{32})/v1/chat/completions/?")
 
 Event = dict[str, Any]
@@ -61,18 +62,32 @@ def assistant(text: str, tools: bool) -> dict[str, Any]:
 
     An empty reply is a blank: clients take an empty message for a broken server.
     """
-    calls, said = [], text
-    for found in _CALL.finditer(text) if tools else ():
-        call = called(found[1])
+    calls, said, place = [], [], 0
+    for start, end in spans(text) if tools else ():
+        call = called(text[start + len(_OPENS) : end - len(_CLOSES)])
         if call is not None:
             calls.append(call)
-            said = said.replace(found[0], "", 1)
-    message: dict[str, Any] = {"role": "assistant", "content": said.strip() if calls else said}
+            said.append(text[place:start])
+            place = end
+    rest = "".join([*said, text[place:]])
+    message: dict[str, Any] = {"role": "assistant", "content": rest.strip() if calls else rest}
     if calls:
         message["tool_calls"] = calls
     elif not text:
         message["content"] = " "
     return message
+
+
+def spans(text: str) -> Iterator[tuple[int, int]]:
+    """Where each <tool_call> begins and its </tool_call> ends; one pass, however many open."""
+    start = text.find(_OPENS)
+    while start >= 0:
+        closed = text.find(_CLOSES, start + len(_OPENS))
+        if closed < 0:
+            return
+        end = closed + len(_CLOSES)
+        yield start, end
+        start = text.find(_OPENS, end)
 
 
 def called(text: str) -> dict[str, Any] | None:
@@ -164,7 +179,7 @@ class ModelEndpoint:
             return 404, error("no episode is played here")
         try:
             body = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return 400, error("this is no JSON")
         if not isinstance(body, dict):
             return 400, error("this is no JSON object")

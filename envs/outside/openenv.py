@@ -148,6 +148,8 @@ class OpenEnv(Hosted):
         stated = end[marks[-1].end() :] if marks else end
         try:
             value = json.loads(stated.strip().strip("`"))
+            # What cannot be sent would be lost with the connection: unscored, at the reply's wish.
+            json.dumps([value], ensure_ascii=False, allow_nan=False).encode()
         except (ValueError, RecursionError):
             return None
         if self._field:

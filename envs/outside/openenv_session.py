@@ -45,7 +45,7 @@ def told(http: str, what: str) -> dict[str, Any]:
     try:
         with opener.open(f"{http}/{what}", timeout=OPEN_SECONDS) as answer:
             found = json.loads(answer.read(LONGEST_MESSAGE))
-    except (OSError, ValueError, urllib.error.URLError) as reason:
+    except (OSError, ValueError, RecursionError, urllib.error.URLError) as reason:
         raise UnknownWorld(
             f"No OpenEnv server answers at {http}/{what} ({sentence(reason)}). Start it, and name"
             " its address: --env openenv:ws://HOST:PORT"

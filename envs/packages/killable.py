@@ -3,13 +3,15 @@
 A worker runs one file of this folder that defines `make()`, which returns the function from a job
 to an answer, both JSON objects. One worker does one job at a time; asking may be done from any
 thread. What a job computes is a fact about the job alone: a worker that was killed is replaced, and
-the new one gives the same answers.
+the new one gives the same answers. Jobs are numbered, and an answer tells the number of its job, so
+that whatever else comes through the pipe is never taken for an answer.
 """
 
 import atexit
 import json
 import os
 import queue
+import select
 import selectors
 import signal
 import subprocess
@@ -58,6 +60,7 @@ class _Worker:
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._stdout, selectors.EVENT_READ)
+        self._asked = 0
         greeting = self._line(START_SECONDS, "starting")
         if "failed" in greeting:
             self.kill()
@@ -74,13 +77,28 @@ class _Worker:
 
     def ask(self, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Its answer; raises WorkerFailed after killing it if it takes longer or dies."""
-        line = json.dumps({**job, "seconds": seconds}).encode("ascii") + b"\n"
+        self._asked += 1
+        told = {**job, "seconds": seconds, "job": self._asked}
+        end = time.monotonic() + seconds
         try:
-            while line:
-                line = line[os.write(self._stdin.fileno(), line) :]
+            self._say(json.dumps(told).encode("ascii") + b"\n", end)
         except BrokenPipeError:
             raise WorkerFailed(self._obituary()) from None
-        return self._line(seconds, "it")
+        line = self._line(seconds, "it", end)
+        if line.pop("job", None) != self._asked:
+            self.kill()
+            raise WorkerFailed("it said what nobody had asked for")
+        return line
+
+    def _say(self, line: bytes, end: float) -> None:
+        """Write a line; a process that reads nothing is killed when its time is up."""
+        with selectors.DefaultSelector() as room:
+            room.register(self._stdin, selectors.EVENT_WRITE)
+            while line:
+                if not room.select(max(0.0, end - time.monotonic())):
+                    self.kill()
+                    raise WorkerFailed("it did not read what it was asked in time")
+                line = line[os.write(self._stdin.fileno(), line[: select.PIPE_BUF]) :]
 
     def kill(self) -> None:
         """End it with all it started and let go of its pipes; harmless if it is dead."""
@@ -97,9 +115,9 @@ class _Worker:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _line(self, seconds: float, doing: str) -> dict[str, Any]:
+    def _line(self, seconds: float, doing: str, end: float | None = None) -> dict[str, Any]:
         received = bytearray()
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds if end is None else end
         while not received.endswith(b"\n"):
             if not self._selector.select(max(0.0, end - time.monotonic())):
                 self.kill()
@@ -113,7 +131,7 @@ class _Worker:
                 raise WorkerFailed(f"{doing} said more than {LONGEST_LINE // _MEBIBYTE} MB at once")
         try:
             line = json.loads(received)
-        except ValueError:
+        except (ValueError, RecursionError):
             line = None
         if not isinstance(line, dict):
             self.kill()

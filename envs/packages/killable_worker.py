@@ -1,7 +1,8 @@
 """The process behind `killable`: it serves one file's answers and can be killed at any moment.
 
 Run by its path with a file and a number of bytes; it knows nothing of the rest of the house. One
-JSON line in, one JSON line out; the first line out says whether the file could be made ready.
+JSON line in, one JSON line out, which tells the number of its job; the first line out says whether
+the file could be made ready.
 
 It dies with its parent: its input ends, the kernel sends SIGKILL when the thread that started it
 dies (Linux), and an alarm with its default action ends whatever outlives its time.
@@ -74,7 +75,9 @@ def main(script: str, memory: str) -> int:
         return 1
     say({"ready": True})
     for line in sys.stdin.buffer:
-        say(answered(answer, json.loads(line)))
+        job = json.loads(line)
+        number = job.pop("job")
+        say({**answered(answer, job), "job": number})
     return 0
 
 

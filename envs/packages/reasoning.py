@@ -144,7 +144,9 @@ class ReasoningGym(World):
 
     def regrade(self, seed: int, reply: str) -> Verdict:
         """Score a stored reply to task `seed` again."""
-        return self.score(reply, self.problem(self.split, seed % self.size(self.split)))
+        problem = self.numbered(seed)
+        assert isinstance(problem, Entry)
+        return self.score(reply, problem)
 
     def score(self, reply: str, entry: Entry) -> Verdict:
         """What the package's own scorer says of the answer that the reply states."""

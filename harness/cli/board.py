@@ -15,6 +15,7 @@ from leaderboards.render import Terminal, as_json, markdown
 from leaderboards.store import find_entries
 
 _ONLY = {"data_dir": "verify", "to": "add"}  # options of one act
+_TRUST = "--trust belongs to harness leaderboard verify, or to --html."
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -25,6 +26,8 @@ def main(arguments: argparse.Namespace) -> int:
             raise UsageError(
                 f"--{option.replace('_', '-')} belongs to harness leaderboard {belongs}."
             )
+    if arguments.trust and act != "verify" and not arguments.html:
+        raise UsageError(_TRUST)
     files = arguments.html or arguments.csv or arguments.parquet
     if files and (act in _ONLY.values() or arguments.json or arguments.markdown):
         raise UsageError(
@@ -58,5 +61,5 @@ def _published(act: str, paths: Sequence[Path], arguments: argparse.Namespace) -
         option = "markdown" if arguments.markdown else "json"
         raise UsageError(f"harness leaderboard {act} takes no --{option}; leave it out.")
     if act == "verify":
-        return check(paths, arguments.data_dir, arguments.json)
+        return check(paths, arguments.data_dir, arguments.json, arguments.trust)
     return publish(paths, arguments.to)

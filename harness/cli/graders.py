@@ -2,10 +2,11 @@
 
 A conversation is put before its world reply by reply, from the task it was played on; what the
 world then says is heard by nobody. Worlds in which the same replies may earn something else another
-time say so (`unrepeatable`), and are not asked.
+time say so (`unrepeatable`), and are not asked. Nothing that a stranger's entry names is opened
+unless it comes with this package, or is trusted by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -14,37 +15,45 @@ from typing import Any, TypeAlias
 import envs
 from envs.catalogue import find
 from envs.errors import WorldError
+from harness.cli.trust import untrusted
 from harness.cli.worlds import answers_once, make_world, takes_seed
 from harness.config import Scalar, parse_set
 from harness.errors import HarnessError
 from harness.play import reason
 from harness.worlds import World
 from leaderboards.record import Entry, Outcome
-from leaderboards.verify import Grader, Judged
+from leaderboards.verify import Grader, Judged, Unopened
 from leaderboards.words import plain
 
 ONE_TEXT = "a conversation of schema 1, which was written before its turns were kept apart"
+NO_TASK = "its task is none of the test split"
 
 _Key: TypeAlias = tuple[object, ...]
 
 
 class Graders:
-    """The worlds of entries, each made once."""
+    """The worlds of entries, each made once; `trusted` names what else they may open."""
 
-    def __init__(self, data_dir: Path | None = None) -> None:
-        self._data = str(data_dir or "")
+    def __init__(self, data_dir: Path | None = None, trusted: Collection[str] = ()) -> None:
+        self._data, self._trusted = str(data_dir or ""), tuple(trusted)
         self._worlds: dict[_Key, tuple[World, str]] = {}
 
-    def bring(self, entry: Entry) -> Grader | str:
+    def bring(self, entry: Entry) -> Grader | Unopened | str:
         """The grader of an entry's world, or why there is none."""
         try:
             name, options = _asked(entry)
+            if why := untrusted(name, {}, self._trusted):
+                return Unopened(why)
             if why := _never(name):
                 return f"{entry.track.env} cannot be replayed: {why}"
+            if why := untrusted(name, _own(options), self._trusted):
+                return Unopened(why)
             key = self._key(name, options, entry.seed)
             world, fingerprint = self._world(key)
         except (HarnessError, WorldError) as error:
             return f"the world of {entry.track.env} cannot be made ({plain(error, 160)})"
+        except Exception as error:  # a world may raise anything at options that no run was given
+            return f"the world of {entry.track.env} cannot be made ({plain(reason(error), 160)})"
         if fingerprint != entry.track.env_fingerprint:
             return f"{entry.track.env} is another here: its fingerprint differs"
         if str(getattr(world, "grader_version", "")) != entry.track.grader:
@@ -57,8 +66,7 @@ class Graders:
 
     def _key(self, name: str, options: Mapping[tuple[str, str], Scalar], seed: int) -> _Key:
         chosen = options.get(("env", "world_seed"), seed)
-        own = {key: value for (section, key), value in options.items() if section == "world"}
-        return (name, int(chosen) if takes_seed(name) else None, *sorted(own.items()))
+        return (name, int(chosen) if takes_seed(name) else None, *sorted(_own(options).items()))
 
     def _world(self, key: _Key) -> tuple[World, str]:
         """A test world, and its fingerprint."""
@@ -75,11 +83,12 @@ class Graders:
         def judge(outcome: Outcome) -> Judged | str:
             if not isinstance(outcome.reply, tuple):
                 return ONE_TEXT
-            number = _number(outcome.task)
-            if number is None:
-                return Judged(None, False, "its task is none of the test split")
             try:
-                return replayed(self._world(key)[0], number, outcome.reply, outcome.status)
+                world = self._world(key)[0]
+                number = _number(outcome.task, world)
+                if number is None:
+                    return Judged(None, False, NO_TASK)
+                return replayed(world, number, outcome.reply, outcome.status)
             except Exception as error:  # what a world raises ended the episode when it was played
                 self._drop(key)
                 return Judged(None, False, plain(reason(error), 160))
@@ -136,22 +145,37 @@ def _asked(entry: Entry) -> tuple[str, dict[tuple[str, str], Scalar]]:
     return name, {(section, key): value for section, key, value in settings}
 
 
+def _own(options: Mapping[tuple[str, str], Scalar]) -> dict[str, Scalar]:
+    """The options of the world itself."""
+    return {key: value for (section, key), value in options.items() if section == "world"}
+
+
 def _never(name: str) -> str:
     """Why no world of that name can be replayed, known without starting one."""
     why = getattr(find(name).creator, "unrepeatable", "")
     return why if isinstance(why, str) else ""
 
 
-def _number(task: str) -> int | None:
-    split, _, number = task.partition(":")
-    return int(number) if split == "test" and number.isdecimal() else None
+def _number(task: str, world: World) -> int | None:
+    """The number of a task of the test split, where it is written as runs write it.
+
+    Of test:3, test:03 and a number beyond the split that starts the same task, one is a task: else
+    an entry could earn the same reward under several names.
+    """
+    try:
+        number = int(task.removeprefix("test:")[:20])
+    except ValueError:
+        return None
+    return number if task == f"test:{number}" and 0 <= number < world.size("test") else None
 
 
 def _judge(world: Any) -> Grader:
     def judge(outcome: Outcome) -> Judged:
-        number = _number(outcome.task)
-        if number is None or not isinstance(outcome.reply, str):
-            return Judged(None, False, "it is no single reply to a task of the test split")
+        number = _number(outcome.task, world)
+        if number is None:
+            return Judged(None, False, NO_TASK)
+        if not isinstance(outcome.reply, str):
+            return Judged(None, False, "it is no single reply")
         verdict: envs.Verdict = world.regrade(number, outcome.reply)
         scored = verdict.outcome == "scored"
         return Judged(float(verdict.reward) if scored else None, bool(verdict.success))

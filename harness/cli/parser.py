@@ -238,6 +238,13 @@ def _looking(verbs: _Verbs) -> None:
     board.add_argument("--parquet", type=Path, metavar="FILE", help="write the rows as Parquet")
     board.add_argument("--json", action="store_true")
     board.add_argument("--data-dir", type=Path, help="verify: a folder of data to grade again with")
+    board.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="verify, --html: a module, model or file that entries name and that may be opened",
+    )
     board.add_argument("--to", type=Path, help="add: where entries are published")
 
 

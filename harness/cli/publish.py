@@ -6,7 +6,7 @@ was opened; a bare entry does not tell.
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -98,8 +98,10 @@ def _told(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], tuple[str, float
     return {(o.task, o.sample): (o.status, o.reward) for o in outcomes}
 
 
-def check(folders: Sequence[Path], data_dir: Path | None, as_json: bool) -> int:
-    """Verify published entries; exit code 1 where anything is wrong."""
+def check(
+    folders: Sequence[Path], data_dir: Path | None, as_json: bool, trusted: Collection[str] = ()
+) -> int:
+    """Verify published entries; exit code 1 where anything is wrong, or waits to be trusted."""
     if len(folders) > 1:
         raise UsageError(
             "One folder of published entries at a time: harness leaderboard verify DIR."
@@ -107,7 +109,7 @@ def check(folders: Sequence[Path], data_dir: Path | None, as_json: bool) -> int:
     folder = folders[0] if folders else PUBLISHED
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; name the one that holds published entries.")
-    graders = Graders(data_dir)
+    graders = Graders(data_dir, trusted)
     try:
         found = verify(folder, graders.bring)
     finally:
@@ -117,7 +119,7 @@ def check(folders: Sequence[Path], data_dir: Path | None, as_json: bool) -> int:
         print()
     else:
         _say(folder, found)
-    return FOUND_WRONG if found.problems else 0
+    return FOUND_WRONG if found.problems or found.unopened else 0
 
 
 def _say(folder: Path, found: Verified) -> None:
@@ -130,6 +132,24 @@ def _say(folder: Path, found: Verified) -> None:
     )
     for reason, count in sorted(found.left.items()):
         console.print(Text(f"· {count:,} outcomes not graded again: {plain(reason, 300)}"))
+    for why, names in found.unopened.items():
+        told = f"{_some(names)} not replayed: {plain(why, 600)}"
+        console.print(Text(f"? {told}", style="yellow"), soft_wrap=True)
     for problem in found.problems:
         console.print(Text(f"! {plain(problem, 400)}", style="red"))
-    console.print("nothing is wrong" if not found.problems else f"{len(found.problems)} problems")
+    console.print(_outcome(found))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{plain(names[0], 200)}{more}"
+
+
+def _outcome(found: Verified) -> str:
+    if found.problems:
+        return f"{len(found.problems)} problems"
+    if waiting := sum(map(len, found.unopened.values())):
+        entries = "1 entry was" if waiting == 1 else f"{waiting:,} entries were"
+        return f"nothing wrong was found, but {entries} not replayed"
+    left = sum(found.left.values())
+    return f"nothing wrong was found; {left:,} not graded again" if left else "nothing is wrong"

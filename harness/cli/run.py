@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 from rich.console import Console
@@ -113,8 +114,9 @@ def lay_out(requests: Sequence[Config], folder: Path) -> list[Path]:
         names = ["" if single else f"{r.method}-seed{r.run.seed}" for r in requests]
         for request, name in zip(requests, names, strict=True):
             prepare(request, part / name)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
+        if there:
+            shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)  # over an empty folder, but not over what another process laid out
     except OSError as error:
         raise RunError(
             f"{folder} cannot be written ({error.strerror}); give another --run-dir."
@@ -215,10 +217,31 @@ def help_along(requests: Sequence[Config]) -> int | None:
 
 
 def new_folder(name: str) -> Path:
-    """A folder in runs/ that does not exist yet."""
+    """A new, empty folder in runs/, which no other process is given even in the same second.
+
+    Raises:
+        RunError: It cannot be made.
+    """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
-    return Path("runs") / f"{stamp}-{safe}"
+    stem = Path("runs") / f"{stamp}-{safe}"
+    tries = (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in count(1))
+    try:
+        stem.parent.mkdir(exist_ok=True)
+        return next(folder for folder in tries if _made(folder))
+    except OSError as error:
+        raise RunError(
+            f"{stem} cannot be written ({error.strerror}); give another --run-dir."
+        ) from error
+
+
+def _made(folder: Path) -> bool:
+    """Whether it was this process that made the folder."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ may, they may not.
 import argparse
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from envs.catalogue import path_options
 from envs.errors import WorldError
 from harness.cli.experiment import champion_of, read_request
 from harness.cli.show import within
+from harness.cli.trust import untrusted
 from harness.config import Config
 from harness.console import plain
 from harness.durable import lines
@@ -41,7 +42,8 @@ def publish(arguments: argparse.Namespace, paths: Sequence[Path]) -> int:
     console = Console(stderr=True)
     problems: Sequence[str] = ()
     if arguments.html:
-        built = build_site(arguments.html, paths, read_log, jobs=0)
+        reader = partial(read_log, trusted=tuple(arguments.trust))
+        built = build_site(arguments.html, paths, reader, jobs=0)
         problems = built.problems
         told = f"{built.entries:,} runs on {built.boards:,} boards, {built.told:,} with curves"
         page = built.folder / "index.html"
@@ -70,14 +72,17 @@ def _write(path: Path, write: Any, made: Any) -> None:
         ) from error
 
 
-def read_log(entry: Path) -> RunLog | None:
-    """The run an entry lies in; None where it lies elsewhere. A damaged run is a RecordError."""
+def read_log(entry: Path, trusted: tuple[str, ...] = ()) -> RunLog | None:
+    """The run an entry lies in; None where it lies elsewhere. A damaged run is a RecordError.
+
+    `trusted` names modules whose worlds may be asked whether their texts may be published.
+    """
     place = entry.parent
     if entry.name != "entry.json" or not (place / "config.toml").is_file():
         return None
     try:
         request = read_request(place)
-        texts = _may_publish(request)
+        texts = _may_publish(request, trusted)
         states = [line for _, line in lines(place / "population.jsonl")]
         handed_in = (place / "champion.json").exists()
         training, trained = _training(place / "episodes.jsonl", texts)
@@ -98,21 +103,24 @@ def read_log(entry: Path) -> RunLog | None:
         raise RecordError(problem, source=str(entry)) from error
 
 
-def _may_publish(request: Config) -> bool:
+def _may_publish(request: Config, trusted: tuple[str, ...]) -> bool:
     """Whether what the world said may stand on a page.
 
     A world that reads files of somebody's own says so only for the files it comes with, unless the
-    request itself says `publish`; a world that cannot be found is not known.
+    request itself says `publish`; a world that cannot be found, or is nobody's that is trusted, is
+    not known.
     """
     options = request.world_table
     if options.get("publish") is True:
         return True
-    allowed, paths = _described(request.env.name)
+    allowed, paths = _described(request.env.name, trusted)
     return allowed and not request.env.data_dir and not any(options.get(name) for name in paths)
 
 
 @cache
-def _described(name: str) -> tuple[bool, tuple[str, ...]]:
+def _described(name: str, trusted: tuple[str, ...]) -> tuple[bool, tuple[str, ...]]:
+    if untrusted(name, {}, trusted):
+        return False, ()
     try:
         return envs.describe(name).redistributable, tuple(path_options(name))
     except (WorldError, ImportError):

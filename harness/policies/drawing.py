@@ -72,18 +72,25 @@ def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
 def _pointed(weights: Tensor, uniform: Tensor) -> Tensor:
     """The token [row, 1] at `uniform` [row, 1] of the way through weights [row, vocabulary].
 
-    By the inverse of the cumulative distribution, summed in float64: first over blocks of
-    neighbouring tokens, then over the tokens of the block that was hit.
+    By the inverse of the cumulative distribution: over blocks of neighbouring tokens, whose sums
+    are as exact as the weights and are added up in float64, then over the tokens of the block that
+    was hit.
     """
-    rows, size = weights.shape
-    weights = torch.nn.functional.pad(weights, (0, -size % _BLOCK)).view(rows, -1, _BLOCK)
-    ends = weights.sum(-1, dtype=torch.float64).cumsum(-1)
+    size = weights.shape[1]
+    width = min(_BLOCK, size)
+    whole = size - size % width
+    sums = weights[:, :whole].view(len(weights), -1, width).sum(-1)
+    if whole < size:
+        sums = torch.cat([sums, weights[:, whole:].sum(-1, keepdim=True)], 1)
+    ends = sums.cumsum(-1, dtype=torch.float64)
     point = _below(uniform * ends[:, -1:], ends[:, -1:])
-    block = torch.searchsorted(ends, point, right=True).clamp(max=ends.shape[-1] - 1)
-    inside = weights.gather(1, block[:, :, None].expand(-1, 1, _BLOCK))[:, 0].double().cumsum(-1)
-    before = (ends.gather(1, block) - inside[:, -1:]).clamp(min=0)
+    first = width * torch.searchsorted(ends, point, right=True).clamp(max=ends.shape[-1] - 1)
+    # The last block may be short: it is looked at with the end of the one before it, as zeros.
+    tokens = first.clamp(max=size - width) + torch.arange(width, device=weights.device)
+    inside = weights.gather(1, tokens).double().masked_fill_(tokens < first, 0.0).cumsum(-1)
+    before = (ends.gather(1, first // width) - inside[:, -1:]).clamp(min=0)
     within = _below((point - before).clamp(min=0), inside[:, -1:])
-    return block * _BLOCK + torch.searchsorted(inside, within, right=True)
+    return tokens.gather(1, torch.searchsorted(inside, within, right=True).clamp(max=width - 1))
 
 
 def _below(point: Tensor, total: Tensor) -> Tensor:
@@ -126,9 +133,10 @@ def draw(logits: Tensor, rows: Sequence[Row[M]]) -> tuple[list[int], list[float]
     settings = [row.request.sampling for row in rows]
     if any(s.temperature not in (0, 1) for s in settings):
         values = values / column([s.temperature or 1.0 for s in settings]).float()
-    logprobs = torch.log_softmax(values, -1)
-    weights = logprobs.exp()
-    if held := [i for i, row in enumerate(rows) if row.form is not None]:
+    probabilities = torch.softmax(values, -1)
+    weights = probabilities
+    plain, held = values, [i for i, row in enumerate(rows) if row.form is not None]
+    if held:
         values, weights = _held(values, weights, rows, held)
     if any(s.top_p < 1 for s in settings):
         weights = nucleus(weights.double(), column([s.top_p for s in settings]))
@@ -137,7 +145,11 @@ def draw(logits: Tensor, rows: Sequence[Row[M]]) -> tuple[list[int], list[float]
         greedy = column([float(s.temperature == 0) for s in settings]) > 0
         chosen = torch.where(greedy, values.argmax(-1, keepdim=True), chosen)
     chosen = chosen.clamp(max=values.shape[-1] - 1)
-    found = logprobs.gather(1, chosen)[:, 0].tolist()
+    logprobs = probabilities.gather(1, chosen)[:, 0].log()
+    if held:  # what a form makes a row say may be too unlikely for a probability
+        said = plain[held]
+        logprobs[held] = said.gather(1, chosen[held])[:, 0] - said.logsumexp(-1)
+    found = logprobs.tolist()
     if not np.isfinite(found).all():
         raise ModelError(
             "The model's outputs are not finite numbers: load it with dtype float32, or continue "

@@ -61,6 +61,7 @@ class HFPolicy:
         self.context: int | None = getattr(text, "max_position_embeddings", None)
         self._adapter: Adapter | None = None
         self._version = 0
+        self._sampling_only = False
         self._weights = weights_hash(source)
         why = unsupported(self._model)
         self._llama = None if why else Llama(self._model)
@@ -121,6 +122,8 @@ class HFPolicy:
         """
         if not samples:
             return dict.fromkeys(_NOTHING, 0.0)
+        if self._sampling_only:
+            raise ModelError("These weights came without their optimizer, and can only sample.")
         self._sampler.rest()
         told = self._trainer().step(samples, loss, step)
         self._changed(self._version + 1)
@@ -132,12 +135,20 @@ class HFPolicy:
 
     def save(self, folder: Path) -> None:
         """Write `adapter.safetensors` and `optimizer.safetensors` (once trained), `policy.json`."""
+        self._write(folder, {})
+        if self._adapter is not None:
+            save_file(self._adapter.momentum(), folder / "optimizer.safetensors")
+
+    def save_for_sampling(self, folder: Path) -> None:
+        """The same without the optimizer, a third as large; what loads it does not learn."""
+        self._write(folder, {"optimizer": False})
+
+    def _write(self, folder: Path, more: Mapping[str, object]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if self._adapter is not None:
             save_file(self._adapter.weights(), folder / "adapter.safetensors")
-            save_file(self._adapter.momentum(), folder / "optimizer.safetensors")
         facts = self._facts() | {"version": self._version, "trained": self._adapter is not None}
-        (folder / "policy.json").write_text(json.dumps(facts, indent=2) + "\n")
+        (folder / "policy.json").write_text(json.dumps(facts | dict(more), indent=2) + "\n")
 
     def load(self, folder: Path) -> None:
         """Read back, bit for bit, what `save` wrote.
@@ -148,7 +159,8 @@ class HFPolicy:
         try:
             facts = json.loads((folder / "policy.json").read_text())
             trained, version = bool(facts.pop("trained")), int(facts.pop("version"))
-            names = ("adapter", "optimizer") if trained else ()
+            less = facts.pop("optimizer", True) is False
+            names = ("adapter", "optimizer")[: 2 - less] if trained else ()
             tensors = [load_file(folder / f"{name}.safetensors") for name in names]
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelError(
@@ -161,9 +173,10 @@ class HFPolicy:
                 "that it belongs to, with the same lora settings."
             )
         if trained:
-            self._attached().restore(*tensors)
+            self._attached().restore(*tensors, *[{}] * less)
         elif self._adapter is not None:
             self._adapter.reset()
+        self._sampling_only = less and trained
         self._changed(version)
 
     def export(self, folder: Path, merged: bool) -> None:

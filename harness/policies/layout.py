@@ -71,11 +71,12 @@ def beginnings(prompts: Sequence[Ids]) -> list[tuple[Ids, list[Ids]]]:
     A beginning leaves every prompt at least one token of its own.
     """
     groups = [list(g) for _, g in groupby(prompts, key=lambda p: p[:SHORTEST_HEAD])]
-    return [(g[0][: max(0, min(_shared(g), min(map(len, g)) - 1))], g) for g in groups]
+    return [(g[0][: shared(g)], g) for g in groups]
 
 
-def _shared(prompts: Sequence[Ids]) -> int:
-    """How many ids all prompts begin with."""
+def shared(prompts: Sequence[Ids]) -> int:
+    """How many ids all prompts begin with, so that each has at least one besides."""
     first, last = min(prompts), max(prompts)  # all others lie between these two
     pairs = zip(first, last, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)))
+    alike = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)))
+    return max(0, min(alike, min(map(len, prompts)) - 1))

@@ -58,8 +58,7 @@ class Patience:
         """
         tries, began = 0, time.monotonic()
         while True:
-            while (asked := time.monotonic()) < self._held:  # it may be put off while one waits
-                self._wait(self._held - asked)
+            asked = self._let_be()
             try:
                 answer = ask()
             except ModelError:
@@ -67,8 +66,7 @@ class Patience:
             except Exception as error:
                 wanted = self._delay(error)
                 if wanted is not None and asked - began + wanted < self._seconds:
-                    with self._holding:
-                        self._held = max(self._held, time.monotonic() + wanted)
+                    self._hold(wanted)
                     continue  # it is busy, and says so: no failure of anybody
                 tries += 1
                 if self._transient(error) and tries <= self._retries:
@@ -104,11 +102,23 @@ class Patience:
             raise self._gone
 
     def _alive(self) -> bool:
+        self._let_be()  # the simplest of questions is one too
         try:
             self._probe()
-        except Exception:
+        except Exception as error:
+            self._hold(self._delay(error) or 0.0)
             return False
         return True
+
+    def _let_be(self) -> float:
+        """Wait until the server may be asked; returns that moment."""
+        while (now := time.monotonic()) < self._held:  # it may be put off while one waits
+            self._wait(self._held - now)
+        return now
+
+    def _hold(self, seconds: float) -> None:
+        with self._holding:
+            self._held = max(self._held, time.monotonic() + min(seconds, self._seconds))
 
     def _wait(self, seconds: float) -> None:
         if self._over.wait(max(0.0, seconds)):

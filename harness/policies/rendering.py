@@ -135,7 +135,7 @@ class Rendering:
         """Plain ids only. Where the vocabulary itself spells a control token, the text is cut
         inside it, so that its parts are encoded instead.
         """
-        ids: Ids = ()
+        ids: list[int] = []  # a tuple would be copied for each of many pieces
         pieces = [_as_unicode(text)]
         while pieces:
             piece = pieces.pop()
@@ -151,7 +151,7 @@ class Rendering:
             cuts = [m.start() + 1 for m in self._spelled.finditer(piece)] or [len(piece) // 2]
             parts = [piece[a:b] for a, b in pairwise([0, *cuts, len(piece)])]
             pieces += reversed(parts)
-        return ids
+        return tuple(ids)
 
     def _find_ends(self, generation: GenerationConfig | None) -> frozenset[int]:
         declared = getattr(generation, "eos_token_id", None)

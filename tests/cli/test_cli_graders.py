@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+import envs
 from envs.games.guess_number import GuessNumber
 from harness.cli.graders import ONE_TEXT, Graders
 from harness.cli.main import main
 from harness.policies import scripted
 from leaderboards.add import add
+from leaderboards.record import tasks_hash
 from leaderboards.store import read_entry
 from leaderboards.verify import verify
 
@@ -194,3 +196,19 @@ def test_what_is_registered_as_not_deterministic_is_not_replayed(run):
     assert found.problems == () and found.graded == 0
     ((reason, count),) = found.left.items()
     assert count == 6 and "registered as not deterministic" in reason
+
+
+@pytest.mark.parametrize(
+    "name", ["test:{size}", "test:00", "test:٣", "test:-1", "test: 1", "train:1"]
+)
+@pytest.mark.parametrize("env", ["guess_number", "arithmetic"])
+def test_one_task_under_several_names_is_a_problem(run, env, name):
+    """`reset` starts task 0 for `size` too: else an entry could count its easiest task twice."""
+    size = envs.make(env, "test").size("test")
+    entry = run(halving if env == "guess_number" else lambda r: "Answer: 5", env)
+    outcomes = [replace(o, task=name.format(size=size)) for o in entry.outcomes[:1]]
+    outcomes += entry.outcomes[1:]
+    told = tasks_hash(o.task for o in outcomes)
+    track = replace(entry.track, test_tasks_hash=told)
+    (problem,) = graded(replace(entry, track=track, outcomes=tuple(outcomes))).problems
+    assert "its task is none of the test split" in problem

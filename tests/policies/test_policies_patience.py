@@ -3,13 +3,15 @@
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from benchmarks.soak._server import Body, served
+from benchmarks.soak._server import Body, Manners, served
 from harness.errors import ModelError
 from harness.policies.base import Request, Sampling
 from harness.policies.endpoint import EndpointPolicy, parse_address
+from harness.policies.patience import Patience
 from harness.policies.reply import Nonsense, read_completion
 from harness.policies.settings import ModelSettings
 from harness.types import Message
@@ -58,9 +60,24 @@ def test_nobody_asks_a_server_that_wants_to_be_left_alone() -> None:
 
     with served(said, busy) as (url, server):
         one = policy(url, concurrency=8)  # no retries: saying when is no failure
+        manners = Manners(one)
         assert len(dict(one.generate(ask(40)))) == 40
     assert server.committed["429"] == 8
-    assert server.early == 0
+    assert (manners.heard, manners.early) == (8, 0)
+
+
+def test_who_disregards_it_is_seen() -> None:
+    def busy(body: Body, times: int) -> str:
+        return "429" if body.get("seed", 0) == 0 else ""
+
+    with served(said, busy) as (url, _):
+        one = policy(url, concurrency=1)
+        manners = Manners(one)
+        with pytest.raises(Exception, match="busy"):
+            one._answer(ask(1)[0])
+        time.sleep(0.2)
+        one._answer(ask(2)[1])
+    assert (manners.heard, manners.early) == (1, 1)
 
 
 def test_a_server_that_is_busy_for_ever_stops_the_run() -> None:
@@ -111,3 +128,40 @@ def test_a_reply_cut_short_or_garbled_is_asked_for_again() -> None:
 def test_nothing_in_a_reply_is_coerced(data: bytes) -> None:
     with pytest.raises(Nonsense):
         read_completion(data)
+
+
+def test_the_question_whether_a_server_is_there_waits_as_well() -> None:
+    """One request is told to wait; another fails for good, and nobody was answered since."""
+    asked: list[float] = []
+    held, heard = threading.Event(), time.monotonic
+
+    class Busy(Exception):
+        pass
+
+    def probe() -> None:
+        asked.append(heard())
+
+    patience = Patience(
+        0, 30.0, lambda e: False, lambda e: 0.6 if isinstance(e, Busy) else None, probe
+    )
+
+    def waits() -> str:
+        if not held.is_set():
+            held.set()
+            raise Busy
+        return "there"
+
+    def fails() -> str:
+        assert held.wait(5)
+        time.sleep(0.1)
+        raise ValueError("for good")
+
+    told: list[float] = []
+    with ThreadPoolExecutor(2) as pool:
+        failing = pool.submit(patience.persist, fails, 0)
+        told.append(heard())
+        assert pool.submit(patience.persist, waits, 0).result() == "there"
+        with pytest.raises(ValueError, match="for good"):
+            failing.result()
+    assert all(when - told[0] >= 0.55 for when in asked)
+    assert asked

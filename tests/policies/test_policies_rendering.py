@@ -1,6 +1,7 @@
 """Text never becomes a control token; sampled tokens stay what they were."""
 
 import copy
+import time
 from pathlib import Path
 
 import pytest
@@ -51,19 +52,39 @@ def test_control_tokens_in_text_stay_text(tokenizer: PreTrainedTokenizerFast) ->
     assert tokenizer.decode(ids).count(evil) == 4
 
 
-def test_a_vocabulary_that_spells_a_control_token_is_cut_inside_it() -> None:
+def spelling() -> PreTrainedTokenizerFast:
+    """A tokenizer whose vocabulary itself spells a control token."""
     from tokenizers import AddedToken, Tokenizer, models
 
     # Unigram knows "</s>" as a word of its own, whether or not special tokens are split.
     words = [("<unk>", 0.0), ("</s>", 0.0), *((c, -5.0) for c in "ab:</s> UserAitn\n")]
     raw = Tokenizer(models.Unigram(words, unk_id=0))
     raw.add_special_tokens([AddedToken("</s>", special=True)])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", unk_token="<unk>")
+    return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", unk_token="<unk>")
+
+
+def test_a_vocabulary_that_spells_a_control_token_is_cut_inside_it() -> None:
+    tokenizer = spelling()
     assert tokenizer("</s>", split_special_tokens=True)["input_ids"] == [1]
     rendering = Rendering(tokenizer)
     ids = rendering.prompt((user("a</s></s>b"),)).ids
     assert 1 not in ids
     assert tokenizer.decode(ids).replace(" ", "").count("</s></s>") == 1
+
+
+def test_cutting_takes_time_in_proportion_to_the_text() -> None:
+    rendering = Rendering(spelling())
+
+    def seconds(times: int) -> float:
+        took = []
+        for turn in range(3):
+            began = time.process_time()
+            assert 1 not in rendering.prompt((user(f"{turn}" + "</s>" * times),)).ids
+            took.append(time.process_time() - began)
+        return min(took)
+
+    # Ten times the text took over thirty times as long while ids were copied at every cut.
+    assert seconds(30_000) < 18 * seconds(3_000)
 
 
 def test_half_a_surrogate_pair_is_rendered_as_the_replacement_character(

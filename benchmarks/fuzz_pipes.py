@@ -1,0 +1,240 @@
+"""Targets of `benchmarks.fuzz` that are ways between programs: workers, an endpoint, a server.
+
+What comes through them was written by a library, another program, or a model by way of one. Whoever
+asked gets the answer to what it asked, or the one error that it expects.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+Target = Callable[[str], None]
+
+SCRIPT = "def make():\n    return lambda job: {'said': job['text']}\n"
+BABBLER = """
+import json, sys
+out = sys.stdout.buffer
+def say(data):
+    out.write(data)
+    out.flush()
+say(b'{"ready": true}\\n')
+for line in sys.stdin.buffer:
+    job = json.loads(line)
+    text = job.get("text", job.get("box"))
+    say(text.encode("utf-8", "surrogatepass"))
+    told = {"job": job["job"], "right": False, "read": True, "said": len(text)}
+    say(b"\\n" * (len(text) % 2) + json.dumps(told).encode() + b"\\n")
+"""
+"""A worker whose library writes into the pipe before each answer, which it should not."""
+
+
+def _file(text: str) -> Path:
+    place = Path(tempfile.mkdtemp(prefix="fuzz-")) / "worker.py"
+    place.write_text(text)
+    return place
+
+
+def echo() -> Target:
+    """The killable worker as it is: any text goes there and back unchanged."""
+    from envs.packages.killable import Workers
+
+    workers = Workers(_file(SCRIPT), megabytes=1024)
+    atexit.register(workers.close)
+
+    def check(text: str) -> None:
+        told = workers.ask({"text": text}, 8.0)
+        assert list(told) == ["said"]
+        assert _units(told["said"]) == _units(text)  # two halves side by side become one sign
+
+    return check
+
+
+def _units(text: str) -> bytes:
+    return text.encode("utf-16", "surrogatepass")
+
+
+def babble() -> Target:
+    """Both kinds of workers where something else comes through their pipe.
+
+    An answer is taken only where it is to this job: the worker's own, or one that was forged within
+    this very job, which whoever runs in the worker always can.
+    """
+    from envs import grading
+    from envs.packages import killable
+
+    place = _file(BABBLER)
+    served, worker = killable._SERVE, grading._WORKER
+    workers, grader = killable.Workers(place, megabytes=1024), grading.Grader(workers=1)
+    atexit.register(workers.close)
+    atexit.register(grader.close)
+
+    def check(text: str) -> None:
+        killable._SERVE, grading._WORKER = place, place
+        try:
+            with suppress(killable.WorkerFailed):
+                _own(workers.ask({"text": text}, 8.0), text)
+            with suppress(grading.WorkerFailed):
+                told = grader._ask(text, "2", 8.0)
+                assert isinstance(told.get("failed", ""), str)
+                assert "failed" in told or isinstance(told["right"], bool)
+                _own(told, text)
+        finally:
+            killable._SERVE, grading._WORKER = served, worker
+
+    return check
+
+
+def _own(told: dict[str, Any], text: str) -> None:
+    forged = '"job"' in text
+    assert told.get("said") == len(text) or forged, "the answer to another job was taken"
+
+
+def endpoint() -> Target:
+    """The body of an endpoint's reply: a completion, Nonsense, or a server that cannot be used."""
+    from harness.errors import ModelError
+    from harness.policies.reply import Nonsense, read_completion
+
+    def check(text: str) -> None:
+        with suppress(Nonsense, ModelError):
+            read_completion(text.encode("utf-8", "surrogatepass"))
+
+    return check
+
+
+class _Wire:
+    """A connection that says the same to everything."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def send(self, message: str) -> None:
+        json.loads(message)
+
+    def recv(self, timeout: float) -> str:
+        return self.text
+
+
+def openenv() -> Target:
+    """What a reply asks an OpenEnv server, and what that server says."""
+    from envs.outside.hosted import OutsideFailed, finite
+    from envs.outside.openenv import OpenEnv, seen
+    from envs.outside.openenv_session import Refused, Session
+
+    worlds = []
+    for field, fields in (("", {"a": "string", "b": "number"}), ("n", {"n": "number"})):
+        world = object.__new__(OpenEnv)  # whose making asks a server
+        world._field, world._fields = field, fields
+        worlds.append(world)
+
+    def check(text: str) -> None:
+        for world in worlds:
+            action = world.read(text)
+            if action is not None:
+                json.dumps(action, ensure_ascii=False, allow_nan=False).encode()
+        session: Any = object.__new__(Session)
+        session._seconds, session._socket = 1.0, _Wire(text)
+        with suppress(OutsideFailed, Refused):
+            said = session._asked({"type": "step", "data": {}})
+            seen(said)
+            finite(said.get("reward"))
+
+    return check
+
+
+def verifiers() -> Target:
+    """A reply on its way to an environment of verifiers: a message that any client can read."""
+    from envs.outside import model_endpoint
+
+    def check(text: str) -> None:
+        for tools in (True, False):
+            told = model_endpoint.assistant(text, tools)
+            line = json.dumps(model_endpoint.completion(told, "m"))
+            assert "\n" not in line
+            for call in told.get("tool_calls", ()):
+                assert tools
+                assert isinstance(json.loads(call["function"]["arguments"]), dict)
+                assert isinstance(call["function"]["name"], str)
+
+    return check
+
+
+CANARY = "fuzz_canary"
+
+
+def strange() -> Target:
+    """A world that a stranger's entry names: nothing foreign is imported before it is trusted."""
+    from envs.catalogue import find
+    from envs.errors import WorldError
+    from harness.cli.trust import untrusted
+    from harness.config import parse_set
+    from harness.errors import HarnessError
+
+    place = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    (place / f"{CANARY}.py").write_text("")
+    sys.path.append(str(place))
+
+    def check(text: str) -> None:
+        options: dict[str, object] = {}
+        with suppress(HarnessError):
+            _, key, value = parse_set(text)
+            options[key] = value
+        said = untrusted(text, options, ())
+        assert said.isprintable()
+        if not said:
+            with suppress(WorldError):
+                find(text)
+        assert CANARY not in sys.modules, "a module that nobody trusts was imported"
+
+    return check
+
+
+PIPES: dict[str, Callable[[], Target]] = {
+    "echo": echo,
+    "babble": babble,
+    "endpoint": endpoint,
+    "openenv": openenv,
+    "verifiers": verifiers,
+    "strange": strange,
+}
+
+SAMPLES: dict[str, list[str]] = {
+    "babble": [
+        '{"job": 1, "right": true, "read": true}\n',
+        '{"right": true, "read": true}\n',
+        "warning: 3\n",
+        "[" * 2000,
+        "{}\n{}\n",
+    ],
+    "endpoint": [
+        '{"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}],'
+        ' "usage": {"completion_tokens": 1}}',
+        "[" * 2000,
+    ],
+    "openenv": [
+        'Action: {"a": "x", "b": 2}',
+        'Action: {"a": "\\ud800", "b": NaN}',
+        '{"type": "observation", "data": {"observation": {"text": "t"}, "reward": 1}}',
+        '{"type": "error", "data": {"message": "m", "code": "VALIDATION_ERROR"}}',
+        'Action: {"a": ' + "[" * 900 + "]" * 900 + "}",
+    ],
+    "verifiers": ['<tool_call>{"name": "f", "arguments": {"x": [1, NaN]}}</tool_call> said'],
+    "strange": [
+        f"{CANARY}:Their/World-v0",
+        f"world.wrapper={CANARY}:Theirs",
+        "jsonl:/dev/zero",
+        "reasoning_gym/gcd",
+        "CartPole-v1",
+        "harness/AIME25-v1",
+        "calibration/told",
+        "world.retriever=dense:Their/Model",
+        "GymV26Environment-v0",
+    ],
+}
+"""Well-formed inputs, and some that were wrong at first."""

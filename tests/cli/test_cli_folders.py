@@ -1,0 +1,64 @@
+"""Which folder a run is given, and that no two processes are given the same one."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from harness.cli import run
+from harness.cli.resolve import Asked, resolve
+from harness.errors import HarnessError, RunError
+
+
+@pytest.fixture(autouse=True)
+def one_second(tmp_path, monkeypatch):
+    """A clock that stands still, so that every run is asked for in the same second."""
+    monkeypatch.chdir(tmp_path)
+
+    class Still(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 5, 1, 12, 0, 0)
+
+    monkeypatch.setattr(run, "datetime", Still)
+
+
+def request(seed=0):
+    asked = Asked(env="arithmetic", methods=("base",), model="scripted:echo", seeds=(seed,))
+    return resolve(asked).configs
+
+
+def test_runs_of_one_second_have_folders_of_their_own():
+    with ThreadPoolExecutor(16) as pool:
+        folders = list(pool.map(run.new_folder, ["calibration/both"] * 64))
+    assert len(set(folders)) == 64
+    assert all(folder.is_dir() for folder in folders)
+    assert {f.name for f in folders} >= {
+        "20260501-120000-calibration-both",
+        "20260501-120000-calibration-both-64",
+    }
+
+
+def test_an_empty_folder_is_taken_and_one_laid_out_in_between_is_not_overwritten(monkeypatch):
+    folder = run.new_folder("arithmetic")
+    prepare = run.prepare
+
+    def slowly(asked, place):
+        """Another process lays the same folder out while this one prepares."""
+        monkeypatch.setattr(run, "prepare", prepare)
+        prepare(request(7)[0], folder)
+        prepare(asked, place)
+
+    monkeypatch.setattr(run, "prepare", slowly)
+    with pytest.raises(RunError, match="cannot be written"):
+        run.lay_out(request(), folder)
+    assert run.read_request(folder).run.seed == 7
+    assert run.lay_out(request(), run.new_folder("arithmetic"))[0].name.endswith("arithmetic-2")
+
+
+@pytest.mark.parametrize("spoil", ["file", "dangling"])
+def test_where_no_folder_can_be_made_one_sentence_says_so(spoil):
+    Path("runs").write_text("") if spoil == "file" else Path("runs").symlink_to("nowhere")
+    with pytest.raises(HarnessError, match=r"cannot be written .* give another --run-dir"):
+        run.new_folder("arithmetic")

@@ -1,0 +1,130 @@
+"""What comes through the pipe of a worker is an answer to what was asked, or a failure in time."""
+
+import json
+import time
+
+import pytest
+
+from envs import grading
+from envs.outside import model_endpoint
+from envs.outside.hosted import OutsideFailed, finite
+from envs.outside.openenv import OpenEnv
+from envs.packages import killable
+from envs.packages.killable import WorkerFailed, Workers
+
+SAYS = """
+import json, sys, time
+say = lambda text: print(text, flush=True)
+say('{"ready": true}')
+for line in sys.stdin:
+    job = json.loads(line)
+    text = job.get("text", job.get("box", ""))
+    if text == "late":  # an answer to nobody, after the answer
+        say(json.dumps({"job": job["job"], "said": text, "right": False, "read": True}))
+        time.sleep(0.2)
+        say(json.dumps({"said": "the late one", "right": True, "read": True}))
+    elif text == "own":
+        say(json.dumps({"job": job["job"], "said": text, "right": False, "read": True}))
+    else:
+        say(text)
+"""
+DEAF = "import time\nprint('{\"ready\": true}', flush=True)\ntime.sleep(60)\n"
+NO_ANSWERS = ["{}", '{"job": 7, "right": true, "read": true}', "3", "[" * 5000, "warning", ""]
+NO_ANSWERS += ['{"job": true, "right": true, "read": true}\n{}', '{"job": 1, "right": 1}']
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """`script(text)`: workers of both kinds run this instead."""
+
+    def put(text):
+        path = tmp_path / "says.py"
+        path.write_text(text)
+        monkeypatch.setattr(killable, "_SERVE", path)
+        monkeypatch.setattr(grading, "_WORKER", path)
+        return path
+
+    return put
+
+
+@pytest.fixture
+def workers(script):
+    pool = Workers(script(SAYS))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def grader(script):
+    script(SAYS)
+    with grading.Grader(workers=1, deadline=5.0) as pool:
+        yield pool
+
+
+def test_an_answer_that_comes_late_is_never_that_to_the_next_job(workers):
+    assert workers.ask({"text": "late"}, 5.0)["said"] == "late"
+    time.sleep(0.6)
+    with pytest.raises(WorkerFailed, match="what nobody had asked for"):
+        workers.ask({"text": "own"}, 5.0)
+    assert workers.ask({"text": "own"}, 5.0)["said"] == "own"
+
+
+@pytest.mark.parametrize("text", NO_ANSWERS[:-1])
+def test_whatever_else_is_said_is_a_failure_and_the_next_worker_answers(workers, text):
+    with pytest.raises(WorkerFailed):
+        workers.ask({"text": text}, 5.0)
+    assert workers.ask({"text": "own"}, 5.0)["said"] == "own"
+
+
+@pytest.mark.parametrize("text", NO_ANSWERS)
+def test_the_grader_takes_no_verdict_that_was_not_asked_for(grader, text):
+    with pytest.raises(grading.WorkerFailed):
+        grader._ask(text, "2", 5.0)
+    assert grader._ask("own", "2", 5.0)["right"] is False
+
+
+def test_a_verdict_that_comes_late_is_nobodys(grader):
+    assert grader._ask("late", "2", 5.0)["right"] is False
+    time.sleep(0.6)
+    with pytest.raises(grading.WorkerFailed, match="what nobody had asked for"):
+        grader._ask("own", "2", 5.0)
+
+
+def test_a_worker_that_reads_nothing_is_killed_in_time_however_long_the_job(script):
+    pool = Workers(script(DEAF))
+    began = time.monotonic()
+    with pytest.raises(WorkerFailed, match="did not read what it was asked in time"):
+        pool.ask({"text": "x" * 1_000_000}, 0.5)
+    assert time.monotonic() - began < 30
+    pool.close()
+
+
+def test_calls_are_read_in_time_however_many_are_open():
+    began = time.process_time()
+    model_endpoint.assistant("<tool_call>" * 100_000, True)
+    call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
+    told = model_endpoint.assistant(f"a{call * 3000}b", True)
+    assert len(told["tool_calls"]) == 3000 and told["content"] == "ab"
+    assert time.process_time() - began < 5.0
+
+
+def test_calls_and_what_is_said_around_them():
+    text = 'a<tool_call>no</tool_call>b<tool_call>{"name": "f"}</tool_call>c<tool_call>'
+    told = model_endpoint.assistant(text, True)
+    assert told["content"] == "a<tool_call>no</tool_call>bc<tool_call>"
+    assert [call["function"]["name"] for call in told["tool_calls"]] == ["f"]
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", '"\\ud800"', "[" * 990 + "]" * 990])
+def test_an_action_that_cannot_be_sent_is_none(value):
+    world = object.__new__(OpenEnv)
+    world._field, world._fields = "", {"a": "string", "b": "number"}
+    assert world.read(f'Action: {{"a": {value}}}') is None
+    assert world.read('Action: {"a": 1}') == {"a": 1}
+
+
+@pytest.mark.parametrize("reward", [10**400, float("nan"), None, "1", [1]])
+def test_a_reward_that_is_no_number_fails_the_episode(reward):
+    with pytest.raises(OutsideFailed, match="which is no number"):
+        finite(reward)
+    assert finite(True) == 1.0 and finite(json.loads("2")) == 2.0
