@@ -11,8 +11,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic
 
+import numpy as np
 from torch import Tensor
 
 from benchmarks.speed.race import serve_sizes
@@ -118,6 +120,22 @@ def converse(policy: HFPolicy, turns: int) -> int:
     return sum(heard.values()) * SAID
 
 
+def seat(policy: HFPolicy, rows: int, replies: int) -> None:
+    """So many replies of mixed lengths, 8 to a prompt, `rows` of them at a time."""
+    sampler: Any = policy._sampler
+    sampler._batch_rows = rows
+    wanted = asked(replies // 8, 8, 64)
+    lengths = np.random.default_rng(0).integers(REPLY // 8, REPLY + 1, replies)
+    list(
+        policy.generate(
+            deque(
+                replace(r, sampling=replace(r.sampling, max_tokens=int(n)))
+                for r, n in zip(wanted, lengths, strict=True)
+            )
+        )
+    )
+
+
 def reply(said: Completion) -> Message:
     """A reply as the conversation goes on from it."""
     return Message("assistant", said.text, said.tokens.sampled if said.tokens else None)
@@ -131,6 +149,8 @@ def works(policy: HFPolicy, law: str, sizes: Sequence[int]) -> dict[str, Once]:
         counting.clear()
         if law == "turns":
             converse(policy, size)
+        elif law == "seats":
+            seat(policy, size, max(sizes))
         else:
             shapes = {
                 "prompts": (size, 1, 64),
