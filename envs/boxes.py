@@ -34,6 +34,16 @@ _COMMAND = re.compile(r"\\[A-Za-z]+")
 _PLAIN_POWER = re.compile(r"\s*\{?(\d+)\}?\s*\^\s*\{?\s*(\d+)\s*\}?\s*")
 
 
+_WHOLE = re.compile(r"-?[1-9][0-9]{0,14}|0")
+
+
+def both_whole(box: str, answer: str) -> bool:
+    """Whether both are whole numbers as everyone writes them, which compare as texts: digits alone,
+    at most 15, no leading zero, no minus before 0.
+    """
+    return bool(_WHOLE.fullmatch(box) and _WHOLE.fullmatch(answer))
+
+
 def last_boxed(reply: str) -> str | None:
     r"""The content of the last `\boxed{…}`; None where there is none or it is not closed.
 

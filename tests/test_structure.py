@@ -79,6 +79,7 @@ def test_train_is_one_short_loop():
         "from harness.cli.parser import build_parser; build_parser().format_help()",
         "import harness.cli.board",
         "import harness.cli.lists",
+        "import harness.cli.compare",
     ],
 )
 def test_what_needs_no_model_starts_without_the_heavy_libraries(statement):

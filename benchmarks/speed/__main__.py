@@ -2,7 +2,9 @@
 
     python -m benchmarks.speed                            what can be measured here
     python -m benchmarks.speed --trl VENV/bin/python      also against TRL, in its own environment
-    python -m benchmarks.speed --only sampling --models pocket --repeats 9
+    python -m benchmarks.speed sampling --models pocket --repeats 9
+    python -m benchmarks.speed start costs                what the harness itself costs
+    python -m benchmarks.speed laws --chart docs/growth.svg
 
 TRL is no dependency: python -m venv VENV && VENV/bin/pip install trl==1.16.0 torch==2.13.0 peft.
 Ratios are of CPU seconds (medians over repeats, range in brackets) unless the row says otherwise.
@@ -22,7 +24,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.speed.race import Reading, Row, Worker, race
+from benchmarks.speed.choices import batching, dtypes, forms, seats
+from benchmarks.speed.costs import costs
+from benchmarks.speed.laws import laws
+from benchmarks.speed.race import Reading, Row, Worker, race, ratios, speed, wall
+from benchmarks.speed.start import start
 from benchmarks.speed.work import WORKS
 
 TARGETS = {  # model: sampling, RL step
@@ -30,22 +36,6 @@ TARGETS = {  # model: sampling, RL step
     "smollm2": (1.5, 1.3),
 }
 PARTS = ("sampling", "training", "reflection")
-
-
-def ratios(ours: Sequence[Reading], theirs: Sequence[Reading]) -> list[float]:
-    """How many times theirs costs what ours does, by repeat; per token where there are tokens."""
-    return [
-        (b.cpu / max(1, b.tokens)) / (a.cpu / max(1, a.tokens))
-        for a, b in zip(ours, theirs, strict=True)
-    ]
-
-
-def wall(ours: Sequence[Reading], theirs: Sequence[Reading]) -> str:
-    return f"by the clock {median(b.wall / a.wall for a, b in zip(ours, theirs, strict=True)):.2f}"
-
-
-def speed(readings: Sequence[Reading]) -> float:
-    return median(r.tokens / r.cpu for r in readings)
 
 
 def sampling(model: str, asked: argparse.Namespace) -> Iterator[Row]:
@@ -102,7 +92,26 @@ def espl(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     yield Row(f"{model}: E-SPL step / RL step, per token", costs, 1.10, True, note)
 
 
-SECTIONS = {"sampling": sampling, "trl": against_trl, "espl": espl}
+def growth(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """Doubling prompts, samples, tasks, turns and context."""
+    if model != "pocket":
+        print(f"{model}: growth is measured on pocket, whose sizes fit a few minutes")
+        return
+    common = {"threads": asked.threads, "dtype": asked.dtype}
+    yield from laws(model, asked.repeats, common, asked.chart)
+
+
+HARNESS = {"start": start, "costs": costs}
+SECTIONS = {
+    "sampling": sampling,
+    "trl": against_trl,
+    "espl": espl,
+    "batching": batching,
+    "seats": seats,
+    "forms": forms,
+    "dtypes": dtypes,
+    "laws": growth,
+}
 
 
 def machine() -> Mapping[str, Any]:
@@ -122,18 +131,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--models", default="pocket,smollm2")
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, by comma")
+    parser.add_argument(
+        "sections", nargs="*", choices=[*HARNESS, *SECTIONS, []], help="all by default"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of every contestant")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--trl", help="a Python that has trl, torch, peft and datasets")
+    parser.add_argument("--chart", type=Path, help="also draw the laws, as SVG")
     parser.add_argument("--out", type=Path, help="also write the rows as JSON")
     asked = parser.parse_args()
     facts = machine()
     print(", ".join(f"{k} {v}" for k, v in facts.items()), flush=True)
     rows: list[Row] = []
+    wanted = asked.sections or [*HARNESS, *SECTIONS]
+    for name in filter(HARNESS.__contains__, wanted):
+        for row in HARNESS[name](asked.repeats):
+            print(row, flush=True)
+            rows.append(row)
     for model in asked.models.split(","):
-        for name in asked.only.split(","):
+        for name in filter(SECTIONS.__contains__, wanted):
             if name == "trl" and not asked.trl:
                 print(f"{model}: not measured against TRL: name its environment with --trl")
                 continue

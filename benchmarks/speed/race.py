@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -47,9 +47,9 @@ class Line:
         self._out.write(json.dumps(facts) + "\n")
         self._out.flush()
 
-    def wait(self) -> bool:
-        """Until the next turn; False when there is none."""
-        return bool(sys.stdin.readline())
+    def wait(self) -> str:
+        """Until the next turn: the word it was asked with, empty when there is none."""
+        return sys.stdin.readline().strip()
 
     def start(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
@@ -67,6 +67,27 @@ def serve(work: Callable[[], tuple[int, Mapping[str, float]]], **facts: Any) -> 
     while line.wait():
         line.start()
         line.stop(*work())
+
+
+def serve_sizes(works: Mapping[str, Callable[[], tuple[int, Mapping[str, float]]]]) -> None:
+    """The same for one worker that has several works: each turn names one."""
+    line = Line()
+    line.say()
+    while word := line.wait():
+        line.start()
+        line.stop(*works[word]())
+
+
+class Contestant(Protocol):
+    """Whoever takes turns in a race."""
+
+    def turn(self) -> Reading:
+        """One unit of its work."""
+        ...
+
+    def close(self) -> None:
+        """No more turns."""
+        ...
 
 
 class Worker:
@@ -113,20 +134,38 @@ class Worker:
             )
         return dict(json.loads(heard))
 
-    def turn(self) -> Reading:
-        self._write("go")
+    def turn(self, word: str = "go") -> Reading:
+        self._write(word)
         return Reading(**self._hear())
 
     def close(self) -> None:
-        assert self._process.stdin is not None
+        if self._process.stdin is None:  # of several works' worker, closed already
+            return
         self._process.stdin.close()
+        self._process.stdin = None
         try:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
             self._process.kill()
 
 
-def race(workers: Mapping[str, Worker], repeats: int, warm: int = 1) -> dict[str, list[Reading]]:
+@dataclass(frozen=True)
+class Sized:
+    """One of the works of a worker that has several."""
+
+    worker: Worker
+    word: str
+
+    def turn(self) -> Reading:
+        return self.worker.turn(self.word)
+
+    def close(self) -> None:
+        self.worker.close()
+
+
+def race(
+    workers: Mapping[str, Contestant], repeats: int, warm: int = 1
+) -> dict[str, list[Reading]]:
     """`warm` turns each that do not count, then `repeats` rounds of one turn each."""
     found: dict[str, list[Reading]] = {name: [] for name in workers}
     try:
@@ -157,9 +196,27 @@ class Row:
         return middle <= self.target if self.most else middle >= self.target
 
     def __str__(self) -> str:
-        low, middle, high = min(self.ratios), statistics.median(self.ratios), max(self.ratios)
+        values = (statistics.median(self.ratios), min(self.ratios), max(self.ratios))
+        middle, low, high = (f"{v:,.0f}" if v >= 1000 else f"{v:.2f}" for v in values)
         sign, verdict = "≤" if self.most else "≥", "met" if self.met else "MISSED"
         return (
-            f"{self.what:<52} {middle:6.2f} ({low:.2f} to {high:.2f})  {sign} {self.target:<5g}"
+            f"{self.what:<52} {middle:>6} ({low} to {high})  {sign} {self.target:<5g}"
             f" {verdict:<7} {self.note}"
         )
+
+
+def ratios(ours: Sequence[Reading], theirs: Sequence[Reading]) -> list[float]:
+    """How many times theirs costs what ours does, by repeat; per token where there are tokens."""
+    return [
+        (b.cpu / max(1, b.tokens)) / (a.cpu / max(1, a.tokens))
+        for a, b in zip(ours, theirs, strict=True)
+    ]
+
+
+def wall(ours: Sequence[Reading], theirs: Sequence[Reading]) -> str:
+    middle = statistics.median(b.wall / a.wall for a, b in zip(ours, theirs, strict=True))
+    return f"by the clock {middle:.2f}"
+
+
+def speed(readings: Sequence[Reading]) -> float:
+    return statistics.median(r.tokens / r.cpu for r in readings)

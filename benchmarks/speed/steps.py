@@ -54,8 +54,9 @@ def staged(work: Work, task: Mapping[str, Any], folder: str) -> Stage:
         "model.batch_rows": task.get("batch_rows", work.batch_rows),
         "model.lora_rank": work.lora_rank,
         "model.lora_alpha": work.lora_alpha,
-        "method.learning_rate": LEARNING_RATE,
     }
+    if task["method"] != "evolution":
+        settings["method.learning_rate"] = LEARNING_RATE
     episodes = ROUNDS * settings["budget.tasks"] * prompts * settings["budget.samples"]
     asked = Asked(
         env=task.get("env", work.env),

@@ -36,6 +36,6 @@ class Work:
 
 
 WORKS = {
-    "pocket": Work("pocket", "calibration/both", "pocket", 8, 10, 64, 80, 80, 8, 32, 3),
+    "pocket": Work("pocket", "calibration/both", "pocket", 8, 10, 64, 240, 240, 8, 32, 3),
     "smollm2": Work("smollm2", "arithmetic", "laptop", 4, 8, 64, 32, 32, 8, 32, 2),
 }

@@ -22,6 +22,7 @@ from harness.cli.resume import existing
 from harness.config import Config
 from harness.console import forgiving
 from harness.durable import write_json
+from harness.engine import EngineSection
 from harness.errors import UsageError
 from harness.evaluate import chosen_tasks, evaluate
 from harness.lock import Lock
@@ -64,7 +65,8 @@ class Analysis:
         self.folder = place / "analyses" / f"{kind}-{arguments.split}-{stamp}"
         self._console = forgiving(Console(stderr=True, quiet=arguments.json))
         self.agent = champion_of(place)
-        self.request = read_request(place)
+        # Here, whichever engine made it: a cluster may be gone, and its agents are the same.
+        self.request = replace(read_request(place), engine=EngineSection())
         self._lock = Lock(place / "run.lock")
         self._stage: Stage | None = None
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.cli.analysis import Analysis, finished
-from harness.cli.experiment import world_maker
+from harness.cli.worlds import world_maker
 from harness.config import Config
 from harness.console import forgiving, plain
 from harness.durable import write_json

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from harness.cli.experiment import champion_of, read_request, set_stage
 from harness.cli.resolve import resolve
 from harness.cli.resume import existing
 from harness.durable import write_json
+from harness.engine import EngineSection
 from harness.errors import UsageError
 from harness.evaluate import chosen_tasks, evaluate
 from harness.lock import Lock
@@ -60,7 +62,8 @@ def _again(arguments: argparse.Namespace) -> int:
 
 
 def _analyse(place: Path, arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
-    stage = set_stage(read_request(place), place, Watchers([]), lambda: False)
+    request = replace(read_request(place), engine=EngineSection())  # here, whoever made it
+    stage = set_stage(request, place, Watchers([]), lambda: False)
     try:
         agent = champion_of(place)
         if isinstance(stage.policy, MeteredTrainable) and agent.policy_version:

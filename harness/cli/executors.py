@@ -21,6 +21,7 @@ from harness.config import Config
 from harness.console import Lines, LiveView, forgiving
 from harness.durable import lines
 from harness.engine import EngineSection
+from harness.errors import UsageError
 from harness.trackers import Tracker, open_tracker
 from harness.types import JSON
 from harness.watch import Watchers
@@ -108,9 +109,18 @@ def unfinished(places: Sequence[Path]) -> list[Path]:
 
 
 def hand_over(places: Sequence[Path], engine: EngineSection) -> None:
-    """Let runs be gone on with by another engine than they began with."""
+    """Let runs be gone on with by another engine than they began with.
+
+    Raises:
+        UsageError: It would sample by weights of another age, which is a setting of the run's.
+    """
     for place in unfinished(places):
         request = read_request(place)
+        if request.engine.staleness != engine.staleness:
+            raise UsageError(
+                f"{place} began with engine.staleness={request.engine.staleness}, and would go on "
+                f"with {engine.staleness}; leave --engine out, so that it goes on as it began."
+            )
         if request.engine != engine:
             prepare(replace(request, engine=engine), place)
 

@@ -1,24 +1,26 @@
 """The composition root: world, policy, method, arena and run directory, put together and run."""
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import tomli_w
 
 import agents
 from agents.inputs import Inputs
-from envs.selftest import selftest
 from harness import budget, config
 from harness.arena import Arena
 from harness.budget import Plan, Shape
 from harness.cli.entry import make_entry
-from harness.cli.worlds import make_world
+from harness.cli.selfcheck import check_graders
+from harness.cli.worlds import world_maker
 from harness.config import Config
 from harness.durable import lines, read_json, write_json, write_text
-from harness.errors import RunError, SelfTestError
+from harness.errors import RunError
 from harness.evaluate import Interrupted, chosen_tasks, evaluate, open_test
 from harness.lock import Lock
 from harness.metered import Meter, Metered, MeteredTrainable, metered
@@ -31,47 +33,14 @@ from harness.seeds import Seeds
 from harness.signs import alarms, copies
 from harness.train import train
 from harness.trouble import told
-from harness.types import Agent, Split, SystemPrompt
+from harness.types import Agent, SystemPrompt
 from harness.watch import Watchers
 from harness.worlds import World
 from leaderboards.record import Entry
 from leaderboards.store import clear_drafts, read_entry, write_entry
 
-_tested = False
-_MOST_TURNS, _MOST_SILENCE = 1000, 20  # of a world's own replies, and of empty ones
-
-
-def check_graders(world: World) -> None:
-    """Put answers with known verdicts through grader and world, in this process, before a run."""
-    global _tested
-    failures = [] if _tested else selftest()
-    if failures:
-        raise SelfTestError(
-            f"The grader misjudged {len(failures)} known answers ({failures[0]}); "
-            "see harness doctor. No score would mean anything."
-        )
-    _tested = True
-    knows = callable(getattr(world, "oracle", None))  # a world of somebody else's may not
-    for right in (True, False) if knows else (False,):
-        info = _last(world, right)
-        if info.get("outcome", "scored") != "scored" or bool(info.get("success")) is not right:
-            raise SelfTestError(
-                f"The world judges its {'own right answer' if right else 'empty reply'} as "
-                f"{info.get('feedback') or info.get('outcome')!r}; no score would mean anything."
-            )
-
-
-def _last(world: World, right: bool) -> Mapping[str, Any]:
-    """What the world says at the end of an episode of its own replies, or of empty ones.
-
-    A world may wait for ever for a word: what it says of the last empty reply then counts.
-    """
-    info: Mapping[str, Any] = world.reset(seed=0)[1]
-    for _ in range(_MOST_TURNS if right else _MOST_SILENCE):
-        _, _, terminated, truncated, info = world.step(world.oracle() if right else "")
-        if terminated or truncated or info.get("outcome", "scored") != "scored":
-            break
-    return info
+if TYPE_CHECKING:
+    from harness.cli.world_actors import Hosts
 
 
 def prepare(request: Config, folder: Path) -> None:
@@ -83,23 +52,6 @@ def prepare(request: Config, folder: Path) -> None:
 def read_request(folder: Path) -> Config:
     """The request of an existing run."""
     return config.from_tables(config.read_toml(folder / "config.toml"))
-
-
-def world_maker(request: Config) -> Callable[[Split], World]:
-    """How to make this request's worlds."""
-
-    def make(split: Split) -> World:
-        section = request.env
-        return make_world(
-            section.name,
-            split,
-            section.data_dir,
-            section.accept_data,
-            section.world_seed,
-            request.world_table,
-        )
-
-    return make
 
 
 def _same_as_before(folder: Path, world: World, policy: Policy) -> None:
@@ -124,15 +76,27 @@ def _same_as_before(folder: Path, world: World, policy: Policy) -> None:
 
 def open_engine(request: Config) -> Policy:
     """The request's policy: here, or with its sampling or its gradient step shared out."""
-    if request.engine.samplers:
+    engine = request.engine
+    if engine.samplers:
         from harness.policies.remote_ray import open_remote
 
-        return open_remote(request.model_url, request.model, request.engine)
-    if request.engine.name == "accelerate":
-        from harness.policies.parallel import open_parallel
+        if not agents.trains_weights(request.method):
+            engine = replace(engine, staleness=0)  # weights that stay are never old
+        return open_remote(request.model_url, request.model, engine)
+    if engine.name == "accelerate":
+        from harness.policies.launching import open_parallel
 
-        return open_parallel(request.model_url, request.model, request.engine.processes)
+        return open_parallel(request.model_url, request.model, engine)
     return open_policy(request.model_url, request.model)
+
+
+def open_hosts(request: Config) -> Hosts | None:
+    """Actors that play this request's worlds, if it has any."""
+    if not request.engine.worlds:
+        return None
+    from harness.cli.world_actors import Hosts
+
+    return Hosts(request)
 
 
 def settled(request: Config, policy: Policy) -> Config:
@@ -162,6 +126,7 @@ class Stage:
     run: Run
     watchers: Watchers
     reflector: Policy
+    hosts: Hosts | None = None
 
     def evaluation_table(self, *names: str) -> Table:
         """How the champion is played; `names` give the evaluation randomness of its own."""
@@ -182,6 +147,8 @@ class Stage:
             if close is not None:
                 close()
         self.arena.close()
+        if self.hosts is not None:
+            self.hosts.close()
         self.world.close()
         self.run.close()
 
@@ -190,7 +157,8 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
     """Open the model and the world; nothing is played yet."""
     make = world_maker(request)
     world = make("train")
-    check_graders(world)
+    hosts = open_hosts(request)
+    check_graders(world if hosts is None else hosts.make("train"))
     opened = open_engine(request)
     _same_as_before(folder, world, opened)
     for note in getattr(opened, "notes", ()):
@@ -205,7 +173,7 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
     whole = budget.plan(episodes, wanted, world.size("train"))
     seeds = Seeds(request.run.seed)
     arena = Arena(
-        make,
+        make if hosts is None else hosts.make,
         world.size("train"),
         policy,
         whole,
@@ -217,7 +185,16 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
     run = Run(folder, policy, meter)
     watchers.add(run)
     reflector = reflector_for(request, policy, meter)
-    return Stage(request, folder, policy, meter, world, whole, arena, run, watchers, reflector)
+    return Stage(
+        request, folder, policy, meter, world, whole, arena, run, watchers, reflector, hosts
+    )
+
+
+def _reflects_apart(request: Config) -> bool:
+    """Whether reflecting and a gradient step may go on together: not where one model does both."""
+    if request.reflection.model == "reference":  # engines keep it beside the weights that they take
+        return request.engine.samplers > 0
+    return request.reflection.model != "current"
 
 
 def make_method(stage: Stage) -> Method:
@@ -234,7 +211,7 @@ def make_method(stage: Stage) -> Method:
         acting=request.sampling,
         reflector=stage.reflector,
         reflection=Sampling(reflection.temperature, reflection.top_p, reflection.max_tokens),
-        reflector_is_separate=reflection.model not in ("reference", "current"),
+        reflector_is_separate=_reflects_apart(request),
         validation_tasks=stage.world.size("validation"),
     )
     return agents.make(request.method, settings, inputs)
@@ -252,10 +229,12 @@ def run_one(request: Config, folder: Path, watchers: Watchers, stop: Callable[[]
         clear_drafts(path)
         stage = set_stage(request, folder, watchers, stop)
         try:
-            agent = train(make_method(stage), stage.arena, stage.run)
+            method = make_method(stage)
+            agent = train(method, stage.arena, stage.run)
+            stage.run.settle()
             if stop():
                 raise Interrupted
-            entry = _test(stage, agent, stop)
+            entry = _test(stage, agent, beside(method), stop)
             write_entry(path, entry)
             return entry
         finally:
@@ -314,7 +293,17 @@ def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
     return tuple(f"in training: {one}" for one in found)
 
 
-def _test(stage: Stage, agent: Agent, stop: Callable[[], bool]) -> Entry:
+def beside(method: Method) -> tuple[str, ...]:
+    """What the row says where reflecting and the gradient step went on together."""
+    if not getattr(method, "side_by_side", False):
+        return ()
+    return (
+        "reflection ran beside the gradient step, by a model of its own: the run repeats byte for "
+        "byte only where that model's replies do",
+    )
+
+
+def _test(stage: Stage, agent: Agent, notes: tuple[str, ...], stop: Callable[[], bool]) -> Entry:
     evaluation = stage.request.evaluation
     tasks = chosen_tasks("test", stage.world.size("test"), evaluation.tasks or None)
     table = stage.evaluation_table("test")
@@ -331,5 +320,5 @@ def _test(stage: Stage, agent: Agent, stop: Callable[[], bool]) -> Entry:
         played,
         adapter_hash=_adapter_hash(stage.folder, agent),
         reflector=stage.reflector,
-        notes=(*_evolved_nothing(stage.folder), *_hacked(stage.folder, agent)),
+        notes=(*notes, *_evolved_nothing(stage.folder), *_hacked(stage.folder, agent)),
     )

@@ -15,13 +15,12 @@ import envs
 from harness import budget
 from harness.budget import Shape
 from harness.cli.entry import public_model
-from harness.cli.experiment import world_maker
 from harness.cli.money import Money, Prices, prompt_tokens, read_prices, sentences, spending
 from harness.cli.rates import Rates, rates
 from harness.cli.resolve import resolve
 from harness.cli.run import asked_from
 from harness.cli.sides import places
-from harness.cli.worlds import takes_seed
+from harness.cli.worlds import takes_seed, world_maker
 from harness.config import Config
 from harness.console import forgiving, plain
 from leaderboards.power import (

@@ -19,12 +19,12 @@ from harness.cli.experiment import read_request
 from harness.cli.ray_worker import Desk, Ended, Order, attempt
 from harness.cli.standings import Standings
 from harness.cluster import (
+    bundles,
     check_nodes,
     check_room,
     connected,
     on_node,
     run_resources,
-    sampler_resources,
 )
 from harness.config import Config
 from harness.engine import EngineSection
@@ -211,13 +211,12 @@ class _Shift:
         self._running[reference] = _Attempt(place, order, self._round(place), room)
 
     def _room(self) -> Any:
-        """Room for a run and its samplers, reserved together: none waits for another's half."""
-        engine = self._runs.engine
-        if not engine.samplers:
+        """Room for a run and its actors, reserved together: none waits for another's half."""
+        wanted = bundles(self._runs.engine)
+        if len(wanted) == 1:
             return None
-        bundles = [run_resources(engine), *[sampler_resources(engine)] * engine.samplers]
         groups = importlib.import_module("ray.util.placement_group")
-        return groups.placement_group(bundles, strategy="PACK")
+        return groups.placement_group(wanted, strategy="PACK")
 
     def _round(self, place: Path) -> int:
         run = self._view.runs[place]

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import agents
-from agents.parts.corrections import CAPS, CorrectionName
 from harness import config as configs
 from harness import machine
 from harness.budget import Shape, plan
 from harness.cli.hosted import check_hosted, hosted_defaults
+from harness.cli.remedy import REMEDY, check_staleness, corrections, corrects
 from harness.cli.worlds import (
     make_world,
     takes_data,
@@ -20,11 +20,10 @@ from harness.cli.worlds import (
 )
 from harness.config import Config, EnvSection, Scalar
 from harness.errors import UsageError, unknown
-from harness.policies import check_url, kind_of, trainable, untrainable, vllm_address
+from harness.policies import check_url, trainable, untrainable, vllm_address
 from harness.worlds import World
 
 Tables = Mapping[str, Mapping[str, Scalar]]
-_REMEDY: CorrectionName = "token_truncate"  # truncated importance weights, by token
 # What a preset lets a reply be at most; elsewhere the world's own limit holds.
 _MOST_TOKENS = {"laptop": 256, "gpu": 4096}
 
@@ -111,8 +110,9 @@ def resolve(asked: Asked) -> Resolved:
         requests = tuple(_each(tables, typed, methods, _seeds(asked, typed)))
         for request in requests:
             check_hosted(request)
+        check_staleness(requests)
         notes += _fit(requests[0], world) + _warnings(requests[0], world)
-        notes += _corrections(requests, tables)
+        notes += corrections(requests, tables)
     finally:
         world.close()
     return Resolved(requests, tuple(notes))
@@ -265,27 +265,6 @@ def _of_family(tables: Tables, typed: Tables, seed: int) -> dict[str, dict[str, 
     return own
 
 
-def _corrects(method: str, tables: Tables) -> bool:
-    """Whether a method without a remedy of its own gets one, because another engine samples than
-    trains, and their log-probabilities differ.
-    """
-    if kind_of(str(tables.get("model", {}).get("url", ""))) != "vllm":
-        return False
-    own = getattr(configs.build(agents.config_type(method), {}, "method"), "correction", None)
-    return own == "bypass" and "correction" not in tables.get("method", {})
-
-
-def _corrections(requests: Sequence[Config], tables: Tables) -> list[str]:
-    """Say so where importance weights are truncated by default."""
-    if not any(_corrects(request.method, tables) for request in requests):
-        return []
-    return [
-        f"correction: {_REMEDY}, because vLLM samples and another engine trains: each token's "
-        f"importance weight is at most {CAPS[_REMEDY]:g} unless method.correction_cap says "
-        "otherwise (--set method.correction=bypass leaves it out)"
-    ]
-
-
 def _each(
     tables: dict[str, dict[str, Scalar]],
     typed: Tables,
@@ -295,8 +274,8 @@ def _each(
     for method in methods:
         takes = {f.name for f in fields(agents.config_type(method))}
         given = {k: v for k, v in tables.get("method", {}).items() if k in takes}
-        if _corrects(method, tables):
-            given["correction"] = _REMEDY
+        if corrects(method, tables):
+            given["correction"] = REMEDY
         whole = asdict(configs.build(agents.config_type(method), given, "method"))
         table = {k: v for k, v in whole.items() if v is not None}
         for seed in seeds:

@@ -1,7 +1,7 @@
 """Making worlds for the harness: the rooms' own errors become exit codes here."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -10,7 +10,7 @@ import envs
 from envs.catalogue import path_options
 from envs.errors import UnknownOption, UnknownWorld, WorldError
 from envs.outside.verifiers import is_path
-from harness.config import Scalar, Table
+from harness.config import Config, Scalar, Table
 from harness.errors import DataError, UsageError
 from harness.types import Split
 from harness.worlds import World
@@ -67,6 +67,23 @@ def make_world(
         raise UsageError(str(error)) from error
     except WorldError as error:
         raise DataError(str(error)) from error
+
+
+def world_maker(request: Config) -> Callable[[Split], World]:
+    """How to make this request's worlds."""
+
+    def make(split: Split) -> World:
+        section = request.env
+        return make_world(
+            section.name,
+            split,
+            section.data_dir,
+            section.accept_data,
+            section.world_seed,
+            request.world_table,
+        )
+
+    return make
 
 
 def answers_once(world: World) -> bool:

@@ -1,21 +1,24 @@
 """A batch of samples as one row of tokens, each token once, and what each of them attends to.
 
-Prompts that begin alike share their beginning, replies to a prompt share the prompt, and nothing is
-padded except inside attention, where pieces of about the same length go together.
+Prompts are a tree: what some begin with stands once for all of them, as does a prompt for all of
+its replies. Nothing is padded except inside attention, where pieces of about the same length go
+together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from harness.policies.base import Sample
-from harness.policies.layout import SHORTEST_HEAD, Ids, beginnings
+from harness.policies.layout import Ids, shared
 
 _SHORTEST = 8  # tokens; pieces up to this length attend together
+_SHORTEST_BRANCH = 4  # tokens; sharing fewer spares next to nothing
 
 
 @dataclass(slots=True)
@@ -75,18 +78,11 @@ class Flat:
 
 
 def flat(batch: Sequence[Sample]) -> Flat:
-    """Lay a batch out; equal prompts stand together in it, as do those that begin alike."""
-    heads: list[Piece] = []
-    tails: dict[Ids, Piece] = {}
-    for head, group in beginnings(list(dict.fromkeys(s.prompt for s in batch))):
-        shared = len(group) > 1 and len(head) >= SHORTEST_HEAD
-        follows = Piece(head) if shared else None
-        if follows:
-            heads.append(follows)
-        for prompt in group:
-            tails[prompt] = Piece(prompt[len(head) :] if shared else prompt, follows)
-    replies = [Piece(s.sampled[:-1], tails[s.prompt]) for s in batch]
-    groups = [*_alike(heads), *_alike(list(tails.values())), *_alike(replies)]
+    """Lay a batch out."""
+    ends: dict[Ids, Piece] = {}
+    pieces = list(_branches(sorted({s.prompt for s in batch}), 0, None, ends))
+    replies = [Piece(s.sampled[:-1], ends[s.prompt]) for s in batch]
+    groups = _alike([*pieces, *replies])
     length = 0
     for piece in (p for group in groups for p in group):
         piece.start = length
@@ -100,6 +96,28 @@ def flat(batch: Sequence[Sample]) -> Flat:
         torch.tensor(wanted),
         [_call(group) for group in groups],
     )
+
+
+def _branches(
+    prompts: Sequence[Ids], begin: int, follows: Piece | None, ends: dict[Ids, Piece]
+) -> Iterator[Piece]:
+    """The pieces of sorted prompts that agree up to `begin`, where `follows` ends: what they go on
+    to share, if it is long enough, then each branch. Notes each prompt's last piece in `ends`.
+    """
+    if len(prompts) == 1:
+        ends[prompts[0]] = Piece(prompts[0][begin:], follows)
+        yield ends[prompts[0]]
+        return
+    common = shared(prompts)
+    if common - begin >= _SHORTEST_BRANCH:
+        follows = Piece(prompts[0][begin:common], follows)
+        yield follows
+        begin = common
+    alike = [
+        list(g) for _, g in groupby(prompts, key=lambda p: p[begin : begin + _SHORTEST_BRANCH])
+    ]
+    for group in alike if len(alike) > 1 else ([p] for p in prompts):
+        yield from _branches(group, begin, follows, ends)
 
 
 def _before(reply: Piece) -> Iterator[int]:

@@ -36,12 +36,15 @@ def by_length(samples: Sequence[Sample]) -> list[list[Sample]]:
     return parts
 
 
-def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[list[Sample]]:
+def micro_batches(
+    samples: Sequence[Sample], tokens: int, columns: int, whole: bool = False
+) -> list[list[Sample]]:
     """Samples packed by length, longest prompts first, equal prompts together, and next to them
     those that begin alike.
 
     A micro-batch has at most `tokens` padded tokens and `columns` padded sampled ones; a sample
-    that is larger by itself goes alone.
+    that is larger by itself goes alone. An equal prompt counts once, or where samples are read
+    `whole` each time.
     """
     longest: dict[Ids, int] = {}
     for s in samples:
@@ -57,7 +60,7 @@ def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[
         grown = [*packed[-1], sample] if packed else [sample]
         replies = len(grown) * max(len(s.sampled) for s in grown)
         different = {s.prompt for s in grown}
-        prompts = len(different) * max(map(len, different))
+        prompts = len(grown if whole else different) * max(map(len, different))
         if packed and replies + prompts <= tokens and replies <= columns:
             packed[-1].append(sample)
         else:
@@ -71,11 +74,12 @@ def beginnings(prompts: Sequence[Ids]) -> list[tuple[Ids, list[Ids]]]:
     A beginning leaves every prompt at least one token of its own.
     """
     groups = [list(g) for _, g in groupby(prompts, key=lambda p: p[:SHORTEST_HEAD])]
-    return [(g[0][: max(0, min(_shared(g), min(map(len, g)) - 1))], g) for g in groups]
+    return [(g[0][: shared(g)], g) for g in groups]
 
 
-def _shared(prompts: Sequence[Ids]) -> int:
-    """How many ids all prompts begin with."""
+def shared(prompts: Sequence[Ids]) -> int:
+    """How many ids all prompts begin with, so that each has at least one besides."""
     first, last = min(prompts), max(prompts)  # all others lie between these two
     pairs = zip(first, last, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)))
+    alike = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)))
+    return max(0, min(alike, min(map(len, prompts)) - 1))

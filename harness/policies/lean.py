@@ -21,26 +21,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.policies.fused import Llama, Product
-from harness.policies.slots import Columns, Slots
+from harness.policies.slots import Columns, Slots, blind
 
 
 @dataclass(slots=True)
 class _Pass:
     """What all layers of one pass share.
 
-    Where its tokens stand among the columns that are written [row, token], their rotation
-    [row, token, 1, channel], and what is added to scores over these columns
-    [row, 1, token, column] (None: causal) and over prompts [prompt, 1, column].
+    Its tokens' rotation [row, token, 1, channel], and what is added to scores: over the `columns`
+    of prompts [row, 1, token, column] (None: causal), or over replies' own [row × shared head, 1,
+    column]. Prompts also need where their tokens go: `rows` [row, 1] and `places` [row, token].
     """
 
-    rows: Tensor
-    places: Tensor
     cos: Tensor
     sin: Tensor
-    columns: int
     mask: Tensor | None
-    prompts: Tensor | None = None
-    layout: tuple[Tensor, Tensor] | None = None
+    columns: int = 0
+    rows: Tensor | None = None
+    places: Tensor | None = None
 
 
 class LeanReader:
@@ -80,9 +78,7 @@ class LeanReader:
         if state is None:
             like = llama.embedding.new_zeros(0, llama.shared_heads, 0, llama.channels)
             state = Slots(Columns.empty([like] * len(llama.blocks), len(pieces)))
-        written = state.shared if state.own is None else state.own
-        written.grow(max(written.lengths) + width)
-        one = self._lay_out(state, width)
+        one = self._reading_on(state.shared, width) if state.own is None else self._replying(state)
         ids = torch.tensor([[*p, *[0] * (width - len(p))] for p in pieces], device=llama.device)
         x = F.embedding(ids, llama.embedding)
         for i, (block, parts) in enumerate(zip(llama.blocks, self._ready(), strict=True)):
@@ -92,32 +88,34 @@ class LeanReader:
             x = x[one.rows, ends]
         head = llama.head
         logits = F.linear(self._norm(llama.final_norm, x[:, 0]), head.weight, head.bias)
-        written.lengths = [n + len(p) for n, p in zip(written.lengths, pieces, strict=True)]
+        if state.own is not None:
+            state.own.written()
+        else:
+            lengths = zip(state.shared.lengths, pieces, strict=True)
+            state.shared.lengths = [n + len(p) for n, p in lengths]
         return logits, state
 
-    def _lay_out(self, state: Slots, width: int) -> _Pass:
-        device, written = self._llama.device, state.shared if state.own is None else state.own
-        places = torch.tensor(written.lengths, device=device)[:, None]
+    def _reading_on(self, table: Columns, width: int) -> _Pass:
+        """Of prompts, `width` tokens more."""
+        device, columns = self._llama.device, max(table.lengths) + width
+        table.grow(columns)
+        places = torch.tensor(table.lengths, device=device)[:, None]
         places = places + torch.arange(width, device=device)
-        columns = max(written.lengths) + width
-        rows = torch.arange(state.rows, device=device)[:, None]
-        causal = width > 1 and not any(written.lengths)
-        mask = None if causal else self._blind(columns, places)[:, None]
-        if state.own is None:
-            cos, sin = self._llama.rotation(places, columns)
-            return _Pass(rows, places, cos, sin, columns, mask)
-        read = torch.tensor(state.shared.lengths, device=device)[:, None]
-        longest = max(state.shared.lengths)
-        before = torch.tensor([state.shared.lengths[i] for i in state.prompt], device=device)
-        cos, sin = self._llama.rotation(places + before[:, None], longest + columns)
-        prompts = self._blind(longest, read - 1)
-        return _Pass(rows, places, cos, sin, columns, mask, prompts, state.layout())
+        rows = torch.arange(len(places), device=device)[:, None]
+        causal = width > 1 and not any(table.lengths)
+        mask = None
+        if not causal:
+            seen = torch.arange(columns, device=device) <= places[:, :, None]
+            mask = blind(seen.flatten(0, 1), self._llama.dtype).view(len(places), 1, width, columns)
+        cos, sin = self._llama.rotation(places, columns)
+        return _Pass(cos, sin, mask, columns, rows, places)
 
-    def _blind(self, columns: int, last: Tensor) -> Tensor:
-        """0 in columns up to `last` [row, token] and −∞ beyond: [row, token, column]."""
-        seen = torch.arange(columns, device=last.device) <= last[:, :, None]
-        blank = torch.zeros(seen.shape, dtype=self._llama.dtype, device=last.device)
-        return blank.masked_fill_(~seen, float("-inf"))
+    def _replying(self, state: Slots) -> _Pass:
+        """Of replies, one token more."""
+        assert state.own is not None
+        positions = torch.tensor(state.positions, device=self._llama.device)
+        limit = max(state.shared.lengths) + state.own.used + 1
+        return _Pass(*self._llama.rotation(positions, limit), state.own.open())
 
     def _layer(
         self, block: Any, parts: Sequence[Product], x: Tensor, state: Slots, index: int, one: _Pass
@@ -134,14 +132,15 @@ class LeanReader:
         else:
             rotated = self._rotate(heads[:, :, :-shared], one)
             q, k = torch.split(rotated, [q.shape[2], shared], 2)
-        keys, values = (state.shared if state.own is None else state.own).layers[index]
-        keys[one.rows, :, one.places] = k
-        values[one.rows, :, one.places] = v
-        keys, values = keys[:, :, : one.columns], values[:, :, : one.columns]
-        if one.prompts is None:
-            mixed = self._read_on(q, keys, values, one)
+        if state.own is None:
+            keys, values = state.shared.layers[index]
+            keys[one.rows, :, one.places] = k
+            values[one.rows, :, one.places] = v
+            mixed = self._read_on(q, keys[:, :, : one.columns], values[:, :, : one.columns], one)
         else:
-            mixed = self._reply(q, keys, values, state.shared.layers[index], one)
+            keys, values = state.own.layers[index]
+            keys[:, :, state.own.used], values[:, :, state.own.used] = k[:, 0], v[:, 0]
+            mixed = self._reply(q, keys, values, state, index, one)
         x = x + out(mixed)
         gate, up = gate_up(self._norm(block.post_attention_layernorm, x)).chunk(2, -1)
         return x + down(F.silu(gate) * up)
@@ -160,47 +159,44 @@ class LeanReader:
         return mixed.transpose(1, 2).flatten(2)
 
     def _reply(
-        self, q: Tensor, keys: Tensor, values: Tensor, prompts: tuple[Tensor, Tensor], one: _Pass
+        self, q: Tensor, keys: Tensor, values: Tensor, state: Slots, index: int, one: _Pass
     ) -> Tensor:
         """Attention of one token a reply [row, 1, head, channel], to its prompt and to itself.
 
         All replies to a prompt are one product with its keys, and one with its values; the heads
         that share keys are rows of both products.
         """
-        assert one.prompts is not None and one.layout is not None and one.mask is not None
-        table, where = one.layout
-        length, shared, scale = one.prompts.shape[-1], keys.shape[1], self._llama.scale
+        seating, scale = state.seating(), self._llama.scale
+        assert one.mask is not None
+        prompts, shared = len(seating.table), keys.shape[1]
         q = q.view(len(q), shared, -1, q.shape[-1])  # [row, shared head, head, channel]
 
         def gathered(x: Tensor) -> Tensor:
             """[row, shared head, head, …] to [prompt × shared head, place × head, …]."""
-            return x[table].transpose(1, 2).flatten(2, 3).flatten(0, 1)
+            each = x if seating.regular else x.index_select(0, seating.table.flatten())
+            each = each.view(prompts, -1, *x.shape[1:]).transpose(1, 2)
+            return each.reshape(prompts * shared, -1, x.shape[-1])
 
         def scattered(x: Tensor) -> Tensor:
             """And back."""
-            x = x.view(len(table), shared, table.shape[1], -1, x.shape[-1]).transpose(1, 2)
-            return x.flatten(0, 1)[where]
+            x = x.view(prompts, shared, -1, q.shape[2], x.shape[-1]).transpose(1, 2).flatten(0, 1)
+            return x if seating.regular else x.index_select(0, seating.where)
 
-        seen = one.prompts.repeat_interleave(shared, 0)
-        old_keys, old_values = (x[:, :, :length].flatten(0, 1) for x in prompts)
-        old = torch.baddbmm(seen, gathered(q), old_keys.transpose(1, 2), alpha=scale)
-        seen = one.mask[:, 0].repeat_interleave(shared, 0)
-        new = torch.baddbmm(
-            seen, q.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2), alpha=scale
-        ).view(*q.shape[:3], -1)
-        weights = torch.cat([scattered(old), new], -1).softmax(-1)
-        old, new = weights[..., :length], weights[..., length:]
-        mixed = scattered(torch.bmm(gathered(old), old_values)).flatten(0, 1)
-        mixed = torch.baddbmm(mixed, new.flatten(0, 1), values.flatten(0, 1))
-        return mixed.view(len(q), 1, -1)
+        old_keys, old_values = (x.flatten(0, 1) for x in state.shared.layers[index])
+        length = old_keys.shape[1]
+        new_keys, new_values = keys.flatten(0, 1).transpose(1, 2), values.flatten(0, 1)
+        old = torch.baddbmm(seating.mask, gathered(q), old_keys.transpose(1, 2), alpha=scale)
+        new = torch.baddbmm(one.mask, q.flatten(0, 1), new_keys, alpha=scale)
+        weights = torch.cat([scattered(old), new.view(*q.shape[:3], -1)], -1).softmax(-1)
+        mixed = scattered(torch.bmm(gathered(weights[..., :length]), old_values)).flatten(0, 1)
+        new = weights[..., length:].flatten(0, 1)
+        return torch.baddbmm(mixed, new, new_values).view(len(q), 1, -1)
 
     @staticmethod
     def _norm(norm: Any, x: Tensor) -> Tensor:
-        if x.dtype == torch.float32:
-            return F.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
         wide = x.float()
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
-        scaled: Tensor = norm.weight * wide.to(x.dtype)
+        square = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(norm.variance_epsilon)
+        scaled: Tensor = norm.weight * (wide * square.rsqrt_()[..., None]).to(x.dtype)
         return scaled
 
     @staticmethod

@@ -109,6 +109,10 @@ class State:
         index = torch.tensor(list(rows), device=mask.device)
         return self._each(lambda x: x[index][:, :, kept], mask[:, kept])
 
+    def alone(self, row: int) -> State:
+        """What one row has read, in a state of its own."""
+        return self.select([row], gaps=True)
+
     @staticmethod
     def stack(states: Sequence[State]) -> State:
         """One below the other, the shorter ones padded on the left."""
@@ -137,6 +141,7 @@ class Network:
     """
 
     padded = True
+    whole = False
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model

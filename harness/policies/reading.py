@@ -27,6 +27,10 @@ class Memory(Protocol):
         """Row i, counts[i] times, in a memory of its own."""
         ...
 
+    def alone(self, row: int) -> Self:
+        """All that one row has read, in a memory of its own, as what a prompt leaves."""
+        ...
+
 
 M = TypeVar("M", bound=Memory)
 

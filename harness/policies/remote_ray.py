@@ -1,4 +1,4 @@
-"""One run on several machines: engines that sample are actors, the learner stays with the run.
+"""One run on several machines: engines that sample are actors; so may the learner be.
 
 Requests are cut into chunks by their order alone. A chunk is answered as a whole by whichever
 engine is free, so what is sampled depends neither on how many engines there are, nor on their
@@ -6,29 +6,27 @@ speed, nor on which of them was lost: a chunk whose engine went away is given to
 part of it is taken twice. Replies are handed on in the order of their requests.
 
 An update's weights are put into the object store once; an engine takes them before its next chunk.
-Every reply is therefore sampled by the newest weights (strictly on-policy).
+Every reply is therefore sampled by the weights that were served last: the newest (strictly
+on-policy), unless `behind` lets a round begin while a step is taken.
 """
 
 from __future__ import annotations
 
-import importlib
-import tempfile
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cluster import load, sampler_resources
+from harness.cluster import joined, load, rooms, worker_resources
 from harness.engine import EngineSection
 from harness.errors import EngineError, ModelError
-from harness.policies import open_policy
+from harness.policies import open_apart, open_policy
 from harness.policies.base import Loss, Policy, Replies, Request, Sample, Step, TrainablePolicy
+from harness.policies.behind import Behind
+from harness.policies.carried import Weights, load_from, saved_for_sampling
 from harness.policies.settings import ModelSettings
 from harness.types import Completion
-
-Weights = Mapping[str, bytes]
-"""What a policy's `save` wrote, by file name."""
 
 _LOST = 5  # engines that may be lost in one call of `generate` before it is given up for each there
 _WAIT = 0.5
@@ -50,63 +48,34 @@ class Engine:
     ) -> tuple[list[tuple[str, Completion]], dict[str, str]]:
         """Answer a chunk with the weights of that version, or as they were at the start.
 
-        `weights` holds one reference into the object store, or none at version 0; it is read only
-        where this engine has another version. Returns replies, and why others are missing.
+        `weights` holds one reference into the object store, or none before there were any; it is
+        read where this engine has another version. Returns replies, and why others are missing.
         """
-        if self._policy.version != version and not reference:
-            self._take(weights)
         policy: Any = self._policy
+        if policy.version != version and not reference:
+            load_from(policy, load().get(weights[0]))
         policy = policy.reference if reference else policy
         replies = list(policy.generate(deque(requests)))
         failures = dict(getattr(policy, "failures", {}))
         return replies, {r.id: failures[r.id] for r in requests if r.id in failures}
-
-    def _take(self, weights: Sequence[Any]) -> None:
-        files: Weights = load().get(weights[0])
-        with tempfile.TemporaryDirectory(prefix="harness-weights-") as folder:
-            for name, content in files.items():
-                (Path(folder) / name).write_bytes(content)
-            policy: Any = self._policy
-            policy.load(Path(folder))
 
 
 class Engines:
     """A group of them, and the chunks they work on."""
 
     def __init__(self, url: str, settings: ModelSettings, engine: EngineSection) -> None:
-        self._ray = load()
-        if not self._ray.is_initialized():
-            raise EngineError(
-                "Samplers are actors of a Ray cluster, and this process is part of none; "
-                "start the run with --engine ray."
-            )
+        self._ray = joined()
         self._chunk = engine.chunk or settings.batch_rows
-        wants = sampler_resources(engine)
+        wants = worker_resources(engine, "sampler")
         kind = self._ray.remote(
             num_cpus=wants["CPU"], num_gpus=wants.get("GPU", 0), max_restarts=-1, max_task_retries=0
         )(Engine)
-        options = self._placed(engine.samplers)
-        self._all = [kind.options(**one).remote(url, settings) for one in options]
+        places = rooms(engine, "sampler")
+        self._all = [kind.options(**room).remote(url, settings) for room in places]
         self._away: dict[Any, Any] = {}  # by what will answer once it is back
         self._weights: list[Any] = []
         self._version = 0
         self.lost = 0
-
-    def _placed(self, count: int) -> list[dict[str, Any]]:
-        """Into the room that was reserved for this run, where there is one."""
-        groups = importlib.import_module("ray.util.placement_group")
-        strategies = importlib.import_module("ray.util.scheduling_strategies")
-        room = groups.get_current_placement_group()
-        if room is None:
-            return [{} for _ in range(count)]
-        return [
-            {
-                "scheduling_strategy": strategies.PlacementGroupSchedulingStrategy(
-                    placement_group=room, placement_group_bundle_index=1 + n
-                )
-            }
-            for n in range(count)
-        ]
 
     def identities(self) -> list[dict[str, str]]:
         """Every engine's, once all are open."""
@@ -121,7 +90,7 @@ class Engines:
 
     def push(self, version: int, weights: Weights) -> None:
         """From now on chunks are answered by these weights."""
-        self._weights = [self._ray.put(weights)] if version else []
+        self._weights = [self._ray.put(weights)]
         self._version = version
 
     def generate(
@@ -195,8 +164,8 @@ class Engines:
 
     def close(self) -> None:
         """End them."""
-        for engine in self._all:
-            self._ray.kill(engine)
+        while self._all:
+            self._ray.kill(self._all.pop())
 
 
 class RemotePolicy:
@@ -233,6 +202,12 @@ class RemotePolicy:
         self.failures.clear()
         return self.engines.generate(waiting, self._reference, self.failures)
 
+    def close(self) -> None:
+        """Let the engines go, and what the policy itself holds."""
+        self.engines.close()
+        if (close := getattr(self.inner, "close", None)) is not None:
+            close()
+
 
 class RemoteTrainable(RemotePolicy):
     """The same for a policy that learns: the step is taken here, the engines take its weights."""
@@ -248,12 +223,30 @@ class RemoteTrainable(RemotePolicy):
         """The model as it was at the start, on the same engines."""
         return self._start
 
+    def generate(self, waiting: deque[Request]) -> Replies:
+        """Answer what waits; see `Policy.generate`."""
+        if (heed := getattr(self.inner, "heed", None)) is not None and waiting:
+            heed(waiting[0])
+        return super().generate(waiting)
+
+    def step(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
+        """One gradient step; the engines go on with the weights that they have."""
+        return self.inner.update(samples, loss, step)
+
+    def weights(self) -> Weights:
+        """The newest, as far as an engine needs them."""
+        return saved_for_sampling(self.inner)
+
+    def serve(self, version: int, weights: Weights) -> None:
+        """From now on the engines sample by these."""
+        self.engines.push(version, weights)
+
     def update(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
         """One gradient step; the next reply is sampled by its weights."""
         before = self.version
-        told = self.inner.update(samples, loss, step)
+        told = self.step(samples, loss, step)
         if self.version != before:
-            self._push()
+            self.serve(self.version, self.weights())
         return told
 
     def save(self, folder: Path) -> None:
@@ -263,13 +256,7 @@ class RemoteTrainable(RemotePolicy):
     def load(self, folder: Path) -> None:
         """Read the weights, and hand them on."""
         self.inner.load(folder)
-        self._push()
-
-    def _push(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="harness-weights-") as folder:
-            self.inner.save(Path(folder))
-            files = {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir())}
-        self.engines.push(self.version, files)
+        self.serve(self.version, self.weights())
 
 
 def open_remote(url: str, settings: ModelSettings, engine: EngineSection) -> Policy:
@@ -278,18 +265,25 @@ def open_remote(url: str, settings: ModelSettings, engine: EngineSection) -> Pol
     Raises:
         EngineError: A sampler could not open it, or opened other weights than are here.
     """
-    inner = open_policy(url, settings)
+    inner: Policy
+    if engine.learner == "actor":
+        from harness.policies.learner_ray import RemoteLearner
+
+        inner = RemoteLearner(url, settings, engine)
+    else:
+        inner = open_apart(url, settings)
     resolved = getattr(inner, "settings", settings)
     engines = Engines(url, resolved, engine)
     here = dict(getattr(inner, "identity", {}))
     for there in engines.identities():
         differing = [name for name in here if there.get(name) != here[name]]
         if differing:
-            engines.close()
+            RemotePolicy(inner, engines).close()
             raise EngineError(
                 f"A sampler's {', '.join(differing)} of {url} differ from the run's; put the same "
                 "model on every node."
             )
-    if isinstance(inner, TrainablePolicy):
-        return RemoteTrainable(inner, engines)
-    return RemotePolicy(inner, engines)
+    if not isinstance(inner, TrainablePolicy):
+        return RemotePolicy(inner, engines)
+    trained = RemoteTrainable(inner, engines)
+    return Behind(trained, engine.staleness) if engine.staleness else trained

@@ -8,115 +8,39 @@ neighbours change logits by rounding only (about 1e-6 in float32, 1e-2 in bfloat
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Generic
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from harness.errors import ModelError
 from harness.policies.base import Replies, Request
+from harness.policies.drawing import Row, draw, uniforms
+from harness.policies.forms import Forms
 from harness.policies.reading import M, Reader
 from harness.policies.rendering import Ids, Rendering
+from harness.policies.talks import Kept, Talks
 from harness.types import Completion, Finish, Tokens
 
 _HEADS = 8  # system prompts whose keys and values are kept between batches
 _SHORTEST_HEAD = 8  # tokens; sharing less costs more than it saves
-_BLOCK = 128  # neighbouring tokens whose probabilities are summed before any is looked at alone
-_NUCLEUS = 512  # tokens ranked at first; only a flatter distribution ranks its whole vocabulary
-
-
-def uniforms(seed: int) -> Iterator[float]:
-    """A request's noise: one number in [0, 1) a token."""
-    source = np.random.Generator(np.random.Philox(seed))
-    while True:
-        yield from source.random(64).tolist()
-
-
-@dataclass(slots=True)
-class Row:
-    """One reply on its way; `noise` gives its uniform numbers."""
-
-    request: Request
-    prompt: Ids
-    head: Ids
-    limit: int
-    noise: Iterator[float]
-    sampled: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-
-
-def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
-    """Zero all but the likeliest tokens that together reach top_p [row, 1]; ties stay together."""
-    ranked = probabilities.topk(min(_NUCLEUS, probabilities.shape[-1])).values
-    if not bool((ranked.sum(-1, keepdim=True) >= top_p).all()):
-        ranked = probabilities.sort(-1, descending=True).values
-    before = ranked.cumsum(-1) - ranked
-    least = ranked.masked_fill(before >= top_p, 2.0).min(-1, keepdim=True).values
-    return torch.where(probabilities >= least, probabilities, 0.0)
-
-
-def _pointed(weights: Tensor, uniform: Tensor) -> Tensor:
-    """The token [row, 1] at `uniform` [row, 1] of the way through weights [row, vocabulary].
-
-    By the inverse of the cumulative distribution, summed in float64: first over blocks of
-    neighbouring tokens, then over the tokens of the block that was hit.
-    """
-    rows, size = weights.shape
-    weights = torch.nn.functional.pad(weights, (0, -size % _BLOCK)).view(rows, -1, _BLOCK)
-    ends = weights.sum(-1, dtype=torch.float64).cumsum(-1)
-    point = _below(uniform * ends[:, -1:], ends[:, -1:])
-    block = torch.searchsorted(ends, point, right=True).clamp(max=ends.shape[-1] - 1)
-    inside = weights.gather(1, block[:, :, None].expand(-1, 1, _BLOCK))[:, 0].double().cumsum(-1)
-    before = (ends.gather(1, block) - inside[:, -1:]).clamp(min=0)
-    within = _below((point - before).clamp(min=0), inside[:, -1:])
-    return block * _BLOCK + torch.searchsorted(inside, within, right=True)
-
-
-def _below(point: Tensor, total: Tensor) -> Tensor:
-    """Rounding may lift a point up to the total, which is past the last possible token."""
-    return torch.minimum(point, torch.nextafter(total, torch.zeros_like(total)))
-
-
-def draw(logits: Tensor, rows: Sequence[Row]) -> tuple[list[int], list[float]]:
-    """One token per row from logits [row, vocabulary], and its log-probability.
-
-    Temperature 0 takes the likeliest token; its log-probability is then that at temperature 1.
-    """
-    # Apple's GPUs know no float64.
-    values = logits.float() if logits.device.type != "mps" else logits.float().cpu()
-
-    def column(numbers: Sequence[float]) -> Tensor:
-        return torch.tensor(numbers, dtype=torch.float64, device=values.device)[:, None]
-
-    settings = [row.request.sampling for row in rows]
-    if any(s.temperature not in (0, 1) for s in settings):
-        values = values / column([s.temperature or 1.0 for s in settings]).float()
-    logprobs = torch.log_softmax(values, -1)
-    weights = logprobs.exp()
-    if any(s.top_p < 1 for s in settings):
-        weights = nucleus(weights.double(), column([s.top_p for s in settings]))
-    chosen = _pointed(weights, column([next(row.noise) for row in rows]))
-    if any(s.temperature == 0 for s in settings):
-        greedy = column([float(s.temperature == 0) for s in settings]) > 0
-        chosen = torch.where(greedy, values.argmax(-1, keepdim=True), chosen)
-    chosen = chosen.clamp(max=values.shape[-1] - 1)
-    found = logprobs.gather(1, chosen)[:, 0].tolist()
-    if not np.isfinite(found).all():
-        raise ModelError(
-            "The model's outputs are not finite numbers: load it with dtype float32, or continue "
-            "from an earlier checkpoint with a lower learning rate."
-        )
-    return chosen[:, 0].tolist(), found
 
 
 @dataclass(slots=True)
 class _Batch(Generic[M]):
     """Rows that run: what each has read, and the logits [row, vocabulary] of its next token."""
 
-    rows: list[Row]
+    rows: list[Row[M]]
+    state: M
+    logits: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Known(Generic[M]):
+    """A prompt that has been read, and the logits [1, vocabulary] after it."""
+
+    prompt: Ids
     state: M
     logits: Tensor
 
@@ -131,35 +55,51 @@ class Sampler(Generic[M]):
         context: int | None,
         batch_rows: int,
         piece_tokens: int,
+        forms: Forms | None = None,
     ) -> None:
         self._reader = reader
         self._rendering = rendering
         self._context = context
         self._batch_rows = batch_rows
         self._piece_tokens = piece_tokens
+        self._forms = forms
         self._heads: OrderedDict[Ids, M] = OrderedDict()
+        self._talks: Talks[M] = Talks(batch_rows)
+        self._latest: _Known[M] | None = None  # copies of it wait for a seat
 
     def forget(self) -> None:
         """Drop what was computed with weights that have changed."""
         self._reader.forget()
         self._heads.clear()
+        self._talks.clear()
+
+    def rest(self) -> None:
+        """Nothing will be sampled for a while: free what conversations under way have read."""
+        self._talks.clear()
 
     def generate(self, waiting: deque[Request]) -> Replies:
         """Answer what waits, yielding replies as they end."""
         batch: _Batch[M] | None = None
+        self._latest = None
+        self._talks.begin(waiting)
         while waiting or batch:
+            if waiting:
+                self._talks.notice(waiting[0])
             running = batch.rows if batch else []
             # A few seats at a time are cheaper to fill than one by one, and copies of a prompt
             # that stand together are read once.
             if waiting and self._batch_rows - len(running) >= max(1, self._batch_rows // 4):
                 entering = [self._row(r) for r in self._take(waiting, len(running))]
                 yield from ((row.request.id, self._reply(row)) for row in entering if not row.limit)
-                batch = self._enter(batch, [row for row in entering if row.limit])
+                talk = entering[-1].request.conversation
+                again = bool(waiting) and waiting[0].conversation == talk
+                batch = self._enter(batch, [row for row in entering if row.limit], again)
                 if batch is None:
                     continue
             assert batch is not None
             rows = batch.rows
             ended = self._draw(batch)
+            self._keep(batch, ended)
             batch = self._advance(batch, [i for i, end in enumerate(ended) if end])
             for row, end in zip(rows, ended, strict=True):
                 if end:
@@ -168,16 +108,27 @@ class Sampler(Generic[M]):
     def _take(self, waiting: deque[Request], running: int) -> list[Request]:
         return [waiting.popleft() for _ in range(min(len(waiting), self._batch_rows - running))]
 
-    def _row(self, request: Request) -> Row:
+    def _row(self, request: Request) -> Row[M]:
         prompt = self._rendering.prompt(request.conversation)
         limit = request.sampling.max_tokens
         if self._context is not None:
             limit = min(limit, self._context - len(prompt.ids))
         head = prompt.head if self._reader.gaps and prompt.head >= _SHORTEST_HEAD else 0
-        head_ids = prompt.ids[:head]
-        return Row(request, prompt.ids, head_ids, max(0, limit), uniforms(request.seed))
+        kept = self._talks.take(request, prompt.ids)
+        form = None
+        if self._forms is not None and request.grammar is not None:
+            form = self._forms.begin(request.grammar)
+        return Row(
+            request,
+            prompt.ids,
+            prompt.ids[:head],
+            max(0, limit),
+            uniforms(request.seed),
+            kept,
+            form,
+        )
 
-    def _reply(self, row: Row) -> Completion:
+    def _reply(self, row: Row[M]) -> Completion:
         sampled = tuple(row.sampled)
         stopped = bool(sampled) and sampled[-1] in self._rendering.ends
         finish = Finish.STOP if stopped else Finish.LENGTH
@@ -191,10 +142,24 @@ class Sampler(Generic[M]):
         for row, token, logprob in zip(batch.rows, tokens, logprobs, strict=True):
             row.sampled.append(token)
             row.logprobs.append(logprob)
+            if row.form is not None:
+                row.form.said(token)
         return [
             row.sampled[-1] in self._rendering.ends or len(row.sampled) >= row.limit
             for row in batch.rows
         ]
+
+    def _keep(self, batch: _Batch[M], ended: list[bool]) -> None:
+        """Keep what ended rows have read where conversations go on; not their last token."""
+        if not (self._talks.wanted and self._reader.gaps):
+            return
+        with torch.inference_mode():
+            for i, row in enumerate(batch.rows):
+                if ended[i]:
+                    sampled = tuple(row.sampled)
+                    kept = Kept(row.prompt + sampled[:-1], batch.state.alone(i))
+                    said = self._rendering.text(sampled)
+                    self._talks.keep(row.request.conversation, said, sampled, kept)
 
     def _advance(self, batch: _Batch[M], ended: list[int]) -> _Batch[M] | None:
         """Read each row's new token, without the rows that ended."""
@@ -208,41 +173,67 @@ class Sampler(Generic[M]):
             logits, state = self._reader.read([row.sampled[-1:] for row in rows], state)
         return _Batch(rows, state, logits)
 
-    def _enter(self, batch: _Batch[M] | None, rows: list[Row]) -> _Batch[M] | None:
-        """Read the prompts of `rows` and add them to the batch."""
+    def _enter(self, batch: _Batch[M] | None, rows: list[Row[M]], again: bool) -> _Batch[M] | None:
+        """Read the prompts of `rows` and add them to the batch; `again` if the last one's copies
+        wait.
+        """
         if not rows:
             return batch
+        copies: dict[Ids, list[Row[M]]] = {}
+        for row in rows:
+            copies.setdefault(row.prompt, []).append(row)
+        last = rows[-1].prompt if again else None
         with torch.inference_mode():
             batches = [batch] if batch else []
-            batches += [self._read(part) for part in self._parts(rows)]
+            if self._latest is not None and self._latest.prompt in copies:
+                known = self._latest
+                batches.append(self._seat([copies.pop(known.prompt)], known.state, known.logits))
+            if self._latest is not None and self._latest.prompt != last:
+                self._latest = None
+            # Later turns read little each, and would be padded to what whole prompts are.
+            later = [same for same in copies.values() if same[0].kept is not None]
+            first = [same for same in copies.values() if same[0].kept is None]
+            for part in (*self._parts(later), *self._parts(first)):
+                batches.append(self._read(part, last))
             state = self._reader.stack([b.state for b in batches])
             logits = torch.cat([b.logits for b in batches])
         return _Batch([row for b in batches for row in b.rows], state, logits)
 
-    def _parts(self, rows: list[Row]) -> list[list[Row]]:
-        """Rows in order, cut so that no pass reads more than the limit of padded tokens."""
-        parts: list[list[Row]] = [[]]
-        for row in rows:
-            longest = max(len(r.prompt) for r in [*parts[-1], row])
-            if parts[-1] and longest * (len(parts[-1]) + 1) > self._piece_tokens:
-                parts.append([])
-            parts[-1].append(row)
-        return parts
+    def _parts(self, copies: list[list[Row[M]]]) -> Iterator[list[list[Row[M]]]]:
+        """Prompts in order, cut so that no pass reads more than the limit of padded tokens."""
+        part: list[list[Row[M]]] = []
+        longest = 0
+        for same in copies:
+            length = len(same[0].prompt) - same[0].earlier
+            if part and max(longest, length) * (len(part) + 1) > self._piece_tokens:
+                yield part
+                part, longest = [], 0
+            part.append(same)
+            longest = max(longest, length)
+        if part:
+            yield part
 
-    def _read(self, rows: list[Row]) -> _Batch[M]:
+    def _read(self, copies: list[list[Row[M]]], last: Ids | None) -> _Batch[M]:
         """Read each different prompt once, and each different system prompt once at all."""
-        copies: dict[Ids, list[Row]] = {}
-        for row in rows:
-            copies.setdefault(row.prompt, []).append(row)
-        firsts = [same[0] for same in copies.values()]
+        firsts = [same[0] for same in copies]
         state = None
-        if any(row.head for row in firsts):
-            state = self._reader.stack([self._head(row.head) for row in firsts])
-        logits, state = self._reader.read([row.prompt[len(row.head) :] for row in firsts], state)
-        counts = [len(same) for same in copies.values()]
+        if any(row.start for row in firsts):
+            starts = [self._head(r.head) if r.kept is None else r.kept.state for r in firsts]
+            state = self._reader.stack(starts)
+        logits, state = self._reader.read([row.prompt[row.start :] for row in firsts], state)
+        for i, row in enumerate(firsts):
+            row.kept = None  # the state has it now
+            if row.prompt == last:
+                self._latest = _Known(last, state.alone(i), logits[i : i + 1])
+        return self._seat(copies, state, logits)
+
+    def _seat(self, copies: list[list[Row[M]]], state: M, logits: Tensor) -> _Batch[M]:
+        """Replies to prompts that have been read."""
+        counts = [len(same) for same in copies]
         repeated = [i for i, count in enumerate(counts) for _ in range(count)]
-        ordered = [row for same in copies.values() for row in same]
-        return _Batch(ordered, state.repeat(counts), logits[repeated])
+        return _Batch(
+            [row for same in copies for row in same], state.repeat(counts), logits[repeated]
+        )
 
     def _head(self, head: Ids) -> M:
         if head not in self._heads:

@@ -31,6 +31,10 @@ class ModelSettings:
     lora_alpha: int = 32
     """The adapter's scale is lora_alpha / lora_rank."""
 
+    grammar: bool = False
+    """Whether replies that are asked for in a form, edits say, can say nothing else. Needs the
+    extra `grammar`; rows with it are of another Track. vLLM always does."""
+
     seed: int = 0
     """Of the adapter's first weights."""
 

@@ -8,13 +8,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_ROOM = 64  # columns added at a time when a table grows
+_STEP = 16  # columns; MKL's batched products are fastest where a table has a multiple of these
+
+
+def _capacity(columns: int) -> int:
+    """How many columns a table of so many written ones has: it is multiplied with as a whole, since
+    a product with a part of it takes up to four times as long.
+    """
+    step = _STEP * max(1, columns // (8 * _STEP))
+    return -(-columns // step) * step
+
+
+def _room(like: Tensor, rows: int, columns: int) -> Tensor:
+    """Room [row, head, column, channel] for tokens like those of a table, of whatever it held.
+
+    More is set aside than is used at first, so that a table that grows finds the room that the one
+    before it has left: fresh memory costs as much as several decoding steps.
+    """
+    _, heads, _, channels = like.shape
+    aside = -(-columns // (4 * _STEP)) * 4 * _STEP
+    whole = like.new_empty(rows * heads * aside * channels)
+    return whole[: rows * heads * columns * channels].view(rows, heads, columns, channels)
 
 
 @dataclass(slots=True)
 class Columns:
     """Keys and values [row, head, column, channel] of each layer, and how many columns of each row
-    hold a token. What stands beyond them is never attended to.
+    hold a token. What stands beyond them is a number and never attended to.
     """
 
     layers: list[tuple[Tensor, Tensor]]
@@ -23,41 +43,19 @@ class Columns:
     @staticmethod
     def empty(like: Sequence[Tensor], rows: int) -> Columns:
         """No tokens yet; `like` has a tensor [·, head, ·, channel] for each layer."""
-        blank = [x.new_zeros(2, rows, x.shape[1], _ROOM, x.shape[3]) for x in like]
+        blank = [x.new_zeros(2, rows, x.shape[1], 0, x.shape[3]) for x in like]
         return Columns([(both[0], both[1]) for both in blank], [0] * rows)
 
     def grow(self, columns: int) -> None:
         """Make room for so many columns."""
         if self.layers[0][0].shape[2] >= columns:
             return
-        used = max(self.lengths)
-
-        def grown(x: Tensor) -> Tensor:
-            room = x.new_zeros(*x.shape[:2], columns + _ROOM, x.shape[3])
-            room[:, :, :used] = x[:, :, :used]
-            return room
-
-        self.layers = [(grown(k), grown(v)) for k, v in self.layers]
+        self.layers = _grown(self.layers, max(self.lengths), _capacity(columns))
 
     def take(self, rows: list[int]) -> Columns:
         """These rows, in a table of their own."""
         layers = [(k[rows], v[rows]) for k, v in self.layers]
         return Columns(layers, [self.lengths[i] for i in rows])
-
-    def without(self, rows: Sequence[int]) -> tuple[Columns, list[int]]:
-        """Without these rows, and which row stands where now: the last ones fill the gaps."""
-        gone, left = set(rows), len(self.lengths) - len(rows)
-        holes = sorted(i for i in gone if i < left)
-        movers = [i for i in range(left, len(self.lengths)) if i not in gone]
-        order = list(range(left))
-        for hole, mover in zip(holes, movers, strict=True):
-            order[hole] = mover
-        if holes:
-            used = max(self.lengths)
-            for x in (x for pair in self.layers for x in pair):
-                x[holes, :, :used] = x[movers, :, :used]
-        layers = [(k[:left], v[:left]) for k, v in self.layers]
-        return Columns(layers, [self.lengths[i] for i in order]), order
 
     @staticmethod
     def stack(tables: Sequence[Columns]) -> Columns:
@@ -67,7 +65,7 @@ class Columns:
 
         def stacked(parts: Sequence[Tensor]) -> Tensor:
             _, heads, _, channels = parts[0].shape
-            room, at = parts[0].new_zeros(rows, heads, used + _ROOM, channels), 0
+            room, at = parts[0].new_zeros(rows, heads, _capacity(used), channels), 0
             for part in parts:
                 columns = min(used, part.shape[2])
                 room[at : at + len(part), :, :columns] = part[:, :, :columns]
@@ -82,6 +80,123 @@ class Columns:
 
 
 @dataclass(slots=True)
+class Replies:
+    """Keys and values [row, head, column, channel] of each layer, all rows written up to column
+    `used`: row i's tokens stand in the last lengths[i] of these columns.
+
+    A token is thus written to one column, whatever the row. What stands elsewhere is a number and
+    never attended to.
+    """
+
+    layers: list[tuple[Tensor, Tensor]]
+    lengths: list[int]
+    used: int = 0
+    _mask: Tensor | None = None
+
+    @staticmethod
+    def empty(like: Sequence[Tensor], rows: int) -> Replies:
+        """No tokens yet; `like` has a tensor [·, head, ·, channel] for each layer."""
+        rooms = [(_room(x, rows, _STEP).zero_(), _room(x, rows, _STEP).zero_()) for x in like]
+        return Replies(rooms, [0] * rows)
+
+    def open(self) -> Tensor:
+        """Make column `used` one that is attended to. Returns what is added to scores
+        [row × head, 1, column]: 0 where a row has a token and −∞ elsewhere.
+        """
+        first, _ = self.layers[0]
+        if first.shape[2] <= self.used:
+            self.layers = _grown(self.layers, self.used, _capacity(self.used + 1))
+            self._mask = None
+        if self._mask is None:
+            first, _ = self.layers[0]
+            starts = torch.tensor([[self.used - n] for n in self.lengths], device=first.device)
+            columns = torch.arange(first.shape[2], device=first.device)
+            seen = (columns >= starts) & (columns < self.used)
+            self._mask = blind(seen, first.dtype, first.shape[1])
+        self._mask[:, :, self.used] = 0
+        return self._mask
+
+    def written(self) -> None:
+        """Every row has one token more, in column `used`."""
+        self.used += 1
+        self.lengths = [n + 1 for n in self.lengths]
+
+    def without(self, rows: Sequence[int]) -> tuple[Replies, list[int]]:
+        """Without these rows, and which row stands where now: the last ones fill the gaps."""
+        gone, left = set(rows), len(self.lengths) - len(rows)
+        holes = sorted(i for i in gone if i < left)
+        movers = [i for i in range(left, len(self.lengths)) if i not in gone]
+        order = list(range(left))
+        for hole, mover in zip(holes, movers, strict=True):
+            order[hole] = mover
+        if holes:
+            for x in (x for pair in self.layers for x in pair):
+                x[holes, :, : self.used] = x[movers, :, : self.used]
+        kept = [(k[:left], v[:left]) for k, v in self.layers]
+        table = Replies(kept, [self.lengths[i] for i in order], self.used)
+        spare = self.used - max(table.lengths)  # columns that only those that leave had
+        return (Replies.stack([table]) if spare >= _STEP else table), order
+
+    @staticmethod
+    def stack(tables: Sequence[Replies]) -> Replies:
+        """One below the other, in a table of their own."""
+        rows, used = sum(len(t.lengths) for t in tables), max(max(t.lengths) for t in tables)
+
+        def stacked(parts: Sequence[Tensor]) -> Tensor:
+            room, at = _room(parts[0], rows, _capacity(used + 1)), 0
+            for part, table in zip(parts, tables, strict=True):
+                into, width = room[at : at + len(part)], min(used, table.used)
+                into[:, :, : used - width] = 0
+                into[:, :, used - width : used] = part[:, :, table.used - width : table.used]
+                into[:, :, used:] = 0
+                at += len(part)
+            return room
+
+        layers = [
+            (stacked([k for k, _ in pairs]), stacked([v for _, v in pairs]))
+            for pairs in zip(*(t.layers for t in tables), strict=True)
+        ]
+        return Replies(layers, [n for t in tables for n in t.lengths], used)
+
+
+def _grown(
+    layers: Sequence[tuple[Tensor, Tensor]], used: int, columns: int
+) -> list[tuple[Tensor, Tensor]]:
+    """The first `used` columns in tables of so many."""
+
+    def grown(x: Tensor) -> Tensor:
+        room = _room(x, len(x), columns)
+        room[:, :, :used] = x[:, :, :used]
+        room[:, :, used:] = 0
+        return room
+
+    return [(grown(k), grown(v)) for k, v in layers]
+
+
+def blind(seen: Tensor, dtype: torch.dtype, heads: int = 1) -> Tensor:
+    """What is added to scores [row × head, 1, column]: 0 where a row [row, column] sees a column,
+    and −∞ where it does not.
+    """
+    added = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return added.masked_fill_(~seen, float("-inf"))[:, None].repeat_interleave(heads, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Seating:
+    """Who answers which prompt: `table` [prompt, place] of replies, filled up with reply 0, and
+    `where` [reply] each stands in it, counting places row by row.
+
+    `regular` says that every prompt has as many replies, in order: no table is needed then.
+    `mask` [prompt × head, 1, column] is added to scores over prompts.
+    """
+
+    table: Tensor
+    where: Tensor
+    regular: bool
+    mask: Tensor
+
+
+@dataclass(slots=True)
 class Slots:
     """Prompts that have been read and, once `repeat` has seated replies, what these have said.
 
@@ -89,9 +204,9 @@ class Slots:
     """
 
     shared: Columns
-    own: Columns | None = None
+    own: Replies | None = None
     prompt: tuple[int, ...] = ()
-    _layout: tuple[Tensor, Tensor] | None = None
+    _seating: Seating | None = None
 
     @property
     def rows(self) -> int:
@@ -101,7 +216,7 @@ class Slots:
     def repeat(self, counts: Sequence[int]) -> Slots:
         """Seat counts[i] replies to prompt i."""
         prompt = tuple(i for i, count in enumerate(counts) for _ in range(count))
-        own = Columns.empty([k for k, _ in self.shared.layers], len(prompt))
+        own = Replies.empty([k for k, _ in self.shared.layers], len(prompt))
         return Slots(self.shared, own, prompt)
 
     def without(self, rows: Sequence[int]) -> tuple[Slots, list[int]]:
@@ -111,6 +226,28 @@ class Slots:
         left = Slots(self.shared, own, tuple(self.prompt[i] for i in order))
         waste = 2 * len(set(left.prompt)) <= len(self.shared.lengths)
         return (left._pruned() if waste else left), order
+
+    def alone(self, row: int) -> Slots:
+        """All that one reply has read, its prompt included, as a prompt in a table of its own; or
+        one prompt, as long as there are no replies.
+        """
+        if self.own is None:
+            return Slots(self.shared.take([row]))
+        prompt = self.prompt[row]
+        before, said = self.shared.lengths[prompt], self.own.lengths[row]
+        last = slice(self.own.used - said, self.own.used)
+
+        def joined(old: Tensor, new: Tensor) -> Tensor:
+            parts = (old[prompt : prompt + 1, :, :before], new[row : row + 1, :, last])
+            return torch.cat(parts, 2)
+
+        layers = [
+            (joined(old_keys, keys), joined(old_values, values))
+            for (old_keys, old_values), (keys, values) in zip(
+                self.shared.layers, self.own.layers, strict=True
+            )
+        ]
+        return Slots(Columns(layers, [before + said]))
 
     def _pruned(self) -> Slots:
         """Without prompts that no reply needs any more."""
@@ -131,24 +268,34 @@ class Slots:
         for state in states:
             prompt += [at + i for i in state.prompt]
             at += len(state.shared.lengths)
-        own = Columns.stack([s.own for s in states if s.own is not None])
+        own = Replies.stack([s.own for s in states if s.own is not None])
         return Slots(Columns.stack([s.shared for s in states]), own, tuple(prompt))
 
-    def layout(self) -> tuple[Tensor, Tensor]:
-        """The replies of each prompt [prompt, place], filled up with reply 0; and where each reply
-        stands in that table [reply], counting places row by row.
-        """
-        if self._layout is None:
+    @property
+    def positions(self) -> list[list[int]]:
+        """Of each reply's next token in its own text [reply, 1]."""
+        assert self.own is not None
+        pairs = zip(self.prompt, self.own.lengths, strict=True)
+        return [[self.shared.lengths[i] + n] for i, n in pairs]
+
+    def seating(self) -> Seating:
+        """See `Seating`."""
+        if self._seating is None:
             members: list[list[int]] = [[] for _ in self.shared.lengths]
             for row, prompt in enumerate(self.prompt):
                 members[prompt].append(row)
             places = max(map(len, members))
             table = [rows + [0] * (places - len(rows)) for rows in members]
             found = {row: p * places + i for p, m in enumerate(members) for i, row in enumerate(m)}
-            device = self.shared.layers[0][0].device
             where = [found[row] for row in range(len(self.prompt))]
-            self._layout = (
-                torch.tensor(table, device=device),
-                torch.tensor(where, device=device),
+            regular = len(where) == places * len(table) and where == list(range(len(where)))
+            keys, read = self.shared.layers[0][0], self.shared.lengths
+            ends = torch.tensor(read, device=keys.device)[:, None]
+            columns = torch.arange(keys.shape[2], device=keys.device)
+            self._seating = Seating(
+                torch.tensor(table, device=keys.device),
+                torch.tensor(where, device=keys.device),
+                regular,
+                blind(columns < ends, keys.dtype, keys.shape[1]),
             )
-        return self._layout
+        return self._seating

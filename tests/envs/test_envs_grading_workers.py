@@ -37,18 +37,18 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
 
 
 def test_workers_outlive_the_thread_that_first_needed_them(grader):
-    thread = threading.Thread(target=grader.grade, args=("\\boxed{2}", "2"))
+    thread = threading.Thread(target=grader.grade, args=("\\boxed{2.0}", "2"))
     thread.start()
     thread.join()
     before = {w.pid for w in grader._idle.queue if w}
     time.sleep(0.2)
-    assert grader.grade("\\boxed{2}", "2") == Verdict.right()
+    assert grader.grade("\\boxed{2.0}", "2") == Verdict.right()
     assert {w.pid for w in grader._idle.queue if w} == before
 
 
 def test_a_killed_worker_is_unscored_with_the_reason_and_replaced():
     with Grader(workers=1) as pool:
-        assert pool.grade("\\boxed{2}", "2").success
+        assert pool.grade("\\boxed{2.0}", "2").success
         pid = pool._idle.queue[0].pid
         with ThreadPoolExecutor(1) as thread:
             verdict = thread.submit(pool.grade, HANG, "2")
@@ -56,16 +56,16 @@ def test_a_killed_worker_is_unscored_with_the_reason_and_replaced():
             os.kill(pid, signal.SIGKILL)
             assert verdict.result(5).outcome == "unscored"
             assert "died with exit code -9" in verdict.result().feedback
-        assert pool.grade("\\boxed{2}", "2").success
+        assert pool.grade("\\boxed{2.0}", "2").success
 
 
 def test_a_worker_that_died_while_idle_is_replaced_without_notice():
     with Grader(workers=1) as pool:
-        assert pool.grade("\\boxed{2}", "2").success
+        assert pool.grade("\\boxed{2.0}", "2").success
         pid = pool._idle.queue[0].pid
         os.kill(pid, signal.SIGKILL)
         assert gone(pid)
-        assert pool.grade("\\boxed{2}", "2").success
+        assert pool.grade("\\boxed{2.0}", "2").success
         assert pool._idle.queue[0].pid != pid
 
 
@@ -73,14 +73,14 @@ def test_a_worker_that_cannot_start_is_unscored_with_its_last_words(tmp_path, mo
     (tmp_path / "broken.py").write_text("raise ImportError('no such library')")
     monkeypatch.setattr(grading, "_WORKER", tmp_path / "broken.py")
     with Grader(workers=1) as pool:
-        verdict = pool.grade("\\boxed{2}", "2")
+        verdict = pool.grade("\\boxed{2.0}", "2")
     assert verdict.outcome == "unscored"
     assert "exit code 1: ImportError: no such library" in verdict.feedback
 
 
 def test_an_interrupted_grade_leaves_no_stale_verdict_behind():
     with Grader(workers=1) as pool:
-        assert pool.grade("\\boxed{2}", "2").success
+        assert pool.grade("\\boxed{2.0}", "2").success
         worker = pool._idle.queue[0]
         asked = worker.ask
 
@@ -90,9 +90,9 @@ def test_an_interrupted_grade_leaves_no_stale_verdict_behind():
 
         worker.ask = interrupted
         with pytest.raises(KeyboardInterrupt):
-            pool.grade("\\boxed{2}", "2")
+            pool.grade("\\boxed{2.0}", "2")
         worker.ask = asked
-        assert not pool.grade("\\boxed{3}", "2").success
+        assert not pool.grade("\\boxed{3.0}", "2").success
         assert pool._idle.queue[0] is not worker
 
 
@@ -102,7 +102,7 @@ def test_workers_die_with_a_killed_parent_even_while_they_hang():
         "import threading, time\n"
         "from envs.grading import Grader\n"
         "g = Grader(workers=1, deadline=60)\n"
-        "g.grade('\\\\boxed{2}', '2')\n"
+        "g.grade('\\\\boxed{2.0}', '2')\n"
         "print(g._idle.queue[0].pid, flush=True)\n"
         f"g.grade({HANG!r}, '2')\n"
     )
@@ -130,13 +130,13 @@ def test_the_kernels_alarm_ends_a_worker_nobody_kills():
 
 def test_a_closed_grader_ends_its_workers_and_says_so():
     pool = Grader(workers=1)
-    pool.grade("\\boxed{2}", "2")
+    pool.grade("\\boxed{2.0}", "2")
     pid = pool._idle.queue[0].pid
     pool.close()
     pool.close()
     assert gone(pid)
     with pytest.raises(RuntimeError, match="closed"):
-        pool.grade("\\boxed{2}", "2")
+        pool.grade("\\boxed{2.0}", "2")
     with pytest.raises(ValueError, match="workers ≥ 1"):
         Grader(workers=0)
 
@@ -145,7 +145,7 @@ def test_a_process_has_one_shared_grader_and_leaves_no_worker_behind():
     assert shared_grader() is shared_grader()
     code = (
         "from envs.grading import shared_grader\n"
-        "shared_grader().grade('\\\\boxed{2}', '2')\n"
+        "shared_grader().grade('\\\\boxed{2.0}', '2')\n"
         "print(shared_grader()._idle.queue[-1].pid)"
     )
     run = subprocess.run(
@@ -165,7 +165,7 @@ def test_the_grader_runs_from_any_folder(tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(root)!r})\n"
         "from envs.grading import Grader\n"
-        "with Grader(workers=1) as g: print(g.grade('\\\\boxed{2}', '2').reward)"
+        "with Grader(workers=1) as g: print(g.grade('\\\\boxed{2.0}', '2').reward)"
     )
     run = subprocess.run(
         [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from harness.errors import ModelError
 from harness.policies.base import BatchSize, Policy, Request, Sample, Sampling, TokenBatch
-from harness.policies.sampler import nucleus
+from harness.policies.drawing import nucleus
 from harness.policies.vllm_base import Answers, Ask, Drawn
 from harness.types import Message
 

@@ -10,9 +10,9 @@ import torch
 
 from harness.errors import ModelError
 from harness.policies.base import Policy, Request, Sampling, TrainablePolicy
+from harness.policies.drawing import Row, draw, uniforms
 from harness.policies.hf import HFPolicy
 from harness.policies.network import Network
-from harness.policies.sampler import Row, draw, uniforms
 from harness.policies.settings import ModelSettings
 from harness.policies.weights import Source
 from harness.types import Completion, Finish, Message

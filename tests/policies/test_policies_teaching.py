@@ -18,7 +18,8 @@ SOURCE = list(range(3, 200))
 
 def samples() -> list[Sample]:
     """Replies of 1 to 40 tokens, to prompts that begin alike and to one that does not."""
-    prompts = [(*SOURCE[:20], 5, 6), (*SOURCE[:20], 7), (9, 8)]
+    first, second = (*SOURCE[:20], 70, 71, 72, 73, 74), (*SOURCE[:20], 80, 81, 82, 83)
+    prompts = [(*first, 5, 6), (*first, 7), (*second, 5), (*second, 6), (9, 8)]
     told = []
     for prompt in prompts:
         for length in (40, 17, 9, 1):
@@ -97,8 +98,9 @@ def test_in_bfloat16_gradients_are_as_close_as_the_models_own() -> None:
 def test_every_token_is_read_once_and_sees_what_came_before_it_only() -> None:
     batch = samples()
     laid = flat(batch)
-    heads, tails = len(SOURCE[:20]), 2 + 1 + 2
-    assert len(laid.ids) == heads + tails + sum(len(s.sampled) - 1 for s in batch)
+    shared, branches, tails = len(SOURCE[:20]), 5 + 4, 2 + 1 + 1 + 1 + 2
+    prompts = shared + branches + tails
+    assert len(laid.ids) == prompts + sum(len(s.sampled) - 1 for s in batch)
     assert [c.first for c in laid.calls] == [0, *(c.last for c in laid.calls[:-1])]
     assert laid.calls[-1].last == len(laid.ids)
     texts = {s.prompt + s.sampled for s in batch}
