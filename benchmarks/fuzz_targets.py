@@ -16,6 +16,7 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from benchmarks.fuzz_pipes import PIPES, SAMPLES, Target
 
@@ -58,7 +59,7 @@ def answers() -> Target:
     from envs.search.scoring import exact_match, f1, stated_answer
     from harness.signs import number, several, stated
 
-    canary = "q7Zx9Kw2"  # no input holds it by chance, so no reader may find it
+    canary = "q7Zx9Kw2"  # no input holds it by chance; who watches comparisons may guess it
     references = {
         "exact": canary,
         "contains": canary,
@@ -73,9 +74,11 @@ def answers() -> Target:
         digit = stated_digit(text)
         assert digit is None or (digit.isascii() and digit in text)
         said = stated_answer(text)
-        assert not exact_match(said or "", canary) and 0 <= f1(said or "", canary) <= 1
+        assert not exact_match(said or "", canary) or canary.casefold() in text.casefold()
+        assert 0 <= f1(said or "", canary) <= 1
+        plain = "".join(c for c in normalize("NFKC", text).casefold() if c.isalnum())
         for name, reference in references.items():
-            if name != "choice":
+            if name != "choice" and reference.casefold() not in plain:
                 assert not GRADERS[name].judge(text, reference).success, name
             GRADERS[name].judge(text, "Q")
         several(text)
