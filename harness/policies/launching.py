@@ -158,8 +158,10 @@ def _start(
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": str(engine.processes), "MASTER_ADDR": "127.0.0.1"}
     os.environ.update(shared | {"MASTER_PORT": str(port), "RANK": "0", "LOCAL_RANK": "0"})
-    words = [f"model.{k}={v}" for k, v in asdict(settings).items() if v is not None]
-    words += ["engine.name=accelerate", f"engine.shard={str(engine.shard).lower()}"]
+    told = {f"model.{k}": v for k, v in asdict(settings).items() if v is not None}
+    told |= {"engine.name": "accelerate", "engine.shard": engine.shard}
+    # As TOML has it, which writes true and false small.
+    words = [f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in told.items()]
     return [
         subprocess.Popen(
             [sys.executable, "-m", "harness.policies.launching", url, *words],
