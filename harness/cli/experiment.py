@@ -234,7 +234,7 @@ def run_one(request: Config, folder: Path, watchers: Watchers, stop: Callable[[]
             stage.run.settle()
             if stop():
                 raise Interrupted
-            entry = _test(stage, agent, beside(method), stop)
+            entry = _test(stage, agent, beside(request, method), stop)
             write_entry(path, entry)
             return entry
         finally:
@@ -293,9 +293,12 @@ def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
     return tuple(f"in training: {one}" for one in found)
 
 
-def beside(method: Method) -> tuple[str, ...]:
-    """What the row says where reflecting and the gradient step went on together."""
-    if not getattr(method, "side_by_side", False):
+def beside(request: Config, method: Method) -> tuple[str, ...]:
+    """What the row says where another model reflected while the gradient step was taken.
+
+    The start model on engines may reflect meanwhile too, and says the same as it would alone.
+    """
+    if not getattr(method, "side_by_side", False) or request.reflection.model == "reference":
         return ()
     return (
         "reflection ran beside the gradient step, by a model of its own: the run repeats byte for "
