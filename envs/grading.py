@@ -36,8 +36,8 @@ from envs.verdict import Verdict
 
 RULE_VERSION = "boxed-2"
 START_SECONDS = 120.0  # importing sympy on a busy machine; no part of an answer's deadline
-_LONGEST_LINE = 1 << 20  # bytes; a verdict takes fewer than a hundred
 _UNEQUAL = "Wrong: what is boxed does not equal the reference answer."
+_LONGEST_LINE = 1 << 20  # bytes; a verdict takes fewer than a hundred
 _WORKER = Path(__file__).with_name("grading_worker.py")
 
 

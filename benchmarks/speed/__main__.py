@@ -24,9 +24,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.speed.choices import batching, dtypes, forms, seats
 from benchmarks.speed.costs import costs
 from benchmarks.speed.laws import laws
-from benchmarks.speed.race import Reading, Row, Worker, race
+from benchmarks.speed.race import Reading, Row, Worker, race, ratios, speed, wall
 from benchmarks.speed.start import start
 from benchmarks.speed.work import WORKS
 
@@ -34,24 +35,7 @@ TARGETS = {  # model: sampling, RL step
     "pocket": (3.0, 3.0),
     "smollm2": (1.5, 1.3),
 }
-FORM_COST = 1.25  # of sampling in which every row has a form
 PARTS = ("sampling", "training", "reflection")
-
-
-def ratios(ours: Sequence[Reading], theirs: Sequence[Reading]) -> list[float]:
-    """How many times theirs costs what ours does, by repeat; per token where there are tokens."""
-    return [
-        (b.cpu / max(1, b.tokens)) / (a.cpu / max(1, a.tokens))
-        for a, b in zip(ours, theirs, strict=True)
-    ]
-
-
-def wall(ours: Sequence[Reading], theirs: Sequence[Reading]) -> str:
-    return f"by the clock {median(b.wall / a.wall for a, b in zip(ours, theirs, strict=True)):.2f}"
-
-
-def speed(readings: Sequence[Reading]) -> float:
-    return median(r.tokens / r.cpu for r in readings)
 
 
 def sampling(model: str, asked: argparse.Namespace) -> Iterator[Row]:
@@ -66,18 +50,6 @@ def sampling(model: str, asked: argparse.Namespace) -> Iterator[Row]:
         told = f"{speed(ours):,.0f} and {speed(theirs):,.0f} tokens per CPU second"
         row = Row(what, ratios(ours, theirs), TARGETS[model][0], False)
         yield Row(*list(asdict(row).values())[:4], f"{told}, {wall(ours, theirs)}")
-
-
-def forms(model: str, asked: argparse.Namespace) -> Iterator[Row]:
-    """What keeping every reply of a batch to a form costs."""
-    task = {"model": model, "mixed": False, "threads": asked.threads, "dtype": asked.dtype}
-    names: Mapping[str, Mapping[str, Any]] = {"held": {"grammar": True}, "free": {}}
-    workers = {n: Worker("sampling", {**task, "who": "ours", **more}) for n, more in names.items()}
-    found = race(workers, asked.repeats)
-    held, free = found["held"], found["free"]
-    more = median(1e6 * (a.cpu - b.cpu) / a.tokens for a, b in zip(held, free, strict=True))
-    note = f"{more:.0f} µs of CPU more a token"
-    yield Row(f"{model}: kept to a form / free", ratios(free, held), FORM_COST, True, note)
 
 
 def parts(readings: Sequence[Reading]) -> str:
@@ -120,23 +92,6 @@ def espl(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     yield Row(f"{model}: E-SPL step / RL step, per token", costs, 1.10, True, note)
 
 
-def dtypes(model: str, asked: argparse.Namespace) -> Iterator[Row]:
-    """How many times faster bfloat16 is, with the adapter beside the weights, than float32."""
-    small = {"model": model, "mixed": True, "threads": asked.threads, "limit": 24, "rounds": 1}
-    step = {"method": "rl", "tasks": 4, "samples": 4}
-    sides: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-        "sampling": ("sampling", {**small, "who": "ours"}),
-        "RL step": ("steps", {**small, **step}),
-    }
-    for what, (module, task) in sides.items():
-        names = ("bfloat16", "float32")
-        workers = {name: Worker(module, {**task, "dtype": name}) for name in names}
-        found = race(workers, asked.repeats)
-        low, full = found["bfloat16"], found["float32"]
-        note = f"{wall(low, full)}; {low[-1].peak_mb:,.0f} and {full[-1].peak_mb:,.0f} MB at most"
-        yield Row(f"{model}: {what}, float32 / bfloat16", ratios(low, full), 1.0, False, note)
-
-
 def growth(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     """Doubling prompts, samples, tasks, turns and context."""
     if model != "pocket":
@@ -151,6 +106,8 @@ SECTIONS = {
     "sampling": sampling,
     "trl": against_trl,
     "espl": espl,
+    "batching": batching,
+    "seats": seats,
     "forms": forms,
     "dtypes": dtypes,
     "laws": growth,

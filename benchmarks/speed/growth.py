@@ -11,15 +11,19 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic
 
+import numpy as np
 from torch import Tensor
 
 from benchmarks.speed.race import serve_sizes
 from benchmarks.speed.sampling import Once, open_model
 from benchmarks.speed.work import WORKS
-from harness.policies.base import Request, Sampling
+from harness.policies.base import Request, Sample, Sampling
+from harness.policies.flat import flat
 from harness.policies.hf import HFPolicy
+from harness.policies.layout import micro_batches
 from harness.policies.reading import M, Reader
 from harness.types import Completion, Message
 
@@ -102,20 +106,47 @@ def asked(prompts: int, samples: int, words: int) -> list[Request]:
     ]
 
 
-def converse(policy: HFPolicy, turns: int) -> int:
-    """Conversations of so many turns, each answered as soon as it is heard; tokens sampled."""
+def converse(policy: HFPolicy, turns: int) -> list[Sample]:
+    """Conversations of so many turns, each answered as soon as it is heard; what an update would
+    learn from.
+    """
     talks = {
         str(c): (Message("system", "Answer."), Message("user", text(SAID, c)))
         for c in range(CONVERSATIONS)
     }
     waiting = deque(ask(id, talk, SAID, int(id)) for id, talk in talks.items())
     heard = dict.fromkeys(talks, 0)
+    samples = []
     for id, said in policy.generate(waiting):
+        if tokens := said.tokens:
+            samples.append(Sample(tokens.prompt, tokens.sampled, tokens.logprobs, 1.0))
         heard[id] += 1
         if heard[id] < turns:
             talks[id] = (*talks[id], reply(said), Message("user", text(SAID, heard[id])))
             waiting.appendleft(ask(id, talks[id], SAID, int(id) + 1000 * heard[id]))
-    return sum(heard.values()) * SAID
+    return samples
+
+
+def taught(policy: HFPolicy, samples: Sequence[Sample]) -> int:
+    """Tokens that an update from these samples reads."""
+    packed = micro_batches(samples, policy.settings.micro_batch_tokens, 2**31)
+    return sum(len(flat(batch).ids) for batch in packed)
+
+
+def seat(policy: HFPolicy, rows: int, replies: int) -> None:
+    """So many replies of mixed lengths, 8 to a prompt, `rows` of them at a time."""
+    sampler: Any = policy._sampler
+    sampler._batch_rows = rows
+    wanted = asked(replies // 8, 8, 64)
+    lengths = np.random.default_rng(0).integers(REPLY // 8, REPLY + 1, replies)
+    list(
+        policy.generate(
+            deque(
+                replace(r, sampling=replace(r.sampling, max_tokens=int(n)))
+                for r, n in zip(wanted, lengths, strict=True)
+            )
+        )
+    )
 
 
 def reply(said: Completion) -> Message:
@@ -130,7 +161,11 @@ def works(policy: HFPolicy, law: str, sizes: Sequence[int]) -> dict[str, Once]:
     def once(size: int) -> tuple[int, Mapping[str, float]]:
         counting.clear()
         if law == "turns":
-            converse(policy, size)
+            samples = converse(policy, size)
+            seconds = dict(counting.seconds)
+            return sum(counting.tokens.values()), seconds | {"taught": taught(policy, samples)}
+        if law == "seats":
+            seat(policy, size, max(sizes))
         else:
             shapes = {
                 "prompts": (size, 1, 64),

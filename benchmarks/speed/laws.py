@@ -44,6 +44,11 @@ def whole(reading: Reading) -> float:
     return reading.cpu
 
 
+def sampled(reading: Reading) -> float:
+    """All that the network took."""
+    return reading.parts["prefill"] + reading.parts["decode"]
+
+
 def tokens(reading: Reading) -> float:
     return float(reading.tokens)
 
@@ -65,7 +70,8 @@ DOUBLINGS = (
         (2, 4, 8, 16, 32),
         [
             Law("tokens read", tokens, 2, "what was read is kept"),
-            Law("all, CPU s", whole, 4, "each token attends to all that was said"),
+            Law("tokens an update reads", part("taught"), 2, "what replies share is read once"),
+            Law("sampling, CPU s", sampled, 4, "each token attends to all that was said"),
         ],
     ),
     Doubling(

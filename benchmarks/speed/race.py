@@ -203,3 +203,20 @@ class Row:
             f"{self.what:<52} {middle:>6} ({low} to {high})  {sign} {self.target:<5g}"
             f" {verdict:<7} {self.note}"
         )
+
+
+def ratios(ours: Sequence[Reading], theirs: Sequence[Reading]) -> list[float]:
+    """How many times theirs costs what ours does, by repeat; per token where there are tokens."""
+    return [
+        (b.cpu / max(1, b.tokens)) / (a.cpu / max(1, a.tokens))
+        for a, b in zip(ours, theirs, strict=True)
+    ]
+
+
+def wall(ours: Sequence[Reading], theirs: Sequence[Reading]) -> str:
+    middle = statistics.median(b.wall / a.wall for a, b in zip(ours, theirs, strict=True))
+    return f"by the clock {middle:.2f}"
+
+
+def speed(readings: Sequence[Reading]) -> float:
+    return statistics.median(r.tokens / r.cpu for r in readings)

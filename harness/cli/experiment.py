@@ -229,11 +229,12 @@ def run_one(request: Config, folder: Path, watchers: Watchers, stop: Callable[[]
         clear_drafts(path)
         stage = set_stage(request, folder, watchers, stop)
         try:
-            agent = train(make_method(stage), stage.arena, stage.run)
+            method = make_method(stage)
+            agent = train(method, stage.arena, stage.run)
             stage.run.settle()
             if stop():
                 raise Interrupted
-            entry = _test(stage, agent, stop)
+            entry = _test(stage, agent, beside(method), stop)
             write_entry(path, entry)
             return entry
         finally:
@@ -292,7 +293,17 @@ def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
     return tuple(f"in training: {one}" for one in found)
 
 
-def _test(stage: Stage, agent: Agent, stop: Callable[[], bool]) -> Entry:
+def beside(method: Method) -> tuple[str, ...]:
+    """What the row says where reflecting and the gradient step went on together."""
+    if not getattr(method, "side_by_side", False):
+        return ()
+    return (
+        "reflection ran beside the gradient step, by a model of its own: the run repeats byte for "
+        "byte only where that model's replies do",
+    )
+
+
+def _test(stage: Stage, agent: Agent, notes: tuple[str, ...], stop: Callable[[], bool]) -> Entry:
     evaluation = stage.request.evaluation
     tasks = chosen_tasks("test", stage.world.size("test"), evaluation.tasks or None)
     table = stage.evaluation_table("test")
@@ -309,5 +320,5 @@ def _test(stage: Stage, agent: Agent, stop: Callable[[], bool]) -> Entry:
         played,
         adapter_hash=_adapter_hash(stage.folder, agent),
         reflector=stage.reflector,
-        notes=(*_evolved_nothing(stage.folder), *_hacked(stage.folder, agent)),
+        notes=(*notes, *_evolved_nothing(stage.folder), *_hacked(stage.folder, agent)),
     )

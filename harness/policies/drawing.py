@@ -133,9 +133,10 @@ def draw(logits: Tensor, rows: Sequence[Row[M]]) -> tuple[list[int], list[float]
     settings = [row.request.sampling for row in rows]
     if any(s.temperature not in (0, 1) for s in settings):
         values = values / column([s.temperature or 1.0 for s in settings]).float()
-    policy, weights = values, values.softmax(-1)
-    probabilities = weights
-    if held := [i for i, row in enumerate(rows) if row.form is not None]:
+    probabilities = torch.softmax(values, -1)
+    weights = probabilities
+    plain, held = values, [i for i, row in enumerate(rows) if row.form is not None]
+    if held:
         values, weights = _held(values, weights, rows, held)
     if any(s.top_p < 1 for s in settings):
         weights = nucleus(weights.double(), column([s.top_p for s in settings]))
@@ -144,11 +145,11 @@ def draw(logits: Tensor, rows: Sequence[Row[M]]) -> tuple[list[int], list[float]
         greedy = column([float(s.temperature == 0) for s in settings]) > 0
         chosen = torch.where(greedy, values.argmax(-1, keepdim=True), chosen)
     chosen = chosen.clamp(max=values.shape[-1] - 1)
-    if held:  # a form may ask for what the policy all but rules out
-        logprobs = policy.log_softmax(-1).gather(1, chosen)
-    else:
-        logprobs = probabilities.gather(1, chosen).log()
-    found = logprobs[:, 0].tolist()
+    logprobs = probabilities.gather(1, chosen)[:, 0].log()
+    if held:  # what a form makes a row say may be too unlikely for a probability
+        said = plain[held]
+        logprobs[held] = said.gather(1, chosen[held])[:, 0] - said.logsumexp(-1)
+    found = logprobs.tolist()
     if not np.isfinite(found).all():
         raise ModelError(
             "The model's outputs are not finite numbers: load it with dtype float32, or continue "

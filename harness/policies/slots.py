@@ -235,11 +235,11 @@ class Slots:
             return Slots(self.shared.take([row]))
         prompt = self.prompt[row]
         before, said = self.shared.lengths[prompt], self.own.lengths[row]
-        end = self.own.used
+        last = slice(self.own.used - said, self.own.used)
 
         def joined(old: Tensor, new: Tensor) -> Tensor:
-            own = new[row : row + 1, :, end - said : end]
-            return torch.cat([old[prompt : prompt + 1, :, :before], own], 2)
+            parts = (old[prompt : prompt + 1, :, :before], new[row : row + 1, :, last])
+            return torch.cat(parts, 2)
 
         layers = [
             (joined(old_keys, keys), joined(old_values, values))

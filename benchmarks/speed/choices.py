@@ -1,0 +1,75 @@
+"""What the settings cost that a user may choose: forms, dtype, rows at once; and the engine we did
+not choose.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from benchmarks.speed.race import Reading, Row, Sized, Worker, race, ratios, speed, wall
+from benchmarks.speed.work import WORKS
+
+SEATS = {"pocket": (15, 30, 60, 120, 240, 480), "smollm2": (8, 16, 32, 64)}
+FORM_COST = 1.25  # of sampling in which every row has a form
+
+
+def batching(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """Against transformers' continuous batching, equal lengths."""
+    task = {"model": model, "mixed": False, "threads": asked.threads, "dtype": asked.dtype}
+    task["rounds"] = 1
+    workers = {who: Worker("sampling", task | {"who": who}) for who in ("ours", "batched")}
+    found = race(workers, asked.repeats)
+    ours, theirs = found["ours"], found["batched"]
+    note = f"{speed(ours):,.0f} and {speed(theirs):,.0f} tokens per CPU second"
+    what = f"{model}: sampling / continuous batching"
+    yield Row(what, ratios(ours, theirs), 1.0, False, f"{note}, {wall(ours, theirs)}")
+
+
+def seats(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """What model.batch_rows costs by its value, against the best of them."""
+    sizes, default = SEATS[model], WORKS[model].batch_rows
+    task = {"model": model, "law": "seats", "sizes": sizes, "threads": asked.threads}
+    worker = Worker("growth", task)
+    found = race({str(n): Sized(worker, str(n)) for n in sizes}, asked.repeats)
+    costs = {n: median(r.cpu for r in found[n]) for n in found}
+    best = min(costs, key=costs.__getitem__)
+    shown = ", ".join(f"{n}: {c / costs[best]:.2f}" for n, c in costs.items())
+    here = [a.cpu / b.cpu for a, b in zip(found[str(default)], found[best], strict=True)]
+    what = f"{model}: batch_rows {default}, its preset's / the best"
+    yield Row(what, here, 1.25, True, f"{shown}; {worker_peak(found)}")
+
+
+def worker_peak(found: Mapping[str, Sequence[Reading]]) -> str:
+    return f"{max(r.peak_mb for rs in found.values() for r in rs):,.0f} MB at most"
+
+
+def forms(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """What keeping every reply of a batch to a form costs."""
+    task = {"model": model, "mixed": False, "threads": asked.threads, "dtype": asked.dtype}
+    names: Mapping[str, Mapping[str, Any]] = {"held": {"grammar": True}, "free": {}}
+    workers = {n: Worker("sampling", {**task, "who": "ours", **more}) for n, more in names.items()}
+    found = race(workers, asked.repeats)
+    held, free = found["held"], found["free"]
+    more = median(1e6 * (a.cpu - b.cpu) / a.tokens for a, b in zip(held, free, strict=True))
+    note = f"{more:.0f} µs of CPU more a token"
+    yield Row(f"{model}: kept to a form / free", ratios(free, held), FORM_COST, True, note)
+
+
+def dtypes(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """How many times faster bfloat16 is, with the adapter beside the weights, than float32."""
+    small = {"model": model, "mixed": True, "threads": asked.threads, "limit": 24, "rounds": 1}
+    step = {"method": "rl", "tasks": 4, "samples": 4}
+    sides: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+        "sampling": ("sampling", {**small, "who": "ours"}),
+        "RL step": ("steps", {**small, **step}),
+    }
+    for what, (module, task) in sides.items():
+        names = ("bfloat16", "float32")
+        workers = {name: Worker(module, {**task, "dtype": name}) for name in names}
+        found = race(workers, asked.repeats)
+        low, full = found["bfloat16"], found["float32"]
+        note = f"{wall(low, full)}; {low[-1].peak_mb:,.0f} and {full[-1].peak_mb:,.0f} MB at most"
+        yield Row(f"{model}: {what}, float32 / bfloat16", ratios(low, full), 1.0, False, note)
