@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 
@@ -28,6 +29,7 @@ from harness.policies.settings import ModelSettings
 from harness.policies.sharded import ShardedPolicy
 from harness.policies.weights import Source, find_model, weights_hash
 
+_READY = b"ready\n"
 _NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -55,15 +57,12 @@ def open_parallel(url: str, settings: ModelSettings, engine: EngineSection) -> P
     try:
         policy = _opened(url, source, settings, engine)
     except BaseException:
-        for helper in helpers:
-            helper.kill()
-            helper.wait()
+        _end(helpers)
         _part()
         raise
     finally:
         if helpers:  # a run after this one, in the same process, starts helpers of its own
-            for name in _NAMES:
-                os.environ.pop(name, None)
+            _forget()
     policy.lead(helpers)
     return policy
 
@@ -136,6 +135,11 @@ def _compare(source: Source) -> None:
                 )
 
 
+def _forget() -> None:
+    for name in _NAMES:
+        os.environ.pop(name, None)
+
+
 def _part() -> None:
     with suppress(RuntimeError):
         if distributed.is_initialized():
@@ -162,21 +166,56 @@ def _start(
     # What JSON writes of text, numbers and truth values, TOML reads.
     words = [f"model.{k}={json.dumps(v)}" for k, v in asdict(settings).items() if v is not None]
     words += ["engine.name=accelerate", f"engine.shard={json.dumps(engine.shard)}"]
-    return [
+    helpers = [
         subprocess.Popen(
             [sys.executable, "-m", "harness.policies.launching", url, *words],
             env={**os.environ, "RANK": str(n), "LOCAL_RANK": str(n)},
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
         )
         for n in range(1, engine.processes)
     ]
+    ready = [_says_ready(helper) for helper in helpers]
+    if not all(ready):
+        _end(helpers)
+        _forget()
+        raise EngineError(
+            f"{ready.count(False)} of {engine.processes - 1} processes that should share gradient "
+            "steps did not start; mend what they say above, or leave --engine accelerate out."
+        )
+    return helpers
 
 
-def serve(url: str, settings: ModelSettings, engine: EngineSection) -> int:
+def _says_ready(helper: subprocess.Popen[bytes]) -> bool:
+    """Whether it comes to where processes meet: the first would wait there for half an hour."""
+    assert helper.stdout is not None
+    with helper.stdout:
+        return helper.stdout.readline() == _READY
+
+
+def _say_ready() -> None:
+    sys.stdout.buffer.write(_READY)
+    sys.stdout.flush()
+    os.dup2(2, 1)  # nobody reads on
+
+
+def _end(helpers: list[subprocess.Popen[bytes]]) -> None:
+    for helper in helpers:
+        helper.kill()
+        helper.wait()
+
+
+def serve(
+    url: str,
+    settings: ModelSettings,
+    engine: EngineSection,
+    ready: Callable[[], None] = lambda: None,
+) -> int:
     """Be a helper until the first process is done; Ctrl-C is for the first process to hear."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     source, settings = _source(url), _threads(settings)
     _check_room(url, source, settings, engine)
+    ready()
     try:
         _opened(url, source, settings, engine).help()
     except RuntimeError:
@@ -191,4 +230,4 @@ if __name__ == "__main__":
 
     tables = config.merge(*({s: {k: v}} for s, k, v in map(config.parse_set, sys.argv[2:])))
     asked = config.from_tables(tables)
-    raise SystemExit(serve(sys.argv[1], asked.model, asked.engine))
+    raise SystemExit(serve(sys.argv[1], asked.model, asked.engine, _say_ready))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -138,6 +139,23 @@ def test_processes_of_other_versions_are_named_before_anything_is_played(tiny_mo
     assert [process.returncode for process in running] == [7, 7], said
     assert "Process 1 has torch 1.0, but the first one has" in said[0]
     assert not list(tmp_path.glob("out-*/episodes.jsonl"))
+
+
+def test_processes_that_do_not_start_are_not_waited_for(tiny_model, monkeypatch):
+    from harness.engine import EngineSection
+    from harness.errors import EngineError
+    from harness.policies import launching
+    from harness.policies.settings import ModelSettings
+
+    for name in launching._NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(launching.sys, "executable", shutil.which("false"))
+    settings = ModelSettings(device="cpu", threads=1)
+    with pytest.raises(EngineError, match="2 of 2 processes"):
+        launching.open_parallel(
+            f"hf:{tiny_model}", settings, EngineSection("accelerate", processes=3)
+        )
+    assert not set(launching._NAMES) & set(os.environ)
 
 
 def test_what_one_group_of_processes_cannot_lead_is_refused(tmp_path, monkeypatch, capsys):

@@ -129,14 +129,16 @@ def test_a_learner_apart_takes_the_same_steps_and_a_lost_one_takes_its_step_agai
 
 
 @pytest.mark.slow
-def test_processes_of_one_learner_share_its_steps(ray, tiny_model):
+@pytest.mark.parametrize("shard", [False, True])
+def test_processes_of_one_learner_share_its_steps(ray, tiny_model, shard):
     from harness.policies.learner_ray import RemoteLearner
 
-    words = {"learner": "actor", "learner_processes": 2}
+    words = {"learner": "actor", "learner_processes": 2, "shard": shard}
     url, settings = f"hf:{tiny_model}", replace(MODEL, micro_batch_tokens=150)
     here = open_policy(url, settings)
     there = RemoteLearner(url, settings, EngineSection(name="ray", samplers=1, **words))
     assert any("shared by 2 processes" in note for note in there.notes)
+    assert any("FSDP2" in note for note in there.notes) is shard
     samples = taught(here.generate(requests(12)))
     for _ in range(2):
         one, two = here.update(samples, loss, STEP), there.update(samples, loss, STEP)
