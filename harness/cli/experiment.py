@@ -84,9 +84,9 @@ def open_engine(request: Config) -> Policy:
             engine = replace(engine, staleness=0)  # weights that stay are never old
         return open_remote(request.model_url, request.model, engine)
     if engine.name == "accelerate":
-        from harness.policies.parallel import open_parallel
+        from harness.policies.launching import open_parallel
 
-        return open_parallel(request.model_url, request.model, engine.processes)
+        return open_parallel(request.model_url, request.model, engine)
     return open_policy(request.model_url, request.model)
 
 

@@ -211,9 +211,10 @@ def help_along(requests: Sequence[Config]) -> int | None:
             "--engine accelerate leads one run; name one method and one seed, or start each run "
             "with a command of its own."
         )
-    from harness.policies.parallel import rank, serve
+    from harness.policies.launching import rank, serve
 
-    return serve(requests[0].model_url, requests[0].model) if rank() else None
+    asked = requests[0]
+    return serve(asked.model_url, asked.model, asked.engine) if rank() else None
 
 
 def new_folder(name: str) -> Path:

@@ -23,7 +23,7 @@ from harness.policies.export import export_adapter, export_merged
 from harness.policies.forms import Forms
 from harness.policies.fused import Llama, unsupported
 from harness.policies.lean import LeanReader
-from harness.policies.loading import choose_threads, load_model
+from harness.policies.loading import Loaded, choose_threads, load_model
 from harness.policies.network import Network, State
 from harness.policies.reading import M, PlainReader, Reader
 from harness.policies.reference import Reference
@@ -51,19 +51,19 @@ class HFPolicy:
         self.name = name
         self.failures: dict[str, str] = {}
         self._source = source
-        loaded = load_model(name, source, settings)
+        self._adapter: Adapter | None = None
+        loaded = self._load(name, source, settings)
         self.settings = loaded.settings
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
-        self._network = Network(self._model)
+        self._network = self._networked()
         self.rendering = Rendering(self._tokenizer, self._model.generation_config)
         self.notes = self.rendering.notes
         text = self._model.config.get_text_config()
         self.context: int | None = getattr(text, "max_position_embeddings", None)
-        self._adapter: Adapter | None = None
         self._version = 0
         self._sampling_only = False
         self._weights = weights_hash(source)
-        why = unsupported(self._model)
+        why = self._plainly()
         self._llama = None if why else Llama(self._model)
         if why:
             self.notes += (f"Sampling by transformers' own forward pass: {why}.",)
@@ -195,6 +195,16 @@ class HFPolicy:
             export_merged(self._source.folder, adapter, self._tokenizer, folder)
         else:
             export_adapter(adapter, self.name, folder)
+
+    def _load(self, name: str, source: Source, settings: ModelSettings) -> Loaded:
+        return load_model(name, source, settings)
+
+    def _networked(self) -> Network:
+        return Network(self._model)
+
+    def _plainly(self) -> str | None:
+        """Why the model's own forward pass is used; None where it need not be."""
+        return unsupported(self._model)
 
     def _facts(self) -> dict[str, object]:
         s = self.settings

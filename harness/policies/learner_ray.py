@@ -57,12 +57,13 @@ class State:
 class Learner:
     """The actor: a policy of its own, alone or with processes that share its steps."""
 
-    def __init__(self, url: str, settings: ModelSettings, processes: int) -> None:
+    def __init__(self, url: str, settings: ModelSettings, processes: int, shard: bool) -> None:
         self._policy: Any
         if processes > 1:
-            from harness.policies.parallel import open_parallel
+            from harness.policies.launching import open_parallel
 
-            self._policy = open_parallel(url, settings, processes)
+            shared = EngineSection("accelerate", processes=processes, shard=shard)
+            self._policy = open_parallel(url, settings, shared)
         else:
             self._policy = open_policy(url, settings)
 
@@ -110,7 +111,8 @@ class RemoteLearner:
             num_cpus=wants["CPU"], num_gpus=wants.get("GPU", 0), max_restarts=-1, max_task_retries=0
         )(Learner)
         (room,) = rooms(engine, "learner")
-        self._actor = kind.options(**room).remote(url, settings, engine.learner_processes)
+        shares = engine.learner_processes, engine.shard
+        self._actor = kind.options(**room).remote(url, settings, *shares)
         self.lost = 0
         try:
             about, self._state = self._ray.get(self._actor.about.remote())

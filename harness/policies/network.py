@@ -141,6 +141,7 @@ class Network:
     """
 
     padded = True
+    whole = False
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model

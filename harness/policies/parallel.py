@@ -3,46 +3,35 @@
 The first process plays, learns, writes and evaluates; the others only help with gradient steps.
 Micro-batches are the same as in one process and dealt out in turn; gradients are added up before
 they are shortened, so that every process takes the same step and the adapters stay alike. Only the
-order in which gradients are added differs from one process: float rounding.
-
-Processes are started here, or by `accelerate launch` and `torchrun`, which set RANK.
+order in which gradients are added differs from one process: float rounding. `launching` starts the
+processes; `sharded` has each of them hold a share of the weights instead.
 """
 
 from __future__ import annotations
 
 import atexit
-import os
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import distributed
 from typing_extensions import override
 
-from harness.errors import EngineError, ModelError, UsageError
-from harness.policies import EMBEDDED, kind_of
+from harness.errors import ModelError, UsageError
 from harness.policies.base import BatchSize, Loss, Sample, Step
 from harness.policies.hf import HFPolicy
 from harness.policies.settings import ModelSettings
 from harness.policies.trainer import Tally, Trainer
-from harness.policies.weights import Source, find_model
+from harness.policies.weights import Source
 
 _PATIENCE = timedelta(days=7)  # helpers wait while the first process plays
 _NOTHING = ("loss", "grad_norm", "sequences", "tokens", "logprob_gap", "ratio_max")
-
-
-def rank() -> int:
-    """This process's number among those that a launcher started; 0 without one."""
-    return int(os.environ.get("RANK", "0"))
 
 
 class ParallelTrainer(Trainer):
@@ -98,6 +87,9 @@ class ParallelTrainer(Trainer):
 class ParallelPolicy(HFPolicy):
     """The first process's policy: its steps and its loading are everybody's."""
 
+    manner = "data parallel"
+    _broken = False
+
     def __init__(self, name: str, source: Source, settings: ModelSettings) -> None:
         super().__init__(name, source, settings)
         # gloo whatever the device: these are Python objects, and waiting for them takes hours.
@@ -105,7 +97,7 @@ class ParallelPolicy(HFPolicy):
         self._helpers: list[subprocess.Popen[bytes]] = []
         if distributed.get_rank() == 0:
             count = distributed.get_world_size()
-            self.notes += (f"gradient steps are shared by {count} processes (data parallel)",)
+            self.notes += (f"gradient steps are shared by {count} processes ({self.manner})",)
 
     def lead(self, helpers: list[subprocess.Popen[bytes]]) -> None:
         """Let helpers go when this process ends."""
@@ -121,17 +113,25 @@ class ParallelPolicy(HFPolicy):
         return self._step(samples, loss, step)
 
     def _step(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
-        tokens = self.settings.micro_batch_tokens
-        trainer = ParallelTrainer(self._teachable, self._attached(), tokens)
         try:
-            told = trainer.step(samples, loss, step)
+            told = self._trainer().step(samples, loss, step)
         except RuntimeError as error:
-            raise ModelError(
-                f"A process that shares the gradient step was lost ({str(error)[:200]}); "
-                "go on with harness resume."
-            ) from error
+            raise self._lost(error) from error
         self._changed(self._version + 1)
         return told
+
+    @override
+    def _trainer(self) -> Trainer:
+        tokens = self.settings.micro_batch_tokens
+        return ParallelTrainer(self._teachable, self._attached(), tokens)
+
+    def _lost(self, error: Exception) -> ModelError:
+        """What to raise when processes do not hear each other any more."""
+        self._broken = True
+        told = " ".join(str(error).split())[:200]
+        return ModelError(
+            f"A process that shares the gradient step was lost ({told}); go on with harness resume."
+        )
 
     @override
     def load(self, folder: Path) -> None:
@@ -148,10 +148,7 @@ class ParallelPolicy(HFPolicy):
                 "class of a module, or leave --engine accelerate out."
             ) from error
         except RuntimeError as error:
-            raise ModelError(
-                f"A process that shares the gradient step was lost ({str(error)[:200]}); "
-                "go on with harness resume."
-            ) from error
+            raise self._lost(error) from error
 
     def help(self) -> None:
         """Do as the first process says, until it says that is all."""
@@ -161,13 +158,18 @@ class ParallelPolicy(HFPolicy):
             kind, *rest = heard[0]
             if kind == "end":
                 return
-            if kind == "load":
-                self._load_files(rest[0])
-                continue
             try:
-                self._step(*rest)
+                self._do(kind, rest)
             except ModelError as error:  # the first process says so to the user
                 print(f"harness: process {distributed.get_rank()}: {error}", file=sys.stderr)
+                if self._broken:
+                    return
+
+    def _do(self, kind: str, rest: list[Any]) -> None:
+        if kind == "load":
+            self._load_files(rest[0])
+        else:
+            self._step(*rest)
 
     def _load_files(self, files: dict[str, bytes]) -> None:
         with tempfile.TemporaryDirectory(prefix="harness-weights-") as folder:
@@ -179,97 +181,15 @@ class ParallelPolicy(HFPolicy):
         """Let the helpers go; their processes end."""
         if not distributed.is_initialized():
             return
-        with suppress(RuntimeError):  # lost before
-            distributed.broadcast_object_list([("end",)], src=0, group=self._group)
+        if not self._broken:  # those that are out of step wait for something else
+            with suppress(RuntimeError):  # lost before
+                distributed.broadcast_object_list([("end",)], src=0, group=self._group)
         for process in self._helpers:
+            if self._broken:
+                process.kill()
             try:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
         distributed.destroy_process_group()
-
-
-def _join(settings: ModelSettings) -> None:
-    """Meet the other processes, by accelerate."""
-    if not distributed.is_initialized():
-        PartialState._reset_state()  # alone until now, maybe
-        PartialState(cpu=settings.device in ("cpu", "auto") and not torch.cuda.is_available())
-    if not distributed.is_initialized():
-        raise EngineError(
-            "Processes that should share gradient steps did not find each other; see that RANK, "
-            "WORLD_SIZE, MASTER_ADDR and MASTER_PORT are those of torchrun."
-        )
-
-
-def _source(url: str) -> Source:
-    if kind_of(url) != "hf":
-        raise UsageError(
-            f"--engine accelerate shares the gradient steps of hf: models, and {url} is none; "
-            "leave it out, or choose pocket, smollm2 or hf:…"
-        )
-    return EMBEDDED[url]() if url in EMBEDDED else find_model(url.removeprefix("hf:"))
-
-
-def open_parallel(url: str, settings: ModelSettings, processes: int) -> ParallelPolicy:
-    """The policy of the first process; starts the others unless a launcher did.
-
-    Raises:
-        UsageError: The model is not one that is loaded and trained here.
-        EngineError: The processes do not find each other.
-    """
-    source = _source(url)
-    if distributed.is_initialized():
-        raise EngineError(
-            "One process leads one run at a time with --engine accelerate; name one method and "
-            "one seed, or start each run with a command of its own."
-        )
-    if settings.device in ("cpu", "auto") and not torch.cuda.is_available():
-        settings = replace(settings, threads=settings.threads or 1)
-    helpers = [] if "WORLD_SIZE" in os.environ else _start(url, settings, processes)
-    try:
-        _join(settings)
-        policy = ParallelPolicy(url, source, settings)
-    finally:
-        if helpers:  # a run after this one, in the same process, starts helpers of its own
-            for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-                os.environ.pop(name, None)
-    policy.lead(helpers)
-    return policy
-
-
-def _start(url: str, settings: ModelSettings, processes: int) -> list[subprocess.Popen[bytes]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ.update(shared | {"RANK": "0", "LOCAL_RANK": "0"})
-    words = [f"model.{k}={v}" for k, v in asdict(settings).items() if v is not None]
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "harness.policies.parallel", url, *words],
-            env={**os.environ, "RANK": str(n), "LOCAL_RANK": str(n)},
-            stdin=subprocess.DEVNULL,
-        )
-        for n in range(1, processes)
-    ]
-
-
-def serve(url: str, settings: ModelSettings) -> int:
-    """Be a helper until the first process is done."""
-    if settings.device in ("cpu", "auto") and not torch.cuda.is_available():
-        settings = replace(settings, threads=settings.threads or 1)
-    _join(settings)
-    try:
-        ParallelPolicy(url, _source(url), settings).help()
-    except RuntimeError:
-        return 1  # the first process is gone, and says why itself
-    distributed.destroy_process_group()
-    return 0
-
-
-if __name__ == "__main__":
-    from harness import config
-
-    tables = config.merge(*({s: {k: v}} for s, k, v in map(config.parse_set, sys.argv[2:])))
-    raise SystemExit(serve(sys.argv[1], config.from_tables(tables).model))

@@ -21,7 +21,7 @@ from typing import Any
 from harness.cluster import joined, load, rooms, worker_resources
 from harness.engine import EngineSection
 from harness.errors import EngineError, ModelError
-from harness.policies import open_policy
+from harness.policies import open_apart, open_policy
 from harness.policies.base import Loss, Policy, Replies, Request, Sample, Step, TrainablePolicy
 from harness.policies.behind import Behind
 from harness.policies.carried import Weights, load_from, saved_for_sampling
@@ -225,6 +225,12 @@ class RemoteTrainable(RemotePolicy):
         """The model as it was at the start, on the same engines."""
         return self._start
 
+    def generate(self, waiting: deque[Request]) -> Replies:
+        """Answer what waits; see `Policy.generate`."""
+        if (heed := getattr(self.inner, "heed", None)) is not None and waiting:
+            heed(waiting[0])
+        return super().generate(waiting)
+
     def step(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
         """One gradient step; the engines go on with the weights that they have."""
         return self.inner.update(samples, loss, step)
@@ -267,7 +273,7 @@ def open_remote(url: str, settings: ModelSettings, engine: EngineSection) -> Pol
 
         inner = RemoteLearner(url, settings, engine)
     else:
-        inner = open_policy(url, settings)
+        inner = open_apart(url, settings)
     resolved = getattr(inner, "settings", settings)
     engines = Engines(url, resolved, engine)
     here = dict(getattr(inner, "identity", {}))

@@ -43,6 +43,8 @@ class Reader(Protocol):
     vocabulary: int
     padded: bool
     """Whether long replies make short ones beside them cost as much."""
+    whole: bool
+    """Whether every sample's prompt is read with it, though others have the same."""
 
     def replies(self, batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
         """Logits [place, vocabulary], and the place [sampled token] of each sampled token's, reply
@@ -128,7 +130,7 @@ class Trainer:
             packed = [
                 batch
                 for part in (by_length(said) if self._reader.padded else [said])
-                for batch in micro_batches(part, self._tokens, self._columns)
+                for batch in self._packed(part)
             ]
             for batch in self._share(packed):
                 self._accumulate(batch, size, loss, step, tally)
@@ -145,6 +147,9 @@ class Trainer:
             "ratio_max": tally.ratio_max,
         }
 
+    def _packed(self, samples: Sequence[Sample]) -> list[list[Sample]]:
+        return micro_batches(samples, self._tokens, self._columns, self._reader.whole)
+
     def _share(self, batches: list[list[Sample]]) -> list[list[Sample]]:
         """The micro-batches that are this process's."""
         return batches
@@ -157,7 +162,7 @@ class Trainer:
         found: dict[int, tuple[float, ...]] = {}
         said = [s for s in samples if s.sampled]
         with torch.no_grad(), self._adapter.switched(on=True):
-            for batch in micro_batches(said, self._tokens, self._columns):
+            for batch in self._packed(said):
                 for sample, row in zip(batch, logprobs(self._reader, batch), strict=True):
                     found[id(sample)] = tuple(row[: len(sample.sampled)].tolist())
         return [found.get(id(sample), ()) for sample in samples]

@@ -3,6 +3,8 @@
     vllm:NAME                     an engine of this process's own (`vllm_engine`)
     vllm:http://HOST:PORT#MODEL   a server's (`vllm_server`)
 
+Where engines are actors of a cluster, the learner has none (`vllm_learner`).
+
 Prompts go in as the token ids of our own rendering, and replies come back as token ids with vLLM's
 log-probabilities. The trainer is that of `hf:` models, opened with the first update; after each
 update the engine serves an adapter of a new name before it answers again. What is promised is the
@@ -24,9 +26,11 @@ from harness.policies.base import Loss, Replies, Request, Sample, Step
 from harness.policies.hf import HFPolicy
 from harness.policies.reference import Reference
 from harness.policies.rendering import Ids, Rendering
+from harness.policies.room import require_room
 from harness.policies.settings import ModelSettings
 from harness.policies.vllm_adapters import AdapterFolders
 from harness.policies.vllm_base import Ask, Drawn, Engine
+from harness.policies.vllm_learner import hand_over, handed
 from harness.policies.weights import Source, quantisation, weights_hash
 from harness.types import Completion, Finish, Tokens
 
@@ -69,6 +73,7 @@ class VLLMPolicy:
         self._stops = tuple(sorted(rendering.ends))
         self._trainer: HFPolicy | None = None
         self._served: tuple[int, Path | None] = (0, None)
+        self._taken = 0  # the version of an adapter that was learnt elsewhere
         self._top_p = 1.0
         self._closed = False
         failures: dict[str, str] = {}
@@ -77,7 +82,7 @@ class VLLMPolicy:
     @property
     def version(self) -> int:
         """How many updates the weights have seen."""
-        return self._trainer.version if self._trainer else 0
+        return self._trainer.version if self._trainer else self._taken
 
     @property
     def reference(self) -> Reference:
@@ -143,10 +148,14 @@ class VLLMPolicy:
                 failures.pop(id, None)
                 yield id, self._reply(prompt, drawn)
 
-    def _ask(self, request: Request, prompt: Ids) -> Ask | None:
-        """What vLLM is asked; nothing where the prompt leaves no room for a reply."""
+    def heed(self, request: Request) -> None:
+        """What an update has to know of how replies were sampled, here or elsewhere."""
         if request.purpose == "act":
             self._top_p = request.sampling.top_p
+
+    def _ask(self, request: Request, prompt: Ids) -> Ask | None:
+        """What vLLM is asked; nothing where the prompt leaves no room for a reply."""
+        self.heed(request)
         limit = request.sampling.max_tokens
         if self.context is not None:
             limit = min(limit, self.context - len(prompt))
@@ -181,22 +190,44 @@ class VLLMPolicy:
         finally:
             self.engine.wake()
         if trainer.version != self._served[0]:  # without samples nothing was learnt
-            self._serve(trainer)
+            self._serve(trainer.version, lambda part: trainer.export(part, False))
         return told
+
+    def prepare(self) -> None:
+        """Before anything is sampled to learn from: see that there is room for a copy to train.
+
+        Raises:
+            ModelError: There is none.
+        """
+        s = self.settings
+        if self._trainer is None:
+            require_room(self._model, self._source.folder, s.device, s.dtype)
 
     def save(self, folder: Path) -> None:
         """Write adapter, optimizer and version, as the same model opened as `hf:` would."""
         self._opened().save(folder)
 
+    def save_for_sampling(self, folder: Path) -> None:
+        """Write what an engine needs alone: the adapter as peft reads it."""
+        hand_over(folder, self.version, lambda into: self._opened().export(into, False))
+
     def load(self, folder: Path) -> None:
-        """Read back, bit for bit, what `save` wrote, and serve it.
+        """Read back, bit for bit, what `save` wrote, and serve it; or serve what
+        `save_for_sampling` wrote, without a copy of the model to train.
 
         Raises:
             ModelError: It was saved for another model or adapter, or is not complete.
         """
+        given = handed(folder)
+        if given is not None:
+            if self._trainer is not None:
+                raise ModelError("These weights came without their optimizer, and can only sample.")
+            self._taken, write = given
+            self._serve(self._taken, write)
+            return
         trainer = self._opened()
         trainer.load(folder)
-        self._serve(trainer)
+        self._serve(trainer.version, lambda part: trainer.export(part, False))
 
     def export(self, folder: Path, merged: bool) -> None:
         """Write the adapter in peft's own format, or the whole model with the adapter merged in."""
@@ -215,19 +246,21 @@ class VLLMPolicy:
 
     def _opened(self) -> HFPolicy:
         """The trainer, with a copy of the model of its own; not there before it is needed."""
+        if self._taken:
+            raise ModelError("These weights came without their optimizer, and can only sample.")
         if self._trainer is None:
             self._trainer = HFPolicy(self._model, self._source, self.settings)
         return self._trainer
 
-    def _serve(self, trainer: HFPolicy) -> None:
-        """Have the engine serve the trainer's weights, under a name that it has not seen."""
+    def _serve(self, version: int, write: Callable[[Path], None]) -> None:
+        """Have the engine serve the adapter that `write` writes, by a name that it has not seen."""
         _, before = self._served
         self._served = (_NEITHER, before)  # until the new one is there
         after = None
-        if trainer.version:
-            after = self._adapters.add(trainer.version, lambda part: trainer.export(part, False))
+        if version:
+            after = self._adapters.add(version, write)
             self.engine.load_adapter(after)
-        self._served = (trainer.version, after)
+        self._served = (version, after)
         if before is not None:
             self.engine.drop_adapter(before.name)
             self._adapters.remove(before)

@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
-from multiprocessing import resource_tracker
+from multiprocessing import active_children, resource_tracker
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ModelError
 from harness.policies.base import Sampling
 from harness.policies.vllm_base import Answers, Ask, Drawn, require_vllm
+from harness.policies.vllm_guard import Guard
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM makes room for
 _GIB = 2**30
@@ -110,8 +111,11 @@ class VLLMEngine:
         self._done: dict[str, Drawn] = {}
         self._adapters: dict[str, Any] = {}
         self._asleep = False
+        before = set(active_children())
         with _starting(self.settings.threads):
             self._start(folder)
+        started = set(active_children()) - before
+        self._guard = Guard([p.pid for p in started if p.pid is not None])
 
     def _start(self, folder: Path) -> None:
         from vllm import EngineArgs
@@ -270,6 +274,7 @@ class VLLMEngine:
         if not self.dead:
             self.dead = True
             self._engine.engine_core.shutdown()
+            self._guard.let_go()
 
 
 def _parameters(ask: Ask) -> Any:

@@ -63,11 +63,13 @@ class ServedEngine:
 
     def _look(self, probe: tuple[int, ...]) -> None:
         """Ask what is served, and two single tokens, to learn what the answers hold."""
-        from openai import OpenAIError
+        from openai import AuthenticationError, OpenAIError, PermissionDeniedError
 
         try:
             told: Any = self._client.get(f"{self._base}/version", cast_to=object)
             models = {m.id: m for m in self._client.models.list()}
+        except (AuthenticationError, PermissionDeniedError):
+            raise self._refused() from None
         except (OpenAIError, ValueError) as error:
             raise ModelError(
                 f"The vLLM server {self._base} cannot be used ({self._reason(error)}): start it "
@@ -82,13 +84,21 @@ class ServedEngine:
         # Raw log-probabilities do not depend on the temperature.
         self.processed = plain != cool
 
+    def _refused(self) -> ModelError:
+        return ModelError(
+            f"The vLLM server {self._base} refused the key: set the environment variable "
+            "OPENAI_API_KEY to the one that it was started with."
+        )
+
     def _probe(self, prompt: tuple[int, ...], temperature: float) -> list[float]:
         """The largest log-probabilities of the next token; refuses a server without token ids."""
-        from openai import OpenAIError
+        from openai import AuthenticationError, OpenAIError, PermissionDeniedError
 
         ask = Ask("", prompt, Sampling(temperature, 1.0, 1), 0)
         try:
             choice: Any = self._ask(ask, self._model, logprobs=5).choices[0]
+        except (AuthenticationError, PermissionDeniedError):
+            raise self._refused() from None
         except (OpenAIError, ValueError) as error:
             raise ModelError(
                 f"The vLLM server {self._base} does not answer ({self._reason(error)}): look into "

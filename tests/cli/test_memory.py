@@ -1,4 +1,4 @@
-"""Memory that really runs out, in the middle of sampling and of a training step."""
+"""Memory that really runs out, in the middle of a training step."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ for setting in (
     "budget.tasks=3",
     "budget.prompts=2",
     "budget.samples=4",
-    "sampling.max_tokens=300",
+    "sampling.max_tokens=200",
     "model.batch_rows=24",
     "model.lora_rank=4",
     "model.threads=1",
@@ -54,11 +54,11 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="not run: limits of memory need Linux")
-@pytest.mark.parametrize("phase", ["playing", "training"])
-def test_a_run_that_is_out_of_memory_says_so_and_goes_on_when_there_is_some(home, phase, capsys):
+@pytest.mark.slow
+def test_a_run_that_is_out_of_memory_says_so_and_goes_on_when_there_is_some(home, capsys):
     paths = os.pathsep.join([str(home), *sys.path])
     child = subprocess.run(
-        [sys.executable, "-c", TIGHT, phase, *RUN, "--run-dir", "run"],
+        [sys.executable, "-c", TIGHT, "training", *RUN, "--run-dir", "run"],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -70,7 +70,6 @@ def test_a_run_that_is_out_of_memory_says_so_and_goes_on_when_there_is_some(home
     assert "model.batch_rows=…" in said and "model.micro_batch_tokens=…" in said
     assert "Traceback" not in child.stderr
     assert not (home / "run" / "entry.json").exists()
-    if phase == "training":
-        assert main(["resume", "run", "--quiet", "--json"]) == 0
-        assert main([*RUN, "--run-dir", "whole"]) == 0
-        assert differences(home / "whole", home / "run", ordered=True) == []
+    assert main(["resume", "run", "--quiet", "--json"]) == 0
+    assert main([*RUN, "--run-dir", "whole"]) == 0
+    assert differences(home / "whole", home / "run", ordered=True) == []

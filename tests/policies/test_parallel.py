@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -13,18 +14,20 @@ from pathlib import Path
 from collections import deque
 import torch
 from agents.parts import losses
+from harness.engine import EngineSection
 from harness.policies import open_policy
 from harness.policies.base import BatchSize, Request, Sample, Sampling, Step
-from harness.policies.parallel import open_parallel
+from harness.policies.launching import open_parallel
 from harness.policies.settings import ModelSettings
 from harness.types import Message
 
 def main():
     url, out, processes = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    engine = EngineSection("accelerate", processes=processes)
     settings = ModelSettings(device="cpu", threads=1, batch_rows=8, lora_rank=4, lora_alpha=8,
                              micro_batch_tokens=150)
     alone = processes == 1
-    policy = open_policy(url, settings) if alone else open_parallel(url, settings, processes)
+    policy = open_policy(url, settings) if alone else open_parallel(url, settings, engine)
     loss = losses.build("importance_sampling", max_tokens=24, idle=BatchSize(0, 0))
     asked = [Request(f"r{n}", (Message("user", f"say {n}"),), Sampling(1.0, 1.0, 24), seed=n)
              for n in range(12)]
@@ -97,6 +100,44 @@ def test_a_launcher_starts_the_helpers_and_only_the_first_process_writes(tiny_mo
     assert len([x for x in done.stdout.splitlines() if x.startswith("{")]) == 1
     assert json.loads((tmp_path / "out" / "entry.json").read_text())["spent"]["episodes"] == 16
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+
+
+OTHER = """
+import sys
+from harness.cli.main import main
+from harness import cluster
+from harness.policies import launching
+
+if launching.rank() == 1:
+    there = cluster.versions() | {"torch": "1.0"}
+    launching.versions = lambda: there
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_processes_of_other_versions_are_named_before_anything_is_played(tiny_model, tmp_path):
+    (tmp_path / "other.py").write_text(OTHER)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    words = ["run", "--env", "arithmetic", "--model", f"hf:{tiny_model}", "--method", "rl"]
+    words += ["--preset", "laptop", "--engine", "accelerate", "--set", "model.device=cpu"]
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(tmp_path / "other.py"), *words, "--run-dir", f"out-{n}"],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+            | {**place, "RANK": str(n), "LOCAL_RANK": str(n), "WORLD_SIZE": "2"},
+        )
+        for n in range(2)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in running]
+    assert [process.returncode for process in running] == [7, 7], said
+    assert "Process 1 has torch 1.0, but the first one has" in said[0]
+    assert not list(tmp_path.glob("out-*/episodes.jsonl"))
 
 
 def test_what_one_group_of_processes_cannot_lead_is_refused(tmp_path, monkeypatch, capsys):

@@ -234,6 +234,18 @@ def test_a_request_that_fails_yields_its_reason() -> None:
     assert "too long" in drawn.error
 
 
+def test_a_wrong_key_is_refused_before_anything_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-123")
+    refused = {"error": {"message": "no such key: sk-wrong-123", "code": 401}}
+    with (
+        served(lambda body, _: (401, refused)) as (url, _),
+        pytest.raises(ModelError, match="OPENAI_API_KEY") as caught,
+    ):
+        connect(url)
+    assert caught.value.exit_code == 4
+    assert "sk-wrong-123" not in str(caught.value)
+
+
 def test_what_is_not_there_is_named() -> None:
     with (
         served(lambda body, _: (200, replied(body))) as (url, _),
