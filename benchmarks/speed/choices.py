@@ -13,6 +13,7 @@ from benchmarks.speed.race import Reading, Row, Sized, Worker, race, ratios, spe
 from benchmarks.speed.work import WORKS
 
 SEATS = {"pocket": (15, 30, 60, 120, 240, 480), "smollm2": (8, 16, 32, 64)}
+STEPS = 20  # of a turn of the worker `compiling`
 FORM_COST = 1.25  # of sampling in which every row has a form
 
 
@@ -44,6 +45,20 @@ def seats(model: str, asked: argparse.Namespace) -> Iterator[Row]:
 
 def worker_peak(found: Mapping[str, Sequence[Reading]]) -> str:
     return f"{max(r.peak_mb for rs in found.values() for r in rs):,.0f} MB at most"
+
+
+def compiling(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """What torch.compile makes of a decoding step of transformers', and what it takes first."""
+    task = {"model": model, "threads": asked.threads, "dtype": asked.dtype}
+    names = ("compiled", "plain")
+    workers = {n: Worker("compiling", {**task, "compiled": n == "compiled"}) for n in names}
+    found = race(workers, asked.repeats)
+    quick, plain = found["compiled"], found["plain"]
+    ready = quick[0].parts["ready"] - plain[0].parts["ready"]
+    spared = median(b.cpu - a.cpu for a, b in zip(quick, plain, strict=True)) / STEPS
+    again = f"won back after {ready / spared:,.0f} steps" if spared > 0 else "never won back"
+    note = f"{ready:.1f} CPU s of compiling, {again}"
+    yield Row(f"{model}: a decoding step / compiled", ratios(quick, plain), 1.0, False, note)
 
 
 def forms(model: str, asked: argparse.Namespace) -> Iterator[Row]:

@@ -72,7 +72,8 @@ class HFPolicy:
             self._forms = Forms(self._tokenizer, self.rendering.ends, text.vocab_size)
             self.notes += (self._forms.note,)
         self._sampler = self._new_sampler(adapted=True)
-        self._reference = Reference(self, self._new_sampler(adapted=False).generate, {})
+        self._bare = self._new_sampler(adapted=False)
+        self._reference = Reference(self, self._bare.generate, {})
         if self.settings.device == "cpu" and not self.settings.threads:
             threads, line = choose_threads(self._network, self.settings.batch_rows)
             self.settings = replace(self.settings, threads=threads)
@@ -114,6 +115,11 @@ class HFPolicy:
                     "generate before the next update or load."
                 )
 
+    def rest(self) -> None:
+        """Drop what conversations under way have read: their next turn reads it again."""
+        self._sampler.rest()
+        self._bare.rest()
+
     def update(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
         """Take one gradient step; see `TrainablePolicy.update`. Without samples, nothing happens.
 
@@ -124,7 +130,7 @@ class HFPolicy:
             return dict.fromkeys(_NOTHING, 0.0)
         if self._sampling_only:
             raise ModelError("These weights came without their optimizer, and can only sample.")
-        self._sampler.rest()
+        self.rest()
         told = self._trainer().step(samples, loss, step)
         self._changed(self._version + 1)
         return told

@@ -54,6 +54,8 @@ class Engine:
         policy: Any = self._policy
         if policy.version != version and not reference:
             load_from(policy, load().get(weights[0]))
+        # Which actor had a conversation's last turn is chance: what it kept must not count.
+        getattr(policy, "rest", int)()
         policy = policy.reference if reference else policy
         replies = list(policy.generate(deque(requests)))
         failures = dict(getattr(policy, "failures", {}))

@@ -143,3 +143,24 @@ def test_a_long_prompt_is_read_once_though_its_copies_would_not_fit_one_pass(
     sampler: Any = tiny_policy._sampler
     sampler._piece_tokens = few["prefill"] // 2
     assert read(tiny_policy, counting, 2, 2)["prefill"] == few["prefill"]
+
+
+def test_a_policy_that_rests_reads_conversations_anew(
+    tiny_policy: HFPolicy, counting: Counting[Any]
+) -> None:
+    """As samplers under Ray do before each chunk: which of them had the last turn is chance."""
+
+    def second_turn(rest: bool) -> int:
+        (first,) = dict(tiny_policy.generate(deque(asked(1, 1, 4)))).values()
+        opened = asked(1, 1, 4)[0].conversation
+        talk = (*opened, reply(first), Message("user", "Go on."))
+        (second,) = dict(tiny_policy.generate(deque([ask("b", talk, 6, 1)]))).values()
+        talk = (*talk, reply(second), Message("user", "And on."))
+        if rest:
+            tiny_policy.rest()
+        counting.clear()
+        list(tiny_policy.generate(deque([ask("c", talk, 6, 2)])))
+        return counting.tokens["prefill"]
+
+    kept, anew = second_turn(rest=False), second_turn(rest=True)
+    assert kept < anew / 2
