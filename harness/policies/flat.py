@@ -18,6 +18,7 @@ from harness.policies.base import Sample
 from harness.policies.layout import Ids, shared
 
 _SHORTEST = 8  # tokens; pieces up to this length attend together
+_CALL = 512  # columns that one more call costs
 _SHORTEST_BRANCH = 4  # tokens; sharing fewer spares next to nothing
 
 
@@ -82,7 +83,7 @@ def flat(batch: Sequence[Sample]) -> Flat:
     ends: dict[Ids, Piece] = {}
     pieces = list(_branches(sorted({s.prompt for s in batch}), 0, None, ends))
     replies = [Piece(s.sampled[:-1], ends[s.prompt]) for s in batch]
-    groups = _alike([*pieces, *replies])
+    groups = list(_alike([*pieces, *replies]))
     length = 0
     for piece in (p for group in groups for p in group):
         piece.start = length
@@ -127,14 +128,21 @@ def _before(reply: Piece) -> Iterator[int]:
     yield from range(reply.start, reply.start + len(reply.ids))
 
 
-def _alike(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """Pieces grouped so that none is less than half as long as another, but for short ones."""
+def _alike(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """Pieces grouped so that none is less than half as long as another, but for short ones; those
+    that follow little apart from those that follow much, where that saves enough padding.
+    """
     groups: dict[int, list[Piece]] = {}
     for piece in pieces:
         if piece.ids:
             size = max(_SHORTEST, len(piece.ids))
             groups.setdefault((size - 1).bit_length(), []).append(piece)
-    return [groups[size] for size in sorted(groups)]
+    for size in sorted(groups):
+        group = sorted(groups[size], key=lambda p: p.position)
+        spared = [i * (group[-1].position - p.position) for i, p in enumerate(group, 1)]
+        most = max(spared)
+        cut = spared.index(most) + 1 if most > _CALL else 0
+        yield from (part for part in (group[:cut], group[cut:]) if part)
 
 
 def _call(pieces: Sequence[Piece]) -> Call:
