@@ -23,7 +23,7 @@ from benchmarks.speed.work import WORKS
 from harness.policies.base import Request, Sample, Sampling
 from harness.policies.flat import flat
 from harness.policies.hf import HFPolicy
-from harness.policies.layout import micro_batches
+from harness.policies.layout import tree_batches
 from harness.policies.reading import M, Reader
 from harness.types import Completion, Message
 
@@ -129,7 +129,7 @@ def converse(policy: HFPolicy, turns: int) -> list[Sample]:
 
 def taught(policy: HFPolicy, samples: Sequence[Sample]) -> int:
     """Tokens that an update from these samples reads."""
-    packed = micro_batches(samples, policy.settings.micro_batch_tokens, 2**31)
+    packed = tree_batches(samples, policy.settings.micro_batch_tokens, 2**31)
     return sum(len(flat(batch).ids) for batch in packed)
 
 

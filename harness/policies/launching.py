@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -158,8 +159,9 @@ def _start(
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": str(engine.processes), "MASTER_ADDR": "127.0.0.1"}
     os.environ.update(shared | {"MASTER_PORT": str(port), "RANK": "0", "LOCAL_RANK": "0"})
-    words = [f"model.{k}={v}" for k, v in asdict(settings).items() if v is not None]
-    words += ["engine.name=accelerate", f"engine.shard={str(engine.shard).lower()}"]
+    # What JSON writes of text, numbers and truth values, TOML reads.
+    words = [f"model.{k}={json.dumps(v)}" for k, v in asdict(settings).items() if v is not None]
+    words += ["engine.name=accelerate", f"engine.shard={json.dumps(engine.shard)}"]
     return [
         subprocess.Popen(
             [sys.executable, "-m", "harness.policies.launching", url, *words],
