@@ -68,6 +68,27 @@ def micro_batches(
     return packed
 
 
+def tree_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[list[Sample]]:
+    """Samples packed for a reader that pads nothing and reads what prompts share once.
+
+    A micro-batch has at most `tokens` tokens to read and `columns` sampled ones; a sample that is
+    larger by itself goes alone.
+    """
+    packed: list[list[Sample]] = []
+    read = said = 0
+    for sample in sorted(samples, key=lambda s: (s.prompt, -len(s.sampled))):
+        reply, new = len(sample.sampled), len(sample.prompt)
+        if packed:
+            new -= _alike(packed[-1][-1].prompt, sample.prompt)
+        if packed and read + new + reply <= tokens and said + reply <= columns:
+            packed[-1].append(sample)
+        else:
+            packed.append([sample])
+            read, said, new = 0, 0, len(sample.prompt)
+        read, said = read + new + reply, said + reply
+    return packed
+
+
 def beginnings(prompts: Sequence[Ids]) -> list[tuple[Ids, list[Ids]]]:
     """Neighbours that begin alike, as what all of a group begin with, and the group.
 
@@ -79,7 +100,13 @@ def beginnings(prompts: Sequence[Ids]) -> list[tuple[Ids, list[Ids]]]:
 
 def shared(prompts: Sequence[Ids]) -> int:
     """How many ids all prompts begin with, so that each has at least one besides."""
-    first, last = min(prompts), max(prompts)  # all others lie between these two
-    pairs = zip(first, last, strict=False)
-    alike = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)))
+    alike = _alike(min(prompts), max(prompts))  # all others lie between these two
     return max(0, min(alike, min(map(len, prompts)) - 1))
+
+
+def _alike(one: Ids, other: Ids) -> int:
+    """How many ids both begin with."""
+    shorter = min(len(one), len(other))
+    if one[:shorter] == other[:shorter]:
+        return shorter
+    return next(i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)

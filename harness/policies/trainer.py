@@ -18,7 +18,7 @@ from harness.errors import ModelError
 from harness.policies.adapter import Adapter
 from harness.policies.base import BatchSize, Loss, Sample, Step, TokenBatch
 from harness.policies.drawing import nucleus
-from harness.policies.layout import by_length, micro_batches
+from harness.policies.layout import by_length, micro_batches, tree_batches
 
 _LOGITS = 2**28  # values in one pass's logits: 1 GiB in float32, before its gradient
 
@@ -148,6 +148,8 @@ class Trainer:
         }
 
     def _packed(self, samples: Sequence[Sample]) -> list[list[Sample]]:
+        if not self._reader.padded:
+            return tree_batches(samples, self._tokens, self._columns)
         return micro_batches(samples, self._tokens, self._columns, self._reader.whole)
 
     def _share(self, batches: list[list[Sample]]) -> list[list[Sample]]:

@@ -10,6 +10,7 @@ from harness.policies.adapter import Adapter, AdapterShape
 from harness.policies.base import Sample
 from harness.policies.flat import flat
 from harness.policies.fused import Llama
+from harness.policies.layout import tree_batches
 from harness.policies.teaching import FlatReader
 from tests.policies.test_policies_lean import FAMILY, SIZES, made
 
@@ -114,3 +115,35 @@ def test_every_token_is_read_once_and_sees_what_came_before_it_only() -> None:
                 read = tuple(laid.ids[seen].tolist())
                 assert any(text[: len(read)] == read for text in texts)
                 assert laid.positions[seen].tolist() == list(range(len(seen)))
+
+
+def conversation(turns: int) -> list[Sample]:
+    """Each turn as a sample: what was said before is its prompt."""
+    source, told, samples = torch.Generator().manual_seed(1), (1, 2, 3), []
+    for _ in range(turns):
+        said, shown = (
+            tuple(torch.randint(3, 200, (n,), generator=source).tolist()) for n in (10, 20)
+        )
+        samples.append(Sample(told, said, (0.0,) * len(said), 1.0))
+        told += said + shown
+    return samples
+
+
+def test_training_on_a_conversation_reads_tokens_in_proportion_to_its_turns() -> None:
+    def read(turns: int) -> int:
+        batches = tree_batches(conversation(turns), 100_000, 100_000)
+        return sum(len(flat(batch).ids) for batch in batches)
+
+    assert read(32) < 2.05 * read(16)
+    assert read(16) <= 3 + 16 * (10 + 20) + 16 * 10
+
+
+def test_micro_batches_of_a_tree_hold_every_sample_once_within_the_limits() -> None:
+    given = conversation(12) + samples()
+    packed = tree_batches(given, tokens=150, columns=45)
+    assert sorted(map(id, (s for b in packed for s in b))) == sorted(map(id, given))
+    assert len(packed) > 3
+    for batch in packed:
+        short = 3 * len(batch)  # branches so short are read apart
+        assert len(batch) == 1 or len(flat(batch).ids) <= 150 + short
+        assert len(batch) == 1 or sum(len(s.sampled) for s in batch) <= 45
