@@ -65,7 +65,7 @@ def measure(asked: argparse.Namespace) -> None:
     policy = opened(asked)
     time.sleep(2)
     pids = [os.getpid(), *(h.pid for h in getattr(policy, "_helpers", ()))]
-    memory = " and ".join(str(resident(pid)) for pid in pids)
+    before = [resident(pid) for pid in pids]
     loss = losses.build("importance_sampling", max_tokens=64, idle=BatchSize(0, 0))
     sampling = Sampling(1.0, 1.0, asked.tokens)
     rates, steps = [], []
@@ -86,8 +86,8 @@ def measure(asked: argparse.Namespace) -> None:
         steps.append(time.perf_counter() - began)
     print(
         f"{asked.model} {asked.way}: sampling {spread(rates[1:], '.0f')} tokens/s, step "
-        f"{spread(steps[1:], '.2f')} s, base weights {held(policy)} MiB, memory after opening "
-        f"{memory} MiB",
+        f"{spread(steps[1:], '.2f')} s, base weights {held(policy)} MiB, memory of each process "
+        f"{before} MiB, after steps {[resident(pid) for pid in pids]} MiB",
         flush=True,
     )
     if (close := getattr(policy, "close", None)) is not None:
