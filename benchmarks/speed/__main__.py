@@ -92,6 +92,16 @@ def espl(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     yield Row(f"{model}: E-SPL step / RL step, per token", costs, 1.10, True, note)
 
 
+def updates(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """An update in one flat row against one through the model's own modules."""
+    task = {"model": model, "threads": asked.threads, "dtype": asked.dtype}
+    workers = {who: Worker("updates", task | {"who": who}) for who in ("flat", "modules")}
+    found = race(workers, asked.repeats)
+    flat, modules = found["flat"], found["modules"]
+    note = f"{median(r.cpu for r in flat):.2f} and {median(r.cpu for r in modules):.2f} CPU s"
+    yield Row(f"{model}: update, modules / flat", ratios(flat, modules), 1.0, False, note)
+
+
 def growth(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     """Doubling prompts, samples, tasks, turns and context."""
     if model != "pocket":
@@ -106,6 +116,7 @@ SECTIONS = {
     "sampling": sampling,
     "trl": against_trl,
     "espl": espl,
+    "updates": updates,
     "batching": batching,
     "seats": seats,
     "compiling": compiling,

@@ -1,0 +1,53 @@
+"""Workers that take one update from the same samples: in one flat row, or through the modules."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from benchmarks.speed.race import serve
+from benchmarks.speed.sampling import Once, open_model, requests
+from benchmarks.speed.work import WORKS, Work
+from harness.policies.base import BatchSize, Sample, Step, TokenBatch
+from harness.policies.hf import HFPolicy
+
+
+def reinforce(batch: TokenBatch, size: BatchSize) -> torch.Tensor:
+    return -(batch.new * batch.advantage * batch.mask).sum() / size.sequences
+
+
+class Modules(HFPolicy):
+    """Reads padded rows through the model's own modules."""
+
+    @property
+    def _teachable(self) -> Any:
+        return self._network
+
+
+def update(work: Work, task: Mapping[str, Any], policy: HFPolicy) -> Once:
+    count = work.tasks * work.samples
+    asked = requests(work, [work.limit] * count * work.rounds)[:count]
+    samples = []
+    for i, (_, reply) in enumerate(sorted(policy.generate(deque(asked)))):
+        assert reply.tokens is not None
+        tokens = reply.tokens
+        samples.append(Sample(tokens.prompt, tokens.sampled, tokens.logprobs, 1.0 - 2 * (i % 2)))
+    if task["who"] == "modules":
+        policy.__class__ = Modules
+
+    def once() -> tuple[int, Mapping[str, float]]:
+        told = policy.update(samples, reinforce, Step(learning_rate=0.0))
+        return int(told["tokens"]), {}
+
+    return once
+
+
+if __name__ == "__main__":
+    told = json.loads(sys.argv[1])
+    wanted = WORKS[told["model"]]
+    serve(update(wanted, told, open_model(wanted, told)))
