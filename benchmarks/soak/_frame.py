@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
-SHORT = 50  # a fiftieth runs in `make test`, or what part a soak names itself
+SHORT = 50  # a fiftieth runs in `make test`
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def known() -> dict[str, ModuleType]:
 
 def short(soak: ModuleType) -> int:
     """How much of a soak `make test` does."""
-    return max(1, soak.COUNT // getattr(soak, "SHORT", SHORT))
+    return max(1, soak.COUNT // SHORT)
 
 
 def perform(name: str, seed: int, count: int | None, keep: Path | None = None) -> bool:

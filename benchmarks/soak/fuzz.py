@@ -12,7 +12,6 @@ from benchmarks.fuzz_targets import TARGETS
 from benchmarks.soak._frame import Found
 
 COUNT = 3_000_000  # inputs
-SHORT = 3000  # tests/test_fuzz.py does more of it
 DEADLINE = 20.0  # seconds one input may take on a busy machine
 _TURN = 5.0  # seconds
 
