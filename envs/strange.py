@@ -67,6 +67,8 @@ def strange_parts(name: str, options: Mapping[str, object]) -> tuple[Part, ...]:
         )
         given = {**options, option: place}
         paths = [str(given.get(option) or "") for option in PATH_OPTIONS.get(world_id, ())]
+        if "reasoning_gym" in name:  # its generators take options of their own, some of them files
+            paths += [str(value) for value in options.values() if isinstance(value, str)]
         found += [Part("file", path) for path in paths if not _here(path)]
     return tuple(found)
 

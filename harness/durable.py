@@ -99,9 +99,12 @@ class Log:
 
 
 def lines(path: Path) -> Iterator[tuple[int, Mapping[str, JSON]]]:
-    """Whole lines of a log with the offset at which each ends; stops at a torn one."""
+    """Whole lines of a log with the offset at which each ends; stops at a torn one.
+
+    What is no regular file, such as a link to a device, has none.
+    """
     end = 0
-    if not path.exists():
+    if not path.is_file():
         return
     with path.open("rb") as file:
         for raw in file:

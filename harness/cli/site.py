@@ -84,7 +84,7 @@ def read_log(entry: Path, trusted: tuple[str, ...] = ()) -> RunLog | None:
         request = read_request(place)
         texts = _may_publish(request, trusted)
         states = [line for _, line in lines(place / "population.jsonl")]
-        handed_in = (place / "champion.json").exists()
+        handed_in = (place / "champion.json").is_file()
         training, trained = _training(place / "episodes.jsonl", texts)
         return RunLog(
             rounds=tuple(_rounds(place / "rounds.jsonl")),

@@ -33,7 +33,11 @@ class Piece:
     @property
     def context(self) -> list[Piece]:
         """What comes before it, from the beginning."""
-        return [] if self.follows is None else [*self.follows.context, self.follows]
+        found, piece = [], self.follows
+        while piece is not None:
+            found.append(piece)
+            piece = piece.follows
+        return found[::-1]
 
     @property
     def position(self) -> int:

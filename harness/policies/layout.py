@@ -13,6 +13,7 @@ from harness.policies.base import Sample
 Ids = tuple[int, ...]
 
 SHORTEST_HEAD = 16  # tokens; a shared beginning shorter than this is not worth a pass
+_SEEN = 4  # times the tokens of a micro-batch that its samples may come to without sharing
 _PASS = 256  # tokens that one more pass costs, besides those it reads
 
 
@@ -71,21 +72,25 @@ def micro_batches(
 def tree_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[list[Sample]]:
     """Samples packed for a reader that pads nothing and reads what prompts share once.
 
-    A micro-batch has at most `tokens` tokens to read and `columns` sampled ones; a sample that is
+    A micro-batch has at most `tokens` tokens to read, which attend to `_SEEN` times as many at most
+    (each sample's keys and values stand side by side), and `columns` sampled ones; a sample that is
     larger by itself goes alone.
     """
     packed: list[list[Sample]] = []
-    read = said = 0
+    read = said = seen = 0
     for sample in sorted(samples, key=lambda s: (s.prompt, -len(s.sampled))):
         reply, new = len(sample.sampled), len(sample.prompt)
         if packed:
             new -= _alike(packed[-1][-1].prompt, sample.prompt)
-        if packed and read + new + reply <= tokens and said + reply <= columns:
+        whole = len(sample.prompt) + reply
+        fits = read + new + reply <= tokens and seen + whole <= _SEEN * tokens
+        if packed and fits and said + reply <= columns:
             packed[-1].append(sample)
         else:
             packed.append([sample])
-            read, said, new = 0, 0, len(sample.prompt)
-        read, said = read + new + reply, said + reply
+            read = said = seen = 0
+            new = len(sample.prompt)
+        read, said, seen = read + new + reply, said + reply, seen + whole
     return packed
 
 

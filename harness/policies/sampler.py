@@ -191,9 +191,13 @@ class Sampler(Generic[M]):
             if self._latest is not None and self._latest.prompt != last:
                 self._latest = None
             # Later turns read little each, and would be padded to what whole prompts are.
-            later = [same for same in copies.values() if same[0].kept is not None]
-            first = [same for same in copies.values() if same[0].kept is None]
-            for part in (*self._parts(later), *self._parts(first)):
+            # Nor do prompts that begin with a system prompt read as much as those without.
+            kinds = (
+                [same for same in copies.values() if same[0].kept is not None],
+                [same for same in copies.values() if same[0].kept is None and same[0].head],
+                [same for same in copies.values() if same[0].kept is None and not same[0].head],
+            )
+            for part in (part for kind in kinds for part in self._parts(kind)):
                 batches.append(self._read(part, last))
             state = self._reader.stack([b.state for b in batches])
             logits = torch.cat([b.logits for b in batches])

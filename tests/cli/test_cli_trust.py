@@ -128,6 +128,7 @@ def test_options_that_no_run_was_given_are_a_reason_and_no_traceback(published):
         ("jsonl:/dev/zero", (), "the file /dev/zero"),
         ("jsonl:../secrets.jsonl", (), "the file ../secrets.jsonl"),
         ("search", ("world.questions=/dev/zero",), "the file /dev/zero"),
+        ("reasoning_gym/spell_backward", ("world.data_file=/dev/zero",), "the file /dev/zero"),
         ("xml.etree:CartPole-v1", (), "the module xml.etree"),
         ("Humanoid-v5", ("world.xml_file=/dev/zero",), "the module gymnasium.envs.mujoco"),
         ("GymV26Environment-v0", ("world.env_id=this:Zen-v0",), "the module gymnasium.envs"),

@@ -182,3 +182,10 @@ class TestEvaluation:
         open_test(tmp_path, Agent(ROOT, 1))
         with pytest.raises(RunError, match="opened its test split for another agent"):
             open_test(tmp_path, Agent(ROOT, 2))
+
+
+def test_a_log_that_is_no_regular_file_has_no_lines(tmp_path):
+    (tmp_path / "population.jsonl").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "rounds.jsonl")
+    assert list(lines(tmp_path / "population.jsonl")) == []
+    assert list(lines(tmp_path / "rounds.jsonl")) == []

@@ -266,3 +266,13 @@ def test_a_reply_is_the_same_whatever_joins_and_leaves(tiny_policy: HFPolicy) ->
     for request in requests(14)[::5]:
         alone = dict(tiny_policy.generate(deque([replace(request)])))
         assert_same({request.id: together[request.id]}, alone, 1e-5)
+
+
+def test_prompts_with_and_without_a_system_prompt_enter_together(tiny_policy: HFPolicy) -> None:
+    said = Sampling(temperature=1.0, max_tokens=4)
+    plain = Request("plain", (Message("user", "How many?"),), said, seed=1)
+    system = Message("system", "Answer with one word, and with no more than that one word.")
+    headed = Request("headed", (system, Message("user", "How many?")), said, seed=2)
+    together = dict(tiny_policy.generate(deque([plain, headed])))
+    alone = dict(tiny_policy.generate(deque([plain]))) | dict(tiny_policy.generate(deque([headed])))
+    assert_same(together, alone, 1e-5)

@@ -147,3 +147,19 @@ def test_micro_batches_of_a_tree_hold_every_sample_once_within_the_limits() -> N
         short = 3 * len(batch)  # branches so short are read apart
         assert len(batch) == 1 or len(flat(batch).ids) <= 150 + short
         assert len(batch) == 1 or sum(len(s.sampled) for s in batch) <= 45
+
+
+def test_a_micro_batch_is_bounded_by_what_its_samples_attend_to() -> None:
+    given = conversation(60)
+    packed = tree_batches(given, tokens=1000, columns=10**6)
+    assert len(packed) > 1
+    for batch in packed:
+        assert sum(len(s.prompt) + len(s.sampled) for s in batch) <= 4 * 1000
+
+
+def test_a_conversation_of_hundreds_of_turns_is_laid_out() -> None:
+    told, samples = (1,), []
+    for turn in range(300):
+        told += (turn % 50 + 2,) * 5
+        samples.append(Sample(told, (3,), (0.0,), 1.0))
+    assert len(flat(samples).wanted) == 300
