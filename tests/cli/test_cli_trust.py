@@ -128,7 +128,6 @@ def test_options_that_no_run_was_given_are_a_reason_and_no_traceback(published):
         ("jsonl:/dev/zero", (), "the file /dev/zero"),
         ("jsonl:../secrets.jsonl", (), "the file ../secrets.jsonl"),
         ("search", ("world.questions=/dev/zero",), "the file /dev/zero"),
-        ("reasoning_gym/spell_backward", ("world.data_file=/dev/zero",), "the file /dev/zero"),
         ("xml.etree:CartPole-v1", (), "the module xml.etree"),
         ("Humanoid-v5", ("world.xml_file=/dev/zero",), "the module gymnasium.envs.mujoco"),
         ("GymV26Environment-v0", ("world.env_id=this:Zen-v0",), "the module gymnasium.envs"),
@@ -144,6 +143,11 @@ def test_models_files_and_doors_are_not_opened_either(published, monkeypatch, en
     monkeypatch.setattr("harness.cli.graders.make_world", lambda *_: pytest.fail("was made"))
     brought = Graders().bring(entry)
     assert isinstance(brought, Unopened) and part in brought.why
+
+
+def test_files_that_a_generator_takes_are_strange():
+    parts = strange_parts("reasoning_gym/spell_backward", {"data_file": "/dev/zero", "size": 5})
+    assert [(p.kind, p.name) for p in parts] == [("file", "/dev/zero")]
 
 
 def test_what_comes_with_the_package_is_not_strange():
