@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harness.policies.base import Sample
 from harness.policies.layout import Ids, shared
+from harness.policies.slots import blind
 
 _SHORTEST = 8  # tokens; pieces up to this length attend together
 _CALL = 512  # columns that one more call costs
@@ -159,14 +160,13 @@ def _call(pieces: Sequence[Piece]) -> Call:
     places = [[*range(p.start - first, p.start - first + len(p.ids))] for p in pieces]
     # What a padding token attends to does not matter; it has to attend to something.
     before = torch.tensor([len(r) - len(p.ids) for r, p in zip(rows, pieces, strict=True)])
-    seen = before[:, None] + torch.arange(width)
-    blind = torch.arange(columns) > seen[:, :, None]
+    seen = torch.arange(columns) <= (before[:, None] + torch.arange(width))[:, :, None]
     return Call(
         first,
         last,
         _table(places, width),
         _table(rows, columns),
-        torch.zeros(blind.shape).masked_fill_(blind, float("-inf"))[:, None],
+        blind(seen, torch.float32)[:, None],
         torch.tensor([n * width + i for n, p in enumerate(pieces) for i in range(len(p.ids))]),
     )
 

@@ -106,7 +106,7 @@ class LeanReader:
         mask = None
         if not causal:
             seen = torch.arange(columns, device=device) <= places[:, :, None]
-            mask = blind(seen.flatten(0, 1), self._llama.dtype).view(len(places), 1, width, columns)
+            mask = blind(seen, self._llama.dtype)[:, None]
         cos, sin = self._llama.rotation(places, columns)
         return _Pass(cos, sin, mask, columns, rows, places)
 

@@ -112,7 +112,7 @@ class Replies:
             starts = torch.tensor([[self.used - n] for n in self.lengths], device=first.device)
             columns = torch.arange(first.shape[2], device=first.device)
             seen = (columns >= starts) & (columns < self.used)
-            self._mask = blind(seen, first.dtype, first.shape[1])
+            self._mask = _by_head(seen, first)
         self._mask[:, :, self.used] = 0
         return self._mask
 
@@ -173,12 +173,17 @@ def _grown(
     return [(grown(k), grown(v)) for k, v in layers]
 
 
-def blind(seen: Tensor, dtype: torch.dtype, heads: int = 1) -> Tensor:
-    """What is added to scores [row × head, 1, column]: 0 where a row [row, column] sees a column,
-    and −∞ where it does not.
-    """
+def blind(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores: 0 where a column is seen, and −∞ where it is not."""
     added = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-    return added.masked_fill_(~seen, float("-inf"))[:, None].repeat_interleave(heads, 0)
+    return added.masked_fill_(~seen, float("-inf"))
+
+
+def _by_head(seen: Tensor, like: Tensor) -> Tensor:
+    """The same for rows [row, column], for each head of a table [row, head, column, channel]:
+    [row × head, 1, column].
+    """
+    return blind(seen, like.dtype)[:, None].repeat_interleave(like.shape[1], 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +301,6 @@ class Slots:
                 torch.tensor(table, device=keys.device),
                 torch.tensor(where, device=keys.device),
                 regular,
-                blind(columns < ends, keys.dtype, keys.shape[1]),
+                _by_head(columns < ends, keys),
             )
         return self._seating
