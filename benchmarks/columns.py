@@ -3,7 +3,7 @@
     python benchmarks/columns.py [--rows 80] [--heads 4] [--channels 32]
 
 Prints CPU microseconds of one token's attention for every row and head (scores, softmax, mixing):
-the least of nine measurements. Why `harness/policies/slots.py` grows its tables in small steps and
+the least of nine measurements. Why `harness/policies/tables.py` grows its tables in small steps and
 multiplies them whole.
 """
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harness.policies.base import Sample
 from harness.policies.layout import Ids, shared
-from harness.policies.slots import blind
+from harness.policies.tables import blind
 
 _SHORTEST = 8  # tokens; pieces up to this length attend together
 _CALL = 512  # columns that one more call costs

@@ -110,6 +110,46 @@ class Product:
         return Product(projection.weight, projection.bias, down, up)
 
 
+class Norm:
+    """x ↦ weight · x / √(mean x² + ε) over the last dimension, in float32 whatever x is."""
+
+    def __init__(self, module: Any) -> None:  # of a model's own kind
+        self.weight: Tensor = module.weight.detach()
+        self.epsilon = float(module.variance_epsilon)
+        size = len(self.weight)
+        # √(‖x‖² + size · ε) is one operation of a row's length and this.
+        self._least = torch.full((), (size * self.epsilon) ** 0.5).to(self.weight.device)
+        self._share = size**-0.5
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The same shape and dtype."""
+        wide = x.float()
+        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        root = torch.hypot(length, self._least).mul_(self._share)
+        return (wide / root).to(x.dtype) * self.weight
+
+
+@dataclass(frozen=True, slots=True)
+class Norms:
+    """A layer's: before attention and before its network, and of queries and keys where it has
+    them.
+    """
+
+    attention: Norm
+    network: Norm
+    query: Norm | None
+    key: Norm | None
+
+    @staticmethod
+    def of(block: Any) -> Norms:
+        """Those of a loaded layer."""
+        before, after = Norm(block.input_layernorm), Norm(block.post_attention_layernorm)
+        attention = block.self_attn
+        if not hasattr(attention, "q_norm"):
+            return Norms(before, after, None, None)
+        return Norms(before, after, Norm(attention.q_norm), Norm(attention.k_norm))
+
+
 class Llama:
     """Where a loaded model's parts are. Making one fuses its weights, in place."""
 
@@ -118,13 +158,14 @@ class Llama:
         self.dtype, self.device = model.dtype, model.device
         self.rotary = base.rotary_emb
         self.embedding: Tensor = base.embed_tokens.weight.detach()
-        self.final_norm: nn.Module = base.norm
+        self.final_norm = Norm(base.norm)
         self.head = model.get_output_embeddings()
         self.blocks = list(base.layers)
         attention = self.blocks[0].self_attn
         self.channels: int = attention.head_dim
         self.scale = float(attention.scaling)
         self.shared_heads: int = model.config.num_key_value_heads
+        self.norms = [Norms.of(block) for block in self.blocks]
         self._rotations: tuple[Tensor, Tensor] | None = None
         self.projections = [
             (

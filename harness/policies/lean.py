@@ -14,23 +14,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from harness.policies.fused import Llama, Product
-from harness.policies.slots import Columns, Slots, blind
+from harness.policies.slots import Slots
+from harness.policies.tables import Columns, blind
 
 
 @dataclass(slots=True)
 class _Pass:
     """What all layers of one pass share.
 
-    Its tokens' rotation [row, token, 1, channel], and what is added to scores: over the `columns`
-    of prompts [row, 1, token, column] (None: causal), or over replies' own [row × shared head, 1,
-    column]. Prompts also need where their tokens go: `rows` [row, 1] and `places` [row, token].
+    Its tokens' rotation [row, token, 1, channel], and what is added to scores: over prompts [row,
+    1, token, column] (None: causal), or over replies' own [row × shared head, 1, column]. Prompts
+    also need the `columns` of their table, where their tokens go in it, `rows` [row, 1] and
+    `places` [row, token], and which head [row] they follow, whose columns come first.
     """
 
     cos: Tensor
@@ -39,6 +40,7 @@ class _Pass:
     columns: int = 0
     rows: Tensor | None = None
     places: Tensor | None = None
+    heads: Tensor | None = None
 
 
 class LeanReader:
@@ -56,6 +58,10 @@ class LeanReader:
         """The adapter has changed: merge it anew before the next pass."""
         if self._adapted:
             self._products = None
+
+    def follow(self, states: Sequence[Slots]) -> Slots:
+        """See `Slots.follow`."""
+        return Slots.follow(states)
 
     def stack(self, states: Sequence[Slots]) -> Slots:
         """See `Slots.stack`."""
@@ -78,16 +84,16 @@ class LeanReader:
         if state is None:
             like = llama.embedding.new_zeros(0, llama.shared_heads, 0, llama.channels)
             state = Slots(Columns.empty([like] * len(llama.blocks), len(pieces)))
-        one = self._reading_on(state.shared, width) if state.own is None else self._replying(state)
+        one = self._reading_on(state, width) if state.own is None else self._replying(state)
         ids = torch.tensor([[*p, *[0] * (width - len(p))] for p in pieces], device=llama.device)
         x = F.embedding(ids, llama.embedding)
-        for i, (block, parts) in enumerate(zip(llama.blocks, self._ready(), strict=True)):
-            x = self._layer(block, parts, x, state, i, one)
+        for i, parts in enumerate(self._ready()):
+            x = self._layer(parts, x, state, i, one)
         if width > 1:
             ends = torch.tensor([[len(p) - 1] for p in pieces], device=llama.device)
             x = x[one.rows, ends]
         head = llama.head
-        logits = F.linear(self._norm(llama.final_norm, x[:, 0]), head.weight, head.bias)
+        logits = F.linear(llama.final_norm(x[:, 0]), head.weight, head.bias)
         if state.own is not None:
             state.own.written()
         else:
@@ -95,40 +101,45 @@ class LeanReader:
             state.shared.lengths = [n + len(p) for n, p in lengths]
         return logits, state
 
-    def _reading_on(self, table: Columns, width: int) -> _Pass:
+    def _reading_on(self, state: Slots, width: int) -> _Pass:
         """Of prompts, `width` tokens more."""
-        device, columns = self._llama.device, max(table.lengths) + width
+        device, table, heads = self._llama.device, state.shared, state.heads
+        columns = max(table.lengths) + width
         table.grow(columns)
+        starts = torch.tensor(state.starts, device=device)[:, None]
         places = torch.tensor(table.lengths, device=device)[:, None]
         places = places + torch.arange(width, device=device)
         rows = torch.arange(len(places), device=device)[:, None]
-        causal = width > 1 and not any(table.lengths)
-        mask = None
-        if not causal:
+        cos, sin = self._llama.rotation(starts + places, max(state.starts) + columns)
+        one = _Pass(cos, sin, None, columns, rows, places)
+        if width == 1 or any(table.lengths) or heads is not None:
             seen = torch.arange(columns, device=device) <= places[:, :, None]
-            mask = blind(seen, self._llama.dtype)[:, None]
-        cos, sin = self._llama.rotation(places, columns)
-        return _Pass(cos, sin, mask, columns, rows, places)
+            if heads is not None:
+                one.heads = torch.tensor(heads.of, device=device)
+                before = torch.arange(heads.table.layers[0][0].shape[2], device=device)
+                before = (before < starts)[:, None].expand(-1, width, -1)
+                seen = torch.cat([before, seen], -1)
+            one.mask = blind(seen, self._llama.dtype)[:, None]
+        return one
 
     def _replying(self, state: Slots) -> _Pass:
         """Of replies, one token more."""
         assert state.own is not None
         positions = torch.tensor(state.positions, device=self._llama.device)
-        limit = max(state.shared.lengths) + state.own.used + 1
+        limit = max(map(max, state.positions)) + 1
         return _Pass(*self._llama.rotation(positions, limit), state.own.open())
 
     def _layer(
-        self, block: Any, parts: Sequence[Product], x: Tensor, state: Slots, index: int, one: _Pass
+        self, parts: Sequence[Product], x: Tensor, state: Slots, index: int, one: _Pass
     ) -> Tensor:
         """One layer on x [row, token, channel]; writes the tokens' keys and values."""
         qkv, out, gate_up, down = parts
         llama, (rows, width, _) = self._llama, x.shape
-        shared = llama.shared_heads
-        heads = qkv(self._norm(block.input_layernorm, x)).view(rows, width, -1, llama.channels)
+        shared, norms = llama.shared_heads, llama.norms[index]
+        heads = qkv(norms.attention(x)).view(rows, width, -1, llama.channels)
         q, k, v = torch.split(heads, [heads.shape[2] - 2 * shared, shared, shared], 2)
-        if hasattr(block.self_attn, "q_norm"):
-            q, k = self._norm(block.self_attn.q_norm, q), self._norm(block.self_attn.k_norm, k)
-            q, k = self._rotate(q, one), self._rotate(k, one)
+        if norms.query is not None and norms.key is not None:
+            q, k = self._rotate(norms.query(q), one), self._rotate(norms.key(k), one)
         else:
             rotated = self._rotate(heads[:, :, :-shared], one)
             q, k = torch.split(rotated, [q.shape[2], shared], 2)
@@ -136,17 +147,26 @@ class LeanReader:
             keys, values = state.shared.layers[index]
             keys[one.rows, :, one.places] = k
             values[one.rows, :, one.places] = v
-            mixed = self._read_on(q, keys[:, :, : one.columns], values[:, :, : one.columns], one)
+            mixed = self._read_on(q, self._read(state, index, one), one)
         else:
             keys, values = state.own.layers[index]
             keys[:, :, state.own.used], values[:, :, state.own.used] = k[:, 0], v[:, 0]
             mixed = self._reply(q, keys, values, state, index, one)
         x = x + out(mixed)
-        gate, up = gate_up(self._norm(block.post_attention_layernorm, x)).chunk(2, -1)
+        gate, up = gate_up(norms.network(x)).chunk(2, -1)
         return x + down(F.silu(gate) * up)
 
-    def _read_on(self, q: Tensor, keys: Tensor, values: Tensor, one: _Pass) -> Tensor:
+    def _read(self, state: Slots, index: int, one: _Pass) -> tuple[Tensor, Tensor]:
+        """Keys and values [row, head, column, channel] of prompts, with those of their heads."""
+        keys, values = (x[:, :, : one.columns] for x in state.shared.layers[index])
+        if state.heads is None or one.heads is None:
+            return keys, values
+        old_keys, old_values = (x[one.heads] for x in state.heads.table.layers[index])
+        return torch.cat([old_keys, keys], 2), torch.cat([old_values, values], 2)
+
+    def _read_on(self, q: Tensor, read: tuple[Tensor, Tensor], one: _Pass) -> Tensor:
         """Attention of prompts' tokens [row, token, head, channel]."""
+        keys, values = read
         mixed = F.scaled_dot_product_attention(
             q.transpose(1, 2),
             keys,
@@ -163,45 +183,34 @@ class LeanReader:
     ) -> Tensor:
         """Attention of one token a reply [row, 1, head, channel], to its prompt and to itself.
 
-        All replies to a prompt are one product with its keys, and one with its values; the heads
-        that share keys are rows of both products.
+        All replies to a prompt are one product with its keys, and one with its values, as are all
+        that begin with the same head; the heads that share keys are rows of these products.
         """
-        seating, scale = state.seating(), self._llama.scale
-        assert one.mask is not None
-        prompts, shared = len(seating.table), keys.shape[1]
-        q = q.view(len(q), shared, -1, q.shape[-1])  # [row, shared head, head, channel]
-
-        def gathered(x: Tensor) -> Tensor:
-            """[row, shared head, head, …] to [prompt × shared head, place × head, …]."""
-            each = x if seating.regular else x.index_select(0, seating.table.flatten())
-            each = each.view(prompts, -1, *x.shape[1:]).transpose(1, 2)
-            return each.reshape(prompts * shared, -1, x.shape[-1])
-
-        def scattered(x: Tensor) -> Tensor:
-            """And back."""
-            x = x.view(prompts, shared, -1, q.shape[2], x.shape[-1]).transpose(1, 2).flatten(0, 1)
-            return x if seating.regular else x.index_select(0, seating.where)
-
-        old_keys, old_values = (x.flatten(0, 1) for x in state.shared.layers[index])
-        length = old_keys.shape[1]
+        scale, mask = self._llama.scale, one.mask
+        assert mask is not None
+        q = q.view(len(q), keys.shape[1], -1, q.shape[-1])  # [row, shared head, head, channel]
+        scores, sharing = [], q.shape[2]
+        for table, seating in state.levels():
+            old = table.layers[index][0].flatten(0, 1).transpose(1, 2)
+            found = torch.baddbmm(seating.mask, seating.gathered(q), old, alpha=scale)
+            scores.append(seating.scattered(found, sharing))
         new_keys, new_values = keys.flatten(0, 1).transpose(1, 2), values.flatten(0, 1)
-        old = torch.baddbmm(seating.mask, gathered(q), old_keys.transpose(1, 2), alpha=scale)
-        new = torch.baddbmm(one.mask, q.flatten(0, 1), new_keys, alpha=scale)
-        weights = torch.cat([scattered(old), new.view(*q.shape[:3], -1)], -1).softmax(-1)
-        mixed = scattered(torch.bmm(gathered(weights[..., :length]), old_values)).flatten(0, 1)
-        new = weights[..., length:].flatten(0, 1)
-        return torch.baddbmm(mixed, new, new_values).view(len(q), 1, -1)
-
-    @staticmethod
-    def _norm(norm: Any, x: Tensor) -> Tensor:
-        wide = x.float()
-        square = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(norm.variance_epsilon)
-        scaled: Tensor = norm.weight * (wide * square.rsqrt_()[..., None]).to(x.dtype)
-        return scaled
+        new = torch.baddbmm(mask, q.flatten(0, 1), new_keys, alpha=scale)
+        scores.append(new.view(*q.shape[:3], -1))
+        weights = torch.cat(scores, -1).softmax(-1)
+        *parts, new = torch.split(weights, [x.shape[-1] for x in scores], -1)
+        mixed = None
+        for (table, seating), part in zip(state.levels(), parts, strict=True):
+            found = torch.bmm(seating.gathered(part), table.layers[index][1].flatten(0, 1))
+            found = seating.scattered(found, sharing)
+            mixed = found if mixed is None else mixed.add_(found)
+        assert mixed is not None
+        mixed = torch.baddbmm(mixed.flatten(0, 1), new.flatten(0, 1), new_values)
+        return mixed.view(len(q), 1, -1)
 
     @staticmethod
     def _rotate(x: Tensor, one: _Pass) -> Tensor:
-        return x * one.cos + x.roll(x.shape[-1] // 2, -1) * one.sin
+        return (x * one.cos).addcmul_(x.roll(x.shape[-1] // 2, -1), one.sin)
 
     def _ready(self) -> list[list[Product]]:
         """The products of each layer, with the adapter as it is now."""

@@ -47,6 +47,10 @@ class Reader(Protocol[M]):
         """Read one piece more per row: logits [row, vocabulary] after its last token, and state."""
         ...
 
+    def follow(self, states: Sequence[M]) -> M:
+        """Rows that begin with these, which stay as they are, for others to begin with."""
+        ...
+
     def stack(self, states: Sequence[M]) -> M:
         """One below the other, in a memory of their own."""
         ...
@@ -77,6 +81,10 @@ class PlainReader:
         with self._switched():
             logits, state = self._network.read(pieces, state)
         return logits[:, -1], state
+
+    def follow(self, states: Sequence[State]) -> State:
+        """See `Reader.follow`."""
+        return self.stack(states)
 
     def stack(self, states: Sequence[State]) -> State:
         """See `Reader.stack`."""

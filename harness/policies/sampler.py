@@ -222,8 +222,10 @@ class Sampler(Generic[M]):
         firsts = [same[0] for same in copies]
         state = None
         if any(row.start for row in firsts):
-            starts = [self._head(r.head) if r.kept is None else r.kept.state for r in firsts]
-            state = self._reader.stack(starts)
+            # Only one kind of prompts is read at a time: see `_enter`.
+            kept = [row.kept.state for row in firsts if row.kept is not None]
+            heads = [self._head(row.head) for row in firsts if row.kept is None]
+            state = self._reader.stack(kept) if kept else self._reader.follow(heads)
         logits, state = self._reader.read([row.prompt[row.start :] for row in firsts], state)
         for i, row in enumerate(firsts):
             row.kept = None  # the state has it now

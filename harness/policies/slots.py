@@ -1,198 +1,29 @@
-"""What rows have read, for `lean`: a prompt's keys and values once for all of its replies."""
+"""What rows have read, for `lean`: what is shared stands once.
+
+A system prompt's keys and values stand once for all prompts that begin with it, if it is long, and
+a prompt's once for all of its replies.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-_STEP = 16  # columns; MKL's batched products are fastest where a table has a multiple of these
+from harness.policies.tables import Columns, Replies, by_head
 
-
-def _capacity(columns: int) -> int:
-    """How many columns a table of so many written ones has: it is multiplied with as a whole, since
-    a product with a part of it takes up to four times as long.
-    """
-    step = _STEP * max(1, columns // (8 * _STEP))
-    return -(-columns // step) * step
-
-
-def _room(like: Tensor, rows: int, columns: int) -> Tensor:
-    """Room [row, head, column, channel] for tokens like those of a table, of whatever it held.
-
-    More is set aside than is used at first, so that a table that grows finds the room that the one
-    before it has left: fresh memory costs as much as several decoding steps.
-    """
-    _, heads, _, channels = like.shape
-    aside = -(-columns // (4 * _STEP)) * 4 * _STEP
-    whole = like.new_empty(rows * heads * aside * channels)
-    return whole[: rows * heads * columns * channels].view(rows, heads, columns, channels)
-
-
-@dataclass(slots=True)
-class Columns:
-    """Keys and values [row, head, column, channel] of each layer, and how many columns of each row
-    hold a token. What stands beyond them is a number and never attended to.
-    """
-
-    layers: list[tuple[Tensor, Tensor]]
-    lengths: list[int]
-
-    @staticmethod
-    def empty(like: Sequence[Tensor], rows: int) -> Columns:
-        """No tokens yet; `like` has a tensor [·, head, ·, channel] for each layer."""
-        blank = [x.new_zeros(2, rows, x.shape[1], 0, x.shape[3]) for x in like]
-        return Columns([(both[0], both[1]) for both in blank], [0] * rows)
-
-    def grow(self, columns: int) -> None:
-        """Make room for so many columns."""
-        if self.layers[0][0].shape[2] >= columns:
-            return
-        self.layers = _grown(self.layers, max(self.lengths), _capacity(columns))
-
-    def take(self, rows: list[int]) -> Columns:
-        """These rows, in a table of their own."""
-        layers = [(k[rows], v[rows]) for k, v in self.layers]
-        return Columns(layers, [self.lengths[i] for i in rows])
-
-    @staticmethod
-    def stack(tables: Sequence[Columns]) -> Columns:
-        """One below the other, in a table of their own."""
-        rows = sum(len(t.lengths) for t in tables)
-        used = max(max(t.lengths) for t in tables)
-
-        def stacked(parts: Sequence[Tensor]) -> Tensor:
-            _, heads, _, channels = parts[0].shape
-            room, at = parts[0].new_zeros(rows, heads, _capacity(used), channels), 0
-            for part in parts:
-                columns = min(used, part.shape[2])
-                room[at : at + len(part), :, :columns] = part[:, :, :columns]
-                at += len(part)
-            return room
-
-        layers = [
-            (stacked([k for k, _ in pairs]), stacked([v for _, v in pairs]))
-            for pairs in zip(*(t.layers for t in tables), strict=True)
-        ]
-        return Columns(layers, [n for t in tables for n in t.lengths])
-
-
-@dataclass(slots=True)
-class Replies:
-    """Keys and values [row, head, column, channel] of each layer, all rows written up to column
-    `used`: row i's tokens stand in the last lengths[i] of these columns.
-
-    A token is thus written to one column, whatever the row. What stands elsewhere is a number and
-    never attended to.
-    """
-
-    layers: list[tuple[Tensor, Tensor]]
-    lengths: list[int]
-    used: int = 0
-    _mask: Tensor | None = None
-
-    @staticmethod
-    def empty(like: Sequence[Tensor], rows: int) -> Replies:
-        """No tokens yet; `like` has a tensor [·, head, ·, channel] for each layer."""
-        rooms = [(_room(x, rows, _STEP).zero_(), _room(x, rows, _STEP).zero_()) for x in like]
-        return Replies(rooms, [0] * rows)
-
-    def open(self) -> Tensor:
-        """Make column `used` one that is attended to. Returns what is added to scores
-        [row × head, 1, column]: 0 where a row has a token and −∞ elsewhere.
-        """
-        first, _ = self.layers[0]
-        if first.shape[2] <= self.used:
-            self.layers = _grown(self.layers, self.used, _capacity(self.used + 1))
-            self._mask = None
-        if self._mask is None:
-            first, _ = self.layers[0]
-            starts = torch.tensor([[self.used - n] for n in self.lengths], device=first.device)
-            columns = torch.arange(first.shape[2], device=first.device)
-            seen = (columns >= starts) & (columns < self.used)
-            self._mask = _by_head(seen, first)
-        self._mask[:, :, self.used] = 0
-        return self._mask
-
-    def written(self) -> None:
-        """Every row has one token more, in column `used`."""
-        self.used += 1
-        self.lengths = [n + 1 for n in self.lengths]
-
-    def without(self, rows: Sequence[int]) -> tuple[Replies, list[int]]:
-        """Without these rows, and which row stands where now: the last ones fill the gaps."""
-        gone, left = set(rows), len(self.lengths) - len(rows)
-        holes = sorted(i for i in gone if i < left)
-        movers = [i for i in range(left, len(self.lengths)) if i not in gone]
-        order = list(range(left))
-        for hole, mover in zip(holes, movers, strict=True):
-            order[hole] = mover
-        if holes:
-            for x in (x for pair in self.layers for x in pair):
-                x[holes, :, : self.used] = x[movers, :, : self.used]
-        kept = [(k[:left], v[:left]) for k, v in self.layers]
-        table = Replies(kept, [self.lengths[i] for i in order], self.used)
-        spare = self.used - max(table.lengths)  # columns that only those that leave had
-        return (Replies.stack([table]) if spare >= _STEP else table), order
-
-    @staticmethod
-    def stack(tables: Sequence[Replies]) -> Replies:
-        """One below the other, in a table of their own."""
-        rows, used = sum(len(t.lengths) for t in tables), max(max(t.lengths) for t in tables)
-
-        def stacked(parts: Sequence[Tensor]) -> Tensor:
-            room, at = _room(parts[0], rows, _capacity(used + 1)), 0
-            for part, table in zip(parts, tables, strict=True):
-                into, width = room[at : at + len(part)], min(used, table.used)
-                into[:, :, : used - width] = 0
-                into[:, :, used - width : used] = part[:, :, table.used - width : table.used]
-                into[:, :, used:] = 0
-                at += len(part)
-            return room
-
-        layers = [
-            (stacked([k for k, _ in pairs]), stacked([v for _, v in pairs]))
-            for pairs in zip(*(t.layers for t in tables), strict=True)
-        ]
-        return Replies(layers, [n for t in tables for n in t.lengths], used)
-
-
-def _grown(
-    layers: Sequence[tuple[Tensor, Tensor]], used: int, columns: int
-) -> list[tuple[Tensor, Tensor]]:
-    """The first `used` columns in tables of so many."""
-
-    def grown(x: Tensor) -> Tensor:
-        room = _room(x, len(x), columns)
-        room[:, :, :used] = x[:, :, :used]
-        room[:, :, used:] = 0
-        return room
-
-    return [(grown(k), grown(v)) for k, v in layers]
-
-
-def blind(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to scores: 0 where a column is seen, and −∞ where it is not."""
-    added = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-    return added.masked_fill_(~seen, float("-inf"))
-
-
-def _by_head(seen: Tensor, like: Tensor) -> Tensor:
-    """The same for rows [row, column], for each head of a table [row, head, column, channel]:
-    [row × head, 1, column].
-    """
-    return blind(seen, like.dtype)[:, None].repeat_interleave(like.shape[1], 0)
+_LONG = 64  # tokens; what a shorter beginning spares is less than what one more product costs
 
 
 @dataclass(frozen=True, slots=True)
 class Seating:
-    """Who answers which prompt: `table` [prompt, place] of replies, filled up with reply 0, and
-    `where` [reply] each stands in it, counting places row by row.
+    """Who follows which row of a table that replies share: `table` [row, place] of replies, filled
+    up with reply 0, and `where` [reply] each stands in it, counting places row by row.
 
-    `regular` says that every prompt has as many replies, in order: no table is needed then.
-    `mask` [prompt × head, 1, column] is added to scores over prompts.
+    `regular` says that every row has as many replies, in order: no table is needed then.
+    `mask` [row × head, 1, column] is added to scores.
     """
 
     table: Tensor
@@ -200,44 +31,113 @@ class Seating:
     regular: bool
     mask: Tensor
 
+    @staticmethod
+    def of(shared: Columns, follows: Sequence[int]) -> Seating:
+        """Reply i follows row follows[i]."""
+        members: list[list[int]] = [[] for _ in shared.lengths]
+        for reply, row in enumerate(follows):
+            members[row].append(reply)
+        places = max(map(len, members))
+        table = [replies + [0] * (places - len(replies)) for replies in members]
+        found = {reply: r * places + i for r, m in enumerate(members) for i, reply in enumerate(m)}
+        where = [found[reply] for reply in range(len(follows))]
+        regular = len(where) == places * len(table) and where == list(range(len(where)))
+        keys = shared.layers[0][0]
+        ends = torch.tensor(shared.lengths, device=keys.device)[:, None]
+        columns = torch.arange(keys.shape[2], device=keys.device)
+        return Seating(
+            torch.tensor(table, device=keys.device),
+            torch.tensor(where, device=keys.device),
+            regular,
+            by_head(columns < ends, keys),
+        )
+
+    def gathered(self, x: Tensor) -> Tensor:
+        """[reply, shared head, head, …] to [row × shared head, place × head, …]."""
+        each = x if self.regular else x.index_select(0, self.table.flatten())
+        each = each.view(len(self.table), -1, *x.shape[1:]).transpose(1, 2)
+        return each.reshape(len(self.table) * x.shape[1], -1, x.shape[-1])
+
+    def scattered(self, x: Tensor, heads: int) -> Tensor:
+        """And back, where so many heads share keys."""
+        rows, places = self.table.shape
+        x = x.view(rows, -1, places, heads, x.shape[-1]).transpose(1, 2).flatten(0, 1)
+        return x if self.regular else x.index_select(0, self.where)
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Beginnings that prompts share: `states` tells them apart, `table` has each once, and `of`
+    [prompt] says which one is whose. One of them may be empty.
+    """
+
+    states: tuple[Slots, ...]
+    table: Columns
+    of: tuple[int, ...]
+
+    @staticmethod
+    def joined(each: Sequence[Slots]) -> Heads | None:
+        """Of prompts that begin with these; None if all of them are empty."""
+        names = [id(state) if state.shared.lengths[0] else 0 for state in each]
+        if not any(names):
+            return None
+        found = dict(zip(names, each, strict=True))
+        states, order = tuple(found.values()), {name: i for i, name in enumerate(found)}
+        table = states[0].shared
+        if len(states) > 1:
+            table = Columns.stack([state.shared for state in states])
+        return Heads(states, table, tuple(order[name] for name in names))
+
+    @property
+    def lengths(self) -> list[int]:
+        """How many tokens of each prompt stand here."""
+        return [self.table.lengths[i] for i in self.of]
+
 
 @dataclass(slots=True)
 class Slots:
     """Prompts that have been read and, once `repeat` has seated replies, what these have said.
 
-    `prompt` names each reply's prompt. Reading on uses a state up: its tables grow in place.
+    `shared` has what each prompt says after its head. `prompt` names each reply's prompt. Reading
+    on uses a state up: its tables grow in place.
     """
 
     shared: Columns
     own: Replies | None = None
     prompt: tuple[int, ...] = ()
-    _seating: Seating | None = None
+    heads: Heads | None = None
+    _levels: list[tuple[Columns, Seating]] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
         """How many rows it has: replies, or prompts as long as there are none."""
         return len(self.shared.lengths if self.own is None else self.own.lengths)
 
+    @property
+    def starts(self) -> list[int]:
+        """How many tokens of each prompt stand in its head."""
+        return [0] * len(self.shared.lengths) if self.heads is None else self.heads.lengths
+
     def repeat(self, counts: Sequence[int]) -> Slots:
         """Seat counts[i] replies to prompt i."""
         prompt = tuple(i for i, count in enumerate(counts) for _ in range(count))
         own = Replies.empty([k for k, _ in self.shared.layers], len(prompt))
-        return Slots(self.shared, own, prompt)
+        return Slots(self.shared, own, prompt, self.heads)
 
     def without(self, rows: Sequence[int]) -> tuple[Slots, list[int]]:
         """Without these replies, and which one stands where now."""
         assert self.own is not None
         own, order = self.own.without(rows)
-        left = Slots(self.shared, own, tuple(self.prompt[i] for i in order))
+        left = Slots(self.shared, own, tuple(self.prompt[i] for i in order), self.heads)
         waste = 2 * len(set(left.prompt)) <= len(self.shared.lengths)
         return (left._pruned() if waste else left), order
 
     def alone(self, row: int) -> Slots:
-        """All that one reply has read, its prompt included, as a prompt in a table of its own; or
-        one prompt, as long as there are no replies.
+        """All that one reply has read, its prompt included, as a prompt; or one prompt, as long as
+        there are no replies. In a table of its own, but for its head.
         """
         if self.own is None:
-            return Slots(self.shared.take([row]))
+            return self._chosen([row])
         prompt = self.prompt[row]
         before, said = self.shared.lengths[prompt], self.own.lengths[row]
         last = slice(self.own.used - said, self.own.used)
@@ -252,55 +152,77 @@ class Slots:
                 self.shared.layers, self.own.layers, strict=True
             )
         ]
-        return Slots(Columns(layers, [before + said]))
+        head = Heads.joined([self._beginnings()[prompt]])
+        return Slots(Columns(layers, [before + said]), heads=head)
+
+    def _chosen(self, prompts: list[int]) -> Slots:
+        """These prompts, without replies, in tables of their own."""
+        each = self._beginnings()
+        return Slots(self.shared.take(prompts), heads=Heads.joined([each[i] for i in prompts]))
 
     def _pruned(self) -> Slots:
         """Without prompts that no reply needs any more."""
         needed = sorted(set(self.prompt))
         if len(needed) == len(self.shared.lengths):
             return self
-        new = {old: i for i, old in enumerate(needed)}
-        return Slots(self.shared.take(needed), self.own, tuple(new[i] for i in self.prompt))
+        new, left = {old: i for i, old in enumerate(needed)}, self._chosen(needed)
+        return Slots(left.shared, self.own, tuple(new[i] for i in self.prompt), left.heads)
+
+    def _beginnings(self) -> list[Slots]:
+        """Each prompt's head, which may be empty."""
+        if self.heads is None:
+            return [self._empty()] * len(self.shared.lengths)
+        return [self.heads.states[i] for i in self.heads.of]
+
+    def _empty(self) -> Slots:
+        return Slots(Columns.empty([k for k, _ in self.shared.layers], 1))
+
+    @staticmethod
+    def follow(states: Sequence[Slots]) -> Slots:
+        """Prompts that begin with these, which others may begin with as well and which stay as they
+        are: a long one stands once.
+        """
+        long = [state.shared.lengths[0] >= _LONG for state in states]
+        table = Columns.stack(
+            [
+                s._empty().shared if apart else s.shared
+                for s, apart in zip(states, long, strict=True)
+            ]
+        )
+        heads = [s if apart else s._empty() for s, apart in zip(states, long, strict=True)]
+        return Slots(table, heads=Heads.joined(heads))
 
     @staticmethod
     def stack(states: Sequence[Slots]) -> Slots:
         """One below the other, in tables of their own: all prompts, or all with replies."""
-        if any(s.own is None for s in states):
-            return Slots(Columns.stack([s.shared for s in states]))
-        states = [s._pruned() for s in states]
+        replying = all(s.own is not None for s in states)
+        if replying:
+            states = [s._pruned() for s in states]
+        shared = Columns.stack([s.shared for s in states])
+        heads = Heads.joined([head for s in states for head in s._beginnings()])
+        if not replying:
+            return Slots(shared, heads=heads)
         prompt: list[int] = []
         at = 0
         for state in states:
             prompt += [at + i for i in state.prompt]
             at += len(state.shared.lengths)
         own = Replies.stack([s.own for s in states if s.own is not None])
-        return Slots(Columns.stack([s.shared for s in states]), own, tuple(prompt))
+        return Slots(shared, own, tuple(prompt), heads)
 
     @property
     def positions(self) -> list[list[int]]:
         """Of each reply's next token in its own text [reply, 1]."""
         assert self.own is not None
-        pairs = zip(self.prompt, self.own.lengths, strict=True)
-        return [[self.shared.lengths[i] + n] for i, n in pairs]
+        read = [a + b for a, b in zip(self.starts, self.shared.lengths, strict=True)]
+        return [[read[i] + n] for i, n in zip(self.prompt, self.own.lengths, strict=True)]
 
-    def seating(self) -> Seating:
-        """See `Seating`."""
-        if self._seating is None:
-            members: list[list[int]] = [[] for _ in self.shared.lengths]
-            for row, prompt in enumerate(self.prompt):
-                members[prompt].append(row)
-            places = max(map(len, members))
-            table = [rows + [0] * (places - len(rows)) for rows in members]
-            found = {row: p * places + i for p, m in enumerate(members) for i, row in enumerate(m)}
-            where = [found[row] for row in range(len(self.prompt))]
-            regular = len(where) == places * len(table) and where == list(range(len(where)))
-            keys, read = self.shared.layers[0][0], self.shared.lengths
-            ends = torch.tensor(read, device=keys.device)[:, None]
-            columns = torch.arange(keys.shape[2], device=keys.device)
-            self._seating = Seating(
-                torch.tensor(table, device=keys.device),
-                torch.tensor(where, device=keys.device),
-                regular,
-                _by_head(columns < ends, keys),
-            )
-        return self._seating
+    def levels(self) -> list[tuple[Columns, Seating]]:
+        """The tables that replies share, and who follows which of their rows."""
+        if not self._levels:
+            if self.heads is not None:
+                table = self.heads.table
+                whose = [self.heads.of[i] for i in self.prompt]
+                self._levels.append((table, Seating.of(table, whose)))
+            self._levels.append((self.shared, Seating.of(self.shared, self.prompt)))
+        return self._levels

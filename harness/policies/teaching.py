@@ -8,7 +8,6 @@ the model's own forward pass but for rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from harness.policies.base import Sample
 from harness.policies.flat import Call, flat
-from harness.policies.fused import Llama, Projection
+from harness.policies.fused import Llama, Norm, Norms, Projection
 from harness.policies.gradients import adapted, normed
 
 
@@ -37,26 +36,26 @@ class FlatReader:
         x = F.embedding(laid.ids, llama.embedding)
         rotation = llama.rotation(laid.positions[:, None], laid.longest)
         cos, sin = rotation[0][:, 0], rotation[1][:, 0]
-        for block, parts in zip(llama.blocks, llama.projections, strict=True):
+        for norms, parts in zip(llama.norms, llama.projections, strict=True):
             qkv, out, gate_up, down = parts
-            heads = _product(qkv, _norm(block.input_layernorm, x))
+            heads = _product(qkv, _norm(norms.attention, x))
             heads = heads.view(len(x), -1, llama.channels)
-            x = x + _product(out, self._attention(block.self_attn, heads, cos, sin, laid.calls))
-            gate, up = _product(gate_up, _norm(block.post_attention_layernorm, x)).chunk(2, -1)
+            x = x + _product(out, self._attention(norms, heads, cos, sin, laid.calls))
+            gate, up = _product(gate_up, _norm(norms.network, x)).chunk(2, -1)
             x = x + _product(down, F.silu(gate) * up)
         x = _norm(llama.final_norm, F.embedding(laid.wanted, x))
         return F.linear(x, llama.head.weight, llama.head.bias), torch.arange(len(x))
 
     def _attention(
-        self, module: Any, heads: Tensor, cos: Tensor, sin: Tensor, calls: Sequence[Call]
+        self, norms: Norms, heads: Tensor, cos: Tensor, sin: Tensor, calls: Sequence[Call]
     ) -> Tensor:
         """Of the row's queries, keys and values [token, head, channel] to [token, channel]."""
         shared = self._llama.shared_heads
         asking = heads.shape[1] - 2 * shared
         turned, values = torch.split(heads, [asking + shared, shared], 1)
-        if hasattr(module, "q_norm"):
+        if norms.query is not None and norms.key is not None:
             q, k = torch.split(turned, [asking, shared], 1)
-            turned = torch.cat([_norm(module.q_norm, q), _norm(module.k_norm, k)], 1)
+            turned = torch.cat([_norm(norms.query, q), _norm(norms.key, k)], 1)
         turned = turned * cos + turned.roll(turned.shape[-1] // 2, -1) * sin
         q, k = torch.split(turned, [asking, shared], 1)
         q = q.reshape(len(q), -1)
@@ -88,5 +87,5 @@ def _product(projection: Projection, x: Tensor) -> Tensor:
     return adapted(x, projection.weight, projection.bias, projection.adapters())
 
 
-def _norm(norm: Any, x: Tensor) -> Tensor:
-    return normed(x, norm.weight, norm.variance_epsilon)
+def _norm(norm: Norm, x: Tensor) -> Tensor:
+    return normed(x, norm.weight, norm.epsilon)
