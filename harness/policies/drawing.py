@@ -21,6 +21,7 @@ from harness.policies.rendering import Ids
 from harness.policies.talks import Kept
 
 _BLOCK = 128  # neighbouring tokens whose probabilities are summed before any is looked at alone
+_SMALL = 1024  # tokens of a vocabulary of which each is looked at
 _NUCLEUS = 512  # tokens ranked at first; only a flatter distribution ranks its whole vocabulary
 
 
@@ -70,11 +71,17 @@ def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
 
 
 def _pointed(weights: Tensor, uniform: Tensor) -> Tensor:
-    """The token [row, 1] at `uniform` [row, 1] of the way through weights [row, vocabulary].
+    """The token [row, 1] at `uniform` [row, 1] of the way through weights [row, vocabulary]."""
+    if weights.shape[1] <= _SMALL:
+        ends = weights.cumsum(-1, dtype=torch.float64)
+        return _hit(ends, _below(uniform * ends[:, -1:], ends[:, -1:]))
+    return _pointed_by_block(weights, uniform)
 
-    By the inverse of the cumulative distribution: over blocks of neighbouring tokens, whose sums
-    are as exact as the weights and are added up in float64, then over the tokens of the block that
-    was hit.
+
+def _pointed_by_block(weights: Tensor, uniform: Tensor) -> Tensor:
+    """The same by the inverse of the cumulative distribution over blocks of neighbouring tokens,
+    whose sums are as exact as the weights and are added up in float64, then over the tokens of the
+    block that was hit.
     """
     size = weights.shape[1]
     width = min(_BLOCK, size)
@@ -84,13 +91,18 @@ def _pointed(weights: Tensor, uniform: Tensor) -> Tensor:
         sums = torch.cat([sums, weights[:, whole:].sum(-1, keepdim=True)], 1)
     ends = sums.cumsum(-1, dtype=torch.float64)
     point = _below(uniform * ends[:, -1:], ends[:, -1:])
-    first = width * torch.searchsorted(ends, point, right=True).clamp(max=ends.shape[-1] - 1)
+    first = width * _hit(ends, point)
     # The last block may be short: it is looked at with the end of the one before it, as zeros.
     tokens = first.clamp(max=size - width) + torch.arange(width, device=weights.device)
     inside = weights.gather(1, tokens).double().masked_fill_(tokens < first, 0.0).cumsum(-1)
     before = (ends.gather(1, first // width) - inside[:, -1:]).clamp(min=0)
     within = _below((point - before).clamp(min=0), inside[:, -1:])
-    return tokens.gather(1, torch.searchsorted(inside, within, right=True).clamp(max=width - 1))
+    return tokens.gather(1, _hit(inside, within))
+
+
+def _hit(ends: Tensor, point: Tensor) -> Tensor:
+    """The first column [row, 1] whose end [row, column] lies beyond a point [row, 1]."""
+    return torch.searchsorted(ends, point, right=True).clamp(max=ends.shape[-1] - 1)
 
 
 def _below(point: Tensor, total: Tensor) -> Tensor:

@@ -108,9 +108,23 @@ def test_a_nucleus_keeps_the_likeliest_tokens_and_their_plain_logprobs() -> None
         assert logprob == pytest.approx(np.log([0.1, 0.5, 0.3, 0.1][token]), abs=1e-6)
 
 
-def test_a_token_of_probability_zero_is_never_drawn() -> None:
-    logits = torch.tensor([[-float("inf"), 0.0, -float("inf")]])
-    assert {draw(logits, [row(seed)])[0][0] for seed in range(50)} == {1}
+@pytest.mark.parametrize("size", [3, 1024, 1025, 1300, 5000])
+def test_drawing_inverts_the_cumulative_distribution(size: int) -> None:
+    logits = torch.tensor(np.random.default_rng(0).normal(0, 2, size), dtype=torch.float32)
+    rows = [row(seed) for seed in range(200)]
+    points = np.array([next(uniforms(seed)) for seed in range(200)])
+    ends = torch.softmax(logits, -1).double().cumsum(-1).numpy()
+    wanted = np.searchsorted(ends, points * ends[-1], side="right")
+    drawn, _ = draw(logits.expand(200, -1), rows)
+    assert (np.array(drawn) == wanted).mean() > 0.98  # a block's sum may round across an end
+    assert np.abs(np.array(drawn) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("size", [3, 1024, 1300, 5000])
+def test_a_token_of_probability_zero_is_never_drawn(size: int) -> None:
+    logits = torch.full((1, size), -float("inf"))
+    logits[0, size // 2] = 0
+    assert {draw(logits, [row(seed)])[0][0] for seed in range(50)} == {size // 2}
 
 
 def test_outputs_that_are_not_numbers_are_refused() -> None:
