@@ -18,6 +18,8 @@ from harness.policies.flat import Call, flat
 from harness.policies.fused import Llama, Norm, Norms, Projection
 from harness.policies.gradients import adapted, normed
 
+_PLAIN = 2**20  # scores of one call up to which attention is not fused
+
 
 class FlatReader:
     """Reads batches for a trainer (`trainer.Reader`); on a CPU its sums have one order."""
@@ -70,15 +72,32 @@ class FlatReader:
         asked = asked.view(pieces, width, -1, llama.channels).transpose(1, 2)
         told = F.embedding(call.keys, kv).view(pieces, call.keys.shape[1], 2, -1, llama.channels)
         keys, values = told.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(
-            asked,
-            keys,
-            values,
-            attn_mask=call.mask.to(asked.dtype),
-            scale=llama.scale,
-            enable_gqa=asked.shape[1] != keys.shape[1],
-        )
+        exact = asked.dtype == torch.float32  # the fused one is so inside, whatever it is given
+        if exact and asked.shape[1] * call.mask.numel() <= _PLAIN:
+            mixed = _attended(asked, keys, values, call.mask, llama.scale)
+        else:
+            mixed = F.scaled_dot_product_attention(
+                asked,
+                keys,
+                values,
+                attn_mask=call.mask.to(asked.dtype),
+                scale=llama.scale,
+                enable_gqa=asked.shape[1] != keys.shape[1],
+            )
         return F.embedding(call.back, mixed.transpose(1, 2).reshape(pieces * width, -1))
+
+
+def _attended(asked: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """As plain products: their gradient takes less time than the fused one's where there is little
+    to attend to, and more memory.
+    """
+    pieces, heads, width, channels = asked.shape
+    columns, sharing = keys.shape[2], heads // keys.shape[1]
+    asked = asked.reshape(-1, sharing * width, channels)
+    keys, values = (x.reshape(-1, columns, channels) for x in (keys, values))
+    added = mask.expand(-1, heads, -1, -1).reshape(len(asked), -1, columns)
+    scores = torch.baddbmm(added, asked, keys.transpose(1, 2), alpha=scale)
+    return torch.bmm(scores.softmax(-1), values).view(pieces, heads, width, channels)
 
 
 def _product(projection: Projection, x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from harness.policies import teaching
 from harness.policies.adapter import Adapter, AdapterShape
 from harness.policies.base import Sample
 from harness.policies.flat import flat
@@ -56,7 +57,12 @@ def gradients(adapter: Adapter, logits: torch.Tensor) -> dict[str, torch.Tensor]
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_logits_and_gradients_equal_those_of_whole_sequences(name: str) -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_logits_and_gradients_equal_those_of_whole_sequences(
+    name: str, fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fused:
+        monkeypatch.setattr(teaching, "_PLAIN", 0)
     model, llama, adapter = with_adapter(name)
     batch = samples()
     logits, places = FlatReader(llama, SIZES["vocab_size"]).replies(batch)
