@@ -189,11 +189,11 @@ class LeanReader:
         scale, mask = self._llama.scale, one.mask
         assert mask is not None
         q = q.view(len(q), keys.shape[1], -1, q.shape[-1])  # [row, shared head, head, channel]
-        scores, sharing = [], q.shape[2]
+        scores: list[Tensor] = []
         for table, seating in state.levels():
             old = table.layers[index][0].flatten(0, 1).transpose(1, 2)
             found = torch.baddbmm(seating.mask, seating.gathered(q), old, alpha=scale)
-            scores.append(seating.scattered(found, sharing))
+            scores.append(seating.scattered(found, q))
         new_keys, new_values = keys.flatten(0, 1).transpose(1, 2), values.flatten(0, 1)
         new = torch.baddbmm(mask, q.flatten(0, 1), new_keys, alpha=scale)
         scores.append(new.view(*q.shape[:3], -1))
@@ -202,7 +202,7 @@ class LeanReader:
         mixed = None
         for (table, seating), part in zip(state.levels(), parts, strict=True):
             found = torch.bmm(seating.gathered(part), table.layers[index][1].flatten(0, 1))
-            found = seating.scattered(found, sharing)
+            found = seating.scattered(found, q)
             mixed = found if mixed is None else mixed.add_(found)
         assert mixed is not None
         mixed = torch.baddbmm(mixed.flatten(0, 1), new.flatten(0, 1), new_values)

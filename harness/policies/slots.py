@@ -19,50 +19,47 @@ _LONG = 64  # tokens; what a shorter beginning spares is less than what one more
 
 @dataclass(frozen=True, slots=True)
 class Seating:
-    """Who follows which row of a table that replies share: `table` [row, place] of replies, filled
-    up with reply 0, and `where` [reply] each stands in it, counting places row by row.
+    """Who follows which row of a table that replies share, so that those who follow the same row
+    are one product with it. Each row has as many places; those left over are reply 0's.
 
-    `regular` says that every row has as many replies, in order: no table is needed then.
-    `mask` [row × head, 1, column] is added to scores.
+    `into` [row × shared head × place] names the reply and shared head [reply × shared head] that
+    sits there, `back` [reply × shared head] where it sits. `mask` [row × shared head, 1, column] is
+    added to scores.
     """
 
-    table: Tensor
-    where: Tensor
-    regular: bool
+    into: Tensor
+    back: Tensor
     mask: Tensor
 
     @staticmethod
     def of(shared: Columns, follows: Sequence[int]) -> Seating:
         """Reply i follows row follows[i]."""
-        members: list[list[int]] = [[] for _ in shared.lengths]
-        for reply, row in enumerate(follows):
-            members[row].append(reply)
-        places = max(map(len, members))
-        table = [replies + [0] * (places - len(replies)) for replies in members]
-        found = {reply: r * places + i for r, m in enumerate(members) for i, reply in enumerate(m)}
-        where = [found[reply] for reply in range(len(follows))]
-        regular = len(where) == places * len(table) and where == list(range(len(where)))
         keys = shared.layers[0][0]
-        ends = torch.tensor(shared.lengths, device=keys.device)[:, None]
-        columns = torch.arange(keys.shape[2], device=keys.device)
+        device, heads = keys.device, keys.shape[1]
+        members: list[list[int]] = [[] for _ in shared.lengths]
+        place = []
+        for reply, row in enumerate(follows):
+            place.append(len(members[row]))
+            members[row].append(reply)
+        most = max(map(len, members))
+        table = torch.tensor([m + [0] * (most - len(m)) for m in members], device=device)
+        seats = torch.tensor([follows, place], device=device)
+        head = torch.arange(heads, device=device)
+        ends = torch.tensor(shared.lengths, device=device)[:, None]
         return Seating(
-            torch.tensor(table, device=keys.device),
-            torch.tensor(where, device=keys.device),
-            regular,
-            by_head(columns < ends, keys),
+            (table[:, None] * heads + head[:, None]).flatten(),
+            ((seats[0][:, None] * heads + head) * most + seats[1][:, None]).flatten(),
+            by_head(torch.arange(keys.shape[2], device=device) < ends, keys),
         )
 
     def gathered(self, x: Tensor) -> Tensor:
         """[reply, shared head, head, …] to [row × shared head, place × head, …]."""
-        each = x if self.regular else x.index_select(0, self.table.flatten())
-        each = each.view(len(self.table), -1, *x.shape[1:]).transpose(1, 2)
-        return each.reshape(len(self.table) * x.shape[1], -1, x.shape[-1])
+        return x.flatten(0, 1).index_select(0, self.into).view(len(self.mask), -1, x.shape[-1])
 
-    def scattered(self, x: Tensor, heads: int) -> Tensor:
-        """And back, where so many heads share keys."""
-        rows, places = self.table.shape
-        x = x.view(rows, -1, places, heads, x.shape[-1]).transpose(1, 2).flatten(0, 1)
-        return x if self.regular else x.index_select(0, self.where)
+    def scattered(self, x: Tensor, like: Tensor) -> Tensor:
+        """And back, with the replies and heads that `like` has."""
+        each = x.view(len(self.into), -1, x.shape[-1]).index_select(0, self.back)
+        return each.view(*like.shape[:3], x.shape[-1])
 
 
 @dataclass(frozen=True, slots=True)
