@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.policies.tables import Columns, Replies, by_head
 
-_LONG = 64  # tokens; what a shorter beginning spares is less than what one more product costs
+_LONG = 48  # tokens; what shorter beginnings spare is less than what one more product costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,17 +177,12 @@ class Slots:
     @staticmethod
     def follow(states: Sequence[Slots]) -> Slots:
         """Prompts that begin with these, which others may begin with as well and which stay as they
-        are: a long one stands once.
+        are: each stands once, unless most are short.
         """
-        long = [state.shared.lengths[0] >= _LONG for state in states]
-        table = Columns.stack(
-            [
-                s._empty().shared if apart else s.shared
-                for s, apart in zip(states, long, strict=True)
-            ]
-        )
-        heads = [s if apart else s._empty() for s, apart in zip(states, long, strict=True)]
-        return Slots(table, heads=Heads.joined(heads))
+        if sum(state.shared.lengths[0] for state in states) < _LONG * len(states):
+            return Slots.stack(states)
+        empty = states[0]._empty().shared
+        return Slots(Columns.stack([empty] * len(states)), heads=Heads.joined(states))
 
     @staticmethod
     def stack(states: Sequence[Slots]) -> Slots:
