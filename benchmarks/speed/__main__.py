@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.speed.choices import batching, compiling, dtypes, forms, seats
+from benchmarks.speed.choices import batching, compiling, dtypes, forms, heads, seats
 from benchmarks.speed.costs import costs
 from benchmarks.speed.laws import laws
 from benchmarks.speed.race import Reading, Row, Worker, race, ratios, speed, wall
@@ -121,6 +121,7 @@ SECTIONS = {
     "seats": seats,
     "compiling": compiling,
     "forms": forms,
+    "heads": heads,
     "dtypes": dtypes,
     "laws": growth,
 }

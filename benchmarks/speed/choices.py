@@ -14,6 +14,8 @@ from benchmarks.speed.work import WORKS
 
 SEATS = {"pocket": (15, 30, 60, 120, 240, 480), "smollm2": (8, 16, 32, 64)}
 STEPS = 20  # of a turn of the worker `compiling`
+RULES = 20  # of some fifteen tokens
+NO_DEARER = 0.95
 FORM_COST = 1.25  # of sampling in which every row has a form
 
 
@@ -71,6 +73,18 @@ def forms(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     more = median(1e6 * (a.cpu - b.cpu) / a.tokens for a, b in zip(held, free, strict=True))
     note = f"{more:.0f} µs of CPU more a token"
     yield Row(f"{model}: kept to a form / free", ratios(free, held), FORM_COST, True, note)
+
+
+def heads(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """What a long system prompt costs whose copy stands with each prompt, against one for all."""
+    task = {"model": model, "mixed": False, "threads": asked.threads, "dtype": asked.dtype}
+    task |= {"who": "ours", "rules": RULES, "limit": 32, "rounds": 2}
+    workers = {n: Worker("sampling", {**task, "copied": n == "copied"}) for n in ("once", "copied")}
+    found = race(workers, asked.repeats)
+    once, copied = found["once"], found["copied"]
+    note = f"{once[-1].peak_mb:,.0f} and {copied[-1].peak_mb:,.0f} MB at most"
+    what = f"{model}: system prompt of {RULES} rules, copied / once"
+    yield Row(what, ratios(once, copied), NO_DEARER, False, f"{wall(once, copied)}; {note}")
 
 
 def dtypes(model: str, asked: argparse.Namespace) -> Iterator[Row]:

@@ -17,25 +17,28 @@ import torch
 import envs
 from benchmarks.speed.race import serve
 from benchmarks.speed.work import WORKS, Work
-from harness.policies import loading, open_policy
+from harness.policies import loading, open_policy, slots
 from harness.policies.base import Request, Sampling
 from harness.policies.hf import HFPolicy
 from harness.policies.settings import ModelSettings
 from harness.types import Message
 
 
-def conversations(work: Work) -> list[tuple[Message, ...]]:
-    """One conversation a task: the world's briefing and its question. Several rounds of tasks."""
+def conversations(work: Work, system: str = "") -> list[tuple[Message, ...]]:
+    """One conversation a task: the world's briefing, or `system`, and its question. Several rounds
+    of tasks.
+    """
     world = envs.make(work.env, "train")
-    briefing = (Message("system", world.briefing),) if world.briefing else ()
+    told = system or world.briefing
+    briefing = (Message("system", told),) if told else ()
     return [
         (*briefing, Message("user", world.reset(seed=t)[0]))
         for t in range(work.rounds * work.tasks)
     ]
 
 
-def requests(work: Work, lengths: list[int]) -> list[Request]:
-    asked = [c for c in conversations(work) for _ in range(work.samples)]
+def requests(work: Work, lengths: list[int], system: str = "") -> list[Request]:
+    asked = [c for c in conversations(work, system) for _ in range(work.samples)]
     return [
         Request(f"r{i}", c, Sampling(temperature=1.0, max_tokens=n), seed=i)
         for i, (c, n) in enumerate(zip(asked, lengths, strict=True))
@@ -56,12 +59,13 @@ def open_model(work: Work, task: Mapping[str, Any]) -> HFPolicy:
 
 
 FORM = r"(ADD: [^\r\n]{400,500}\n){50}"  # which no reply here comes to the end of
+RULE = "Look twice at every sign before you take one number from the other. "
 Once = Callable[[], tuple[int, Mapping[str, float]]]
 
 
 def ours(work: Work, task: Mapping[str, Any], policy: HFPolicy) -> Once:
     policy.rendering.ends = frozenset()
-    asked = requests(work, work.lengths(task["mixed"]))
+    asked = requests(work, work.lengths(task["mixed"]), RULE * task.get("rules", 0))
     if task.get("grammar"):
         asked = [replace(request, grammar=FORM) for request in asked]
 
@@ -163,4 +167,6 @@ if __name__ == "__main__":
     wanted = replace(wanted, **{k: told[k] for k in ("limit", "rounds") if k in told})
     if told["who"] != "ours":  # the others have the memory that their users have
         loading.keep_freed = lambda: False
+    if told.get("copied"):
+        slots._LONG = sys.maxsize
     serve(CONTESTANTS[told["who"]](wanted, told, open_model(wanted, told)))
