@@ -33,6 +33,15 @@ def private_cache(
         yield
 
 
+@pytest.fixture(scope="session")
+def docker_host() -> Iterator[str]:
+    """DOCKER_HOST of the daemon that serves tests with containers."""
+    from daemons import daemon  # with docker
+
+    with daemon() as host:
+        yield host
+
+
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[Any]:
     """A Ray cluster of one node, for as long as a module's tests take."""
