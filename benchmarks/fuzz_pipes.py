@@ -68,6 +68,7 @@ def babble() -> Target:
     """
     from envs import grading
     from envs.packages import killable
+    from envs.piped import WorkerFailed
 
     place = _file(BABBLER)
     served, worker = killable._SERVE, grading._WORKER
@@ -78,9 +79,9 @@ def babble() -> Target:
     def check(text: str) -> None:
         killable._SERVE, grading._WORKER = place, place
         try:
-            with suppress(killable.WorkerFailed):
+            with suppress(WorkerFailed):
                 _own(workers.ask({"text": text}, 8.0), text)
-            with suppress(grading.WorkerFailed):
+            with suppress(WorkerFailed):
                 told = grader._ask(text, "2", 8.0)
                 assert isinstance(told.get("failed", ""), str)
                 assert "failed" in told or isinstance(told["right"], bool)

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
@@ -38,6 +39,7 @@ MISCHIEF = (
 )
 LONGEST_DELAY = 2.5
 PATIENCE = 300.0
+HOME = Path(__file__).resolve().parents[1]
 
 
 def play(world: Terminal, number: int) -> float:
@@ -69,7 +71,8 @@ class Worker:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--work"],
+            [sys.executable, "-m", "benchmarks.terminal_soak", "--work"],
+            cwd=HOME,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -180,8 +183,22 @@ def remains(client: docker.DockerClient, identities: set[str], made: set[str]) -
     return found + [f"mount of volume {name}" for name in mounts & made]
 
 
-def soak(episodes: int, kills: int, seed: int, workers: int) -> int:
-    """Play, kill, start once more, look: 0 where nothing is left and every episode was right."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a soak came to; `rest` names everything it left."""
+
+    episodes: int
+    right: int
+    killed: int
+    interrupted: int
+    orphans: int
+    made: int
+    seconds: float
+    rest: tuple[str, ...]
+
+
+def soak(episodes: int, kills: int, seed: int, workers: int) -> Outcome:
+    """Play, kill, start once more, look."""
     plan, watch = Soak(episodes, kills, seed), Watch()
     started = time.monotonic()
     with ThreadPoolExecutor(workers) as seats:
@@ -191,15 +208,26 @@ def soak(episodes: int, kills: int, seed: int, workers: int) -> int:
     client = connect()
     made = watch.end()
     rest = remains(client, plan.identities, made)
-    right = sum(reward == 1.0 for reward in plan.rewards)
-    print(
-        f"{len(plan.rewards)} episodes ended, {right} right; {plan.killed} workers killed, "
-        f"{plan.interrupted} of them in the middle of an episode; {plan.found} orphaned containers "
-        f"and volumes, of {len(made)} made, were met by later starts; {seconds:.0f} s with "
-        f"{workers} workers"
+    return Outcome(
+        episodes=len(plan.rewards),
+        right=sum(reward == 1.0 for reward in plan.rewards),
+        killed=plan.killed,
+        interrupted=plan.interrupted,
+        orphans=plan.found,
+        made=len(made),
+        seconds=seconds,
+        rest=tuple(rest),
     )
-    print("\n".join(rest) or "nothing is left: no container, no volume, no mount, no process")
-    return 0 if not rest and right == episodes else 1
+
+
+def told(found: Outcome, workers: int) -> str:
+    """The same in words."""
+    return (
+        f"{found.episodes} episodes ended, {found.right} right; {found.killed} workers killed, "
+        f"{found.interrupted} of them in the middle of an episode; {found.orphans} orphaned "
+        f"containers and volumes, of {found.made} made, were met by later starts; "
+        f"{found.seconds:.0f} s with {workers} workers\n"
+    ) + ("\n".join(found.rest) or "nothing is left: no container, no volume, no mount, no process")
 
 
 def throughput(episodes: int, at_once: int) -> None:
@@ -244,7 +272,11 @@ def main() -> int:
         return 0
     for at_once in asked.at_once or ():
         throughput(asked.episodes, at_once)
-    return 0 if asked.at_once else soak(asked.episodes, asked.kills, asked.seed, asked.workers)
+    if asked.at_once:
+        return 0
+    found = soak(asked.episodes, asked.kills, asked.seed, asked.workers)
+    print(told(found, asked.workers))
+    return 0 if found.right == asked.episodes and not found.rest else 1
 
 
 if __name__ == "__main__":

@@ -16,28 +16,25 @@ compared here, as math-verify would. This module never imports sympy.
 """
 
 import atexit
-import json
 import os
 import queue
-import selectors
-import subprocess
 import sys
-import tempfile
 import threading
-import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from typing_extensions import override
+
 from envs.boxes import both_whole, last_boxed, objection
+from envs.piped import Piped, WorkerFailed
 from envs.verdict import Verdict
 
 RULE_VERSION = "boxed-2"
-START_SECONDS = 120.0  # importing sympy on a busy machine; no part of an answer's deadline
 _UNEQUAL = "Wrong: what is boxed does not equal the reference answer."
-_LONGEST_LINE = 1 << 20  # bytes; a verdict takes fewer than a hundred
 _WORKER = Path(__file__).with_name("grading_worker.py")
 
 
@@ -52,101 +49,27 @@ def grader_version() -> str:
     return "/".join(parts)
 
 
-class WorkerFailed(Exception):
-    """A worker could not be started, died or was killed; the message says which."""
+class _Worker(Piped):
+    """A process that judges one box at a time; it starts none of its own."""
 
-
-class _Worker:
-    """One process, one answer at a time."""
+    name = speaker = "the grading worker"
+    doing, product = "grading", "verdict"
+    longest = 1 << 20  # a verdict takes fewer than a hundred
 
     def __init__(self) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # open while the process lives
-        environment = os.environ | {"PYTHONHASHSEED": "0"}  # set order decides simplification
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_WORKER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=environment,
-            bufsize=0,
-        )
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._stdout(), selectors.EVENT_READ)
-        self._asked = 0
-        greeting = self._line(START_SECONDS, "starting")
-        if not greeting.get("ready"):
-            reason = str(greeting.get("failed", "the grading worker did not start"))
-            self.kill()
-            raise WorkerFailed(reason)
+        surroundings = os.environ | {"PYTHONHASHSEED": "0"}  # set order decides simplification
+        super().__init__([sys.executable, "-P", str(_WORKER)], surroundings, own_group=False)
 
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
+    @override
+    def refusal(self, greeting: Mapping[str, Any]) -> str:
+        if greeting.get("ready"):
+            return ""
+        return str(greeting.get("failed", "the grading worker did not start"))
 
-    def alive(self) -> bool:
-        """Whether it can take a job."""
-        return self._process.poll() is None
-
-    def ask(self, box: str, answer: str, seconds: float) -> dict[str, Any]:
-        """Its verdict; raises WorkerFailed after killing it if it takes longer or dies."""
-        self._asked += 1
-        job = {"job": self._asked, "box": box, "answer": answer, "seconds": seconds}
-        stdin = self._process.stdin
-        assert stdin is not None
-        try:
-            stdin.write(json.dumps(job).encode("ascii") + b"\n")  # far below a pipe's 64 KiB
-        except BrokenPipeError:
-            raise WorkerFailed(self._obituary()) from None
-        line = self._line(seconds, "grading")
-        told = isinstance(line.get("right"), bool) and isinstance(line.get("read"), bool)
-        if line.get("job") != self._asked or not (told or isinstance(line.get("failed"), str)):
-            self.kill()
-            raise WorkerFailed("the grading worker said what nobody had asked for")
-        return line
-
-    def kill(self) -> None:
-        """End it and let go of its pipes; harmless if it is dead."""
-        self._process.kill()
-        self._process.wait()
-        self._selector.close()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            if stream is not None:
-                stream.close()
-
-    def _stdout(self) -> int:
-        assert self._process.stdout is not None
-        return self._process.stdout.fileno()
-
-    def _line(self, seconds: float, doing: str) -> dict[str, Any]:
-        received = b""
-        end = time.monotonic() + seconds
-        while not received.endswith(b"\n"):
-            if not self._selector.select(max(0.0, end - time.monotonic())):
-                self.kill()
-                raise WorkerFailed(f"{doing} took longer than {seconds:g} s")
-            chunk = os.read(self._stdout(), 65536)
-            if not chunk:
-                raise WorkerFailed(self._obituary())
-            received += chunk
-            if len(received) > _LONGEST_LINE:
-                break
-        try:
-            line = json.loads(received)
-        except (ValueError, RecursionError):
-            line = None
-        if not isinstance(line, dict):
-            self.kill()
-            raise WorkerFailed(f"{doing} gave no verdict but {received[:60]!r}")
-        return line
-
-    def _obituary(self) -> str:
-        code = self._process.wait()
-        self._errors.seek(0)
-        last = self._errors.read()[-2000:].decode("utf-8", "replace").strip().splitlines()
-        self.kill()
-        said = f": {last[-1]}" if last else ""
-        return f"the grading worker died with exit code {code}{said}"
+    @override
+    def expected(self, answer: Mapping[str, Any]) -> bool:
+        told = isinstance(answer.get("right"), bool) and isinstance(answer.get("read"), bool)
+        return told or isinstance(answer.get("failed"), str)
 
 
 class Grader:
@@ -202,7 +125,7 @@ class Grader:
                     worker.kill()
                 worker = None
                 worker = self._starter.submit(_Worker).result()
-            return worker.ask(box, answer, seconds)
+            return worker.ask({"box": box, "answer": answer}, seconds)
         except BaseException:  # an interrupted worker still has a verdict to give: to nobody
             if worker is not None:
                 worker.kill()

@@ -1,7 +1,6 @@
 """The rooms install under their literal names; another distribution may own one of them."""
 
 import importlib.util
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -16,6 +15,8 @@ def check_rooms() -> None:
         spec = importlib.util.find_spec(room)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
         if origin is None or origin.parent.parent != home:
+            from importlib.metadata import packages_distributions  # slow to load, rarely needed
+
             owners = (
                 ", ".join(packages_distributions().get(room, [])) or "another folder on the path"
             )

@@ -1,12 +1,11 @@
-"""Intervals and estimators: plain numbers in, plain numbers out, nothing known of boards.
-
-SciPy is imported where a quantile is asked for, because it takes a third of a second to load.
-"""
+"""Intervals and estimators: plain numbers in, plain numbers out, nothing known of boards."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from leaderboards.student import critical
 
 LEVEL = 0.95
 
@@ -41,10 +40,8 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None
     squares = math.fsum((v - centre) ** 2 for v in values)
     if max(values) - min(values) <= 1e-12 * max(1.0, abs(centre)):
         return None
-    from scipy.special import stdtrit
-
     error = math.sqrt(squares / (len(values) - 1) / len(values))
-    half = float(stdtrit(len(values) - 1, (1 + level) / 2)) * error
+    half = critical(level, len(values) - 1) * error
     return Interval(centre - half, centre + half)
 
 
@@ -56,9 +53,9 @@ def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
     """
     if not (trials >= 1 and 0 <= successes <= trials):
         raise ValueError(f"{successes} successes of {trials} trials make no proportion")
-    from scipy.special import ndtri
+    from statistics import NormalDist  # rarely needed, and slow to import
 
-    z = float(ndtri((1 + level) / 2))
+    z = NormalDist().inv_cdf((1 + level) / 2)
     share = successes / trials
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = (

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from leaderboards.intervals import LEVEL, Interval, mean, t_interval, wilson
+from leaderboards.student import two_sided
 
 BOOTSTRAP_COVERAGE = {
     5: 0.821,
@@ -69,10 +70,8 @@ def paired_t(differences: Sequence[float]) -> float | None:
     deviation, centre = spread(differences), mean(differences)
     if deviation is None or centre is None:
         return None
-    from scipy.special import stdtr
-
     ratio = abs(centre) / (deviation / math.sqrt(len(differences)))
-    return float(2 * stdtr(len(differences) - 1, -ratio))
+    return two_sided(ratio, len(differences) - 1)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -80,10 +79,12 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
     Only for one sample a task; with several, a task's outcomes are no single trial.
     """
-    from scipy.special import bdtr
-
+    ways = reached = 1  # in which none, and so far at most so many, of them were the rarer one's
     total = only_a + only_b
-    return min(1.0, 2 * float(bdtr(min(only_a, only_b), total, 0.5))) if total else 1.0
+    for n in range(min(only_a, only_b)):
+        ways = ways * (total - n) // (n + 1)
+        reached += ways
+    return min(1.0, 2 * reached / 2**total) if total else 1.0
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -15,6 +15,7 @@ from leaderboards.later import settled
 from leaderboards.paired import holm, over_seeds
 from leaderboards.record import Entry, Track
 from leaderboards.scores import Estimate, PassAtK, Result, of_agent, of_method, passes, result
+from leaderboards.standing import rank_intervals
 from leaderboards.strict import JSON, canonical
 
 ENOUGH_SEEDS = 5  # fewer make a row provisional
@@ -194,8 +195,6 @@ def _board(track: Track, entries: Sequence[Entry]) -> Board:
     for place, row in enumerate(rows, 1):
         if row.score is not None:
             ranks.setdefault(row.score, place)
-    from leaderboards.standing import rank_intervals  # with numpy, which reading entries can spare
-
     open_ranks = rank_intervals([dict(row.scores) for row in rows])
     ranked = (
         replace(r, rank=None if r.score is None else ranks[r.score], ranks=left_open)

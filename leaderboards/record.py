@@ -330,7 +330,10 @@ def _strings(name: str, value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield name, key
-            yield from _strings(f"{name}.{key}", item)
+            if isinstance(item, str):  # as most are: a generator for each would cost more
+                yield f"{name}.{key}", item
+            else:
+                yield from _strings(f"{name}.{key}", item)
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
             yield from _strings(f"{name}[{number}]", item)

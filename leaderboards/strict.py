@@ -18,6 +18,7 @@ JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JS
 Reader: TypeAlias = Callable[[object], Any]
 T = TypeVar("T")
 
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 _NAMES = {str: "a string", bool: "true or false", int: "a whole number", float: "a finite number"}
 
 
@@ -72,6 +73,8 @@ def decode(kind: type[T], value: object) -> T:
 
 def encode(value: Any) -> Any:
     """The plain JSON value of a dataclass, field by field, in the order of its definition."""
+    if type(value) in _PLAIN:
+        return value
     if dataclasses.is_dataclass(value):
         return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -121,7 +124,9 @@ def _reader(hint: Any) -> Reader:
         inner = _reader(args[0]) if len(args) == 2 else _one_or_row(*args[:-1])
         return functools.partial(_optional, inner)
     if origin is tuple:
-        return functools.partial(_row, _reader(args[0]))
+        item: Any = args[0]
+        quick = _quick(item) if dataclasses.is_dataclass(item) else None
+        return functools.partial(_row, _reader(item), item if quick else None, quick)
     if origin is Mapping:
         return functools.partial(_mapping, _reader(args[1]))
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
@@ -133,11 +138,8 @@ def _reader(hint: Any) -> Reader:
 @functools.cache
 def _record(kind: Any) -> Reader:
     parts = {f.name: _reader(f.type) for f in dataclasses.fields(kind)}
-    quick = _quick(kind)
 
     def read(value: object) -> Any:
-        if quick is not None and (values := quick(value)) is not None:
-            return kind(*values)
         if type(value) is not dict:
             raise RecordError(f"must be an object, but is {shown(value)}")
         if value.keys() != parts.keys():
@@ -153,42 +155,34 @@ def _record(kind: Any) -> Reader:
     return read
 
 
-def _quick(kind: Any) -> Callable[[object], tuple[Any, ...] | None] | None:
-    """What reads at once a record whose values need no change: thousands of them make an entry.
+def _quick(kind: Any) -> Callable[[list[Any]], list[tuple[Any, ...]] | None] | None:
+    """What reads a list of records at once, a field of all of them at a time: thousands make an
+    entry. None for records that hold more than plain values.
 
-    None for records that hold more than plain values, and for values to be looked at one by one;
-    so every problem is found, and told, by the readers of the fields.
+    It gives None for a list in which any value is wrong, or needs to be changed, so that every
+    problem is found, and told, by the readers of the fields.
     """
     hints = {f.name: f.type for f in dataclasses.fields(kind)}
     allowed = [_plain_types(hint) for hint in hints.values()]
     if len(hints) < 2 or not all(allowed):
         return None
     values_of = itemgetter(*hints)
-    chosen = [(n, get_args(h)) for n, h in enumerate(hints.values()) if get_origin(h) is Literal]
-    seen: dict[tuple[type, ...], tuple[int, ...] | None] = {}
+    chosen = [frozenset(get_args(h)) if get_origin(h) is Literal else None for h in hints.values()]
 
-    def floats(kinds: tuple[type, ...]) -> tuple[int, ...] | None:
-        if any(one not in known for one, known in zip(kinds, allowed, strict=True)):
-            return None
-        return tuple(n for n, one in enumerate(kinds) if one is float)
-
-    def read(value: object) -> tuple[Any, ...] | None:
-        if type(value) is not dict or len(value) != len(hints):
+    def read(given: list[Any]) -> list[tuple[Any, ...]] | None:
+        if set(map(type, given)) != {dict} or set(map(len, given)) != {len(hints)}:
             return None
         try:
-            values: tuple[Any, ...] = values_of(value)
+            rows: list[tuple[Any, ...]] = list(map(values_of, given))
         except KeyError:
             return None
-        kinds = tuple(map(type, values))
-        if kinds not in seen:
-            seen[kinds] = floats(kinds)
-        places = seen[kinds]
-        if places is None or not all(map(math.isfinite, [values[n] for n in places])):
-            return None
-        for n, choices in chosen:
-            if values[n] not in choices:
+        for column, types_, choices in zip(zip(*rows, strict=True), allowed, chosen, strict=True):
+            kinds = set(map(type, column))
+            if not kinds <= types_ or (choices is not None and not choices.issuperset(column)):
                 return None
-        return values
+            if float in kinds and not all(math.isfinite(v) for v in column if type(v) is float):
+                return None
+        return rows
 
     return read
 
@@ -242,11 +236,15 @@ def _one_or_row(one: Any, row: Any) -> Reader:
     return lambda value: several(value) if type(value) is list else single(value)
 
 
-def _row(inner: Reader, value: object) -> tuple[Any, ...]:
+def _row(inner: Reader, kind: Any, quick: Any, value: object) -> tuple[Any, ...]:
     if type(value) is not list:
         raise RecordError(f"must be a list, but is {shown(value)}")
-    made = []
+    made: list[Any] = []
     try:
+        if quick is not None and (rows := quick(value)) is not None:
+            for values in rows:
+                made.append(kind(*values))
+            return tuple(made)
         for item in value:
             made.append(inner(item))
     except RecordError as error:
@@ -272,5 +270,5 @@ def _json(value: object) -> Any:
     if isinstance(value, dict):
         return _mapping(_json, value)
     if isinstance(value, list):
-        return list(_row(_json, value))
+        return list(_row(_json, None, None, value))
     return value

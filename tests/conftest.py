@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from clusters import cluster
 
 from benchmarks.tiny import tiny_model as make_tiny
 
@@ -29,6 +31,32 @@ def private_cache(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def docker_host() -> Iterator[str]:
+    """DOCKER_HOST of the daemon that serves tests with containers."""
+    from daemons import daemon  # with docker
+
+    with daemon() as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[Any]:
+    """A Ray cluster of one node, for as long as a module's tests take."""
+    with cluster(cpus=4) as made:
+        yield made
+
+
+@pytest.fixture
+def ray(ray_cluster: Any) -> Iterator[ModuleType]:
+    """Ray, joined to it for one test."""
+    import ray
+
+    ray.init(address=ray_cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield ray
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

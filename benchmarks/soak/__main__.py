@@ -5,13 +5,14 @@
     python -m benchmarks.soak --list
 
 Each soak prints what it did, and is written down as one line of benchmarks/soak/results/NAME.jsonl:
-date, commit, command, seed, count, figures, failures. The exit code is 1 where anything failed.
+date, commit, command, seed, count, figures, failures. The exit code is 1 where anything failed. One
+that lacks what it needs says "not run: why", and the last line counts these.
 """
 
 import argparse
 from pathlib import Path
 
-from benchmarks.soak._frame import known, perform
+from benchmarks.soak._frame import NotRun, known, perform
 
 
 def main() -> int:
@@ -34,9 +35,16 @@ def main() -> int:
         for name, soak in soaks.items():
             print(f"{name:10} {soak.COUNT:>9,}  {(soak.__doc__ or '').splitlines()[0]}")
         return 0
-    failed = [
-        name for name in asked.names or soaks if perform(name, asked.seed, asked.count, asked.keep)
-    ]
+    wanted, failed, missing = asked.names or list(soaks), [], []
+    for name in wanted:
+        try:
+            if perform(name, asked.seed, asked.count, asked.keep):
+                failed.append(name)
+        except NotRun as why:
+            print(f"{name}: not run: {why}", flush=True)
+            missing.append(name)
+    if missing:
+        print(f"{len(missing)} of {len(wanted)} soaks not run: {', '.join(missing)}", flush=True)
     return 1 if failed else 0
 
 

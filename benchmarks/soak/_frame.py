@@ -1,7 +1,8 @@
 """What every soak shares.
 
 A soak is a module of this folder whose name has no leading underscore. It has COUNT, how much its
-long version does, and `soak(seed, count, folder) -> Found`, which works in an empty folder.
+long version does, and `soak(seed, count, folder) -> Found`, which works in an empty folder and
+raises NotRun where it cannot. `NEEDS` names a fixture of the tests that brings what it needs.
 """
 
 import importlib
@@ -19,6 +20,10 @@ from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
 SHORT = 50  # a fiftieth runs in `make test`
+
+
+class NotRun(Exception):
+    """A soak lacks what it needs on this machine; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,9 @@ def perform(name: str, seed: int, count: int | None, keep: Path | None = None) -
     """Run one soak, print and record what it found; True where something failed.
 
     `keep` is a folder to work in and to leave as it is in the end; without it nothing is left.
+
+    Raises:
+        NotRun: It lacks something here; nothing is recorded.
     """
     soak = known()[name]
     wanted = soak.COUNT if count is None else count

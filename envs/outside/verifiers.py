@@ -26,8 +26,9 @@ from envs.fingerprint import digest
 from envs.outside.hosted import Heard, Hosted, OutsideFailed, finite, sentence
 from envs.outside.messages import answered, opening
 from envs.own.spoken import check_number
-from envs.packages.killable import WorkerFailed, Workers
+from envs.packages.killable import Workers
 from envs.packages.shares import deal
+from envs.piped import WorkerFailed
 from envs.world import SPLITS, Split
 
 PYTHON = "HARNESS_VERIFIERS_PYTHON"

@@ -24,7 +24,6 @@ from typing import Any
 from envs.errors import UnknownOption, UnknownWorld, WorldError, did_you_mean
 from envs.fingerprint import digest
 from envs.packages.extras import installed, require
-from envs.packages.killable import WorkerFailed
 from envs.packages.reasoning_streams import (
     GENERATOR_VERSION,
     MAKE_SECONDS,
@@ -33,6 +32,7 @@ from envs.packages.reasoning_streams import (
     stream,
     workers,
 )
+from envs.piped import WorkerFailed
 from envs.verdict import Verdict
 from envs.world import SPLITS, Split, World
 

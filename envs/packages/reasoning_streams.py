@@ -16,8 +16,9 @@ from typing import Any
 
 from envs.errors import WorldError
 from envs.fingerprint import canonical_text, digest
-from envs.packages.killable import WorkerFailed, Workers, shared_workers
+from envs.packages.killable import Workers, shared_workers
 from envs.packages.shares import deal, in_share, stream_seed
+from envs.piped import WorkerFailed
 from envs.world import Problem, Split
 
 GENERATOR_VERSION = "1"

@@ -25,8 +25,9 @@ from envs.errors import UnknownWorld, WorldError, did_you_mean
 from envs.fingerprint import digest
 from envs.games.game import Game
 from envs.packages.extras import installed, require
-from envs.packages.killable import WorkerFailed, shared_workers
+from envs.packages.killable import shared_workers
 from envs.packages.shares import in_share, stream_seed
+from envs.piped import WorkerFailed
 from envs.verdict import Verdict
 from envs.world import SPLITS, Problem, Split
 

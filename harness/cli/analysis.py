@@ -20,13 +20,13 @@ from rich.text import Text
 from harness.cli.experiment import Stage, champion_of, read_request, set_stage
 from harness.cli.resume import existing
 from harness.config import Config
-from harness.console import forgiving
 from harness.durable import write_json
 from harness.engine import EngineSection
 from harness.errors import UsageError
 from harness.evaluate import chosen_tasks, evaluate
 from harness.lock import Lock
 from harness.metered import MeteredTrainable
+from harness.printed import forgiving
 from harness.types import Agent, SystemPrompt
 from harness.watch import Watchers
 from leaderboards import words

@@ -16,9 +16,9 @@ from rich.text import Text
 from harness.cli.analysis import Analysis, finished
 from harness.cli.worlds import world_maker
 from harness.config import Config
-from harness.console import forgiving, plain
 from harness.durable import write_json
 from harness.errors import UsageError
+from harness.printed import forgiving, plain
 from harness.types import Agent, Split, SystemPrompt
 from leaderboards.cells import differences, within_unit
 from leaderboards.overlap import Index, Item, Overlap, Twins, twins

@@ -18,9 +18,9 @@ from rich.table import Table
 
 from harness.cli.crew import Crew, Job, harness_command
 from harness.cli.run import runs_in
-from harness.console import forgiving
 from harness.durable import write_json
 from harness.errors import UsageError
+from harness.printed import forgiving
 from leaderboards.registered import CALIBRATION, Finding, Plan, Scores, findings, means, read_plan
 from leaderboards.scores import result
 from leaderboards.store import find_entries

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.sides import rows_for
-from harness.console import forgiving
 from harness.errors import UsageError
+from harness.printed import forgiving
 from leaderboards import words
 from leaderboards.compare import Comparison, Contrasted, Incomparable, compare
 from leaderboards.paired import Effect

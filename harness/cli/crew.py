@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.console import plain
 from harness.errors import RunError
 from harness.evaluate import Interrupted
+from harness.printed import plain
 
 _PATIENCE = 60  # seconds to save in, once asked to stop
 

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from harness.cli.experiment import champion_of, read_request
 from harness.cli.run import runs_in
-from harness.console import forgiving, plain
 from harness.durable import lines
 from harness.errors import UsageError
+from harness.printed import forgiving, plain
 from leaderboards.chosen import Advantage, advantages
 from leaderboards.curves import Curve, of_entries, of_rounds
 from leaderboards.store import find_entries

@@ -18,10 +18,11 @@ from harness.cli.experiment import prepare, read_request, run_one
 from harness.cli.standings import Standing, Standings, title
 from harness.cli.worlds import public_name
 from harness.config import Config
-from harness.console import Lines, LiveView, forgiving
+from harness.console import Lines, LiveView
 from harness.durable import lines
 from harness.engine import EngineSection
 from harness.errors import UsageError
+from harness.printed import forgiving
 from harness.trackers import Tracker, open_tracker
 from harness.types import JSON
 from harness.watch import Watchers

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.experiment import champion_of
-from harness.console import plain, sparkline
 from harness.durable import lines
+from harness.printed import plain, sparkline
 from leaderboards.record import Entry
 from leaderboards.scores import result
 

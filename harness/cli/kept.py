@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from rich.text import Text
 
-from harness.console import plain
+from harness.printed import plain
 
 Record = Mapping[str, Any]
 

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 from harness.cli.interrupt import Terminated
@@ -26,6 +25,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise unknown("verb", first, verbs.choices)
     namespace, extra = parser.parse_known_args(arguments)
     if namespace.version:
+        from importlib.metadata import version  # a fifth of what it takes to start
+
         print(f"harness {version('espl-harness')}")
         raise SystemExit(0)
     if extra and namespace.verb is None:

@@ -22,7 +22,7 @@ from harness.cli.run import asked_from
 from harness.cli.sides import places
 from harness.cli.worlds import takes_seed, world_maker
 from harness.config import Config
-from harness.console import forgiving, plain
+from harness.printed import forgiving, plain
 from leaderboards.power import (
     ASSUMED,
     Design,

@@ -17,9 +17,9 @@ from rich.text import Text
 from harness.cli.graders import Graders
 from harness.cli.resume import existing
 from harness.cli.sides import PUBLISHED
-from harness.console import forgiving
 from harness.durable import lines, read_json
 from harness.errors import RunError, UsageError
+from harness.printed import forgiving
 from harness.transcript import status
 from harness.types import SystemPrompt
 from leaderboards.add import add

@@ -18,11 +18,11 @@ from harness.cli.glance import glance
 from harness.cli.interrupt import polite
 from harness.cli.resolve import Asked, resolve
 from harness.config import Config, Scalar, build
-from harness.console import forgiving, plain
 from harness.engine import EngineSection
 from harness.errors import RunError, UsageError
 from harness.evaluate import Interrupted
 from harness.lock import Lock
+from harness.printed import forgiving, plain
 from harness.trackers import check_trackers
 from leaderboards.rank import boards
 from leaderboards.record import Entry

@@ -18,9 +18,9 @@ from rich.tree import Tree
 from harness.cli.experiment import read_request
 from harness.cli.kept import kept
 from harness.cli.resume import existing
-from harness.console import plain, sparkline
 from harness.durable import lines
 from harness.errors import RunError
+from harness.printed import plain, sparkline
 from harness.rundir import signs_of
 from harness.signs import alarms
 from harness.types import JSON, SystemPrompt

@@ -21,9 +21,9 @@ from harness.cli.experiment import champion_of, read_request
 from harness.cli.show import within
 from harness.cli.trust import untrusted
 from harness.config import Config
-from harness.console import plain
 from harness.durable import lines
 from harness.errors import HarnessError, UsageError
+from harness.printed import plain
 from harness.transcript import status
 from leaderboards.rank import boards
 from leaderboards.site import Attempt, Lived, RunLog, Told, build_site

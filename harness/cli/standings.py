@@ -15,9 +15,9 @@ from rich.text import Text
 
 from harness.cli.experiment import read_request
 from harness.config import Config
-from harness.console import duration, forgiving, plain, sparkline
 from harness.durable import lines
 from harness.errors import RunError
+from harness.printed import duration, forgiving, plain, sparkline
 from leaderboards.scores import result
 from leaderboards.store import read_entry
 

@@ -79,7 +79,7 @@ class Behind:
         self._whole: Weights = {}  # of the newest step that `landed` told
         self._told = inner.version
         self._rounds: dict[int, int] = {}  # the newest version when a round began
-        self._before = inner.version  # the same for rounds that nobody knows of
+        self._first = inner.version  # the same for rounds before the first
 
     @property
     def name(self) -> str:
@@ -127,7 +127,7 @@ class Behind:
         """A round begins: from now on sample by what was newest when round `index` − s began."""
         kept = range(index - 2 * self.staleness - 2, index)
         self._rounds = {i: v for i, v in self._rounds.items() if i in kept} | {index: self._asked}
-        then = self._rounds.get(index - self.staleness, self._before)
+        then = self._rounds.get(index - self.staleness, self._first)
         self._serving = max(then, self._asked - self.staleness)
 
     def generate(self, waiting: deque[Request]) -> Replies:
@@ -236,20 +236,33 @@ class Behind:
         (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n")
 
     def load(self, folder: Path) -> None:
-        """Read back what `save` wrote; what was saved on-policy is gone on with from there."""
+        """Read back what `save` wrote.
+
+        Raises:
+            ModelError: It cannot be read, or was saved at another staleness: it has neither the
+                weights nor the rounds that this one goes by.
+        """
+        try:
+            facts = json.loads((folder / _FACTS).read_text())
+            staleness = int(facts["staleness"])
+            rounds = {int(i): int(v) for i, v in facts["rounds"].items()}
+            older = [int(v) for v in facts["older"]]
+        except FileNotFoundError:  # saved by a policy that was always on-policy
+            staleness, rounds, older = 0, {}, []
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"The checkpoint cannot be read ({error}): resume from an earlier one."
+            ) from error
+        if staleness != self.staleness:
+            raise ModelError(
+                f"The run began with engine.staleness={staleness}, and would go on with "
+                f"{self.staleness}; write engine.staleness={staleness} into its config.toml again, "
+                "so that it goes on as it began, or start a new run."
+            )
         self._wait()
         self.inner.load(folder)
         self._asked = self._serving = self._served = self._told = self.inner.version
-        self._before, self._rounds, older = self._asked, {}, []
-        if (folder / _FACTS).exists():
-            try:
-                facts = json.loads((folder / _FACTS).read_text())
-                self._rounds = {int(i): int(v) for i, v in facts["rounds"].items()}
-                older, self._before = [int(v) for v in facts["older"]], 0
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ModelError(
-                    f"The checkpoint cannot be read ({error}): resume from an earlier one."
-                ) from error
+        self._rounds = rounds
         self._older = {v: read_files(folder / _OLDER / str(v)) for v in older}
         self._older[self._asked] = self.inner.weights()
         self._whole = read_files(folder)

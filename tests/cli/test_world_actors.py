@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from clusters import add, cluster
+from clusters import add
 
 from harness.cli.main import main
 from harness.cli.worlds import world_maker
@@ -92,19 +92,24 @@ class Guesser:
 
 
 @pytest.fixture(scope="module")
-def made():
-    with cluster(cpus=3) as one:
-        add(one, cpus=1, resources={"near": 2})
-        yield one
+def made(ray_cluster):
+    add(ray_cluster, cpus=1, resources={"near": 2})
+    return ray_cluster
 
 
-@pytest.fixture
-def ray(made):
-    import ray
-
-    ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
-    yield ray
-    ray.shutdown()
+def kill_hosts(most=None):
+    """Kill the processes of hosts, all or so many, and wait until they are gone: `ray.kill` returns
+    before the actor is, and what it still answers decides what a test sees.
+    """
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if len(found) != most and " ".join(process.cmdline()).startswith("ray::Host"):
+                process.kill()
+                found.append(process)
+    _, left = psutil.wait_procs(found, timeout=60)
+    assert not left
+    return len(found)
 
 
 def hosts(world, **options):
@@ -146,13 +151,8 @@ def test_what_says_something_else_is_unscored_and_what_fails_says_why(ray, tmp_p
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, lost in (("Turns", True), ("Sworn", False)):
         away = hosts(f"moody_world:Mine/{name}-v0")
-
-        def lose(away=away):
-            for host in away._all:
-                ray.kill(host, no_restart=False)
-
         # Four conversations are open and have said one thing each; then both hosts go away.
-        played = episodes(away.make, Guesser({6: lose}), count=4)
+        played = episodes(away.make, Guesser({6: kill_hosts}), count=4)
         failed = [e for e in played if e.ending is Ending.FAILED]
         assert len(played) == 8 and away.lost
         assert bool(failed) is lost
@@ -196,17 +196,13 @@ def test_a_run_with_worlds_on_another_node_that_loses_them_ends_like_one_without
             if time.monotonic() > deadline:
                 return
             time.sleep(0.01)
-        for process in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):
-                if not killed and " ".join(process.cmdline()).startswith("ray::Host"):
-                    process.kill()
-                    killed.append(process.pid)
+        killed.append(kill_hosts(most=1))
 
     killer = threading.Thread(target=kill)
     killer.start()
     assert main([*words, "--run-dir", "away", *away]) == 0
     killer.join()
-    assert killed, "the run was over before a host was killed"
+    assert killed == [1], "the run was over before a host was killed"
     names = ("episodes.jsonl", "population.jsonl", "test.jsonl", "champion.json")
     for name in names:
         assert (tmp_path / "away" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()

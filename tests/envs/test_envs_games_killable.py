@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from envs.packages.killable import WorkerFailed, Workers, shared_workers
+from envs.packages.killable import Workers, shared_workers
+from envs.piped import WorkerFailed
 
 SCRIPT = """
 import os, sys, time

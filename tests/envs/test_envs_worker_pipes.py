@@ -10,7 +10,8 @@ from envs.outside import model_endpoint
 from envs.outside.hosted import OutsideFailed, finite
 from envs.outside.openenv import OpenEnv
 from envs.packages import killable
-from envs.packages.killable import WorkerFailed, Workers
+from envs.packages.killable import Workers
+from envs.piped import WorkerFailed
 
 SAYS = """
 import json, sys, time
@@ -78,7 +79,7 @@ def test_whatever_else_is_said_is_a_failure_and_the_next_worker_answers(workers,
 
 @pytest.mark.parametrize("text", NO_ANSWERS)
 def test_the_grader_takes_no_verdict_that_was_not_asked_for(grader, text):
-    with pytest.raises(grading.WorkerFailed):
+    with pytest.raises(WorkerFailed):
         grader._ask(text, "2", 5.0)
     assert grader._ask("own", "2", 5.0)["right"] is False
 
@@ -86,7 +87,7 @@ def test_the_grader_takes_no_verdict_that_was_not_asked_for(grader, text):
 def test_a_verdict_that_comes_late_is_nobodys(grader):
     assert grader._ask("late", "2", 5.0)["right"] is False
     time.sleep(0.6)
-    with pytest.raises(grading.WorkerFailed, match=r"nobody had asked for|no answer but"):
+    with pytest.raises(WorkerFailed, match=r"nobody had asked for|no answer but"):
         grader._ask("own", "2", 5.0)
 
 
@@ -96,6 +97,40 @@ def test_a_worker_that_reads_nothing_is_killed_in_time_however_long_the_job(scri
     with pytest.raises(WorkerFailed, match="did not read what it was asked in time"):
         pool.ask({"text": "x" * 1_000_000}, 0.5)
     assert time.monotonic() - began < 30
+    pool.close()
+
+
+MUTE = """
+import os, sys, time
+print('{"ready": true}', flush=True)
+sys.stdin.readline()
+os.close(1)
+time.sleep(60)
+"""
+
+
+def test_a_worker_that_closes_its_output_and_lives_on_is_killed(script):
+    pool = Workers(script(MUTE))
+    began = time.monotonic()
+    with pytest.raises(WorkerFailed, match="the worker died with exit code -9"):
+        pool.ask({"text": "x"}, 30.0)
+    pool.close()
+    died = pytest.raises(WorkerFailed, match="the grading worker died with exit code -9")
+    with grading.Grader(workers=1) as grader, died:
+        grader._ask("x", "2", 30.0)
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("bytes_", [1 << 20, 64 << 20])
+def test_a_worker_that_says_too_much_is_killed(script, bytes_):
+    script(f"print('{{\"ready\": true}}', flush=True)\ninput()\nprint('x' * ({bytes_} + 9))\n")
+    few = bytes_ == 1 << 20
+    refused = pytest.raises(WorkerFailed, match="grading said more than 1 MB at once")
+    with grading.Grader(workers=1) as grader, refused:
+        grader._ask("x", "2", 30.0)
+    pool = Workers(killable._SERVE)
+    with pytest.raises(WorkerFailed, match="gave no answer" if few else "more than 64 MB at once"):
+        pool.ask({}, 30.0)
     pool.close()
 
 

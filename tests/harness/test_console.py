@@ -13,7 +13,8 @@ from looking import ROOT, Leaving, drawn, episode, played, spoken, tell
 from rich.console import Console
 
 from harness.budget import Spent
-from harness.console import Lines, LiveView, forgiving
+from harness.console import Lines, LiveView
+from harness.printed import forgiving
 from harness.rollouts import Rollouts, Round
 from harness.seeds import Seeds
 from harness.types import Ending, Report

@@ -8,7 +8,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from harness.budget import Spent
-from harness.console import ratings_in, sparkline
+from harness.console import ratings_in
+from harness.printed import sparkline
 from harness.types import Rating, Report
 
 

@@ -1,5 +1,6 @@
 """Comparisons of rows: two questions, Holm over what was named, one Track or a refusal."""
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -151,6 +152,30 @@ def test_holm_over_all_pairs_keeps_a_weak_order_open() -> None:
 def test_blocks_of_rows_do_not_change_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     rows_ = [{s: 0.05 * r + ((7 * r * s) % 5) / 100 for s in range(6)} for r in range(9)]
     whole = rank_intervals(rows_)
-    monkeypatch.setattr("leaderboards.standing._BLOCK", 2)
+    monkeypatch.setattr("leaderboards.standing.FEW", 0)
+    assert rank_intervals(rows_) == whole
+    monkeypatch.setattr("leaderboards.standing_many._BLOCK", 2)
     assert rank_intervals(rows_) == whole
     assert any(low == high for low, high in filter(None, whole))
+
+
+def test_large_boards_have_the_ranks_that_small_ones_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = random.Random(5)
+    closed = 0
+    for _ in range(30):
+        # Seeds and scores are missing here and there, some rows are equal.
+        drawn = [
+            {
+                seed: None if dice.random() < 0.1 else 0.3 * level + round(dice.gauss(0, 0.05), 2)
+                for seed in range(8)
+                if dice.random() < 0.8
+            }
+            for level in (0, 0, 1, 2, 2)
+        ]
+        drawn.append(dict(drawn[0]))
+        monkeypatch.setattr("leaderboards.standing.FEW", 40)
+        few = rank_intervals(drawn)
+        monkeypatch.setattr("leaderboards.standing.FEW", 0)
+        assert rank_intervals(drawn) == few
+        closed += sum(low > 1 or high < 6 for low, high in filter(None, few))
+    assert closed > 30

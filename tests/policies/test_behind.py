@@ -157,6 +157,45 @@ def test_a_step_that_fails_stops_the_run_which_goes_on_from_the_round_before(pla
 
 
 @pytest.mark.slow
+def test_a_run_is_not_gone_on_with_at_another_staleness(play):
+    whole, one, _ = play("whole", 1)
+    breaker = Breaker(ROUND * 3 + 7)
+    with pytest.raises(KeyboardInterrupt):
+        play("edited", 1, breaker, until={3: breaker.broke})
+    kept = evidence_so_far(whole.with_name("edited"))
+    for other in (2, 3):
+        told = f"began with engine.staleness=1, and would go on with {other}; write .*=1 into"
+        with pytest.raises(ModelError, match=told):
+            play("edited", other)
+        assert evidence_so_far(whole.with_name("edited")) == kept
+    again, entry, _ = play("edited", 1)
+    assert evidence(again) == evidence(whole)
+    assert entry.adapter_hash == one.adapter_hash
+
+
+def evidence_so_far(folder):
+    """The checkpoint, byte for byte."""
+    files = (p for p in sorted((folder / "checkpoint").rglob("*")) if p.is_file())
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+@pytest.mark.slow
+def test_what_was_saved_on_policy_is_not_gone_on_with_by_older_weights(tiny_model, tmp_path):
+    from harness.policies.settings import ModelSettings
+
+    settings = ModelSettings(device="cpu", threads=1, lora_rank=4, lora_alpha=8)
+    models = TwoModels(f"hf:{tiny_model}", settings)
+    models.save(tmp_path)
+    policy = Behind(models, 2)
+    with pytest.raises(ModelError, match=r"began with engine\.staleness=0, and would go on with 2"):
+        policy.load(tmp_path)
+    (tmp_path / "behind.json").write_text('{"staleness": 2, "rounds": [], "older": []}')
+    with pytest.raises(ModelError, match="resume from an earlier one"):
+        policy.load(tmp_path)
+    policy.close()
+
+
+@pytest.mark.slow
 def test_weights_that_stay_are_soon_the_newest(tiny_model):
     from harness.policies.base import Request, Sample, Sampling, Step
     from harness.policies.settings import ModelSettings

@@ -11,7 +11,6 @@ from collections import deque
 from dataclasses import replace
 
 import pytest
-from clusters import cluster
 from halves import ODD, ROUND, SETTINGS, TwoModels, evidence, write_world
 
 from agents.parts import losses
@@ -46,21 +45,6 @@ def in_chunks(policy, asked, chunk=4):
         for n in range(0, len(waiting), chunk)
         for reply in policy.generate(deque(waiting[n : n + chunk]))
     ]
-
-
-@pytest.fixture(scope="module")
-def one():
-    with cluster(cpus=4) as made:
-        yield made
-
-
-@pytest.fixture
-def ray(one):
-    import ray
-
-    ray.init(address=one.address, log_to_driver=False, logging_level="ERROR")
-    yield ray
-    ray.shutdown()
 
 
 @pytest.mark.slow
@@ -147,7 +131,7 @@ def test_processes_of_one_learner_share_its_steps(ray, tiny_model, shard):
 
 
 @pytest.fixture
-def words(one, tiny_model, tmp_path, monkeypatch):
+def words(ray_cluster, tiny_model, tmp_path, monkeypatch):
     """A request of six rounds of E-SPL, and what gives it engines on the cluster."""
     write_world(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -155,7 +139,14 @@ def words(one, tiny_model, tmp_path, monkeypatch):
     asked = ["run", "--env", ODD, "--model", f"hf:{tiny_model}", "--method", "espl", "--quiet"]
     asked += ["--preset", "laptop", "--episodes", str(6 * ROUND), "--test-tasks", "4"]
     asked += ["--samples", "2", *(w for s in SETTINGS for w in ("--set", s))]
-    return asked, ["--engine", "ray", "--address", one.address, "--set", "engine.samplers=2"]
+    return asked, [
+        "--engine",
+        "ray",
+        "--address",
+        ray_cluster.address,
+        "--set",
+        "engine.samplers=2",
+    ]
 
 
 def entry(place):

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from clusters import cluster, need_ray
 from torch_engine import play, reinforce
 
 from harness.cli.main import main
@@ -40,22 +39,6 @@ def engines_alive() -> list[int]:
         except OSError:
             continue
     return found
-
-
-@pytest.fixture(scope="module")
-def one():
-    need_ray()
-    with cluster(cpus=3) as made:
-        yield made
-
-
-@pytest.fixture
-def ray(one):
-    import ray
-
-    ray.init(address=one.address, log_to_driver=False, logging_level="ERROR")
-    yield ray
-    ray.shutdown()
 
 
 def test_engines_serve_each_update_and_the_learner_agrees_with_them(ray):
@@ -107,13 +90,13 @@ def test_a_lost_engine_is_started_again_and_serves_the_newest_version(ray, tmp_p
         policy.close()
 
 
-def test_a_run_with_vllm_engines_as_actors(one, tmp_path, monkeypatch):
+def test_a_run_with_vllm_engines_as_actors(ray_cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = ("model.threads=1", "model.lora_rank=4", "budget.tasks=2", "budget.prompts=2")
     settings += ("budget.samples=2", "sampling.max_tokens=8", "engine.samplers=2")
     words = ["run", "--env", "arithmetic", "--model", URL, "--method", "rl", "--preset", "laptop"]
     words += ["--episodes", "16", "--test-tasks", "2", "--samples", "1", "--quiet"]
-    words += ["--engine", "ray", "--address", one.address, "--run-dir", "out"]
+    words += ["--engine", "ray", "--address", ray_cluster.address, "--run-dir", "out"]
     assert main([*words, *(w for s in settings for w in ("--set", s))]) == 0
     entry = json.loads((tmp_path / "out" / "entry.json").read_text())
     assert entry["spent"]["episodes"] == 16

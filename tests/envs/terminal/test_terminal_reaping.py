@@ -1,12 +1,9 @@
 """What is left behind, and by whom: nothing by those who exit, nothing for long by those killed."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -25,7 +22,6 @@ from envs.containers.owner import identity
 room = Sandbox(shell_image(connect()), Limits(), Tree())
 print(identity(), flush=True)
 """
-SOAK = Path(__file__).resolve().parents[3] / "benchmarks" / "terminal_soak.py"
 
 
 @contextmanager
@@ -77,17 +73,3 @@ def test_what_a_killed_process_left_is_removed_by_the_next_start(image):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=120)
         assert of(living) == []
-
-
-def test_after_a_soak_with_random_kills_nothing_is_left(docker_host, image):
-    started = time.monotonic()
-    told = subprocess.run(
-        [sys.executable, SOAK, "--episodes", "5", "--kills", "3", "--workers", "2", "--seed", "1"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(SOAK.parents[1])},
-    )
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "5 right; 3 workers killed" in told.stdout and "nothing is left" in told.stdout
-    assert time.monotonic() - started < 280

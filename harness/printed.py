@@ -1,0 +1,65 @@
+"""What everything that is printed shares: safe text, small curves, a reader who may leave."""
+
+from typing import IO, Any, cast
+
+from rich.console import Console
+
+_SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def plain(text: str, limit: int = 400) -> str:
+    """Text without control characters, on one line, shortened."""
+    clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def sparkline(values: list[float]) -> str:
+    """The curve of a few dozen numbers in one line of text."""
+    values = [v for v in values if v == v]  # a round in which nothing was scored has no mean
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    span = (high - low) or 1.0
+    return "".join(_SPARKS[int((v - low) / span * (len(_SPARKS) - 1))] for v in values)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person would say them."""
+    whole = int(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
+class _Forgiving:
+    """A stream whose reader may leave: from then on what is written to it is dropped.
+
+    The stream and not the printing is guarded because rich, when a pipe breaks, would turn standard
+    output into a void and then raise SystemExit, whichever of its threads was drawing.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._gone = False
+
+    def write(self, text: str) -> int:
+        self._unless_gone(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._unless_gone(self._stream.flush)
+
+    def _unless_gone(self, act: Any, *words: str) -> None:
+        try:
+            if not self._gone:
+                act(*words)
+        except (OSError, ValueError):  # the reader has gone, or the stream was closed
+            self._gone = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def forgiving(console: Console) -> Console:
+    """The same console, which from now on outlives its reader: no write to it raises."""
+    if not isinstance(console.file, _Forgiving):
+        console.file = cast(IO[str], _Forgiving(console.file))
+    return console
