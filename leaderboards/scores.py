@@ -76,14 +76,25 @@ def result(entry: Entry) -> Result:
     """Add up a run's outcomes."""
     rewards: dict[str, list[float]] = {}
     right: dict[str, int] = {}
-    known, truncated = True, 0
+    known, truncated, least, most = True, 0, math.inf, -math.inf
     for outcome in entry.outcomes:
-        if outcome.reward is None:
+        task, reward, success = outcome.task, outcome.reward, outcome.success
+        if reward is None:
             continue
-        rewards.setdefault(outcome.task, []).append(outcome.reward)
-        known = known and outcome.success is not None
-        truncated += outcome.status == "truncated"
-        right[outcome.task] = right.get(outcome.task, 0) + bool(outcome.success)
+        if task in rewards:
+            rewards[task].append(reward)
+        else:
+            rewards[task], right[task] = [reward], 0
+        if success:
+            right[task] += 1
+        elif success is None:
+            known = False
+        if outcome.status == "truncated":
+            truncated += 1
+        if reward < least:
+            least = reward
+        if reward > most:
+            most = reward
     counts = {task: len(values) for task, values in rewards.items()}
     return Result(
         entry=entry,
@@ -92,8 +103,8 @@ def result(entry: Entry) -> Result:
         right=right if known else None,
         unscored=len(entry.outcomes) - sum(counts.values()),
         truncated=truncated,
-        least=min((min(values) for values in rewards.values()), default=0.0),
-        most=max((max(values) for values in rewards.values()), default=0.0),
+        least=least if rewards else 0.0,
+        most=most if rewards else 0.0,
     )
 
 
