@@ -1,26 +1,26 @@
 """A batch of samples as one row of tokens, each token once, and what each of them attends to.
 
-Prompts are a tree: what some begin with stands once for all of them, as does a prompt for all of
-its replies. Nothing is padded except inside attention, where pieces of about the same length go
-together.
+Texts, prompts with what was replied, are a tree: what some begin with stands once for all of them.
+So does a prompt for its replies, what replies have in common, and a conversation for its turns.
+Nothing is padded except inside attention, where pieces of about the same length go together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
 
 from harness.policies.base import Sample
-from harness.policies.layout import Ids, shared
+from harness.policies.layout import Ids, shared, text_of
 from harness.policies.tables import blind
 
 _SHORTEST = 8  # tokens; pieces up to this length attend together
 _CALL = 512  # columns that one more call costs
-_SHORTEST_BRANCH = 4  # tokens; sharing fewer spares next to nothing
+_PIECE = 8  # tokens that have to be spared for one more piece
 
 
 @dataclass(slots=True)
@@ -45,12 +45,11 @@ class Piece:
         """Of its first token in its own text."""
         return sum(len(p.ids) for p in self.context)
 
-    def last(self) -> int:
-        """Where the text that ends here has its last token."""
-        if self.ids:
-            return self.start + len(self.ids) - 1
-        assert self.follows is not None
-        return self.follows.last()
+    @property
+    def row(self) -> list[int]:
+        """Where the text that ends here has its tokens, from the beginning."""
+        parts = (*self.context, self)
+        return [i for p in parts for i in range(p.start, p.start + len(p.ids))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,65 +71,76 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """`ids` and `positions` [token], these below `longest`; `wanted` [sampled token] is where the
-    token before each sampled one stands, sample after sample; `calls` cover the row in order.
+    """`ids` and `positions` [token], these below `longest`; `wanted` [place] are the tokens that a
+    sampled one follows, `places` [sampled token] which of them each follows, sample after sample;
+    `calls` cover the row in order.
     """
 
     ids: Tensor
     positions: Tensor
     longest: int
     wanted: Tensor
+    places: Tensor
     calls: list[Call] = field(default_factory=list)
 
 
 def flat(batch: Sequence[Sample]) -> Flat:
     """Lay a batch out."""
+    texts = [text_of(s) for s in batch]
+    whole = _wholes(texts)
     ends: dict[Ids, Piece] = {}
-    pieces = list(_branches(sorted({s.prompt for s in batch}), 0, None, ends))
-    replies = [Piece(s.sampled[:-1], ends[s.prompt]) for s in batch]
-    groups = list(_alike([*pieces, *replies]))
+    groups = list(_alike(list(_branches(sorted(set(whole.values())), ends))))
+    ordered = [p for group in groups for p in group]
     length = 0
-    for piece in (p for group in groups for p in group):
+    for piece in ordered:
         piece.start = length
         length += len(piece.ids)
-    ordered = [p for group in groups for p in group]
-    wanted = [i for reply in replies for i in _before(reply)]
+    rows = {text: piece.row for text, piece in ends.items()}
+    before = [
+        i
+        for s, text in zip(batch, texts, strict=True)
+        for i in rows[whole[text]][len(s.prompt) - 1 : len(text)]
+    ]
+    wanted = {i: place for place, i in enumerate(dict.fromkeys(before))}
     return Flat(
         torch.tensor([i for p in ordered for i in p.ids]),
         torch.tensor([i for p in ordered for i in range(p.position, p.position + len(p.ids))]),
         max(p.position + len(p.ids) for p in ordered),
-        torch.tensor(wanted),
+        torch.tensor(list(wanted)),
+        torch.tensor([wanted[i] for i in before]),
         [_call(group) for group in groups],
     )
 
 
-def _branches(
-    prompts: Sequence[Ids], begin: int, follows: Piece | None, ends: dict[Ids, Piece]
-) -> Iterator[Piece]:
-    """The pieces of sorted prompts that agree up to `begin`, where `follows` ends: what they go on
-    to share, if it is long enough, then each branch. Notes each prompt's last piece in `ends`.
+def _wholes(texts: Sequence[Ids]) -> dict[Ids, Ids]:
+    """For each text, one that it is the beginning of, and that no other begins with: itself, where
+    none goes on from it.
     """
-    if len(prompts) == 1:
-        ends[prompts[0]] = Piece(prompts[0][begin:], follows)
-        yield ends[prompts[0]]
-        return
-    common = shared(prompts)
-    if common - begin >= _SHORTEST_BRANCH:
-        follows = Piece(prompts[0][begin:common], follows)
-        yield follows
-        begin = common
-    alike = [
-        list(g) for _, g in groupby(prompts, key=lambda p: p[begin : begin + _SHORTEST_BRANCH])
-    ]
-    for group in alike if len(alike) > 1 else ([p] for p in prompts):
-        yield from _branches(group, begin, follows, ends)
+    ordered = sorted(set(texts))
+    found = {ordered[-1]: ordered[-1]}
+    for text, after in reversed(list(pairwise(ordered))):  # what goes on from a text follows it
+        found[text] = found[after] if after[: len(text)] == text else text
+    return found
 
 
-def _before(reply: Piece) -> Iterator[int]:
-    """The token before each sampled one: the prompt's last, and the reply's own."""
-    assert reply.follows is not None
-    yield reply.follows.last()
-    yield from range(reply.start, reply.start + len(reply.ids))
+def _branches(texts: Sequence[Ids], ends: dict[Ids, Piece]) -> Iterator[Piece]:
+    """The pieces of sorted texts, none of which begins another: what some share, if it is long
+    enough, then each branch. Notes each text's last piece in `ends`.
+    """
+    waiting: list[tuple[Sequence[Ids], int, Piece | None]] = [(texts, 0, None)]
+    while waiting:
+        alike, begin, follows = waiting.pop()
+        if len(alike) == 1:
+            ends[alike[0]] = Piece(alike[0][begin:], follows)
+            yield ends[alike[0]]
+            continue
+        common = shared(alike)
+        if (common - begin) * (len(alike) - 1) >= _PIECE:
+            follows = Piece(alike[0][begin:common], follows)
+            yield follows
+            begin = common
+        apart = [list(group) for _, group in groupby(alike, key=lambda text: text[common])]
+        waiting += [(group, begin, follows) for group in apart]
 
 
 def _alike(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
@@ -152,9 +162,7 @@ def _alike(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
 
 def _call(pieces: Sequence[Piece]) -> Call:
     width = max(len(p.ids) for p in pieces)
-    rows = [
-        [i for q in (*p.context, p) for i in range(q.start, q.start + len(q.ids))] for p in pieces
-    ]
+    rows = [p.row for p in pieces]
     columns = max(map(len, rows))
     first, last = pieces[0].start, pieces[-1].start + len(pieces[-1].ids)
     places = [[*range(p.start - first, p.start - first + len(p.ids))] for p in pieces]

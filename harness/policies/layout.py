@@ -70,28 +70,38 @@ def micro_batches(
 
 
 def tree_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[list[Sample]]:
-    """Samples packed for a reader that pads nothing and reads what prompts share once.
+    """Samples packed for a reader that pads nothing and reads what texts share once.
 
-    A micro-batch has at most `tokens` tokens to read, which attend to `_SEEN` times as many at most
-    (each sample's keys and values stand side by side), and `columns` sampled ones; a sample that is
-    larger by itself goes alone.
+    A micro-batch has at most `tokens` tokens to read, but for beginnings too short to be shared,
+    which attend to `_SEEN` times as many at most (their keys and values stand side by side), and
+    `columns` sampled ones; a sample that is larger by itself goes alone.
     """
     packed: list[list[Sample]] = []
+    before: Ids = ()
+    forks: list[int] = []  # where earlier texts leave the last one
     read = said = seen = 0
-    for sample in sorted(samples, key=lambda s: (s.prompt, -len(s.sampled))):
-        reply, new = len(sample.sampled), len(sample.prompt)
-        if packed:
-            new -= _alike(packed[-1][-1].prompt, sample.prompt)
-        whole = len(sample.prompt) + reply
-        fits = read + new + reply <= tokens and seen + whole <= _SEEN * tokens
-        if packed and fits and said + reply <= columns:
+    for sample in sorted(samples, key=text_of):
+        text = text_of(sample)
+        common = _alike(before, text)
+        new = more = len(text) - common
+        if common < len(before):  # what the last one ends with now stands by itself
+            more = len(text) + (0 if common in forks else common)
+            forks = [*(fork for fork in forks if fork < common), common]
+        fits = read + new <= tokens and seen + more <= _SEEN * tokens
+        if packed and fits and said + len(sample.sampled) <= columns:
             packed[-1].append(sample)
         else:
             packed.append([sample])
-            read = said = seen = 0
-            new = len(sample.prompt)
-        read, said, seen = read + new + reply, said + reply, seen + whole
+            forks, read, said, seen = [], 0, 0, 0
+            new = more = len(text)
+        read, said, seen = read + new, said + len(sample.sampled), seen + more
+        before = text
     return packed
+
+
+def text_of(sample: Sample) -> Ids:
+    """What an update reads of it: all but its last token, which nothing follows."""
+    return sample.prompt + sample.sampled[:-1]
 
 
 def beginnings(prompts: Sequence[Ids]) -> list[tuple[Ids, list[Ids]]]:

@@ -46,7 +46,7 @@ class FlatReader:
             gate, up = _product(gate_up, _norm(norms.network, x)).chunk(2, -1)
             x = x + _product(down, F.silu(gate) * up)
         x = _norm(llama.final_norm, F.embedding(laid.wanted, x))
-        return F.linear(x, llama.head.weight, llama.head.bias), torch.arange(len(x))
+        return F.linear(x, llama.head.weight, llama.head.bias), laid.places
 
     def _attention(
         self, norms: Norms, heads: Tensor, cos: Tensor, sin: Tensor, calls: Sequence[Call]

@@ -48,7 +48,7 @@ class Reader(Protocol):
 
     def replies(self, batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
         """Logits [place, vocabulary], and the place [sampled token] of each sampled token's, reply
-        after reply. Equal prompts stand together in the batch.
+        after reply; one place may serve several replies. Equal prompts stand together in the batch.
         """
         ...
 
@@ -70,27 +70,30 @@ def _read_replies(reader: Reader, batch: Sequence[Sample]) -> tuple[Tensor, Tens
     """
     device, lengths = reader.device, [len(s.sampled) for s in batch]
     logits, places = reader.replies(batch)
-    scaled, targets = logits.float(), places.new_zeros(len(logits))
-    targets[places] = torch.tensor([i for s in batch for i in s.sampled], device=device)
-    if any(s.temperature not in (0, 1) for s in batch):
-        each = [s.temperature or 1.0 for s in batch for _ in s.sampled]
-        temperature = torch.ones(len(logits), device=device)
-        temperature[places] = torch.tensor(each, device=device)
-        scaled = scaled / temperature[:, None]
-    chosen = scaled.gather(1, targets[:, None])[:, 0] - scaled.logsumexp(-1)
+    logits = logits.float()
+    temperatures = torch.tensor([s.temperature or 1.0 for s in batch for _ in s.sampled])
+    targets = torch.tensor([i for s in batch for i in s.sampled], device=device)
+    said = logits.flatten().index_select(0, places * logits.shape[1] + targets)
+    chosen = torch.zeros_like(said)
+    for temperature in sorted(set(temperatures.tolist())):
+        scaled = logits / temperature if temperature != 1 else logits
+        mine = (temperatures == temperature).to(device)
+        total = scaled.logsumexp(-1).index_select(0, places)
+        chosen = torch.where(mine, said / temperature - total, chosen)
 
     def in_rows(flat: Tensor) -> Tensor:
         return torch.nn.utils.rnn.pad_sequence(list(torch.split(flat, lengths)), batch_first=True)
 
-    chosen = in_rows(chosen.index_select(0, places))
     if all(s.top_p == 1 for s in batch):
-        return chosen, None
+        return in_rows(chosen), None
     # One reply at a time: sorting a vocabulary takes several times the room of its logits.
     masses = [
-        _drawable(scaled[at], targets[at], s.top_p)
-        for at, s in zip(torch.split(places, lengths), batch, strict=True)
+        _drawable(logits[at] / (s.temperature or 1.0), each, s.top_p)
+        for at, each, s in zip(
+            torch.split(places, lengths), torch.split(targets, lengths), batch, strict=True
+        )
     ]
-    return chosen, in_rows(torch.cat(masses))
+    return in_rows(chosen), in_rows(torch.cat(masses))
 
 
 def _drawable(logits: Tensor, targets: Tensor, top_p: float) -> Tensor:
