@@ -7,15 +7,17 @@ import os
 import sys
 
 _TRIM, _MAP = -1, -3  # mallopt(3): M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
-_KEPT = 2**30  # bytes that may lie idle
+_KEPT = 2**30  # bytes that may lie idle at the heap's end
+_BLOCK = 2**25  # bytes; larger blocks stay apart, and go back. glibc before 2.35 takes no more
 
 
 def keep_freed() -> bool:
-    """Have glibc keep up to a gibibyte of freed memory; whether it does.
+    """Have glibc keep blocks of up to 32 MiB that were freed; whether it does.
 
-    A decoding step frees what the next one asks for. By default glibc returns large blocks to the
+    A decoding step frees what the next one asks for. By default glibc returns such blocks to the
     kernel, and each page of them costs a fault when it is first written again: 5 to 15 % of a small
-    model's steps. Nothing happens where another allocator is at work or somebody has set this one.
+    model's steps. Nothing happens on other systems, or where `MALLOC_…` or `GLIBC_TUNABLES` in the
+    environment set the allocator.
     """
     set_already = any(name.startswith("MALLOC_") for name in os.environ)
     if set_already or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
@@ -25,4 +27,4 @@ def keep_freed() -> bool:
     library = ctypes.CDLL(None)
     if not hasattr(library, "gnu_get_libc_version"):
         return False
-    return bool(library.mallopt(_MAP, _KEPT)) and bool(library.mallopt(_TRIM, _KEPT))
+    return bool(library.mallopt(_MAP, _BLOCK)) and bool(library.mallopt(_TRIM, _KEPT))

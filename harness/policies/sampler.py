@@ -224,8 +224,9 @@ class Sampler(Generic[M]):
         if any(row.start for row in firsts):
             # Only one kind of prompts is read at a time: see `_enter`.
             kept = [row.kept.state for row in firsts if row.kept is not None]
-            heads = [self._head(row.head) for row in firsts if row.kept is None]
-            state = self._reader.stack(kept) if kept else self._reader.follow(heads)
+            heads = {row.head: self._head(row.head) for row in firsts if row.kept is None}
+            follow = self._reader.follow
+            state = self._reader.stack(kept) if kept else follow([heads[r.head] for r in firsts])
         logits, state = self._reader.read([row.prompt[row.start :] for row in firsts], state)
         for i, row in enumerate(firsts):
             row.kept = None  # the state has it now

@@ -6,6 +6,7 @@ a prompt's once for all of its replies.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from harness.policies.tables import Columns, Replies, by_head
 
+_UNEVEN = 2  # places a prompt that may be kept for heads
 _LONG = 48  # tokens; what shorter beginnings spare is less than what one more product costs
 
 
@@ -73,12 +75,14 @@ class Heads:
     of: tuple[int, ...]
 
     @staticmethod
-    def joined(each: Sequence[Slots]) -> Heads | None:
-        """Of prompts that begin with these; None if all of them are empty."""
-        names = [id(state) if state.shared.lengths[0] else 0 for state in each]
-        if not any(names):
+    def joined(each: Sequence[Slots | None]) -> Heads | None:
+        """Of prompts that begin with these, or with nothing; None if all do."""
+        some = next((state for state in each if state is not None), None)
+        if some is None:
             return None
-        found = dict(zip(names, each, strict=True))
+        names = [0 if state is None else id(state) for state in each]
+        empty = Slots(some.shared.blank(1))
+        found = {n: empty if s is None else s for n, s in zip(names, each, strict=True)}
         states, order = tuple(found.values()), {name: i for i, name in enumerate(found)}
         table = states[0].shared
         if len(states) > 1:
@@ -96,7 +100,8 @@ class Slots:
     """Prompts that have been read and, once `repeat` has seated replies, what these have said.
 
     `shared` has what each prompt says after its head. `prompt` names each reply's prompt. Reading
-    on uses a state up: its tables grow in place.
+    on, and whatever is made from a state, uses it up: tables grow in place, and give their room to
+    the next one. Only heads, which nobody reads on from, and what `alone` returns are of their own.
     """
 
     shared: Columns
@@ -165,24 +170,25 @@ class Slots:
         new, left = {old: i for i, old in enumerate(needed)}, self._chosen(needed)
         return Slots(left.shared, self.own, tuple(new[i] for i in self.prompt), left.heads)
 
-    def _beginnings(self) -> list[Slots]:
-        """Each prompt's head, which may be empty."""
+    def _beginnings(self) -> list[Slots | None]:
+        """Each prompt's head, if it has one."""
         if self.heads is None:
-            return [self._empty()] * len(self.shared.lengths)
-        return [self.heads.states[i] for i in self.heads.of]
-
-    def _empty(self) -> Slots:
-        return Slots(Columns.empty([k for k, _ in self.shared.layers], 1))
+            return [None] * len(self.shared.lengths)
+        heads = [state if state.shared.lengths[0] else None for state in self.heads.states]
+        return [heads[i] for i in self.heads.of]
 
     @staticmethod
     def follow(states: Sequence[Slots]) -> Slots:
         """Prompts that begin with these, which others may begin with as well and which stay as they
-        are: each stands once, unless most are short.
+        are: each stands once, unless most are short, or few have most of the prompts (each head has
+        as many places as the one that has most).
         """
-        if sum(state.shared.lengths[0] for state in states) < _LONG * len(states):
+        length = sum(state.shared.lengths[0] for state in states)
+        followers = Counter(map(id, states)).values()
+        uneven = len(followers) * max(followers) > _UNEVEN * len(states)
+        if length < _LONG * len(states) or uneven:
             return Slots.stack(states)
-        empty = states[0]._empty().shared
-        return Slots(Columns.stack([empty] * len(states)), heads=Heads.joined(states))
+        return Slots(states[0].shared.blank(len(states)), heads=Heads.joined(states))
 
     @staticmethod
     def stack(states: Sequence[Slots]) -> Slots:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_MOST_SPARE = 16  # times the room that is needed
 _STEP = 16  # columns; MKL's batched products are fastest where a table has a multiple of these
 
 
@@ -29,7 +30,8 @@ def _room(like: Tensor, rows: int, columns: int, spare: Tensor | None = None) ->
     _, heads, _, channels = like.shape
     aside = -(-columns // (4 * _STEP)) * 4 * _STEP
     needed = rows * heads * columns * channels * like.itemsize
-    if spare is None or spare.untyped_storage().nbytes() < needed:
+    # A table that rows have left may have far more room than they had.
+    if spare is None or not needed <= spare.untyped_storage().nbytes() <= _MOST_SPARE * needed:
         spare = like.new_empty(rows * heads * aside * channels)
     strides = (heads * columns * channels, columns * channels, channels, 1)
     return spare.as_strided((rows, heads, columns, channels), strides, 0)
@@ -49,6 +51,10 @@ class Columns:
         """No tokens yet; `like` has a tensor [·, head, ·, channel] for each layer."""
         blank = [x.new_zeros(2, rows, x.shape[1], 0, x.shape[3]) for x in like]
         return Columns([(both[0], both[1]) for both in blank], [0] * rows)
+
+    def blank(self, rows: int) -> Columns:
+        """A table of the same kind without tokens."""
+        return Columns.empty([keys for keys, _ in self.layers], rows)
 
     def grow(self, columns: int) -> None:
         """Make room for so many columns."""
@@ -166,7 +172,9 @@ class Replies:
 def _grown(
     layers: Sequence[tuple[Tensor, Tensor]], used: int, columns: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """The first `used` columns in tables of so many."""
+    """The first `used` columns in tables of so many. Each table's room goes to the next one: nobody
+    else may own it, and it has to begin where its storage does.
+    """
     spare: Tensor | None = None
 
     def grown(x: Tensor) -> Tensor:

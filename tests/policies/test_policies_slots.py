@@ -1,5 +1,7 @@
 """A long beginning that prompts share stands once, and changes no logits."""
 
+import random
+
 import pytest
 import torch
 from transformers import PreTrainedModel
@@ -117,3 +119,39 @@ def test_heads_stay_as_they_are(told: Told) -> None:
     for name, state in told.heads.items():
         now = [x for pair in state.shared.layers for x in pair]
         assert all(torch.equal(a, b) for a, b in zip(before[name], now, strict=True))
+
+
+def numbers(state: Slots) -> list[torch.Tensor]:
+    return [x.clone() for pair in state.shared.layers for x in pair]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_that_come_and_go_leave_what_others_have_read(told: Told, seed: int) -> None:
+    source = random.Random(seed)
+    kept: list[tuple[list[int], Slots, list[torch.Tensor]]] = []
+
+    def ids(most: int) -> list[int]:
+        return [source.randrange(3, 200) for _ in range(source.randint(1, most))]
+
+    def join(state: Slots) -> None:
+        told.state = state if told.state is None else told.reader.stack([told.state, state])
+
+    with torch.inference_mode():
+        for _ in range(12):
+            tails = [(source.choice(list(HEADS)), ids(40)) for _ in range(source.randint(1, 4))]
+            join(told.open(tails, [source.randint(1, 3) for _ in tails]))
+            for token in range(100, 100 + source.choice([1, 3, 20])):
+                told.say(token % 30 + 3)
+            assert told.state is not None
+            row = source.randrange(len(told.texts))
+            alone = told.state.alone(row)
+            kept.append((told.texts[row][:], alone, numbers(alone)))
+            told.leave(source.sample(range(len(told.texts)), len(told.texts) // 2))
+            if len(kept) > 2:  # a conversation goes on
+                text, state, before = kept.pop(source.randrange(len(kept)))
+                assert all(map(torch.equal, before, numbers(state)))
+                more = ids(5)
+                _, state = told.reader.read([more], told.reader.stack([state]))
+                told.texts.append(text + more)
+                join(state.repeat([1]))
+    assert all(all(map(torch.equal, b, numbers(s))) for _, s, b in kept)
