@@ -5,9 +5,9 @@ CPU time than all else that a board needs to start, so that what every board ask
 here: half a regularised incomplete beta function, by its continued fraction (DLMF 8.17.22). Tests
 hold it against SciPy.
 
-Against 40 digits, p was wrong by at most 1e-14 of itself below df 10, 7e-12 below 1,000, 3e-10 up to
-10,000 and 2e-9 up to 100,000: logarithms of gamma functions grow with df, and their difference does
-not.
+Against 40 digits, p was wrong by at most 1e-14 of itself below df 10, 7e-12 below 1,000, 3e-10 up
+to 10,000 and 2e-9 up to 100,000: logarithms of gamma functions grow with df, and their difference
+does not.
 """
 
 from functools import cache

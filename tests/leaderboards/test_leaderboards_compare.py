@@ -185,7 +185,7 @@ def test_boards_of_any_size_see_the_same_spread(monkeypatch: pytest.MonkeyPatch)
     dice = random.Random(7)
     closed = 0
     for _ in range(100):
-        drawn = [{seed: 0.1 * level for seed in range(5)} for level in range(3)]
+        drawn = [dict.fromkeys(range(5), 0.1 * level) for level in range(3)]
         for row in drawn:  # one seed alone, so that the range is over twice the deviation
             row[dice.randrange(5)] += dice.uniform(0.5, 1.5) * 1e-12
         monkeypatch.setattr("leaderboards.standing.FEW", 40)
