@@ -81,7 +81,15 @@ class Piped:
         return self._process.pid
 
     def alive(self) -> bool:
-        """Whether it can take a job."""
+        """Whether it can take a job.
+
+        A process that died is not waited for here: that would set its number free, by which those
+        that it started are still to be killed.
+        """
+        if self._process.returncode is None and hasattr(os, "waitid"):
+            with suppress(ChildProcessError):  # somebody else waited for it
+                peek = os.WEXITED | os.WNOHANG | os.WNOWAIT
+                return os.waitid(os.P_PID, self._process.pid, peek) is None
         return self._process.poll() is None
 
     def ask(self, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
@@ -149,8 +157,9 @@ class Piped:
         return line
 
     def _obituary(self) -> str:
-        with suppress(subprocess.TimeoutExpired):  # it may have closed its output only
-            self._process.wait(1.0)
+        end = time.monotonic() + 1.0
+        while self.alive() and time.monotonic() < end:  # it may have closed its output only
+            time.sleep(0.005)
         self._kill_group()
         self._process.kill()
         code = self._process.wait()

@@ -34,6 +34,7 @@ from harness.errors import RunError
 from harness.metered import Meter, Metered, MeteredTrainable
 from harness.method import Method
 from harness.policies.base import Purpose
+from harness.policies.behind import staleness_of
 from harness.rollouts import Rollouts
 from harness.signs import alarms, logged, signs
 from harness.transcript import episode_json, finite
@@ -57,12 +58,16 @@ class _Save:
 
 
 class Run(Watcher):
-    """One training run on disk; the caller holds the folder's lock."""
+    """One training run on disk; the caller holds the folder's lock.
 
-    def __init__(self, folder: Path, policy: Metered, meter: Meter) -> None:
+    `staleness` is by how many versions older weights its rounds are sampled at most.
+    """
+
+    def __init__(self, folder: Path, policy: Metered, meter: Meter, staleness: int = 0) -> None:
         self.folder = folder
         self.policy = policy
         self.meter = meter
+        self._staleness = staleness
         self.checkpoint = folder / "checkpoint"
         self.logs = {name: Log(folder / f"{name}.jsonl") for name in _LOGS}
         self._round = 0
@@ -71,7 +76,12 @@ class Run(Watcher):
         _finish_swap(self.checkpoint)
 
     def resume(self, method: Method) -> int:
-        """Bring everything back to the last checkpoint; returns the next round."""
+        """Bring everything back to the last checkpoint; returns the next round.
+
+        Raises:
+            RunError: It was written by another version, or at another staleness.
+            ModelError: Its weights cannot be read.
+        """
         if not self.checkpoint.exists():
             for log in self.logs.values():
                 log.cut(0)
@@ -82,15 +92,27 @@ class Run(Watcher):
                 f"{self.checkpoint} has schema {state.get('schema')}, this version reads {SCHEMA}; "
                 "resume it with the version that wrote it."
             )
+        weights = self.checkpoint / "policy"
+        if weights.exists():
+            self._as_it_began(staleness_of(weights))
         method.restore(cast(Mapping[str, JSON], state["method"]))
         self.meter.restore(cast(Mapping[str, JSON], state["spent"]))
-        if isinstance(self.policy, MeteredTrainable) and (self.checkpoint / "policy").exists():
-            self.policy.load(self.checkpoint / "policy")
+        if isinstance(self.policy, MeteredTrainable) and weights.exists():
+            self.policy.load(weights)
         for name, length in cast(Mapping[str, int], state["logs"]).items():
             self.logs[name].cut(length)
         self._round = cast(int, state["round"])
         self._signs = signs_of(self.folder)
         return self._round
+
+    def _as_it_began(self, staleness: int) -> None:
+        # Here and not where weights are loaded: who only looks into a run may be on-policy.
+        if staleness != self._staleness:
+            raise RunError(
+                f"{self.folder} began with engine.staleness={staleness}, and would go on with "
+                f"{self._staleness}; write staleness = {staleness} into [engine] of its "
+                "config.toml again, so that it goes on as it began, or start a new run."
+            )
 
     def save(self, rollouts: Rollouts, report: Report, state: Mapping[str, JSON]) -> None:
         """Log the round and make it the checkpoint, in one step; later, if its step is under way.

@@ -55,7 +55,10 @@ def _tests(
         centre = total / n
         rest = np.where(known, gaps - centre[:, :, None], 0.0)
         deviation = np.sqrt((rest**2).sum(axis=2) / (n - 1))
-        seen = (n > 1) & (deviation > 1e-12 * np.maximum(1.0, np.abs(centre)))
+        # As `paired.spread` asks, so that a row's rank does not depend on how many rows there are.
+        highest = gaps.max(axis=2, where=known, initial=-np.inf)
+        lowest = gaps.min(axis=2, where=known, initial=np.inf)
+        seen = (n > 1) & (highest - lowest > 1e-12 * np.maximum(1.0, np.abs(centre)))
         ratio = np.where(seen, np.abs(centre) / (deviation / np.sqrt(n)), np.nan)
     p = np.full(ratio.shape, np.nan)
     for seeds in np.flatnonzero(np.bincount(n[seen])):

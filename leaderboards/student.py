@@ -4,10 +4,14 @@ SciPy has both, and power.py asks it for what is harder. But importing `scipy.sp
 CPU time than all else that a board needs to start, so that what every board asks is worked out
 here: half a regularised incomplete beta function, by its continued fraction (DLMF 8.17.22). Tests
 hold it against SciPy.
+
+Against 40 digits, p was wrong by at most 1e-14 of itself below df 10, 7e-12 below 1,000, 3e-10 up
+to 10,000 and 2e-9 up to 100,000: logarithms of gamma functions grow with df, and their difference
+does not.
 """
 
 from functools import cache
-from math import exp, lgamma, log1p, sqrt
+from math import exp, inf, lgamma, log1p, sqrt
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:  # a small board does without it
@@ -20,8 +24,13 @@ _DEPTH = 48  # levels of the fraction: from 32 on nothing changes, for df from 1
 
 
 def two_sided(ratio: float, df: int) -> float:
-    """P(|T| ≥ ratio) for a ratio of at least 0, also where it is far below what 1 − p can hold."""
+    """P(|T| ≥ ratio) for a ratio of at least 0, also where it is far below what 1 − p can hold.
+
+    0 for ratios whose square is no number any more, from 1.3e154 on.
+    """
     square = ratio * ratio
+    if square == inf:
+        return 0.0
     within, beyond = square / (df + square), df / (df + square)
     weight = 2 * sqrt(within) * exp(-df / 2 * log1p(square / df) - _log_beta(df))
     if beyond < _turn(df):
@@ -33,13 +42,17 @@ def two_sided_each(ratios: "NDArray[np.float64]", df: int) -> "NDArray[np.float6
     """The same of many ratios at once."""
     import numpy as np
 
-    square = ratios * ratios
+    with np.errstate(over="ignore"):
+        square = ratios * ratios
+    endless = np.isinf(square)
+    square[endless] = 0.0
     within, beyond = square / (df + square), df / (df + square)
     weight = 2 * np.sqrt(within) * np.exp(-df / 2 * np.log1p(square / df) - _log_beta(df))
     far = beyond < _turn(df)
     p = np.empty_like(ratios)
     p[far] = weight[far] * _fraction(df / 2, 0.5, beyond[far]) / df
     p[~far] = 1 - weight[~far] * _fraction(0.5, df / 2, within[~far])
+    p[endless] = 0.0
     return p
 
 

@@ -6,7 +6,8 @@
 
 Each soak prints what it did, and is written down as one line of benchmarks/soak/results/NAME.jsonl:
 date, commit, command, seed, count, figures, failures. The exit code is 1 where anything failed. One
-that lacks what it needs says "not run: why", and the last line counts these.
+that lacks what it needs says "not run: why", and the last line counts these; where it was asked for
+by its name, the exit code is 1 as well.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def main() -> int:
             missing.append(name)
     if missing:
         print(f"{len(missing)} of {len(wanted)} soaks not run: {', '.join(missing)}", flush=True)
-    return 1 if failed else 0
+    return 1 if failed or (asked.names and missing) else 0
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
         request.run.placement,
         stop,
     )
-    run = Run(folder, policy, meter)
+    run = Run(folder, policy, meter, request.engine.staleness)
     watchers.add(run)
     reflector = reflector_for(request, policy, meter)
     return Stage(

@@ -236,29 +236,12 @@ class Behind:
         (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n")
 
     def load(self, folder: Path) -> None:
-        """Read back what `save` wrote.
+        """Read back what `save` wrote; whether it was at this staleness, `staleness_of` tells.
 
         Raises:
-            ModelError: It cannot be read, or was saved at another staleness: it has neither the
-                weights nor the rounds that this one goes by.
+            ModelError: It cannot be read.
         """
-        try:
-            facts = json.loads((folder / _FACTS).read_text())
-            staleness = int(facts["staleness"])
-            rounds = {int(i): int(v) for i, v in facts["rounds"].items()}
-            older = [int(v) for v in facts["older"]]
-        except FileNotFoundError:  # saved by a policy that was always on-policy
-            staleness, rounds, older = 0, {}, []
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(
-                f"The checkpoint cannot be read ({error}): resume from an earlier one."
-            ) from error
-        if staleness != self.staleness:
-            raise ModelError(
-                f"The run began with engine.staleness={staleness}, and would go on with "
-                f"{self.staleness}; write engine.staleness={staleness} into its config.toml again, "
-                "so that it goes on as it began, or start a new run."
-            )
+        _, rounds, older = _facts(folder)
         self._wait()
         self.inner.load(folder)
         self._asked = self._serving = self._served = self._told = self.inner.version
@@ -272,3 +255,26 @@ class Behind:
         self._aside.shutdown(wait=True, cancel_futures=True)
         if (close := getattr(self.inner, "close", None)) is not None:
             close()
+
+
+def staleness_of(folder: Path) -> int:
+    """The staleness at which a policy was saved: it has the weights and rounds for no other.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    return _facts(folder)[0]
+
+
+def _facts(folder: Path) -> tuple[int, dict[int, int], list[int]]:
+    """Of what `save` wrote: the staleness, the rounds, and the versions that are kept besides."""
+    try:
+        facts = json.loads((folder / _FACTS).read_text())
+        rounds = {int(i): int(v) for i, v in facts["rounds"].items()}
+        return int(facts["staleness"]), rounds, [int(v) for v in facts["older"]]
+    except FileNotFoundError:  # saved by a policy that was always on-policy
+        return 0, {}, []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"The checkpoint cannot be read ({error}): resume from an earlier one."
+        ) from error

@@ -1,6 +1,8 @@
 """What comes through the pipe of a worker is an answer to what was asked, or a failure in time."""
 
 import json
+import os
+import select
 import time
 
 import pytest
@@ -119,6 +121,40 @@ def test_a_worker_that_closes_its_output_and_lives_on_is_killed(script):
     with grading.Grader(workers=1) as grader, died:
         grader._ask("x", "2", 30.0)
     assert time.monotonic() - began < 30
+
+
+PARENT = """
+import json, os, subprocess, sys
+print('{"ready": true}', flush=True)
+job = json.loads(sys.stdin.readline())
+if "fifo" in job:
+    held = os.open(job["fifo"], os.O_WRONLY)
+    subprocess.Popen(["sleep", "30"], pass_fds=[held], stdin=subprocess.DEVNULL,
+                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+if not job.get("die"):
+    print(json.dumps({"job": job["job"]}), flush=True)
+os._exit(3)
+"""
+
+
+@pytest.mark.parametrize("between", [True, False])
+def test_what_a_worker_started_dies_with_it_whenever_it_dies(script, tmp_path, between):
+    pool, fifo = Workers(script(PARENT)), tmp_path / "held"
+    os.mkfifo(fifo)
+    end = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)  # at its end once nobody holds the other
+    if between:
+        assert pool.ask({"fifo": str(fifo)}, 30.0) == {}
+        with pytest.raises(BlockingIOError):
+            os.read(end, 1)
+        time.sleep(0.5)  # it exits
+        assert pool.ask({}, 30.0) == {}
+    else:
+        with pytest.raises(WorkerFailed, match="died with exit code 3"):
+            pool.ask({"fifo": str(fifo), "die": True}, 30.0)
+    assert select.select([end], [], [], 5.0)[0], "what the worker started lives on"
+    assert os.read(end, 1) == b""
+    os.close(end)
+    pool.close()
 
 
 @pytest.mark.parametrize("bytes_", [1 << 20, 64 << 20])

@@ -179,3 +179,18 @@ def test_large_boards_have_the_ranks_that_small_ones_have(monkeypatch: pytest.Mo
         assert rank_intervals(drawn) == few
         closed += sum(low > 1 or high < 6 for low, high in filter(None, few))
     assert closed > 30
+
+
+def test_boards_of_any_size_see_the_same_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = random.Random(7)
+    closed = 0
+    for _ in range(100):
+        drawn = [dict.fromkeys(range(5), 0.1 * level) for level in range(3)]
+        for row in drawn:  # one seed alone, so that the range is over twice the deviation
+            row[dice.randrange(5)] += dice.uniform(0.5, 1.5) * 1e-12
+        monkeypatch.setattr("leaderboards.standing.FEW", 40)
+        few = rank_intervals(drawn)
+        monkeypatch.setattr("leaderboards.standing.FEW", 0)
+        assert rank_intervals(drawn) == few
+        closed += few == [(3, 3), (2, 2), (1, 1)]
+    assert 0 < closed < 100

@@ -38,6 +38,14 @@ def test_the_tail_of_one_and_two_degrees_is_known_in_closed_form() -> None:
         assert two_sided(ratio, 2) == pytest.approx(2 / (root * (root + ratio)), rel=1e-13)
 
 
+@pytest.mark.parametrize("df", [1, 3, 10_000])
+def test_nothing_is_left_of_the_tail_where_the_ratios_square_overflows(df: int) -> None:
+    ratios = np.array([1.0, 1.3e154, 1.35e154, 1e300, math.inf])
+    found = [two_sided(float(ratio), df) for ratio in ratios]
+    assert found[2:] == [0, 0, 0] and found[0] > 0.3
+    assert list(two_sided_each(ratios, df)) == pytest.approx(found, rel=1e-13, abs=0)
+
+
 @pytest.mark.parametrize("df", DEGREES)
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95, 0.99, 0.9999])
 def test_the_critical_ratio_is_scipys(df: int, level: float) -> None:

@@ -16,8 +16,8 @@ from harness.cli.experiment import prepare, run_one
 from harness.cli.main import main
 from harness.cli.resolve import Asked, resolve
 from harness.durable import lines
-from harness.errors import ModelError, UsageError
-from harness.policies.behind import Apart, Behind
+from harness.errors import ModelError, RunError, UsageError
+from harness.policies.behind import Apart, Behind, staleness_of
 from harness.watch import Watcher, Watchers
 
 ROUNDS = 6
@@ -64,6 +64,8 @@ def play(tiny_model, tmp_path, monkeypatch):
             assert isinstance(models, Apart)
             # What a held step waits for is the next round, and never the reflection of its own.
             opened.append(models)
+            if not request.engine.staleness:
+                return models  # as `open_remote` does
             policy = Behind(models, request.engine.staleness)
             handing = policy.update
 
@@ -163,9 +165,9 @@ def test_a_run_is_not_gone_on_with_at_another_staleness(play):
     with pytest.raises(KeyboardInterrupt):
         play("edited", 1, breaker, until={3: breaker.broke})
     kept = evidence_so_far(whole.with_name("edited"))
-    for other in (2, 3):
-        told = f"began with engine.staleness=1, and would go on with {other}; write .*=1 into"
-        with pytest.raises(ModelError, match=told):
+    for other in (0, 2, 3):
+        told = f"began with engine.staleness=1, and would go on with {other}; write .* = 1 into"
+        with pytest.raises(RunError, match=told):
             play("edited", other)
         assert evidence_so_far(whole.with_name("edited")) == kept
     again, entry, _ = play("edited", 1)
@@ -180,18 +182,26 @@ def evidence_so_far(folder):
 
 
 @pytest.mark.slow
-def test_what_was_saved_on_policy_is_not_gone_on_with_by_older_weights(tiny_model, tmp_path):
+def test_what_was_saved_on_policy_is_not_gone_on_with_by_older_weights(play):
+    with pytest.raises(KeyboardInterrupt):
+        play("on-policy", 0, Breaker(ROUND * 2 + 7))
+    told = r"began with engine\.staleness=0, and would go on with 2; write .* = 0 into"
+    with pytest.raises(RunError, match=told):
+        play("on-policy", 2)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_damaged_says_so(tiny_model, tmp_path):
     from harness.policies.settings import ModelSettings
 
     settings = ModelSettings(device="cpu", threads=1, lora_rank=4, lora_alpha=8)
     models = TwoModels(f"hf:{tiny_model}", settings)
     models.save(tmp_path)
-    policy = Behind(models, 2)
-    with pytest.raises(ModelError, match=r"began with engine\.staleness=0, and would go on with 2"):
-        policy.load(tmp_path)
     (tmp_path / "behind.json").write_text('{"staleness": 2, "rounds": [], "older": []}')
-    with pytest.raises(ModelError, match="resume from an earlier one"):
-        policy.load(tmp_path)
+    policy = Behind(models, 2)
+    for read in (policy.load, staleness_of):
+        with pytest.raises(ModelError, match="resume from an earlier one"):
+            read(tmp_path)
     policy.close()
 
 

@@ -23,9 +23,21 @@ def test_a_fiftieth_of(name, tmp_path, request):
     assert found.figures
 
 
-def test_a_soak_that_lacks_something_says_so_and_is_counted(tmp_path):
+ALL = """
+import sys
+from benchmarks.soak import __main__ as soaks
+there = soaks.known()
+soaks.known = lambda: {"terminal": there["terminal"]}  # the others would run
+sys.exit(soaks.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(("-m", "benchmarks.soak", "terminal"), 1), (("-c", ALL), 0)]
+)
+def test_a_soak_that_lacks_something_is_counted_and_fails_where_it_was_named(tmp_path, words, code):
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.soak", "terminal", "--count", "1"],
+        [sys.executable, *words, "--count", "1"],
         env={**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/nobody"},
         cwd=HOME,
         capture_output=True,
@@ -33,7 +45,7 @@ def test_a_soak_that_lacks_something_says_so_and_is_counted(tmp_path):
         timeout=100,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     first, last = done.stdout.splitlines()
     assert first.startswith("terminal: not run: ")
     assert last == "1 of 1 soaks not run: terminal"
