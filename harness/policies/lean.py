@@ -3,7 +3,8 @@
 A decoding step of a small model is bound by what surrounds its arithmetic: modules, hooks, copies
 of keys and values. Here a layer is some twenty tensor operations on the loaded model's own weights,
 which stay shared with it: query, key and value are one product, as are gate and up. All replies to
-a prompt attend to one copy of it; each reply's own keys and values grow in place.
+a prompt attend to one copy of it, all prompts with the same long beginning to one copy of that;
+each reply's own keys and values grow in place.
 
 The adapter is merged into a float32 copy of the weights, made anew after each update; what was
 loaded is never written to. Other dtypes would round an update away, so there it stays apart.
