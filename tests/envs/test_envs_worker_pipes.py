@@ -67,7 +67,7 @@ def grader(script):
 def test_an_answer_that_comes_late_is_never_that_to_the_next_job(workers):
     assert workers.ask({"text": "late"}, 5.0)["said"] == "late"
     time.sleep(0.6)
-    with pytest.raises(WorkerFailed, match=r"nobody had asked for|no answer but"):
+    with pytest.raises(WorkerFailed, match=r"nobody had asked for|no verdict but"):
         workers.ask({"text": "own"}, 5.0)
     assert workers.ask({"text": "own"}, 5.0)["said"] == "own"
 
@@ -89,7 +89,7 @@ def test_the_grader_takes_no_verdict_that_was_not_asked_for(grader, text):
 def test_a_verdict_that_comes_late_is_nobodys(grader):
     assert grader._ask("late", "2", 5.0)["right"] is False
     time.sleep(0.6)
-    with pytest.raises(WorkerFailed, match=r"nobody had asked for|no answer but"):
+    with pytest.raises(WorkerFailed, match=r"nobody had asked for|no verdict but"):
         grader._ask("own", "2", 5.0)
 
 
