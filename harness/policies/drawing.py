@@ -79,12 +79,11 @@ def _pointed(weights: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _pointed_by_block(weights: Tensor, uniform: Tensor) -> Tensor:
-    """The same by the inverse of the cumulative distribution over blocks of neighbouring tokens,
-    whose sums are as exact as the weights and are added up in float64, then over the tokens of the
-    block that was hit.
+    """The same for more than a block: by the inverse of the cumulative distribution over blocks of
+    neighbouring tokens, whose sums are as exact as the weights and are added up in float64, then
+    over the tokens of the block that was hit.
     """
-    size = weights.shape[1]
-    width = min(_BLOCK, size)
+    size, width = weights.shape[1], _BLOCK
     whole = size - size % width
     sums = weights[:, :whole].view(len(weights), -1, width).sum(-1)
     if whole < size:

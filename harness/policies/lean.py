@@ -126,9 +126,10 @@ class LeanReader:
     def _replying(self, state: Slots) -> _Pass:
         """Of replies, one token more."""
         assert state.own is not None
-        positions = torch.tensor(state.positions, device=self._llama.device)
-        limit = max(map(max, state.positions)) + 1
-        return _Pass(*self._llama.rotation(positions, limit), state.own.open())
+        positions = state.positions
+        places = torch.tensor(positions, device=self._llama.device)
+        limit = max(map(max, positions)) + 1
+        return _Pass(*self._llama.rotation(places, limit), state.own.open())
 
     def _layer(
         self, parts: Sequence[Product], x: Tensor, state: Slots, index: int, one: _Pass

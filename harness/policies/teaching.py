@@ -74,7 +74,7 @@ class FlatReader:
         keys, values = told.permute(2, 0, 3, 1, 4)
         exact = asked.dtype == torch.float32  # the fused one is so inside, whatever it is given
         if exact and asked.shape[1] * call.mask.numel() <= _PLAIN:
-            mixed = _attended(asked, keys, values, call.mask, llama.scale)
+            mixed = _unfused(asked, keys, values, call.mask, llama.scale)
         else:
             mixed = F.scaled_dot_product_attention(
                 asked,
@@ -87,9 +87,9 @@ class FlatReader:
         return F.embedding(call.back, mixed.transpose(1, 2).reshape(pieces * width, -1))
 
 
-def _attended(asked: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """As plain products: their gradient takes less time than the fused one's where there is little
-    to attend to, and more memory.
+def _unfused(asked: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Attention as plain products: their gradient takes less time than the fused one's where there
+    is little to attend to, and more memory.
     """
     pieces, heads, width, channels = asked.shape
     columns, sharing = keys.shape[2], heads // keys.shape[1]
