@@ -15,7 +15,8 @@ E episodes of T turns, replies of length L drawn from a distribution, G GPUs:
     round      rollout + max(training + transfer, reflection) + E·harness
 
 The turns of an episode are taken to be alike, which makes the longest episode longer than it is.
-With one round's staleness the parts overlap: max(rollout, training + transfer, reflection).
+`overlap` is what a trainer would take that samples a round while it takes the step of the one
+before, which this harness does not: max(rollout, training + transfer, reflection).
 """
 
 import argparse
@@ -67,7 +68,7 @@ class Round:
 
     @property
     def overlapped(self) -> float:
-        """With a staleness of one round."""
+        """By a trainer that samples a round while it takes the step of the one before."""
         return max(self.rollout, self.training + self.transfer, self.reflection) + self.harness
 
 

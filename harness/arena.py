@@ -47,7 +47,6 @@ class Arena:
         for index in range(start, self.plan.rounds):
             if self.stop():
                 return
-            self.policy.begin_round(index)
             seeds = self.seeds.child("round", index)
             self._round = Round(index, self.tasks(index), shape.prompts, shape.samples, seeds)
             yield self._round

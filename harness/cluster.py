@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harness.engine import EngineSection, custom
 from harness.errors import EngineError
+from harness.machine import cores
 
 _REACH = 5.0  # seconds in which a head has to accept a connection
 _ANSWER = 120.0  # seconds in which a node has to start a worker and answer
@@ -85,21 +86,6 @@ def load() -> Any:
         ) from error
 
 
-def joined() -> Any:
-    """Ray, in a process that is part of a cluster.
-
-    Raises:
-        EngineError: This one is not.
-    """
-    ray = load()
-    if not ray.is_initialized():
-        raise EngineError(
-            "Samplers and a learner apart are actors of a Ray cluster, and this process is part of "
-            "none; start the run with --engine ray."
-        )
-    return ray
-
-
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
     """Ray, connected to the cluster at `address`, or to one of its own on this machine.
@@ -118,8 +104,7 @@ def connected(address: str) -> Iterator[Any]:
     if address:
         options |= {"address": address}
     else:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-        options |= {"address": "local", "num_cpus": cores or os.cpu_count()}
+        options |= {"address": "local", "num_cpus": cores()}
         options |= {"include_dashboard": False, "object_store_memory": _STORE}
         options |= {"_node_ip_address": "127.0.0.1"}
     try:
@@ -209,84 +194,20 @@ def run_resources(engine: EngineSection) -> dict[str, float]:
     return {"CPU": float(engine.cpus), **gpus, **memory, **custom(engine.resources)}
 
 
-Actor = Literal["sampler", "learner", "world"]
-
-
-def worker_resources(engine: EngineSection, kind: Actor) -> dict[str, float]:
-    """What one actor of that kind takes."""
-    if kind == "world":
-        return {"CPU": float(engine.world_cpus), **custom(engine.world_resources)}
-    sampler = (engine.sampler_cpus, engine.sampler_gpus)
-    cpus, gpus = (engine.learner_cpus, engine.learner_gpus) if kind == "learner" else sampler
-    return {"CPU": float(cpus), **({"GPU": gpus} if gpus else {})}
-
-
-def actors(engine: EngineSection) -> dict[Actor, int]:
-    """How many of each kind a run has, in the order in which they are given room."""
-    learners = int(engine.learner == "actor")
-    return {"sampler": engine.samplers, "learner": learners, "world": engine.worlds}
-
-
-def bundles(engine: EngineSection) -> list[dict[str, float]]:
-    """What one run takes altogether: its own, then that of each actor."""
-    there = actors(engine).items()
-    return [
-        run_resources(engine),
-        *(worker_resources(engine, k) for k, n in there for _ in range(n)),
-    ]
-
-
-def rooms(engine: EngineSection, kind: Actor) -> list[dict[str, Any]]:
-    """Options that place each actor of a kind into what was reserved for it; none where nothing
-    was.
-    """
-    groups = importlib.import_module("ray.util.placement_group")
-    strategies = importlib.import_module("ray.util.scheduling_strategies")
-    room, first = groups.get_current_placement_group(), 1
-    for one, number in actors(engine).items():
-        if one == kind:
-            places = range(first, first + number)
-            break
-        first += number
-    if room is None:
-        return [{} for _ in places]
-    kinds = strategies.PlacementGroupSchedulingStrategy
-    return [
-        {"scheduling_strategy": kinds(placement_group=room, placement_group_bundle_index=place)}
-        for place in places
-    ]
-
-
 def check_room(ray: Any, engine: EngineSection) -> None:
-    """Refuse what no node could ever hold, and samplers that do not fit beside their run.
+    """Refuse what no node could ever hold.
 
     Raises:
         EngineError: So; with what the largest node has.
     """
-    there = nodes(ray)
-    wanted, kinds = bundles(engine), {"": run_resources(engine)}
-    for actor, number in actors(engine).items():
-        if number:
-            kinds[f"{actor}_"] = worker_resources(engine, actor)
-    for key, one in kinds.items():
-        if not any(_holds(node.resources, one) for node in there):
-            lacking = max(one, key=lambda name: one[name] - _most(there, name))
-            raise EngineError(
-                f"No node has {_said(one)}; the most {_word(lacking)} on one node is "
-                f"{_amount(lacking, _most(there, lacking))}. Ask for less with "
-                f"--set engine.{key}{_SETTING.get(lacking, 'resources')}, or add a larger node."
-            )
-    for name in {name: 0 for one in wanted for name in one}:
-        total, asked = (
-            sum(n.resources.get(name, 0) for n in there),
-            sum(w.get(name, 0) for w in wanted),
+    there, wants = nodes(ray), run_resources(engine)
+    if not any(_holds(node.resources, wants) for node in there):
+        lacking = max(wants, key=lambda name: wants[name] - _most(there, name))
+        raise EngineError(
+            f"No node has {_said(wants)}; the most {_word(lacking)} on one node is "
+            f"{_amount(lacking, _most(there, lacking))}. Ask for less with "
+            f"--set engine.{_SETTING.get(lacking, 'resources')}, or add a larger node."
         )
-        if asked > total:
-            raise EngineError(
-                f"One run and its {len(wanted) - 1} actors need {_amount(name, asked)} "
-                f"{_word(name)}, but the cluster has {_amount(name, total)}; lower "
-                "--set engine.samplers, or add nodes."
-            )
 
 
 _SETTING = {"CPU": "cpus", "GPU": "gpus", "memory": "memory_gb"}

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from harness.engine import EngineSection
+from harness.engine import EngineSection, check_removed, without_removed
 from harness.errors import UsageError, unknown, within
 from harness.policies.base import Sampling
 from harness.policies.settings import ModelSettings
@@ -232,6 +232,8 @@ def from_tables(tables: Mapping[str, Mapping[str, Scalar]]) -> Config:
     for name in tables:
         if name not in {*_SECTIONS, "method", "world"}:
             raise unknown("section", name, [*_SECTIONS, "method", "world"])
+    check_removed(tables.get("engine", {}))
+    tables = {**tables, "engine": without_removed(tables.get("engine", {}))}
     model = dict(tables.get("model", {}))
     method = dict(tables.get("method", {}))
     url, chosen = model.pop("url", "pocket"), method.pop("name", "espl")

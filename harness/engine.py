@@ -2,29 +2,57 @@
 
 serial      one run after the other, in this process
 processes   runs side by side on this machine
-ray         runs as tasks of a Ray cluster; with `samplers`, one run on several of its machines
-accelerate  one run whose gradient step is shared by several processes
+ray         runs as tasks of a Ray cluster
+
+Earlier versions could also spread one run over processes and machines. Their options are refused
+where a run begins or goes on, and left out where an old run directory is only read.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from harness.errors import UsageError, unknown, within
 
-EngineName = Literal["serial", "processes", "ray", "accelerate"]
+EngineName = Literal["serial", "processes", "ray"]
 
 _READ: Mapping[EngineName, frozenset[str]] = {
     "serial": frozenset(),
     "processes": frozenset({"jobs"}),
-    "ray": frozenset(
-        {"address", "jobs", "cpus", "gpus", "memory_gb", "resources", "run_dirs", "samplers"}
-        | {"sampler_cpus", "sampler_gpus", "chunk", "staleness"}
-        | {"learner", "learner_cpus", "learner_gpus", "learner_processes", "shard"}
-        | {"worlds", "world_cpus", "world_resources", "world_seats"}
-    ),
-    "accelerate": frozenset({"processes", "shard"}),
+    "ray": frozenset({"address", "jobs", "cpus", "gpus", "memory_gb", "resources", "run_dirs"}),
 }
+
+_SAMPLE = (
+    "to sample on several GPUs use --model vllm:http://HOST:PORT#MODEL with a server started by "
+    "vllm serve --data-parallel-size N"
+)
+_TRAIN = (
+    "to train on several GPUs use --model tinker:MODEL with TINKER_BASE_URL set to a server of the "
+    "Tinker protocol, such as SkyRL's"
+)
+_PLAY = "to run environments on another machine set DOCKER_HOST"
+_LAG = "weights that sample are never older than those that learn (0 is the only value)"
+
+_REMOVED: Mapping[str, tuple[object, str]] = {
+    "samplers": (0, _SAMPLE),
+    "sampler_cpus": (1, _SAMPLE),
+    "sampler_gpus": (0.0, _SAMPLE),
+    "chunk": (0, _SAMPLE),
+    "learner": ("here", _TRAIN),
+    "learner_cpus": (1, _TRAIN),
+    "learner_gpus": (0.0, _TRAIN),
+    "learner_processes": (1, _TRAIN),
+    "processes": (2, _TRAIN),
+    "shard": (False, _TRAIN),
+    "worlds": (0, _PLAY),
+    "world_cpus": (1, _PLAY),
+    "world_resources": ("", _PLAY),
+    "world_seats": (0, _PLAY),
+    "staleness": (0, _LAG),
+}
+"""Options of earlier versions: their default, and what to use instead."""
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,49 +74,13 @@ class EngineSection:
     """Of the cluster's own kinds, as in "sandbox=1,a100=0.5"."""
     run_dirs: Literal["auto", "shared", "shipped"] = "auto"
     """Whether all machines see the run directories, or saves are sent home; "auto" looks."""
-    samplers: int = 0
-    """Engines that sample for one run; 0 samples where the run is."""
-    sampler_cpus: int = 1
-    """Cores of one of them."""
-    sampler_gpus: float = 0.0
-    """GPUs of one of them."""
-    chunk: int = 0
-    """Requests that are sampled together; 0 is model.batch_rows."""
-    learner: Literal["here", "actor"] = "here"
-    """Whether gradient steps are taken where the run is, or by an actor with room of its own."""
-    learner_cpus: int = 1
-    """Cores of it."""
-    learner_gpus: float = 0.0
-    """GPUs of it."""
-    learner_processes: int = 1
-    """Processes on its node that share its gradient steps."""
-    worlds: int = 0
-    """Actors that play a run's worlds; 0 plays them where the run is."""
-    world_cpus: int = 1
-    """Cores of one of them; 0 where its worlds only wait."""
-    world_resources: str = ""
-    """Of the cluster's own kinds, of one of them: "sandbox=1" places it where there is one."""
-    world_seats: int = 0
-    """Conversations whose worlds step side by side; 0 is the world's own number."""
-    staleness: int = 0
-    """By how many updates the weights that sample may be older than those that learn; 0 is strictly
-    on-policy, 1 samples a round while the step of the one before is taken."""
-    processes: int = 2
-    """Processes that share a gradient step."""
-    shard: bool = False
-    """Whether each of them holds only its share of the model's weights (FSDP2)."""
 
     def __post_init__(self) -> None:
         if self.name not in _READ:
             raise unknown("engine", self.name, get_args(EngineName))
-        for name in ("jobs", "gpus", "memory_gb", "samplers", "sampler_gpus", "chunk", "worlds"):
+        for name in ("jobs", "gpus", "memory_gb"):
             within(f"engine.{name}", getattr(self, name), 0)
-        within("engine.world_seats", self.world_seats, 0)
-        within("engine.staleness", self.staleness, 0, 16)
-        within("engine.learner_gpus", self.learner_gpus, 0)
-        within("engine.world_cpus", self.world_cpus, 0)
-        for name in ("cpus", "sampler_cpus", "processes", "learner_cpus", "learner_processes"):
-            within(f"engine.{name}", getattr(self, name), 1)
+        within("engine.cpus", self.cpus, 1)
         for one in fields(self):
             unread = one.name != "name" and one.name not in _READ[self.name]
             if unread and getattr(self, one.name) != one.default:
@@ -97,33 +89,44 @@ class EngineSection:
                     f"engine.{one.name} changes nothing with engine '{self.name}'; "
                     f"add --engine {reader}, or leave it out."
                 )
-        self._check_actors()
-        for said in (self.resources, self.world_resources):
-            custom(said)
+        custom(self.resources)
 
-    def _check_actors(self) -> None:
-        about = self.chunk or self.sampler_cpus > 1 or self.sampler_gpus or self.staleness
-        if (about or self.learner == "actor") and not self.samplers:
-            raise UsageError(
-                "engine.chunk, sampler_cpus, sampler_gpus, staleness and learner are about "
-                "samplers, and there are none; add --set engine.samplers=2, or leave them out."
-            )
-        own = self.learner_cpus > 1 or self.learner_gpus or self.learner_processes > 1
-        if own and self.learner != "actor":
-            raise UsageError(
-                "engine.learner_cpus, learner_gpus and learner_processes are about a learner of "
-                "its own; add --set engine.learner=actor, or leave them out."
-            )
-        if not self.worlds and (self.world_cpus != 1 or self.world_resources or self.world_seats):
-            raise UsageError(
-                "engine.world_cpus, world_resources and world_seats are about actors that play "
-                "worlds, and there are none; add --set engine.worlds=2, or leave them out."
-            )
-        if self.shard and self.name == "ray" and self.learner_processes == 1:
-            raise UsageError(
-                "engine.shard is about processes that share a learner's steps, and there is one; "
-                "add --set engine.learner_processes=2, or leave it out."
-            )
+
+def removed(table: Mapping[str, object]) -> dict[str, object]:
+    """The options of earlier versions that an `[engine]` table sets to more than off."""
+    off = (0, "", False)
+    found = {
+        key: table[key]
+        for key, (default, _) in _REMOVED.items()
+        if key in table and table[key] != default and table[key] not in off
+    }
+    return {"name": "accelerate", **found} if table.get("name") == "accelerate" else found
+
+
+def without_removed(table: Mapping[str, _Value]) -> dict[str, _Value]:
+    """An `[engine]` table without the options of earlier versions."""
+    return {
+        key: value
+        for key, value in table.items()
+        if key not in _REMOVED and (key, value) != ("name", "accelerate")
+    }
+
+
+def check_removed(table: Mapping[str, object], where: str = "", instead: str = "") -> None:
+    """Refuse an `[engine]` table that sets options of earlier versions.
+
+    `where` begins the sentence with whose table it is, and `instead` adds one more way out.
+
+    Raises:
+        UsageError: So; says which, and what to use instead.
+    """
+    found = removed(table)
+    if not found:
+        return
+    said = ", ".join(f"engine.{key}={value}" for key, value in found.items())
+    uses = dict.fromkeys(_TRAIN if key == "name" else _REMOVED[key][1] for key in found)
+    told = f"{where}{said} {'was' if len(found) == 1 else 'were'} removed from the harness"
+    raise UsageError("; ".join((told, *uses, *([instead] if instead else []))) + ".")
 
 
 def custom(resources: str) -> dict[str, float]:

@@ -2,7 +2,10 @@
 
 import os
 import platform
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +27,44 @@ class Choice:
     reason: str
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    # macOS has no sched_getaffinity.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def visible_gpus(
+    environment: Mapping[str, str] = os.environ, devices: Path = Path("/dev")
+) -> list[str]:
+    """NVIDIA GPUs that a process started from here would see, as CUDA_VISIBLE_DEVICES names them.
+
+    Torch is not asked: it would open the driver in a process that computes nothing itself.
+    """
+    named = environment.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        found = [p for p in devices.glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]
+        # CUDA counts from 0 what is there; in a container a file's number may be another.
+        return [str(number) for number in range(len(found))]
+    visible = []
+    for name in (part.strip() for part in named.split(",")):
+        if not re.fullmatch(r"\d+|(GPU|MIG)-\S+", name):
+            break  # as for CUDA, nothing after it counts
+        visible.append(name)
+    return visible
+
+
 def look() -> Machine:
     """Ask torch what there is (imports it)."""
     import torch
 
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    count = cores()
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        return Machine("cuda", properties.name, properties.total_memory / 1e9, cores)
+        return Machine("cuda", properties.name, properties.total_memory / 1e9, count)
     if torch.backends.mps.is_available():
-        return Machine("mps", platform.machine(), 0.0, cores)
-    return Machine("cpu", platform.machine(), 0.0, cores)
+        return Machine("mps", platform.machine(), 0.0, count)
+    return Machine("cpu", platform.machine(), 0.0, count)
 
 
 def choose(machine: Machine, env: str = "") -> Choice:

@@ -9,8 +9,6 @@ from threading import Lock
 
 from harness.budget import Spent
 from harness.policies.base import (
-    Lagging,
-    Landing,
     Loss,
     Policy,
     Purpose,
@@ -19,7 +17,6 @@ from harness.policies.base import (
     Sample,
     Step,
     TrainablePolicy,
-    serving,
 )
 from harness.types import JSON
 from harness.watch import Watcher
@@ -86,23 +83,6 @@ class Metered:
     def version(self) -> int:
         """The wrapped policy's version."""
         return self.inner.version
-
-    @property
-    def serving(self) -> int:
-        """The version by which the wrapped policy samples now."""
-        return serving(self.inner)
-
-    def begin_round(self, index: int) -> None:
-        """A round begins, which matters to a policy that is sampled while it learns."""
-        if isinstance(self.inner, Lagging):
-            self.inner.begin_round(index)
-
-    def landed(self, version: int, wait: bool = False) -> Landing | None:
-        """What steps up to `version` told after their update; None while one is being taken."""
-        landing = self.inner.landed(version, wait) if isinstance(self.inner, Lagging) else Landing()
-        if landing is not None and landing.seconds:
-            self.meter.trained(0, landing.seconds)
-        return landing
 
     @property
     def context(self) -> int | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.errors import ModelError, UsageError
-from harness.policies.base import Policy, Purpose, Request, Sampling, serving
+from harness.policies.base import Policy, Purpose, Request, Sampling
 from harness.secrets import scrubbed
 from harness.seeds import Seeds
 from harness.types import (
@@ -174,7 +174,7 @@ class _Seat:
             prompt_id=self.prompt.id,
             task=self.task,
             sample=self.sample,
-            policy_version=serving(self.table.policy),
+            policy_version=self.table.policy.version,
             turns=tuple(self.turns),
             ending=ending,
             reward=sum(turn.reward for turn in self.turns),

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from clusters import cluster
 
 from benchmarks.tiny import tiny_model as make_tiny
 
@@ -40,23 +38,6 @@ def docker_host() -> Iterator[str]:
 
     with daemon() as host:
         yield host
-
-
-@pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[Any]:
-    """A Ray cluster of one node, for as long as a module's tests take."""
-    with cluster(cpus=4) as made:
-        yield made
-
-
-@pytest.fixture
-def ray(ray_cluster: Any) -> Iterator[ModuleType]:
-    """Ray, joined to it for one test."""
-    import ray
-
-    ray.init(address=ray_cluster.address, log_to_driver=False, logging_level="ERROR")
-    yield ray
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

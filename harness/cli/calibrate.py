@@ -6,7 +6,6 @@ Each world and seed is a process of its own, so that none waits for another; eac
 
 import argparse
 import json
-import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from harness.cli.crew import Crew, Job, harness_command
 from harness.cli.run import runs_in
 from harness.durable import write_json
 from harness.errors import UsageError
+from harness.machine import cores
 from harness.printed import forgiving
 from leaderboards.registered import CALIBRATION, Finding, Plan, Scores, findings, means, read_plan
 from leaderboards.scores import result
@@ -169,7 +169,7 @@ def main(arguments: argparse.Namespace) -> int:
     # Asked to end by another program: the runs are to be stopped and saved just as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        work(plan, wanted, arguments.jobs or max(1, len(os.sched_getaffinity(0))), console)
+        work(plan, wanted, arguments.jobs or cores(), console)
     except KeyboardInterrupt:
         console.print("stopped and saved; the same command goes on from here", markup=False)
         return 130

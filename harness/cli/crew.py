@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from harness.errors import RunError
@@ -26,6 +27,15 @@ class Job:
     log: Path
 
 
+@dataclass(frozen=True)
+class _Started:
+    """A command under way: since when, and in which of the places side by side."""
+
+    job: Job
+    at: float
+    slot: int
+
+
 def harness_command(*words: str) -> tuple[str, ...]:
     """This harness as a command of its own, by the same Python."""
     return (sys.executable, "-m", "harness", *words)
@@ -34,7 +44,8 @@ def harness_command(*words: str) -> tuple[str, ...]:
 class Crew:
     """Runs commands, at most `jobs` at once; the first that fails stops the others politely.
 
-    `ended` is told each job that ended well, with its seconds; `look` is called all the time.
+    `ended` is told each job that ended well, with its seconds; `look` is called all the time. Of
+    several `gpus`, named as in CUDA_VISIBLE_DEVICES, each command sees one.
     """
 
     def __init__(
@@ -42,9 +53,11 @@ class Crew:
         jobs: int,
         ended: Callable[[Job, float], None],
         look: Callable[[Sequence[Job]], None] = lambda running: None,
+        gpus: Sequence[str] = (),
     ) -> None:
         self._jobs, self._ended, self._look = jobs, ended, look
-        self._running: dict[subprocess.Popen[bytes], tuple[Job, float]] = {}
+        self._gpus = gpus if len(gpus) > 1 else ()
+        self._running: dict[subprocess.Popen[bytes], _Started] = {}
 
     def work(self, wanted: Sequence[Job], stop: Callable[[], bool] = lambda: False) -> None:
         """Run them all.
@@ -62,7 +75,7 @@ class Crew:
                     self._start(waiting.popleft())
                 for job, seconds in self._finished():
                     self._ended(job, seconds)
-                self._look([job for job, _ in self._running.values()])
+                self._look([started.job for started in self._running.values()])
                 time.sleep(0.2)
         finally:
             self._stop()
@@ -71,6 +84,9 @@ class Crew:
         job.log.parent.mkdir(parents=True, exist_ok=True)
         # One thread each: processes side by side gain more than threads within so small a model.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        slot = self._free_slot()
+        if self._gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
         with job.log.open("wb") as log:
             process = subprocess.Popen(
                 job.command,
@@ -80,10 +96,16 @@ class Crew:
                 env=environment,
                 start_new_session=True,
             )
-        self._running[process] = (job, time.monotonic())
+        self._running[process] = _Started(job, time.monotonic(), slot)
+
+    def _free_slot(self) -> int:
+        """The lowest place that no running command has, so that GPUs are shared out evenly."""
+        taken = {started.slot for started in self._running.values()}
+        return next(slot for slot in count() if slot not in taken)
 
     def _finished(self) -> Iterator[tuple[Job, float]]:
-        for process, (job, began) in list(self._running.items()):
+        for process, started in list(self._running.items()):
+            job = started.job
             if process.poll() is None:
                 continue
             del self._running[process]
@@ -93,7 +115,7 @@ class Crew:
                     f"{job.name} failed with exit code {process.returncode} ({told}); mend that, "
                     "and the same command goes on from here."
                 )
-            yield job, time.monotonic() - began
+            yield job, time.monotonic() - started.at
 
     def _stop(self) -> None:
         """Let what still runs save its last round; whatever does not stop is killed."""

@@ -176,13 +176,11 @@ def _row_config(request: Config, settings: Mapping[str, Any]) -> Mapping[str, An
         return {}
     shape = request.budget
     reflection = request.reflection
-    stale = request.engine.staleness if agents.trains_weights(request.method) else 0
     return {
         **settings,
         "round": [shape.tasks, shape.prompts, shape.samples],
         "lora": [request.model.lora_rank, request.model.lora_alpha],
         "reflection": [reflection.temperature, reflection.top_p, reflection.max_tokens],
-        **({"staleness": stale} if stale else {}),
     }
 
 

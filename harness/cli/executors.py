@@ -4,7 +4,6 @@ Whoever it is, a run is its run directory: what is finished is not repeated, wha
 from its last save, and what comes of it is the same.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from harness.config import Config
 from harness.console import Lines, LiveView
 from harness.durable import lines
 from harness.engine import EngineSection
-from harness.errors import UsageError
+from harness.machine import cores, visible_gpus
 from harness.printed import forgiving
 from harness.trackers import Tracker, open_tracker
 from harness.types import JSON
@@ -110,18 +109,9 @@ def unfinished(places: Sequence[Path]) -> list[Path]:
 
 
 def hand_over(places: Sequence[Path], engine: EngineSection) -> None:
-    """Let runs be gone on with by another engine than they began with.
-
-    Raises:
-        UsageError: It would sample by weights of another age, which is a setting of the run's.
-    """
+    """Let runs be gone on with by another engine than they began with."""
     for place in unfinished(places):
         request = read_request(place)
-        if request.engine.staleness != engine.staleness:
-            raise UsageError(
-                f"{place} began with engine.staleness={request.engine.staleness}, and would go on "
-                f"with {engine.staleness}; leave --engine out, so that it goes on as it began."
-            )
         if request.engine != engine:
             prepare(replace(request, engine=engine), place)
 
@@ -162,10 +152,10 @@ class Serial:
 
 
 class Processes:
-    """Runs side by side, each in a process that resumes it."""
+    """Runs side by side, each in a process that resumes it; of several GPUs each sees one."""
 
     def __init__(self, jobs: int, terms: Terms) -> None:
-        self._jobs, self._terms = jobs or max(1, len(os.sched_getaffinity(0))), terms
+        self._jobs, self._terms = jobs or cores(), terms
 
     def work(self, places: Sequence[Path]) -> None:
         """See `Executor.work`."""
@@ -181,7 +171,8 @@ class Processes:
             view.look()
 
         try:
-            Crew(self._jobs, ended, look).work(list(wanted), self._terms.stop)
+            crew = Crew(self._jobs, ended, look, visible_gpus())
+            crew.work(list(wanted), self._terms.stop)
         finally:
             view.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import tomli_w
 
@@ -20,6 +20,7 @@ from harness.cli.selfcheck import check_graders
 from harness.cli.worlds import world_maker
 from harness.config import Config
 from harness.durable import lines, read_json, write_json, write_text
+from harness.engine import without_removed
 from harness.errors import RunError
 from harness.evaluate import Interrupted, chosen_tasks, evaluate, open_test
 from harness.lock import Lock
@@ -39,9 +40,6 @@ from harness.worlds import World
 from leaderboards.record import Entry
 from leaderboards.store import clear_drafts, read_entry, write_entry
 
-if TYPE_CHECKING:
-    from harness.cli.world_actors import Hosts
-
 
 def prepare(request: Config, folder: Path) -> None:
     """Write the request down before anything else happens."""
@@ -50,8 +48,9 @@ def prepare(request: Config, folder: Path) -> None:
 
 
 def read_request(folder: Path) -> Config:
-    """The request of an existing run."""
-    return config.from_tables(config.read_toml(folder / "config.toml"))
+    """The request of an existing run; without engine options that only earlier versions had."""
+    tables = config.read_toml(folder / "config.toml")
+    return config.from_tables({**tables, "engine": without_removed(tables.get("engine", {}))})
 
 
 def _same_as_before(folder: Path, world: World, policy: Policy) -> None:
@@ -72,31 +71,6 @@ def _same_as_before(folder: Path, world: World, policy: Policy) -> None:
             f"{folder} began with other {' and '.join(different)} than are here now; restore them, "
             "or start a new run."
         )
-
-
-def open_engine(request: Config) -> Policy:
-    """The request's policy: here, or with its sampling or its gradient step shared out."""
-    engine = request.engine
-    if engine.samplers:
-        from harness.policies.remote_ray import open_remote
-
-        if not agents.trains_weights(request.method):
-            engine = replace(engine, staleness=0)  # weights that stay are never old
-        return open_remote(request.model_url, request.model, engine)
-    if engine.name == "accelerate":
-        from harness.policies.launching import open_parallel
-
-        return open_parallel(request.model_url, request.model, engine)
-    return open_policy(request.model_url, request.model)
-
-
-def open_hosts(request: Config) -> Hosts | None:
-    """Actors that play this request's worlds, if it has any."""
-    if not request.engine.worlds:
-        return None
-    from harness.cli.world_actors import Hosts
-
-    return Hosts(request)
 
 
 def settled(request: Config, policy: Policy) -> Config:
@@ -126,7 +100,6 @@ class Stage:
     run: Run
     watchers: Watchers
     reflector: Policy
-    hosts: Hosts | None = None
 
     def evaluation_table(self, *names: str) -> Table:
         """How the champion is played; `names` give the evaluation randomness of its own."""
@@ -147,8 +120,6 @@ class Stage:
             if close is not None:
                 close()
         self.arena.close()
-        if self.hosts is not None:
-            self.hosts.close()
         self.world.close()
         self.run.close()
 
@@ -157,9 +128,8 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
     """Open the model and the world; nothing is played yet."""
     make = world_maker(request)
     world = make("train")
-    hosts = open_hosts(request)
-    check_graders(world if hosts is None else hosts.make("train"))
-    opened = open_engine(request)
+    check_graders(world)
+    opened = open_policy(request.model_url, request.model)
     _same_as_before(folder, world, opened)
     for note in getattr(opened, "notes", ()):
         watchers.note(note)
@@ -173,7 +143,7 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
     whole = budget.plan(episodes, wanted, world.size("train"))
     seeds = Seeds(request.run.seed)
     arena = Arena(
-        make if hosts is None else hosts.make,
+        make,
         world.size("train"),
         policy,
         whole,
@@ -182,19 +152,10 @@ def set_stage(request: Config, folder: Path, watchers: Watchers, stop: Callable[
         request.run.placement,
         stop,
     )
-    run = Run(folder, policy, meter, request.engine.staleness)
+    run = Run(folder, policy, meter)
     watchers.add(run)
     reflector = reflector_for(request, policy, meter)
-    return Stage(
-        request, folder, policy, meter, world, whole, arena, run, watchers, reflector, hosts
-    )
-
-
-def _reflects_apart(request: Config) -> bool:
-    """Whether reflecting and a gradient step may go on together: not where one model does both."""
-    if request.reflection.model == "reference":  # engines keep it beside the weights that they take
-        return request.engine.samplers > 0
-    return request.reflection.model != "current"
+    return Stage(request, folder, policy, meter, world, whole, arena, run, watchers, reflector)
 
 
 def make_method(stage: Stage) -> Method:
@@ -211,7 +172,7 @@ def make_method(stage: Stage) -> Method:
         acting=request.sampling,
         reflector=stage.reflector,
         reflection=Sampling(reflection.temperature, reflection.top_p, reflection.max_tokens),
-        reflector_is_separate=_reflects_apart(request),
+        reflector_is_separate=reflection.model not in ("reference", "current"),
         validation_tasks=stage.world.size("validation"),
     )
     return agents.make(request.method, settings, inputs)
@@ -231,10 +192,9 @@ def run_one(request: Config, folder: Path, watchers: Watchers, stop: Callable[[]
         try:
             method = make_method(stage)
             agent = train(method, stage.arena, stage.run)
-            stage.run.settle()
             if stop():
                 raise Interrupted
-            entry = _test(stage, agent, beside(request, method), stop)
+            entry = _test(stage, agent, beside(method), stop)
             write_entry(path, entry)
             return entry
         finally:
@@ -293,12 +253,9 @@ def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
     return tuple(f"in training: {one}" for one in found)
 
 
-def beside(request: Config, method: Method) -> tuple[str, ...]:
-    """What the row says where another model reflected while the gradient step was taken.
-
-    The start model on engines may reflect meanwhile too, and says the same as it would alone.
-    """
-    if not getattr(method, "side_by_side", False) or request.reflection.model == "reference":
+def beside(method: Method) -> tuple[str, ...]:
+    """What the row says where another model reflected while the gradient step was taken."""
+    if not getattr(method, "side_by_side", False):
         return ()
     return (
         "reflection ran beside the gradient step, by a model of its own: the run repeats byte for "

@@ -73,7 +73,7 @@ def _tracking(parser: argparse.ArgumentParser) -> None:
 
 def _engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--engine", metavar="ENGINE", help="serial, processes, ray or accelerate: where it runs"
+        "--engine", metavar="ENGINE", help="serial, processes or ray: where it runs"
     )
     parser.add_argument(
         "--address", metavar="HOST:PORT", help="a Ray cluster (default: a local one)"

@@ -18,14 +18,7 @@ from harness.cli.executors import Terms, standings, unfinished
 from harness.cli.experiment import read_request
 from harness.cli.ray_worker import Desk, Ended, Order, attempt
 from harness.cli.standings import Standings
-from harness.cluster import (
-    bundles,
-    check_nodes,
-    check_room,
-    connected,
-    on_node,
-    run_resources,
-)
+from harness.cluster import check_nodes, check_room, connected, on_node, run_resources
 from harness.config import Config
 from harness.engine import EngineSection
 from harness.errors import EngineError, HarnessError, RunError
@@ -41,12 +34,11 @@ _SEND = 20.0  # seconds between saves that are sent home
 
 @dataclass
 class _Attempt:
-    """A run under way: what it was ordered, what it holds of the cluster, how far it was."""
+    """A run under way: what it was ordered, and how far it was."""
 
     place: Path
     order: Order
     round: int
-    room: Any = None
 
 
 class RayRuns:
@@ -196,27 +188,12 @@ class _Shift:
     def _start(self, place: Path) -> None:
         order = self._runs.order(place, self._shared)
         self._ray.get(self._desk.expect.remote(order.name, order.attempt))
-        options: dict[str, Any] = {}
-        room = self._room()
         wants = run_resources(self._runs.engine)
-        if room is not None:
-            strategies = importlib.import_module("ray.util.scheduling_strategies")
-            options["scheduling_strategy"] = strategies.PlacementGroupSchedulingStrategy(
-                placement_group=room, placement_group_bundle_index=0
-            )
-        options |= {"num_cpus": wants.pop("CPU"), "num_gpus": wants.pop("GPU", 0)}
+        options: dict[str, Any] = {"num_cpus": wants.pop("CPU"), "num_gpus": wants.pop("GPU", 0)}
         options |= {"memory": int(wants.pop("memory", 0)) or None, "resources": wants}
         save = None if self._shared else self._ray.put(take(place))
         reference = self._task.options(**options).remote(order, self._desk, save)
-        self._running[reference] = _Attempt(place, order, self._round(place), room)
-
-    def _room(self) -> Any:
-        """Room for a run and its actors, reserved together: none waits for another's half."""
-        wanted = bundles(self._runs.engine)
-        if len(wanted) == 1:
-            return None
-        groups = importlib.import_module("ray.util.placement_group")
-        return groups.placement_group(wanted, strategy="PACK")
+        self._running[reference] = _Attempt(place, order, self._round(place))
 
     def _round(self, place: Path) -> int:
         run = self._view.runs[place]
@@ -235,8 +212,6 @@ class _Shift:
                 install(save, names[name])
 
     def _end(self, reference: Any, one: _Attempt) -> None:
-        if one.room is not None:
-            importlib.import_module("ray.util.placement_group").remove_placement_group(one.room)
         try:
             ended: Ended = self._ray.get(reference)
         except self._exceptions.RayTaskError as error:

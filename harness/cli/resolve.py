@@ -10,7 +10,7 @@ from harness import config as configs
 from harness import machine
 from harness.budget import Shape, plan
 from harness.cli.hosted import check_hosted, hosted_defaults
-from harness.cli.remedy import REMEDY, check_staleness, corrections, corrects
+from harness.cli.remedy import REMEDY, corrections, corrects
 from harness.cli.worlds import (
     make_world,
     takes_data,
@@ -19,6 +19,7 @@ from harness.cli.worlds import (
     whole_options,
 )
 from harness.config import Config, EnvSection, Scalar
+from harness.engine import check_removed
 from harness.errors import UsageError, unknown
 from harness.policies import check_url, trainable, untrainable, vllm_address
 from harness.worlds import World
@@ -90,6 +91,7 @@ def resolve(asked: Asked) -> Resolved:
     Whatever can be refused is refused here, before anything is written or loaded.
     """
     typed = configs.merge(configs.read_toml(asked.config) if asked.config else {}, _flags(asked))
+    check_removed(typed.get("engine", {}))
     env = _env(asked.preset, typed)
     base, preset, notes = _defaults(asked, typed, env)
     tables = _whole_paths(hosted_defaults(configs.merge(base, configs.preset(preset, env), typed)))
@@ -110,7 +112,6 @@ def resolve(asked: Asked) -> Resolved:
         requests = tuple(_each(tables, typed, methods, _seeds(asked, typed)))
         for request in requests:
             check_hosted(request)
-        check_staleness(requests)
         notes += _fit(requests[0], world) + _warnings(requests[0], world)
         notes += corrections(requests, tables)
     finally:

@@ -1,12 +1,14 @@
 """`harness resume`: go on where a run stopped; a finished run prints its summary."""
 
 import argparse
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.cli.executors import unfinished
 from harness.cli.experiment import read_request
-from harness.cli.run import engine_for, engine_typed, go, help_along, runs_in
+from harness.cli.run import engine_for, engine_typed, go, runs_in
+from harness.config import Scalar, read_toml
+from harness.engine import check_removed, removed
 from harness.errors import UsageError
 
 
@@ -22,12 +24,22 @@ def existing(folder: Path) -> list[Path]:
 
 def main(arguments: argparse.Namespace) -> int:
     """Finish what is unfinished; nothing new is created."""
-    places = existing(arguments.run)
-    engine = engine_for(places, engine_typed(arguments))
-    pending = unfinished(places)
-    requests = [read_request(place) for place in pending]
-    if engine is not None:
-        requests = [replace(request, engine=engine) for request in requests]
-    if requests and (helped := help_along(requests)) is not None:
-        return helped
+    places, typed = existing(arguments.run), engine_typed(arguments)
+    engine = engine_for(places, typed)
+    _check(unfinished(places), typed, arguments.run)
     return go(places, arguments.quiet, arguments.json, arguments.track, engine)
+
+
+def _check(places: Sequence[Path], typed: Mapping[str, Scalar], folder: Path) -> None:
+    """Refuse requests that cannot be read, or that were begun with engine options since removed.
+
+    Another engine may take over a run, as its results are the same, unless it had a policy lag.
+    """
+    for place in places:
+        table = read_toml(place / "config.toml").get("engine", {})
+        name = table.get("name", "serial")
+        lags = "staleness" in removed(table)
+        if lags or typed.get("name", name) == name:
+            way = f"harness resume {folder} --engine serial goes on without"
+            check_removed(table, f"{place}: ", "" if lags else way)
+        read_request(place)

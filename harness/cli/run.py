@@ -18,7 +18,7 @@ from harness.cli.glance import glance
 from harness.cli.interrupt import polite
 from harness.cli.resolve import Asked, resolve
 from harness.config import Config, Scalar, build
-from harness.engine import EngineSection
+from harness.engine import EngineSection, check_removed
 from harness.errors import RunError, UsageError
 from harness.evaluate import Interrupted
 from harness.lock import Lock
@@ -69,6 +69,7 @@ def engine_for(places: Sequence[Path], typed: Mapping[str, Scalar]) -> EngineSec
     """
     if not typed:
         return None
+    check_removed(typed)
     begun = read_request(places[0]).engine
     same = typed.get("name", begun.name) == begun.name
     table = {**(asdict(begun) if same else {}), **typed}
@@ -198,25 +199,6 @@ def go(
     return 0
 
 
-def help_along(requests: Sequence[Config]) -> int | None:
-    """Be a helper where a launcher started several processes and this is not the first.
-
-    Raises:
-        UsageError: There are several runs, which one group of processes cannot lead.
-    """
-    if requests[0].engine.name != "accelerate":
-        return None
-    if len(requests) > 1:
-        raise UsageError(
-            "--engine accelerate leads one run; name one method and one seed, or start each run "
-            "with a command of its own."
-        )
-    from harness.policies.launching import rank, serve
-
-    asked = requests[0]
-    return serve(asked.model_url, asked.model, asked.engine) if rank() else None
-
-
 def new_folder(name: str) -> Path:
     """A new, empty folder in runs/, which no other process is given even in the same second.
 
@@ -251,8 +233,6 @@ def main(arguments: argparse.Namespace) -> int:
     resolved = resolve(asked_from(arguments, arguments.method))
     console = forgiving(Console(stderr=True))
     requests = resolved.configs
-    if (helped := help_along(requests)) is not None:
-        return helped
     for note in resolved.notes:
         console.print(plain(note, 1000), markup=False, highlight=False)
     folder = arguments.run_dir or new_folder(requests[0].env.name)

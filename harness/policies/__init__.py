@@ -151,22 +151,6 @@ def open_policy(url: str, settings: ModelSettings | None = None) -> Policy:
     return open_scripted(url)
 
 
-def open_apart(url: str, settings: ModelSettings) -> Policy:
-    """The policy behind a URL whose replies are sampled elsewhere, by engines that are opened as
-    `open_policy` does.
-
-    Raises:
-        UsageError: There is no such kind of model, or it is a server's.
-        ModelError: It cannot be loaded or reached.
-    """
-    if kind_of(url) != "vllm":
-        return open_policy(url, settings)
-    from harness.policies.vllm_address import parse_address as parse_vllm
-    from harness.policies.vllm_opening import open_learner
-
-    return open_learner(url, _source(parse_vllm(url).model), settings)
-
-
 def untrainable(name: str) -> ModelError:
     """The error for asking to train what only replies; says what to use instead."""
     return ModelError(

@@ -7,8 +7,8 @@ models, endpoints, scripts) is behind these protocols.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -187,34 +187,3 @@ class TrainablePolicy(Policy, Protocol):
     def load(self, folder: Path) -> None:
         """Read back, bit for bit, what `save` wrote."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Landing:
-    """What steps came to whose `update` had returned before they were taken."""
-
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-@runtime_checkable
-class Lagging(Protocol):
-    """What a trainable policy has besides if it is sampled while it learns; see `behind`."""
-
-    @property
-    def serving(self) -> int:
-        """The version by which replies are sampled now."""
-        ...
-
-    def begin_round(self, index: int) -> None:
-        """A round begins."""
-        ...
-
-    def landed(self, version: int, wait: bool = False) -> Landing | None:
-        """What steps up to `version` told that were not told before; None while one is taken."""
-        ...
-
-
-def serving(policy: Policy) -> int:
-    """The version by which a policy samples now: its newest, unless it says otherwise."""
-    return policy.serving if isinstance(policy, Lagging) else policy.version

@@ -23,7 +23,7 @@ from harness.policies.export import export_adapter, export_merged
 from harness.policies.forms import Forms
 from harness.policies.fused import Llama, unsupported
 from harness.policies.lean import LeanReader
-from harness.policies.loading import Loaded, choose_threads, load_model
+from harness.policies.loading import choose_threads, load_model
 from harness.policies.network import Network, State
 from harness.policies.reading import M, PlainReader, Reader
 from harness.policies.reference import Reference
@@ -52,18 +52,17 @@ class HFPolicy:
         self.failures: dict[str, str] = {}
         self._source = source
         self._adapter: Adapter | None = None
-        loaded = self._load(name, source, settings)
+        loaded = load_model(name, source, settings)
         self.settings = loaded.settings
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
-        self._network = self._networked()
+        self._network = Network(self._model)
         self.rendering = Rendering(self._tokenizer, self._model.generation_config)
         self.notes = self.rendering.notes
         text = self._model.config.get_text_config()
         self.context: int | None = getattr(text, "max_position_embeddings", None)
         self._version = 0
-        self._sampling_only = False
         self._weights = weights_hash(source)
-        why = self._plainly()
+        why = unsupported(self._model)
         self._llama = None if why else Llama(self._model)
         if why:
             self.notes += (f"Sampling by transformers' own forward pass: {why}.",)
@@ -128,8 +127,6 @@ class HFPolicy:
         """
         if not samples:
             return dict.fromkeys(_NOTHING, 0.0)
-        if self._sampling_only:
-            raise ModelError("These weights came without their optimizer, and can only sample.")
         self.rest()
         told = self._trainer().step(samples, loss, step)
         self._changed(self._version + 1)
@@ -141,20 +138,12 @@ class HFPolicy:
 
     def save(self, folder: Path) -> None:
         """Write `adapter.safetensors` and `optimizer.safetensors` (once trained), `policy.json`."""
-        self._write(folder, {})
-        if self._adapter is not None:
-            save_file(self._adapter.momentum(), folder / "optimizer.safetensors")
-
-    def save_for_sampling(self, folder: Path) -> None:
-        """The same without the optimizer, a third as large; what loads it does not learn."""
-        self._write(folder, {"optimizer": False})
-
-    def _write(self, folder: Path, more: Mapping[str, object]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if self._adapter is not None:
             save_file(self._adapter.weights(), folder / "adapter.safetensors")
+            save_file(self._adapter.momentum(), folder / "optimizer.safetensors")
         facts = self._facts() | {"version": self._version, "trained": self._adapter is not None}
-        (folder / "policy.json").write_text(json.dumps(facts | dict(more), indent=2) + "\n")
+        (folder / "policy.json").write_text(json.dumps(facts, indent=2) + "\n")
 
     def load(self, folder: Path) -> None:
         """Read back, bit for bit, what `save` wrote.
@@ -165,8 +154,7 @@ class HFPolicy:
         try:
             facts = json.loads((folder / "policy.json").read_text())
             trained, version = bool(facts.pop("trained")), int(facts.pop("version"))
-            less = facts.pop("optimizer", True) is False
-            names = ("adapter", "optimizer")[: 2 - less] if trained else ()
+            names = ("adapter", "optimizer") if trained else ()
             tensors = [load_file(folder / f"{name}.safetensors") for name in names]
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelError(
@@ -179,10 +167,9 @@ class HFPolicy:
                 "that it belongs to, with the same lora settings."
             )
         if trained:
-            self._attached().restore(*tensors, *[{}] * less)
+            self._attached().restore(*tensors)
         elif self._adapter is not None:
             self._adapter.reset()
-        self._sampling_only = less and trained
         self._changed(version)
 
     def export(self, folder: Path, merged: bool) -> None:
@@ -195,16 +182,6 @@ class HFPolicy:
             export_merged(self._source.folder, adapter, self._tokenizer, folder)
         else:
             export_adapter(adapter, self.name, folder)
-
-    def _load(self, name: str, source: Source, settings: ModelSettings) -> Loaded:
-        return load_model(name, source, settings)
-
-    def _networked(self) -> Network:
-        return Network(self._model)
-
-    def _plainly(self) -> str | None:
-        """Why the model's own forward pass is used; None where it need not be."""
-        return unsupported(self._model)
 
     def _facts(self) -> dict[str, object]:
         s = self.settings

@@ -37,15 +37,12 @@ def by_length(samples: Sequence[Sample]) -> list[list[Sample]]:
     return parts
 
 
-def micro_batches(
-    samples: Sequence[Sample], tokens: int, columns: int, whole: bool = False
-) -> list[list[Sample]]:
+def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[list[Sample]]:
     """Samples packed by length, longest prompts first, equal prompts together, and next to them
     those that begin alike.
 
     A micro-batch has at most `tokens` padded tokens and `columns` padded sampled ones; a sample
-    that is larger by itself goes alone. An equal prompt counts once, or where samples are read
-    `whole` each time.
+    that is larger by itself goes alone. An equal prompt counts once.
     """
     longest: dict[Ids, int] = {}
     for s in samples:
@@ -61,7 +58,7 @@ def micro_batches(
         grown = [*packed[-1], sample] if packed else [sample]
         replies = len(grown) * max(len(s.sampled) for s in grown)
         different = {s.prompt for s in grown}
-        prompts = len(grown if whole else different) * max(map(len, different))
+        prompts = len(different) * max(map(len, different))
         if packed and replies + prompts <= tokens and replies <= columns:
             packed[-1].append(sample)
         else:

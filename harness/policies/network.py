@@ -141,7 +141,6 @@ class Network:
     """
 
     padded = True
-    whole = False
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model

@@ -97,27 +97,22 @@ def _host_memory() -> int | None:
     return min(found, default=None)
 
 
-def require_room(
-    name: str, folder: Path, device: str, dtype: str, share: float = 1.0, where: str = ""
-) -> None:
+def require_room(name: str, folder: Path, device: str, dtype: str) -> None:
     """Refuse a model whose weights alone are larger than the memory at hand.
-
-    `share` of them has to fit: more than 1 where several processes have one memory, less where each
-    holds a part; `where` says so.
 
     Raises:
         ModelError: Says how large both are, and what to use instead.
     """
     weights, room = weigh(folder), memory(device)
-    needed = share * weights.loaded(dtype)
+    needed = weights.loaded(dtype)
     if room is None or needed <= room:
         return
     smaller = " with --set model.dtype=bfloat16" if dtype == "float32" else ""
-    fits = bool(smaller) and share * weights.loaded("bfloat16") <= room
+    fits = bool(smaller) and weights.loaded("bfloat16") <= room
     instead = f"load it{smaller}, or " if fits else ""
     raise ModelError(
         f"The model '{name}' has {weights.numbers / 1e9:,.1f} billion weights, which are "
-        f"{needed / 1e9:,.1f} GB as {dtype}{where}, but {device} has {room / 1e9:,.1f} GB free: "
+        f"{needed / 1e9:,.1f} GB as {dtype}, but {device} has {room / 1e9:,.1f} GB free: "
         f"{instead}choose a smaller model, an endpoint (openai:URL#MODEL) or a hosted one "
         "(tinker:ORG/NAME)."
     )

@@ -25,7 +25,6 @@ class FlatReader:
     """Reads batches for a trainer (`trainer.Reader`); on a CPU its sums have one order."""
 
     padded = False
-    whole = False
 
     def __init__(self, llama: Llama, vocabulary: int) -> None:
         self.vocabulary = vocabulary

@@ -43,8 +43,6 @@ class Reader(Protocol):
     vocabulary: int
     padded: bool
     """Whether long replies make short ones beside them cost as much."""
-    whole: bool
-    """Whether every sample's prompt is read with it, though others have the same."""
 
     def replies(self, batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
         """Logits [place, vocabulary], and the place [sampled token] of each sampled token's, reply
@@ -135,9 +133,8 @@ class Trainer:
                 for part in (by_length(said) if self._reader.padded else [said])
                 for batch in self._packed(part)
             ]
-            for batch in self._share(packed):
+            for batch in packed:
                 self._accumulate(batch, size, loss, step, tally)
-            self._gather(tally)
             norm = self._apply(step, tally)
         finally:
             self._adapter.optimizer.zero_grad(set_to_none=True)
@@ -153,14 +150,7 @@ class Trainer:
     def _packed(self, samples: Sequence[Sample]) -> list[list[Sample]]:
         if not self._reader.padded:
             return tree_batches(samples, self._tokens, self._columns)
-        return micro_batches(samples, self._tokens, self._columns, self._reader.whole)
-
-    def _share(self, batches: list[list[Sample]]) -> list[list[Sample]]:
-        """The micro-batches that are this process's."""
-        return batches
-
-    def _gather(self, tally: Tally) -> None:
-        """Add up gradients and tally over all processes; here there is one."""
+        return micro_batches(samples, self._tokens, self._columns)
 
     def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
         """Each sample's log-probabilities [T] as the next step would see them."""

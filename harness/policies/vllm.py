@@ -3,8 +3,6 @@
     vllm:NAME                     an engine of this process's own (`vllm_engine`)
     vllm:http://HOST:PORT#MODEL   a server's (`vllm_server`)
 
-Where engines are actors of a cluster, the learner has none (`vllm_learner`).
-
 Prompts go in as the token ids of our own rendering, and replies come back as token ids with vLLM's
 log-probabilities. The trainer is that of `hf:` models, opened with the first update; after each
 update the engine serves an adapter of a new name before it answers again. What is promised is the
@@ -30,7 +28,6 @@ from harness.policies.room import require_room
 from harness.policies.settings import ModelSettings
 from harness.policies.vllm_adapters import AdapterFolders
 from harness.policies.vllm_base import Ask, Drawn, Engine
-from harness.policies.vllm_learner import hand_over, handed
 from harness.policies.weights import Source, quantisation, weights_hash
 from harness.types import Completion, Finish, Tokens
 
@@ -73,7 +70,6 @@ class VLLMPolicy:
         self._stops = tuple(sorted(rendering.ends))
         self._trainer: HFPolicy | None = None
         self._served: tuple[int, Path | None] = (0, None)
-        self._taken = 0  # the version of an adapter that was learnt elsewhere
         self._top_p = 1.0
         self._closed = False
         failures: dict[str, str] = {}
@@ -82,7 +78,7 @@ class VLLMPolicy:
     @property
     def version(self) -> int:
         """How many updates the weights have seen."""
-        return self._trainer.version if self._trainer else self._taken
+        return self._trainer.version if self._trainer else 0
 
     @property
     def reference(self) -> Reference:
@@ -148,14 +144,10 @@ class VLLMPolicy:
                 failures.pop(id, None)
                 yield id, self._reply(prompt, drawn)
 
-    def heed(self, request: Request) -> None:
-        """What an update has to know of how replies were sampled, here or elsewhere."""
-        if request.purpose == "act":
-            self._top_p = request.sampling.top_p
-
     def _ask(self, request: Request, prompt: Ids) -> Ask | None:
         """What vLLM is asked; nothing where the prompt leaves no room for a reply."""
-        self.heed(request)
+        if request.purpose == "act":  # an update has to know it
+            self._top_p = request.sampling.top_p
         limit = request.sampling.max_tokens
         if self.context is not None:
             limit = min(limit, self.context - len(prompt))
@@ -207,24 +199,12 @@ class VLLMPolicy:
         """Write adapter, optimizer and version, as the same model opened as `hf:` would."""
         self._opened().save(folder)
 
-    def save_for_sampling(self, folder: Path) -> None:
-        """Write what an engine needs alone: the adapter as peft reads it."""
-        hand_over(folder, self.version, lambda into: self._opened().export(into, False))
-
     def load(self, folder: Path) -> None:
-        """Read back, bit for bit, what `save` wrote, and serve it; or serve what
-        `save_for_sampling` wrote, without a copy of the model to train.
+        """Read back, bit for bit, what `save` wrote, and serve it.
 
         Raises:
             ModelError: It was saved for another model or adapter, or is not complete.
         """
-        given = handed(folder)
-        if given is not None:
-            if self._trainer is not None:
-                raise ModelError("These weights came without their optimizer, and can only sample.")
-            self._taken, write = given
-            self._serve(self._taken, write)
-            return
         trainer = self._opened()
         trainer.load(folder)
         self._serve(trainer.version, lambda part: trainer.export(part, False))
@@ -246,8 +226,6 @@ class VLLMPolicy:
 
     def _opened(self) -> HFPolicy:
         """The trainer, with a copy of the model of its own; not there before it is needed."""
-        if self._taken:
-            raise ModelError("These weights came without their optimizer, and can only sample.")
         if self._trainer is None:
             self._trainer = HFPolicy(self._model, self._source, self.settings)
         return self._trainer

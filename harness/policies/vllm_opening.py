@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from harness.errors import ModelError, UsageError
+from harness.errors import ModelError
 from harness.policies.loading import quiet, resolve
 from harness.policies.rendering import Rendering
 from harness.policies.room import require_room
@@ -18,9 +18,8 @@ from harness.policies.settings import ModelSettings
 from harness.policies.vllm import VLLMPolicy
 from harness.policies.vllm_adapters import AdapterFolders
 from harness.policies.vllm_address import Address, parse_address
-from harness.policies.vllm_base import Engine, require_vllm
+from harness.policies.vllm_base import Engine
 from harness.policies.vllm_engine import EngineSettings, VLLMEngine
-from harness.policies.vllm_learner import Elsewhere
 from harness.policies.vllm_server import ServedEngine
 from harness.policies.weights import Source
 from harness.types import Message
@@ -51,35 +50,6 @@ def open_vllm(url: str, source: Source, settings: ModelSettings) -> VLLMPolicy:
         raise
     model = f"hf:{address.model}"  # as the trainer is to call it
     return VLLMPolicy(url, model, source, settings, engine, rendering, adapters, _let_go)
-
-
-def open_learner(url: str, source: Source, settings: ModelSettings) -> VLLMPolicy:
-    """The same without an engine: it learns, and hands over what engines elsewhere serve.
-
-    Raises:
-        UsageError: The URL is that of a server, which has engines of its own.
-        ModelError: vLLM is not installed, or the model cannot be read.
-    """
-    address = parse_address(url)
-    if address.base_url:
-        raise UsageError(
-            f"engine.samplers are engines of their own, and {address.public} is on a server that "
-            "has its own; leave samplers out, or name the model as vllm:ORG/NAME."
-        )
-    release, settings = require_vllm(), _settled(settings)
-    require_room(url, source.folder, settings.device, settings.dtype)
-    rendering = read_rendering(url, source)
-    engine = Elsewhere(release, address.context or _longest(source))
-    model = f"hf:{address.model}"
-    return VLLMPolicy(url, model, source, settings, engine, rendering, AdapterFolders())
-
-
-def _longest(source: Source) -> int | None:
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
-    longest = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return None if longest is None else int(longest)
 
 
 def read_rendering(url: str, source: Source) -> Rendering:

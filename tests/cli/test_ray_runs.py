@@ -155,7 +155,6 @@ def test_a_node_with_other_code_is_named_before_anything_runs(two, folder, capsy
         ("engine.cpus=64", "the most CPUs on one node is 1"),
         ("engine.gpus=1", "--set engine.gpus"),
         ("engine.resources=sandbox=1", "the most 'sandbox' on one node is 0"),
-        ("engine.samplers=3", "actors need 4 CPUs, but the cluster has"),
     ],
 )
 def test_what_no_node_has_is_refused_at_once(two, folder, capsys, setting, said):

@@ -148,7 +148,7 @@ def test_a_long_prompt_is_read_once_though_its_copies_would_not_fit_one_pass(
 def test_a_policy_that_rests_reads_conversations_anew(
     tiny_policy: HFPolicy, counting: Counting[Any]
 ) -> None:
-    """As samplers under Ray do before each chunk: which of them had the last turn is chance."""
+    """As before an update: what was read by the weights before it is of no use after it."""
 
     def second_turn(rest: bool) -> int:
         (first,) = dict(tiny_policy.generate(deque(asked(1, 1, 4)))).values()

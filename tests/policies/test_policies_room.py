@@ -46,23 +46,6 @@ def test_a_model_larger_than_memory_is_refused_before_it_is_loaded(tmp_path, cap
     assert "model.dtype=bfloat16" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("shard", [False, True])
-def test_processes_that_share_one_memory_are_refused_what_they_cannot_hold_together(
-    tiny_model, monkeypatch, capsys, tmp_path, shard
-):
-    monkeypatch.chdir(tmp_path)
-    whole = weigh(tiny_model).loaded("float32")
-    monkeypatch.setattr(room, "memory", lambda device: int(1.5 * whole) if not shard else whole - 1)
-    words = ["run", "--env", "arithmetic", "--model", f"hf:{tiny_model}", "--method", "rl"]
-    words += ["--preset", "laptop", "--quiet", "--engine", "accelerate", "--run-dir", "out"]
-    words += ["--set", "model.device=cpu", "--set", f"engine.shard={str(shard).lower()}"]
-    assert main(words) == 4
-    said = capsys.readouterr().err
-    assert ("in 2 processes" in said) is not shard
-    assert "GB free" in said
-    assert not (tmp_path / "out" / "episodes.jsonl").exists()
-
-
 def test_a_model_larger_than_memory_is_refused_before_vllm_is_started(tmp_path, monkeypatch):
     from harness.policies import vllm_opening
     from harness.policies.settings import ModelSettings
@@ -70,22 +53,26 @@ def test_a_model_larger_than_memory_is_refused_before_vllm_is_started(tmp_path, 
 
     header_of(tmp_path / "m.safetensors", {"w": ("BF16", [1_000_000, 671_000])})
     settings = ModelSettings(device="cpu", threads=1)
-    monkeypatch.setattr(vllm_opening, "require_vllm", lambda: "vllm")
-    for opened in (vllm_opening.open_vllm, vllm_opening.open_learner):
-        with pytest.raises(ModelError, match="billion weights"):
-            opened(f"vllm:{tmp_path}", Source(tmp_path), settings)
+    with pytest.raises(ModelError, match="billion weights"):
+        vllm_opening.open_vllm(f"vllm:{tmp_path}", Source(tmp_path), settings)
 
 
 def test_a_copy_to_train_that_has_no_room_is_refused_before_anything_is_sampled(
-    tiny_model, monkeypatch
+    tiny_model, tmp_path, monkeypatch
 ):
-    from harness.policies import require_trainable, vllm_opening
+    from torch_engine import TorchEngine
+
+    from harness.policies import require_trainable
     from harness.policies.settings import ModelSettings
+    from harness.policies.vllm import VLLMPolicy
+    from harness.policies.vllm_adapters import AdapterFolders
+    from harness.policies.vllm_opening import read_rendering
     from harness.policies.weights import Source
 
-    monkeypatch.setattr(vllm_opening, "require_vllm", lambda: "vllm")
-    settings = ModelSettings(device="cpu", threads=1)
-    policy = vllm_opening.open_learner(f"vllm:{tiny_model}", Source(tiny_model), settings)
+    source, settings = Source(tiny_model), ModelSettings(device="cpu", dtype="float32", threads=1)
+    rendering = read_rendering("vllm:tiny", source)
+    parts = source, settings, TorchEngine(tiny_model), rendering, AdapterFolders(str(tmp_path))
+    policy = VLLMPolicy("vllm:tiny", "hf:tiny", *parts)
     require_trainable(policy)
     monkeypatch.setattr(room, "memory", lambda device: 1000)
     with pytest.raises(ModelError, match="GB free"):
