@@ -29,7 +29,7 @@ class Seen(World):
     def judge(self, reply, answer):
         here = Path(__file__).parent / f"{os.getpid()}.seen"
         here.write_text(os.environ["CUDA_VISIBLE_DEVICES"])
-        return Verdict.right()
+        return Verdict.right() if reply == "1" else Verdict.wrong()
 
 
 gymnasium.register("Mine/Seen-v0", entry_point="seen_world:Seen")
