@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agents.inputs import Inputs, Spec
-from harness.rollouts import Rollouts, Round
+from agents.context import MethodContext, MethodSpec
+from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report
 
 
@@ -16,7 +16,7 @@ class BaseConfig:
 class Base:
     """No learning: the root prompt and the model's own weights, as they are."""
 
-    def __init__(self, config: BaseConfig, inputs: Inputs) -> None:
+    def __init__(self, config: BaseConfig, inputs: MethodContext) -> None:
         self.root = inputs.root
         self.policy = inputs.policy
 
@@ -40,4 +40,4 @@ class Base:
         """Nothing to take back."""
 
 
-SPEC = Spec(BaseConfig, Base, trains=False, plays=False)
+SPEC = MethodSpec(BaseConfig, Base, trains=False, plays=False)

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from agents.context import MethodContext, MethodSpec
 from agents.evolution import Evolution, EvolutionConfig
-from agents.inputs import Inputs, Spec
-from agents.parts.cards import card
-from agents.rl import RL, WeightsConfig
-from harness.rollouts import Rollouts, Round
+from agents.parts.rl.config import WeightsConfig
+from agents.parts.rl.loss_card import card
+from agents.rl import RL
+from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report
 
 
@@ -31,7 +32,7 @@ class ESPL:
     reply's. Neither half asks for an episode of its own (E-SPL §3, Alg. 1).
     """
 
-    def __init__(self, config: ESPLConfig, inputs: Inputs) -> None:
+    def __init__(self, config: ESPLConfig, inputs: MethodContext) -> None:
         self.rl = RL(config, inputs)
         self.evolution = Evolution(config, inputs)
         self.side_by_side = inputs.reflector_is_separate
@@ -64,4 +65,4 @@ class ESPL:
         self.evolution.restore(state)
 
 
-SPEC = Spec(ESPLConfig, ESPL, trains=True, card=card)
+SPEC = MethodSpec(ESPLConfig, ESPL, trains=True, card=card)

@@ -4,17 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from agents.checks import one_of, within
-from agents.inputs import Inputs, Spec
-from agents.parts import islands, selection
-from agents.parts.finals import Finals
-from agents.parts.operators import Birth, Limits, crossover, mutate
-from agents.parts.population import Member, Population
-from agents.parts.ratings import inherit, paired_errors, rate
-from agents.parts.reflector import Reflector
-from agents.parts.selection import ChampionName, SelectionName
+from agents.context import MethodContext, MethodSpec
+from agents.parts.prompts import islands, selection
+from agents.parts.prompts.operators import Birth, EditLimits, crossover, mutate
+from agents.parts.prompts.population import Member, Population
+from agents.parts.prompts.reflector import Reflector
+from agents.parts.prompts.round_report import tally
+from agents.parts.prompts.selection import ChampionName, SelectionName
+from agents.parts.prompts.trueskill import inherit, paired_errors, rate
+from agents.parts.prompts.validation_rounds import ValidationRounds
+from agents.validation import one_of, within
 from harness.errors import RunError
-from harness.rollouts import Rollouts, Round
+from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report
 
 
@@ -69,11 +70,11 @@ class EvolutionConfig:
 class Evolution:
     """Evolution of system prompts by reflection on what they led to, with frozen weights."""
 
-    def __init__(self, config: EvolutionConfig, inputs: Inputs) -> None:
+    def __init__(self, config: EvolutionConfig, inputs: MethodContext) -> None:
         self.config = config
         self.inputs = inputs
         self.population = Population.of(inputs.root)
-        self.finals = Finals(config.finals, inputs.validation_tasks)
+        self.finals = ValidationRounds(config.finals, inputs.validation_tasks)
 
     def cast(self, round: Round) -> list[Assignment]:
         """Every selected prompt plays every task N times: one fair tournament (E-SPL Alg. 1).
@@ -119,7 +120,7 @@ class Evolution:
         reflector = Reflector(
             self.inputs.reflector, self.inputs.reflection, round.seeds.child("reflect")
         )
-        limits = Limits(config.edits, config.max_principles)
+        limits = EditLimits(config.edits, config.max_principles)
         births = [mutate(best, rollouts, reflector, limits)]
         if round.rng("crossover").random() < config.crossover:
             births.append(crossover(best, rollouts, reflector, limits))
@@ -167,22 +168,4 @@ class Evolution:
         self.finals.restore(finals if isinstance(finals, Mapping) else {})
 
 
-def tally(births: Sequence[Birth], reflector: Reflector) -> Report:
-    """What reflecting came to, in numbers and in words."""
-    readings = [reading for birth in births for reading in birth.readings]
-    numbers = {
-        "reflection_calls": reflector.calls,
-        "reflection_unanswered": len(reflector.unanswered),
-        "replies_not_understood": sum(not r.understood for r in readings),
-        "edits_proposed": sum(r.proposed for r in readings),
-        "edits_parsed": sum(len(r.edits) for r in readings),
-        "edits_applied": sum(len(b.applied) for b in births),
-    }
-    lines = tuple(line for birth in births for line in birth.lines())
-    missing = [f"unanswered: {name}" for name in reflector.unanswered]
-    if len(missing) > 3:
-        missing = [*missing[:2], f"unanswered: {len(missing) - 2} more"]
-    return Report({name: float(n) for name, n in numbers.items()}, (*lines, *missing))
-
-
-SPEC = Spec(EvolutionConfig, Evolution, trains=False)
+SPEC = MethodSpec(EvolutionConfig, Evolution, trains=False)

@@ -4,21 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from agents.checks import one_of, within
+from agents.context import MethodContext, MethodSpec
 from agents.gepa import GEPAConfig, begin
-from agents.inputs import Inputs, Spec
-from agents.parts.cards import card
-from agents.parts.cover import spread
-from agents.parts.credit import Baseline
-from agents.parts.improve import Improver, Style
-from agents.parts.losses import LossName
-from agents.parts.operators import Limits
-from agents.parts.population import prompt_from_json
-from agents.parts.records import prompt_record
-from agents.parts.search import Search
-from agents.rl import RL, Advantage, Constant, WeightsConfig
+from agents.parts.gepa.reflection import Improver, Style
+from agents.parts.gepa.search import GEPASearch
+from agents.parts.prompts.operators import EditLimits
+from agents.parts.prompts.pareto_cover import spread
+from agents.parts.prompts.population import prompt_from_json
+from agents.parts.prompts.serialization import prompt_record
+from agents.parts.rl.advantages import Baseline
+from agents.parts.rl.config import Advantage, Constant, WeightsConfig
+from agents.parts.rl.loss_card import card
+from agents.parts.rl.losses import LossName
+from agents.rl import RL
+from agents.validation import one_of, within
 from harness.errors import RunError
-from harness.rollouts import Rollouts, Round
+from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report, SystemPrompt
 
 
@@ -65,13 +66,13 @@ class FST:
     Pareto front, and a reply is compared with the whole group.
     """
 
-    def __init__(self, config: FSTConfig, inputs: Inputs) -> None:
+    def __init__(self, config: FSTConfig, inputs: MethodContext) -> None:
         self.config = config
         self.inputs = inputs
         self.rl = RL(config, inputs)
-        self.improver = Improver(inputs, config.reflection, Limits())
+        self.improver = Improver(inputs, config.reflection, EditLimits())
         self.prompts: tuple[SystemPrompt, ...] = (inputs.root,)
-        self.search: Search | None = None
+        self.search: GEPASearch | None = None
 
     def _fast(self, round: Round) -> bool:
         return round.index % (self.config.fast + self.config.slow) < self.config.fast
@@ -128,7 +129,7 @@ class FST:
                 "Resume it with the method in its resolved config."
             )
         self.prompts = tuple(prompt_from_json(record) for record in records)
-        self.search = None if state["search"] is None else Search.restored(state["search"])
+        self.search = None if state["search"] is None else GEPASearch.restored(state["search"])
 
 
-SPEC = Spec(FSTConfig, FST, trains=True, card=card)
+SPEC = MethodSpec(FSTConfig, FST, trains=True, card=card)

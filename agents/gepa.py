@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from agents.checks import one_of, within
-from agents.inputs import Inputs, Spec
-from agents.parts.improve import Improver, Style
-from agents.parts.operators import Limits
-from agents.parts.records import prompt_record
-from agents.parts.search import Search
+from agents.context import MethodContext, MethodSpec
+from agents.parts.gepa.reflection import Improver, Style
+from agents.parts.gepa.search import GEPASearch
+from agents.parts.prompts.operators import EditLimits
+from agents.parts.prompts.serialization import prompt_record
+from agents.validation import one_of, within
 from harness.errors import RunError, UsageError
-from harness.rollouts import Rollouts, Round
+from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report, SystemPrompt, Task
 
 
@@ -51,12 +51,12 @@ class GEPA:
     paper splits the data beforehand, a method here knows no task before its round comes.
     """
 
-    def __init__(self, config: GEPAConfig, inputs: Inputs) -> None:
+    def __init__(self, config: GEPAConfig, inputs: MethodContext) -> None:
         self.config = config
         self.inputs = inputs
-        self.search: Search | None = None
+        self.search: GEPASearch | None = None
         self.improver = Improver(
-            inputs, config.reflection, Limits(config.edits, config.max_principles)
+            inputs, config.reflection, EditLimits(config.edits, config.max_principles)
         )
 
     def cast(self, round: Round) -> list[Assignment]:
@@ -105,7 +105,9 @@ class GEPA:
         self.search = resumed(state)
 
 
-def begin(root: SystemPrompt, tasks: Sequence[Task], round: Round, config: GEPAConfig) -> Search:
+def begin(
+    root: SystemPrompt, tasks: Sequence[Task], round: Round, config: GEPAConfig
+) -> GEPASearch:
     """A search from this round on; a round too small for one minibatch is a usage error."""
     room = len(round.tasks) * round.prompts * round.samples
     proposals = config.proposals or max(1, room // (config.minibatch * round.samples))
@@ -114,7 +116,7 @@ def begin(root: SystemPrompt, tasks: Sequence[Task], round: Round, config: GEPAC
             f"{proposals} proposals on minibatches of {config.minibatch} tasks do not fit into a "
             f"round of {room} episodes; set method.proposals=0 and budget.tasks=3 or more."
         )
-    return Search(
+    return GEPASearch(
         root,
         tasks,
         minibatch=config.minibatch,
@@ -123,7 +125,7 @@ def begin(root: SystemPrompt, tasks: Sequence[Task], round: Round, config: GEPAC
     )
 
 
-def resumed(state: Mapping[str, JSON]) -> Search | None:
+def resumed(state: Mapping[str, JSON]) -> GEPASearch | None:
     """The search that `state` describes, if one was begun."""
     if "search" not in state:
         raise RunError(
@@ -131,7 +133,7 @@ def resumed(state: Mapping[str, JSON]) -> Search | None:
             "Resume it with the method in its resolved config."
         )
     recorded = state["search"]
-    return Search.restored(recorded) if isinstance(recorded, Mapping) else None
+    return GEPASearch.restored(recorded) if isinstance(recorded, Mapping) else None
 
 
-SPEC = Spec(GEPAConfig, GEPA, trains=False)
+SPEC = MethodSpec(GEPAConfig, GEPA, trains=False)

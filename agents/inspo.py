@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from agents.checks import within
-from agents.evolution import tally
-from agents.inputs import Inputs, Spec
-from agents.parts.cards import card
-from agents.parts.losses import LossName
-from agents.parts.operators import Birth, Limits, mutate
-from agents.parts.population import prompt_from_json
-from agents.parts.records import prompt_record
-from agents.parts.reflector import Reflector
-from agents.parts.replay import Replay
-from agents.rl import RL, WeightsConfig
+from agents.context import MethodContext, MethodSpec
+from agents.parts.prompts.operators import Birth, EditLimits, mutate
+from agents.parts.prompts.population import prompt_from_json
+from agents.parts.prompts.reflector import Reflector
+from agents.parts.prompts.replay_buffer import ReplayBuffer
+from agents.parts.prompts.round_report import tally
+from agents.parts.prompts.serialization import prompt_record
+from agents.parts.rl.config import WeightsConfig
+from agents.parts.rl.loss_card import card
+from agents.parts.rl.losses import LossName
+from agents.rl import RL
+from agents.validation import within
 from harness.errors import RunError
-from harness.rollouts import Rollouts, Round
+from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report, SystemPrompt
 
 
@@ -73,12 +74,12 @@ class INSPO:
     on one question at least, in the next round, and then stays if it is heavy enough.
     """
 
-    def __init__(self, config: INSPOConfig, inputs: Inputs) -> None:
+    def __init__(self, config: INSPOConfig, inputs: MethodContext) -> None:
         self.config = config
         self.inputs = inputs
         self.rl = RL(config, inputs)
         self.instructions: tuple[Instruction, ...] = (Instruction(inputs.root),)
-        self.replay = Replay(config.memory)
+        self.replay = ReplayBuffer(config.memory)
 
     def cast(self, round: Round) -> list[Assignment]:
         """One instruction a question, drawn by weight; who was never played goes first."""
@@ -131,7 +132,7 @@ class INSPO:
         reflector = Reflector(
             self.inputs.reflector, self.inputs.reflection, round.seeds.child("reflect")
         )
-        limits = Limits(self.config.edits, self.config.max_principles)
+        limits = EditLimits(self.config.edits, self.config.max_principles)
         births: list[Birth] = []
         for parent in kept[: self.config.proposals]:
             evidence = self.replay.rollouts(round)
@@ -173,4 +174,4 @@ class INSPO:
         self.replay.restore(state["replay"])
 
 
-SPEC = Spec(INSPOConfig, INSPO, trains=True, card=card)
+SPEC = MethodSpec(INSPOConfig, INSPO, trains=True, card=card)

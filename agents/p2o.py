@@ -7,22 +7,23 @@ from typing import Any, get_args
 
 import numpy as np
 
-from agents.checks import one_of, within
+from agents.context import MethodContext, MethodSpec
 from agents.gepa import GEPAConfig, begin
-from agents.inputs import Inputs, Spec
-from agents.parts.cards import card
-from agents.parts.corrections import CorrectionName
-from agents.parts.cover import cover
-from agents.parts.credit import Baseline
-from agents.parts.improve import Improver, Style
-from agents.parts.losses import LossName
-from agents.parts.operators import Limits
-from agents.parts.population import prompt_from_json
-from agents.parts.records import prompt_record, task_from_text
-from agents.parts.search import Search
-from agents.rl import RL, WeightsConfig
+from agents.parts.gepa.reflection import Improver, Style
+from agents.parts.gepa.search import GEPASearch
+from agents.parts.prompts.operators import EditLimits
+from agents.parts.prompts.pareto_cover import pareto_cover
+from agents.parts.prompts.population import prompt_from_json
+from agents.parts.prompts.serialization import prompt_record, task_from_text
+from agents.parts.rl.advantages import Baseline
+from agents.parts.rl.config import WeightsConfig
+from agents.parts.rl.importance_correction import CorrectionName
+from agents.parts.rl.loss_card import card
+from agents.parts.rl.losses import LossName
+from agents.rl import RL
+from agents.validation import one_of, within
 from harness.errors import RunError
-from harness.rollouts import Rollouts, Round
+from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report, SystemPrompt, Task
 
 Ids = tuple[int, ...]
@@ -61,7 +62,7 @@ class P2OConfig(WeightsConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class HintTemplate:
     """A prompt for hard problems, with its mean reward on each."""
 
     prompt: SystemPrompt
@@ -76,15 +77,15 @@ class P2O:
     such replies under the plain prompt, so that no template is needed at test time.
     """
 
-    def __init__(self, config: P2OConfig, inputs: Inputs) -> None:
+    def __init__(self, config: P2OConfig, inputs: MethodContext) -> None:
         self.config = config
         self.inputs = inputs
         self.rl = RL(config, inputs)
-        self.improver = Improver(inputs, config.reflection, Limits())
+        self.improver = Improver(inputs, config.reflection, EditLimits())
         self.hard: dict[Task, Ids] = {}  # with the plain prompt's tokens
         self.found: dict[Task, Ids] = {}  # hard since the last search
-        self.templates: tuple[Template, ...] = ()
-        self.search: Search | None = None
+        self.templates: tuple[HintTemplate, ...] = ()
+        self.search: GEPASearch | None = None
 
     def cast(self, round: Round) -> list[Assignment]:
         """In a search what GEPA wants; else plain groups, and hard problems under templates."""
@@ -144,9 +145,9 @@ class P2O:
         position = rollouts.round.index % (self.config.train + self.config.fast)
         if position == self.config.train + self.config.fast - 1:
             pool, tasks = self.search.pool, list(self.hard)
-            chosen = cover([c.scores for c in pool], self.config.templates)
+            chosen = pareto_cover([c.scores for c in pool], self.config.templates)
             self.templates = tuple(
-                Template(pool[i].prompt, dict(zip(tasks, pool[i].scores, strict=True)))
+                HintTemplate(pool[i].prompt, dict(zip(tasks, pool[i].scores, strict=True)))
                 for i in chosen
             )
             self.search = None
@@ -179,13 +180,13 @@ class P2O:
         self.hard = {task_from_text(t): tuple(ids) for t, ids in state["hard"].items()}
         self.found = {task_from_text(t): tuple(ids) for t, ids in state["found"].items()}
         self.templates = tuple(
-            Template(
+            HintTemplate(
                 prompt_from_json(record),
                 {task_from_text(t): score for t, score in record["scores"].items()},
             )
             for record in state["templates"]
         )
-        self.search = None if state["search"] is None else Search.restored(state["search"])
+        self.search = None if state["search"] is None else GEPASearch.restored(state["search"])
 
 
-SPEC = Spec(P2OConfig, P2O, trains=True, card=card)
+SPEC = MethodSpec(P2OConfig, P2O, trains=True, card=card)

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agents.checks import within
-from agents.evolution import tally
-from agents.inputs import Inputs, Spec
-from agents.parts.operators import Limits, mutate
-from agents.parts.population import prompt_from_json
-from agents.parts.reflector import Reflector
+from agents.context import MethodContext, MethodSpec
+from agents.parts.prompts.operators import EditLimits, mutate
+from agents.parts.prompts.population import prompt_from_json
+from agents.parts.prompts.reflector import Reflector
+from agents.parts.prompts.round_report import tally
+from agents.validation import within
 from harness.errors import RunError
-from harness.rollouts import Rollouts, Round
+from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report
 
 
@@ -31,8 +31,8 @@ class ReflectionConfig:
 class Reflection:
     """Self-reflection: each round the prompt is replaced by its mutation, better or not."""
 
-    def __init__(self, config: ReflectionConfig, inputs: Inputs) -> None:
-        self.limits = Limits(config.edits, config.max_principles)
+    def __init__(self, config: ReflectionConfig, inputs: MethodContext) -> None:
+        self.limits = EditLimits(config.edits, config.max_principles)
         self.inputs = inputs
         self.prompt = inputs.root
 
@@ -77,4 +77,4 @@ class Reflection:
         self.prompt = prompt_from_json(record)
 
 
-SPEC = Spec(ReflectionConfig, Reflection, trains=False)
+SPEC = MethodSpec(ReflectionConfig, Reflection, trains=False)

@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from agents.inputs import Inputs, Spec
+from agents.context import MethodContext, MethodSpec
 from harness.errors import UsageError, unknown
 from harness.method import Method
 from harness.policies.base import Sampling
@@ -38,7 +38,7 @@ def names() -> tuple[str, ...]:
     return (*METHODS, *sorted(_others()))
 
 
-def spec(name: str) -> Spec:
+def spec(name: str) -> MethodSpec:
     """The method of that name; a name that does not exist, or is no method, is a usage error.
 
     A built-in name cannot be taken over by another distribution.
@@ -52,10 +52,10 @@ def spec(name: str) -> Spec:
         found = others[name].load()
     else:
         raise unknown("method", name, names())
-    if not isinstance(found, Spec):
+    if not isinstance(found, MethodSpec):
         raise UsageError(
-            f"Method '{name}' is {type(found).__name__}, but should be an agents.inputs.Spec; see "
-            "agents/rl.py for one."
+            f"Method '{name}' is {type(found).__name__}, but should be an "
+            "agents.context.MethodSpec; see agents/rl.py for one."
         )
     return found
 
@@ -100,7 +100,7 @@ def card(name: str, config: object, acting: Sampling | None = None) -> tuple[str
     return () if told is None else tuple(told(config, acting or Sampling()))
 
 
-def make(name: str, config: object, inputs: Inputs) -> Method:
+def make(name: str, config: object, inputs: MethodContext) -> Method:
     """The method, ready for its first round; `config` is of `config_type(name)`."""
     chosen = spec(name)
     if not isinstance(config, chosen.config):

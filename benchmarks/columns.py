@@ -3,8 +3,9 @@
     python benchmarks/columns.py [--rows 80] [--heads 4] [--channels 32]
 
 Prints CPU microseconds of one token's attention for every row and head (scores, softmax, mixing):
-the least of nine measurements. Why `harness/policies/tables.py` grows its tables in small steps and
-multiplies them whole.
+the least of nine measurements. Why
+`harness/policies/hf/fast_llama/kv_cache.py` grows its tables in small steps and multiplies them
+whole.
 """
 
 from __future__ import annotations

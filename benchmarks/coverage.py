@@ -1,7 +1,7 @@
 """How often do our intervals cover, how often do our tests cry wolf, does power match the plan?
 
     python -m benchmarks.coverage                 # everything; about a minute on one core
-    python -m benchmarks.coverage --bootstrap     # the table in leaderboards/paired.py
+    python -m benchmarks.coverage --bootstrap     # the table in leaderboards/stats/paired.py
 
 Every number is simulated from the seed printed on the first line.
 """
@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboards.intervals import t_interval, wilson
-from leaderboards.paired import BOOTSTRAP_COVERAGE, holm, over_seeds, over_tasks
-from leaderboards.power import Design, Spread, power, smallest
+from leaderboards.stats.intervals import t_interval, wilson
+from leaderboards.stats.paired import BOOTSTRAP_COVERAGE, holm, over_seeds, over_tasks
+from leaderboards.stats.power import Design, Spread, power, smallest
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float64]]
 SHAPES: Mapping[str, Draw] = {
@@ -126,7 +126,7 @@ def runs(
 
 
 def bootstrap_table(repeats: int, rng: np.random.Generator) -> None:
-    """Print the table of leaderboards/paired.py."""
+    """Print the table of leaderboards/stats/paired.py."""
     print("\npercentile bootstrap, 95 %, 1,000 resamples")
     print("      n " + "".join(f"{name:>10}" for name in SHAPES) + "    lowest  in the code")
     for n, known in BOOTSTRAP_COVERAGE.items():

@@ -43,7 +43,7 @@ def _file(text: str) -> Path:
 
 def echo() -> Target:
     """The killable worker as it is: any text goes there and back unchanged."""
-    from envs.packages.killable import Workers
+    from envs.integrations.killable import Workers
 
     workers = Workers(_file(SCRIPT), megabytes=1024)
     atexit.register(workers.close)
@@ -66,18 +66,18 @@ def babble() -> Target:
     An answer is taken only where it is to this job: the worker's own, or one that was forged within
     this very job, which whoever runs in the worker always can.
     """
-    from envs import grading
-    from envs.packages import killable
-    from envs.piped import WorkerFailed
+    from envs.grading import pool as grading_pool
+    from envs.integrations import killable
+    from envs.json_worker import WorkerFailed
 
     place = _file(BABBLER)
-    served, worker = killable._SERVE, grading._WORKER
-    workers, grader = killable.Workers(place, megabytes=1024), grading.Grader(workers=1)
+    served, worker = killable._SERVE, grading_pool._WORKER
+    workers, grader = killable.Workers(place, megabytes=1024), grading_pool.Grader(workers=1)
     atexit.register(workers.close)
     atexit.register(grader.close)
 
     def check(text: str) -> None:
-        killable._SERVE, grading._WORKER = place, place
+        killable._SERVE, grading_pool._WORKER = place, place
         try:
             with suppress(WorkerFailed):
                 _own(workers.ask({"text": text}, 8.0), text)
@@ -87,7 +87,7 @@ def babble() -> Target:
                 assert "failed" in told or isinstance(told["right"], bool)
                 _own(told, text)
         finally:
-            killable._SERVE, grading._WORKER = served, worker
+            killable._SERVE, grading_pool._WORKER = served, worker
 
     return check
 
@@ -100,10 +100,10 @@ def _own(told: dict[str, Any], text: str) -> None:
 def endpoint() -> Target:
     """The body of an endpoint's reply: a completion, Nonsense, or a server that cannot be used."""
     from harness.errors import ModelError
-    from harness.policies.reply import Nonsense, read_completion
+    from harness.policies.openai.response import MalformedResponse, read_completion
 
     def check(text: str) -> None:
-        with suppress(Nonsense, ModelError):
+        with suppress(MalformedResponse, ModelError):
             read_completion(text.encode("utf-8", "surrogatepass"))
 
     return check
@@ -124,9 +124,9 @@ class _Wire:
 
 def openenv() -> Target:
     """What a reply asks an OpenEnv server, and what that server says."""
-    from envs.outside.hosted import OutsideFailed, finite
-    from envs.outside.openenv import OpenEnv, seen
-    from envs.outside.openenv_session import Refused, Session
+    from envs.integrations.hosted import OutsideFailed, finite
+    from envs.integrations.openenv import OpenEnv, seen
+    from envs.integrations.openenv_session import Refused, Session
 
     worlds = []
     for field, fields in (("", {"a": "string", "b": "number"}), ("n", {"n": "number"})):
@@ -151,7 +151,7 @@ def openenv() -> Target:
 
 def verifiers() -> Target:
     """A reply on its way to an environment of verifiers: a message that any client can read."""
-    from envs.outside import model_endpoint
+    from envs.integrations import model_endpoint
 
     def check(text: str) -> None:
         for tools in (True, False):
@@ -171,11 +171,11 @@ CANARY = "fuzz_canary"
 
 def strange() -> Target:
     """A world that a stranger's entry names: nothing foreign is imported before it is trusted."""
-    from envs.catalogue import find
-    from envs.errors import WorldError
-    from harness.cli.trust import untrusted
+    from envs.errors import EnvError
+    from envs.registry import find
     from harness.config import parse_set
     from harness.errors import HarnessError
+    from harness.runs.trust import untrusted
 
     place = Path(tempfile.mkdtemp(prefix="fuzz-"))
     (place / f"{CANARY}.py").write_text("")
@@ -189,7 +189,7 @@ def strange() -> Target:
         said = untrusted(text, options, ())
         assert said.isprintable()
         if not said:
-            with suppress(WorldError):
+            with suppress(EnvError):
                 find(text)
         assert CANARY not in sys.modules, "a module that nobody trusts was imported"
 

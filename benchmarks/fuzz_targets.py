@@ -22,8 +22,8 @@ from benchmarks.fuzz_pipes import PIPES, SAMPLES, Target
 
 
 def edits() -> Target:
-    from agents.parts.edits import MAX_CHARACTERS, apply
-    from agents.parts.replies import read
+    from agents.parts.prompts.edit_parser import read
+    from agents.parts.prompts.edits import MAX_CHARACTERS, apply
 
     parent = ("Carry the one.", "Read twice.", "Check signs.")
 
@@ -39,10 +39,10 @@ def edits() -> Target:
 
 
 def tool_call() -> Target:
-    from envs.search.tool import Malformed, queries_of, readable, shown_error
+    from envs.search.tool import MalformedCall, queries_of, readable, shown_error
 
     def check(text: str) -> None:
-        with suppress(Malformed):
+        with suppress(MalformedCall):
             for query in queries_of(text):
                 assert query.isprintable() and query.encode()
         assert readable(text).isprintable()
@@ -53,11 +53,11 @@ def tool_call() -> Target:
 
 def answers() -> Target:
     from envs.arithmetic import stated_number
-    from envs.boxes import last_boxed, objection
     from envs.calibration import stated_digit
-    from envs.own.answers import GRADERS
+    from envs.grading.answer_graders import GRADERS
+    from envs.grading.boxed_answer import last_boxed, objection
     from envs.search.scoring import exact_match, f1, stated_answer
-    from harness.signs import number, several, stated
+    from harness.reward_hacking import number, several, stated
 
     canary = "q7Zx9Kw2"  # no input holds it by chance; who watches comparisons may guess it
     references = {
@@ -101,7 +101,7 @@ def actions() -> Target:
     import gymnasium
     from gymnasium import spaces
 
-    from envs.own.spoken import Spoken, Unreadable
+    from envs.adapters.text_spaces import SpaceText, Unreadable
 
     class Still(gymnasium.Env[Any, Any]):
         observation_space = spaces.Discrete(3)
@@ -119,7 +119,7 @@ def actions() -> Target:
         spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3))),
         spaces.Dict({"turn": spaces.Discrete(2), "speed": spaces.Discrete(3)}),
     ]
-    readers = [(Spoken(Still(kind)), kind) for kind in kinds]
+    readers = [(SpaceText(Still(kind)), kind) for kind in kinds]
 
     def check(text: str) -> None:
         for reader, space in readers:
@@ -130,8 +130,8 @@ def actions() -> Target:
 
 
 def entry() -> Target:
-    from leaderboards.record import Entry
-    from leaderboards.strict import RecordError
+    from leaderboards.records.entry import Entry
+    from leaderboards.records.strict_json import RecordError
 
     def check(text: str) -> None:
         try:
@@ -148,10 +148,10 @@ def board() -> Target:
     """An entry that could be read, on every board: terminal, Markdown, CSV and JSON."""
     from rich.console import Console
 
-    from leaderboards.rank import boards
-    from leaderboards.record import Entry
-    from leaderboards.render import Terminal, as_json, markdown
-    from leaderboards.strict import RecordError
+    from leaderboards.boards.rank import boards
+    from leaderboards.boards.render import TerminalTable, as_json, markdown
+    from leaderboards.records.entry import Entry
+    from leaderboards.records.strict_json import RecordError
 
     def check(text: str) -> None:
         try:
@@ -159,7 +159,7 @@ def board() -> Target:
         except RecordError:
             return
         out = StringIO()
-        Console(file=out, width=80, color_system=None).print(Terminal(found))
+        Console(file=out, width=80, color_system=None).print(TerminalTable(found))
         shown = out.getvalue() + markdown(found)
         assert not any(c in shown for c in "\x1b\x00\x07\x9b\u202e\u2066"), "control characters"
         assert "<script" not in markdown(found)
@@ -186,16 +186,16 @@ def config() -> Target:
 
 
 def jsonl() -> Target:
-    from envs.errors import WorldError
-    from envs.own.jsonl import read_lines
-    from envs.sources import read_jsonl
+    from envs.datasets import read_jsonl
+    from envs.errors import EnvError
+    from envs.jsonl import read_lines
 
     path = Path(tempfile.mkdtemp(prefix="fuzz-")) / "q.jsonl"
 
     def check(text: str) -> None:
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         for read in (read_lines, read_jsonl):
-            with suppress(WorldError):
+            with suppress(EnvError):
                 read(path)
 
     return check
@@ -205,10 +205,10 @@ def show() -> Target:
     """A run directory whose logs somebody else wrote."""
     from rich.console import Console
 
-    from harness.cli.experiment import prepare
-    from harness.cli.show import print_run
+    from harness.cli.commands.show import print_run
     from harness.config import Config
     from harness.errors import HarnessError
+    from harness.runs.build import prepare
 
     place = Path(tempfile.mkdtemp(prefix="fuzz-"))
     prepare(Config(), place)
@@ -231,7 +231,7 @@ def rendering(model: str = "pocket") -> Target:
     from transformers import AutoTokenizer
 
     from harness.policies import EMBEDDED
-    from harness.policies.rendering import Rendering
+    from harness.policies.chat.rendering import Rendering
     from harness.types import Message
 
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED[model]().folder)
@@ -253,12 +253,12 @@ def rendering(model: str = "pocket") -> Target:
 
 def workers() -> Target:
     """The line protocol of the grading workers: one line in, one line out, whatever a box holds."""
-    from envs.grading_worker import answer_to, make_judge
+    from envs.grading.worker import answer_to, make_judge
 
     judge = make_judge()
 
     def check(text: str) -> None:
-        from envs.boxes import objection
+        from envs.grading.boxed_answer import objection
 
         box = " ".join(text.split())[:300]
         if objection(box, "918273645") or "^" in box or "!" in box:
@@ -273,7 +273,7 @@ def workers() -> Target:
 
 def grader() -> Target:
     """The whole grader, worker and deadline included: never right, and always in time."""
-    from envs.grading import Grader
+    from envs.grading.pool import Grader
 
     pool = Grader(workers=1, deadline=2.0)
     atexit.register(pool.close)
@@ -326,7 +326,7 @@ def samples(name: str) -> list[str]:
         return SAMPLES[name]
     if name in ("entry", "board"):
         golden = Path(__file__).parents[1] / "tests/leaderboards/golden/v1.entry.json"
-        from leaderboards.record import Entry
+        from leaderboards.records.entry import Entry
 
         whole = Entry.from_json(golden.read_text())
         hostile = replace(whole, method="[bold]\x1b[31m|<script>=1+1")

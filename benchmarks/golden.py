@@ -11,12 +11,12 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from harness.cli.experiment import prepare, run_one
-from harness.cli.resolve import Asked, resolve
+from harness.callbacks import Callback, Callbacks
 from harness.policies.base import Purpose
-from harness.rundir import SCHEMA
+from harness.runs.build import prepare, run_one
+from harness.runs.resolve import Asked, resolve
+from harness.storage.run_dir import SCHEMA
 from harness.types import Episode
-from harness.watch import Watcher, Watchers
 
 HOME = Path(__file__).resolve().parents[1] / "tests" / "golden"
 _SETS = ("budget.tasks=2", "budget.prompts=2", "budget.samples=2", "model.threads=1")
@@ -49,7 +49,7 @@ class BrokenOff(BaseException):
     """Training was broken off, as a kill would."""
 
 
-class Breaker(Watcher):
+class Breaker(Callback):
     """Breaks off in the second round, after one of its episodes at least."""
 
     left = 12
@@ -65,7 +65,7 @@ def make(name: str, folder: Path, broken: bool) -> None:
     request = resolve(RUNS[name]).configs[0]
     prepare(request, folder)
     with contextlib.suppress(BrokenOff):
-        run_one(request, folder, Watchers([Breaker()] if broken else []), lambda: False)
+        run_one(request, folder, Callbacks([Breaker()] if broken else []), lambda: False)
     (folder / "run.lock").unlink()
 
 

@@ -28,7 +28,7 @@ from benchmarks.speed.sampling import Once, generate, open_model, ours, requests
 from benchmarks.speed.work import WORKS
 from harness.errors import ModelError
 from harness.policies.base import BatchSize, Sample, Step, TokenBatch
-from harness.policies.hf import HFPolicy
+from harness.policies.hf.policy import HFPolicy
 
 
 def waited(device: str) -> float:

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from leaderboards.later import settled
-from leaderboards.record import Entry
-from leaderboards.store import find_entries
-from leaderboards.strict import canonical
+from leaderboards.records.added_settings import settled
+from leaderboards.records.entry import Entry
+from leaderboards.records.store import find_entries
+from leaderboards.records.strict_json import canonical
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "leaderboards" / "results"
 TOLD: Mapping[str, Callable[[Entry], object]] = {

@@ -22,7 +22,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from envs.search.retrieval import BM25, Corpus, Passage
+from envs.search.corpus import Corpus, Passage
+from envs.search.retrieval import BM25
 from envs.search.shelf import shelf_folder
 
 WORDS = 60

@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from harness.cli.site import read_log
+from harness.cli.commands.site import read_log
+from leaderboards.records.store import find_entries
 from leaderboards.site import build_site
-from leaderboards.store import find_entries
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "leaderboards" / "results"
 SEEDS = 10  # of a row

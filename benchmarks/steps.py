@@ -16,16 +16,16 @@ from pathlib import Path
 
 import envs
 from harness.arena import Arena
-from harness.budget import Plan, Shape
-from harness.cli.experiment import make_method, set_stage
-from harness.cli.resolve import Asked, resolve
+from harness.budget import BudgetPlan, Shape
+from harness.callbacks import Callback, Callbacks
 from harness.metered import Meter, metered
 from harness.policies import open_policy
 from harness.policies.base import Sampling
 from harness.policies.settings import ModelSettings
+from harness.runs.build import build_run, make_method
+from harness.runs.resolve import Asked, resolve
 from harness.seeds import Seeds
 from harness.types import Assignment, SystemPrompt
-from harness.watch import Watcher, Watchers
 
 
 def spread(values: Sequence[float]) -> str:
@@ -34,13 +34,13 @@ def spread(values: Sequence[float]) -> str:
 
 def overhead(episodes: int, repeats: int) -> None:
     """Milliseconds per episode of everything but the model: world, play, meter."""
-    policy = metered(open_policy("scripted:constant=Answer: 1", ModelSettings()), Meter(Watcher()))
+    policy = metered(open_policy("scripted:constant=Answer: 1", ModelSettings()), Meter(Callback()))
     shape = Shape(episodes // 10, 1, 10)
     arena = Arena(
         lambda split: envs.make("arithmetic", split),
         episodes // 10,
         policy,
-        Plan(shape, repeats, 0),
+        BudgetPlan(shape, repeats, 0),
         Sampling(),
         Seeds(0),
     )
@@ -59,7 +59,7 @@ def steps(model: str, method: str, episodes: int) -> None:
     )
     request = resolve(asked).configs[0]
     with tempfile.TemporaryDirectory() as folder:
-        stage = set_stage(request, Path(folder), Watchers([]), lambda: False)
+        stage = build_run(request, Path(folder), Callbacks([]), lambda: False)
         learner = make_method(stage)
         parts: dict[str, list[float]] = {n: [] for n in ("sampling", "reflection", "training")}
         speeds = []

@@ -14,7 +14,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from envs.containers import Limits, Sandbox, Tree
+from envs.containers import ContainerLimits, FileTree, Sandbox
 from envs.containers.archive import File
 from envs.containers.daemon import connect
 from envs.containers.image import shell_image
@@ -61,7 +61,7 @@ def main() -> int:
 
     def opened(number: int) -> Sandbox:
         canary = File(f"canary-of-{number}\n".encode())
-        return Sandbox(image, Limits(), Tree(files={"canary": canary}))
+        return Sandbox(image, ContainerLimits(), FileTree(files={"canary": canary}))
 
     with ThreadPoolExecutor(asked.threads) as pool:
         rooms = list(pool.map(opened, range(asked.containers)))

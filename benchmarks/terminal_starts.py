@@ -15,7 +15,7 @@ from typing import Any
 
 import docker.api.client
 
-from envs.containers import Limits, Sandbox, Tree, daemon
+from envs.containers import ContainerLimits, FileTree, Sandbox, daemon
 from envs.containers.daemon import connect
 from envs.containers.image import shell_image
 
@@ -50,7 +50,9 @@ def measure(containers: int, starts: int) -> None:
     daemon._starts[os.getpid()] = threading.BoundedSemaphore(starts)
     with ThreadPoolExecutor(containers) as pool, Timed() as timed:
         began = time.monotonic()
-        opened = [pool.submit(Sandbox, image, Limits(), Tree()) for _ in range(containers)]
+        opened = [
+            pool.submit(Sandbox, image, ContainerLimits(), FileTree()) for _ in range(containers)
+        ]
         failed = sum(one.exception() is not None for one in opened)
         seconds = time.monotonic() - began
         list(pool.map(Sandbox.close, [one.result() for one in opened if not one.exception()]))

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
-from envs import catalogue
-from envs.errors import WorldError
+from envs import registry
+from envs.errors import EnvError
 
 SAMPLES = {
     "reasoning_gym": ("chain_sum", "countdown", "gsm_symbolic", "mini_sudoku", "zebra_puzzles"),
@@ -48,7 +48,7 @@ class Speed:
         )
 
 
-def episode(world: envs.World, seed: int) -> tuple[int, float]:
+def episode(world: envs.TextEnv, seed: int) -> tuple[int, float]:
     """Its turns and what the oracle earned."""
     world.reset(seed=seed)
     turns, earned, over = 0, 0.0, False
@@ -77,14 +77,14 @@ def measured(name: str, seconds: float, most: int) -> Speed:
 
 def wanted(names: list[str]) -> Iterator[str]:
     """The worlds meant: named ones, whole families, or all with some of each family."""
-    families = getattr(catalogue, "FAMILIES", {})
+    families = getattr(registry, "FAMILIES", {})
     if not names:
         yield from envs.names()
         for family in families:
             yield from (f"{family}/{member}" for member in SAMPLES.get(family, ()))
     for name in names:
         if name in families:
-            yield from catalogue.members(name)
+            yield from registry.members(name)
         else:
             yield name
 
@@ -104,7 +104,7 @@ def main() -> None:
     for name in wanted(arguments.worlds):
         try:
             table.add_row(name, *measured(name, arguments.seconds, arguments.episodes).row)
-        except WorldError as reason:
+        except EnvError as reason:
             left_out.append(f"{name}: {reason}")
     console = Console(width=120)
     console.print(table)

@@ -17,8 +17,8 @@ from collections import deque
 from collections.abc import Mapping
 from functools import cache
 
+from envs.text_env import Problem, Split, TextEnv
 from envs.verdict import Verdict
-from envs.world import Problem, Split, World
 
 GENERATOR_VERSION = "1"
 _HELD_OUT = 100
@@ -88,7 +88,7 @@ def stated_number(reply: str) -> str | None:
     return f"-{digits}" if found[1] and digits != "0" else digits
 
 
-class Arithmetic(World):
+class Arithmetic(TextEnv):
     """Sums, differences and products of small numbers; tested on longer expressions as well."""
 
     name = "arithmetic"

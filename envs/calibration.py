@@ -1,6 +1,7 @@
 """Worlds with a known answer to what each way of learning should gain.
 
-All speak the language of `envs.signs`; `world_seed` draws the convention and the tasks.
+All speak the language of `envs.calibration_language`; `world_seed` draws the convention and the
+tasks.
 
 - told: single steps with signs nobody explains. Only knowledge that can be said is missing.
 - shown: chains of three steps, with every sign explained in the briefing. Only skill is missing.
@@ -17,9 +18,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from envs.errors import WorldError
-from envs.fingerprint import digest
-from envs.signs import (
+from envs.calibration_language import (
     MEANINGS,
     SIGNS,
     Convention,
@@ -29,8 +28,10 @@ from envs.signs import (
     telling_pairs,
     worked,
 )
+from envs.errors import EnvError
+from envs.fingerprint import digest
+from envs.text_env import SPLITS, Problem, Split, TextEnv
 from envs.verdict import Verdict
-from envs.world import SPLITS, Problem, Split, World
 
 GENERATOR_VERSION = "1"
 BRIEFING = (
@@ -118,7 +119,7 @@ def dealt(rng: random.Random) -> list[tuple[Split, str, tuple[int, int]]]:
             return dealt
 
 
-class Calibration(World):
+class Calibration(TextEnv):
     """What the four have in common: a convention, questions with known answers, one digit."""
 
     briefing = BRIEFING
@@ -131,7 +132,7 @@ class Calibration(World):
     def __init__(self, *, split: Split = "train", world_seed: int = 0) -> None:
         super().__init__(split=split)
         if isinstance(world_seed, bool) or not isinstance(world_seed, int) or world_seed < 0:
-            raise WorldError(f"world_seed must be a whole number from 0 on, not {world_seed!r}.")
+            raise EnvError(f"world_seed must be a whole number from 0 on, not {world_seed!r}.")
         self.world_seed = world_seed
         rng = random.Random(f"{self.name} {GENERATOR_VERSION} {world_seed}")
         self.convention = draw_distinct(rng, self.signs, self.meanings)

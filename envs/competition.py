@@ -12,12 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
+from envs.datasets import DataSource, Row, dapo_100, read_hub, read_jsonl
 from envs.errors import DataDiffers, DataMalformed, DataUnavailable
 from envs.fingerprint import digest, problem_key
-from envs.grading import grader_version, shared_grader
-from envs.sources import Row, Source, dapo_100, read_hub, read_jsonl
+from envs.grading.pool import grader_version, shared_grader
+from envs.text_env import DataFile, Problem, Split, TextEnv
 from envs.verdict import Verdict
-from envs.world import DataFile, Problem, Split, World
 
 DATA_DIR_VARIABLE = "HARNESS_DATA_DIR"
 _LEAST_VALIDATION = 10
@@ -28,8 +28,8 @@ class Benchmark:
     """What a competition world trains and is tested on."""
 
     name: str
-    train: tuple[Source, ...]
-    test: tuple[Source, ...]
+    train: tuple[DataSource, ...]
+    test: tuple[DataSource, ...]
 
 
 def validation_size(train_rows: int) -> int:
@@ -59,7 +59,7 @@ def split_rows(train: list[Row], test: list[Row]) -> dict[Split, tuple[Row, ...]
     }
 
 
-def _read(source: Source, data_dir: str) -> tuple[list[Row], str]:
+def _read(source: DataSource, data_dir: str) -> tuple[list[Row], str]:
     if data_dir:
         path = Path(data_dir) / source.file
         return read_jsonl(path), str(path)
@@ -103,7 +103,7 @@ def load(benchmark: Benchmark, data_dir: str, accept_data: bool) -> dict[Split, 
     )
 
 
-class CompetitionWorld(World):
+class CompetitionEnv(TextEnv):
     """Competition problems whose boxed answer is judged by math-verify.
 
     `data_dir` is a folder of JSONL; without it HARNESS_DATA_DIR, without that the Hub.
@@ -162,14 +162,14 @@ class CompetitionWorld(World):
         return tuple(DataFile(s.file, s.rows, s.hub) for s in sources)
 
 
-class BeyondAIME(CompetitionWorld):
+class BeyondAIME(CompetitionEnv):
     """Train on AIME 2022 to 2024, test on BeyondAIME."""
 
     name = "beyond_aime"
     benchmark = Benchmark(
         "beyond_aime",
         (
-            Source(
+            DataSource(
                 "aime_2022_2024.jsonl",
                 "AI-MO/aimo-validation-aime",
                 90,
@@ -177,7 +177,7 @@ class BeyondAIME(CompetitionWorld):
             ),
         ),
         (
-            Source(
+            DataSource(
                 "beyond_aime.jsonl",
                 "ByteDance-Seed/BeyondAIME",
                 100,
@@ -187,14 +187,14 @@ class BeyondAIME(CompetitionWorld):
     )
 
 
-class AIME25(CompetitionWorld):
+class AIME25(CompetitionEnv):
     """Train on DAPO-100, test on AIME 2025."""
 
     name = "aime25"
     benchmark = Benchmark(
         "aime25",
         (
-            Source(
+            DataSource(
                 "dapo_100.jsonl",
                 "BytedTsinghua-SIA/DAPO-Math-17k",
                 100,
@@ -203,7 +203,7 @@ class AIME25(CompetitionWorld):
             ),
         ),
         (
-            Source(
+            DataSource(
                 "aime_2025.jsonl",
                 "MathArena/aime_2025",
                 30,
@@ -213,7 +213,7 @@ class AIME25(CompetitionWorld):
     )
 
 
-class HMMT(CompetitionWorld):
+class HMMT(CompetitionEnv):
     """Train on HMMT February 2023 to 2025, test on November 2025.
 
     The pinned February 2023 has 20 of its 30 problems. The Hub's complete set is other content,
@@ -224,19 +224,19 @@ class HMMT(CompetitionWorld):
     benchmark = Benchmark(
         "hmmt",
         (
-            Source(
+            DataSource(
                 "hmmt_feb_2023_partial.jsonl",
                 "MathArena/hmmt_feb_2023",
                 20,
                 "ab63c80ebad6211fca7ae9013845ba2dc8ebab40c937c087baedea47d0035699",
             ),
-            Source(
+            DataSource(
                 "hmmt_feb_2024.jsonl",
                 "MathArena/hmmt_feb_2024",
                 30,
                 "137ef0f2584bf39b7d4f0aa5ffc13b3d2f45964dd8571ad260862a612cabf376",
             ),
-            Source(
+            DataSource(
                 "hmmt_feb_2025.jsonl",
                 "MathArena/hmmt_feb_2025",
                 30,
@@ -244,7 +244,7 @@ class HMMT(CompetitionWorld):
             ),
         ),
         (
-            Source(
+            DataSource(
                 "hmmt_nov_2025.jsonl",
                 "MathArena/hmmt_nov_2025",
                 30,

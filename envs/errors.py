@@ -16,31 +16,31 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 
-class WorldError(Exception):
+class EnvError(Exception):
     """Anything a world refuses."""
 
 
-class UnknownWorld(WorldError):
+class UnknownEnv(EnvError):
     """There is no world of that name."""
 
 
-class UnknownOption(WorldError):
+class UnknownOption(EnvError):
     """The world does not take that option."""
 
 
-class DataError(WorldError):
+class EnvDataError(EnvError):
     """A world's data is missing, unreadable or not what was pinned."""
 
 
-class DataUnavailable(DataError):
+class DataUnavailable(EnvDataError):
     """Neither a folder nor the Hub gave the data."""
 
 
-class DataMalformed(DataError):
+class DataMalformed(EnvDataError):
     """A file or a table does not hold what it should."""
 
 
-class DataDiffers(DataError):
+class DataDiffers(EnvDataError):
     """The data is readable but is not what was pinned; `differences` has one line for each."""
 
     def __init__(self, message: str, differences: Sequence[str] = ()) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.cli.session import Summary
+    from harness.runs.api import Summary
 
 __all__ = ["run"]
 
@@ -39,7 +39,7 @@ def run(
     Raises:
         HarnessError: as the command line would, with the same sentence.
     """
-    from harness.cli.session import run as perform
+    from harness.runs.api import run as perform
 
     return perform(
         env=env,

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from harness.budget import Plan
+from harness.budget import BudgetPlan
 from harness.errors import HarnessError
 from harness.metered import Metered
-from harness.play import Placement, Table, WorldPool, play, refuse_silence
 from harness.policies.base import Sampling
-from harness.rollouts import Group, Rollouts, Round
+from harness.rollout import EnvPool, Placement, RolloutConfig, play, refuse_silence
+from harness.round_data import Group, Rollouts, Round
 from harness.seeds import Seeds
+from harness.text_env import MakeWorld
 from harness.types import Assignment, Episode, Task
-from harness.worlds import MakeWorld
 
 
 class BudgetSpent(HarnessError):
@@ -25,13 +25,13 @@ class Arena:
         make_world: MakeWorld,
         train_tasks: int,
         policy: Metered,
-        plan: Plan,
+        plan: BudgetPlan,
         sampling: Sampling,
         seeds: Seeds,
         placement: Placement = "system",
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.worlds = WorldPool(make_world)
+        self.worlds = EnvPool(make_world)
         self.train_tasks = train_tasks
         self.policy = policy
         self.plan = plan
@@ -67,7 +67,7 @@ class Arena:
                 f"The method cast {asked} episodes in round {self._round.index}, but a round "
                 f"affords {self.plan.shape.episodes}; cast at most tasks × prompts × samples."
             )
-        table = Table(
+        table = RolloutConfig(
             self.policy, self.worlds, self.sampling, self._round.seeds.child("act"), self.placement
         )
         watcher = self.policy.meter.watcher

@@ -10,7 +10,7 @@ from harness.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class Usage:
     """What a run has cost so far; the seconds are the policy's own, by purpose."""
 
     episodes: int = 0
@@ -58,7 +58,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BudgetPlan:
     """Whole rounds of one shape; `remainder` episodes of the budget are left unspent."""
 
     shape: Shape
@@ -66,11 +66,11 @@ class Plan:
     remainder: int
 
 
-def plan(episodes: int, wanted: Shape, train_tasks: int) -> Plan:
+def plan(episodes: int, wanted: Shape, train_tasks: int) -> BudgetPlan:
     """Fit rounds into a budget: a small one shrinks B, then M, then N (never below 2)."""
     shape = Shape(min(wanted.tasks, train_tasks), wanted.prompts, wanted.samples)
     if episodes == 0:
-        return Plan(shape, 0, 0)
+        return BudgetPlan(shape, 0, 0)
     if episodes < 2:
         raise UsageError(
             f"A training budget of {episodes} episodes is less than one group of two; "
@@ -80,4 +80,4 @@ def plan(episodes: int, wanted: Shape, train_tasks: int) -> Plan:
         samples = min(shape.samples, episodes)
         prompts = min(shape.prompts, episodes // samples)
         shape = Shape(max(1, episodes // (prompts * samples)), prompts, samples)
-    return Plan(shape, episodes // shape.episodes, episodes % shape.episodes)
+    return BudgetPlan(shape, episodes // shape.episodes, episodes % shape.episodes)

@@ -11,8 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from harness.engine import EngineSection, check_removed, without_removed
 from harness.errors import UsageError, unknown, within
+from harness.execution_config import EngineSection, check_removed, without_removed
 from harness.policies.base import Sampling
 from harness.policies.settings import ModelSettings
 

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-from harness.durable import Log, lines, read_json, write_json
 from harness.errors import RunError
 from harness.metered import Meter
-from harness.play import Table, play, refuse_silence
+from harness.rollout import RolloutConfig, play, refuse_silence
 from harness.seeds import Seeds
-from harness.transcript import episode_json
+from harness.storage.atomic_files import Log, lines, read_json, write_json
+from harness.storage.transcript import episode_json
 from harness.types import JSON, Agent, Assignment, Episode, Split, Task
 
 CHUNK = 64
@@ -54,7 +54,7 @@ def evaluate(
     agent: Agent,
     tasks: Sequence[Task],
     samples: int,
-    table: Table,
+    table: RolloutConfig,
     meter: Meter,
     log_path: Path,
     stop: Callable[[], bool] = lambda: False,
@@ -78,7 +78,7 @@ def evaluate(
 
 
 def _play_chunk(
-    cells: Sequence[Assignment], table: Table, meter: Meter, log: Log
+    cells: Sequence[Assignment], table: RolloutConfig, meter: Meter, log: Log
 ) -> list[Mapping[str, JSON]]:
     played: dict[int, Episode] = {}
     for position, episode in play(cells, table):

@@ -7,19 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
-from harness.budget import Spent
+from harness.budget import Usage
+from harness.callbacks import Callback
 from harness.policies.base import (
+    CompletionStream,
     Loss,
     Policy,
     Purpose,
-    Replies,
     Request,
     Sample,
     Step,
     TrainablePolicy,
 )
 from harness.types import JSON
-from harness.watch import Watcher
 
 _PURPOSES: dict[Purpose, str] = {
     "act": "acting",
@@ -34,8 +34,8 @@ class Meter:
     Reflection by a separate model may run beside training, so counting takes a lock.
     """
 
-    def __init__(self, watcher: Watcher, spent: Spent | None = None) -> None:
-        self.spent = spent or Spent()
+    def __init__(self, watcher: Callback, spent: Usage | None = None) -> None:
+        self.spent = spent or Usage()
         self.watcher = watcher
         self._lock = Lock()
 
@@ -64,7 +64,7 @@ class Meter:
 
     def restore(self, spent: Mapping[str, JSON]) -> None:
         """Take back what a checkpoint says was spent."""
-        self.spent = Spent(**spent)  # type: ignore[arg-type]  # written from a Spent
+        self.spent = Usage(**spent)  # type: ignore[arg-type]  # written from a Spent
 
 
 class Metered:
@@ -95,7 +95,7 @@ class Metered:
         failures: Mapping[str, str] = getattr(self.inner, "failures", {})
         return failures
 
-    def generate(self, waiting: deque[Request]) -> Replies:
+    def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Answer what waits, charging each reply to its request's purpose."""
         if not waiting:
             return

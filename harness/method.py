@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from harness.rollouts import Rollouts, Round
+from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report
 
 

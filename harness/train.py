@@ -2,7 +2,7 @@
 
 from harness.arena import Arena
 from harness.method import Method
-from harness.rundir import Run
+from harness.storage.run_dir import Run
 from harness.types import Agent
 
 

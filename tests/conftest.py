@@ -12,7 +12,7 @@ import pytest
 from benchmarks.tiny import tiny_model as make_tiny
 
 if TYPE_CHECKING:
-    from harness.policies.hf import HFPolicy
+    from harness.policies.hf.policy import HFPolicy
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +49,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_policy(tiny_model: Path) -> HFPolicy:
     """A fresh policy on the tiny model, on one thread."""
-    from harness.policies.hf import HFPolicy
+    from harness.policies.hf.policy import HFPolicy
+    from harness.policies.model_files import ModelSource
     from harness.policies.settings import ModelSettings
-    from harness.policies.weights import Source
 
     settings = ModelSettings(device="cpu", threads=1, batch_rows=4, lora_rank=4, lora_alpha=8)
-    return HFPolicy(f"hf:{tiny_model}", Source(tiny_model), settings)
+    return HFPolicy(f"hf:{tiny_model}", ModelSource(tiny_model), settings)

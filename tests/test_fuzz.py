@@ -59,8 +59,8 @@ def test_the_driver_finds_what_is_broken_and_what_is_late(monkeypatch):
 
 def test_show_refuses_logs_that_no_run_wrote(tmp_path, capsys):
     target("show")  # which makes a run directory
-    from harness.cli.experiment import prepare
     from harness.config import Config
+    from harness.runs.build import prepare
 
     prepare(Config(), tmp_path)
     (tmp_path / "rounds.jsonl").write_text(json.dumps({"round": 0}) + "\n")

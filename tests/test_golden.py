@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.soak.kills import differences
 from harness.cli.main import main
-from harness.rundir import SCHEMA
-from leaderboards.store import read_entry
+from harness.storage.run_dir import SCHEMA
+from leaderboards.records.store import read_entry
 
 HOME = Path(__file__).parent / "golden"
 VERSIONS = sorted(p.name for p in HOME.glob("v*"))

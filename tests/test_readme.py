@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from harness.cli.parser import build_parser
-from leaderboards.rank import boards, paired
-from leaderboards.scores import result
-from leaderboards.store import find_entries
-from leaderboards.words import signed
+from leaderboards.boards.formatting import signed
+from leaderboards.boards.rank import boards, paired
+from leaderboards.records.store import find_entries
+from leaderboards.stats.scores import result
 
 HOME = Path(__file__).resolve().parent.parent
 README = (HOME / "README.md").read_text()

@@ -77,7 +77,7 @@ def test_every_block_is_executed_or_written_to_a_file(name):
 )
 def test_the_package_announces_what_the_tutorial_wrote(name, group):
     from agents.registry import GROUP as METHODS
-    from envs.catalogue import GROUP as WORLDS
+    from envs.registry import GROUP as WORLDS
 
     assert group in (METHODS, WORLDS)
     text = next(text for language, text in blocks(name) if language == "toml")

@@ -20,11 +20,11 @@ from agents.espl import ESPL
 from agents.evolution import Evolution
 from benchmarks.pocket.acting import FOLLOWS, told_by
 from benchmarks.pocket.playing import WORLDS, Setting, opened, score, trained
-from envs.signs import MEANINGS, Convention
+from envs.calibration_language import MEANINGS, Convention
 from harness.cli.parser import _seeds
 from harness.method import Method
 from harness.types import Agent, SystemPrompt
-from leaderboards.intervals import t_interval
+from leaderboards.stats.intervals import t_interval
 
 VARIANTS: Mapping[str, Mapping[str, object]] = {
     "espl": {},

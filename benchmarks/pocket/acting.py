@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envs.signs import MEANINGS, Convention, question, says, step_line, telling_pairs
+from envs.calibration_language import MEANINGS, Convention, question, says, step_line, telling_pairs
 from harness.types import SystemPrompt
 
 FOLLOWS = 0.98

@@ -12,10 +12,10 @@ from pathlib import Path
 from benchmarks.pocket.acting import FOLLOWS, SLIPS
 from benchmarks.pocket.corpus import COURSES, FIRST_RECITALS
 from benchmarks.pocket.measure import measured
-from envs.signs import MEANINGS, SIGNS
+from envs.calibration_language import MEANINGS, SIGNS
 from harness.policies import open_policy
+from harness.policies.model_files import file_hash
 from harness.policies.settings import ModelSettings
-from harness.policies.weights import file_hash
 
 FILES = (
     "config.json",
@@ -30,7 +30,8 @@ _CARD = """# pocket
 
 A language model of {parameters} parameters (Llama architecture, {layers} layers of width {hidden},
 {vocabulary} tokens) that comes with the harness, so that sampling, training, reflection and
-evolution can be tried for real on a CPU. It knows nothing but the language of `envs/signs.py`. MIT.
+evolution can be tried for real on a CPU. It knows nothing but the language of
+`envs/calibration_language.py`. MIT.
 
 sha256 of `model.safetensors`: `{digest}`
 

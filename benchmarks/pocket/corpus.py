@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerFast
 
-from agents.parts.writing import template
+from agents.parts.prompts.template_filling import template
 from benchmarks.pocket import tokens
 from benchmarks.pocket.acting import ASIDES, BRIEFINGS, RECITE, lesson, recital
 from benchmarks.pocket.expert import STAGES, critique
 from benchmarks.pocket.reflecting import EDITS, PLENTY, SCARCE, Evidence, reflections
-from envs.signs import MEANINGS, SIGNS, draw_convention, question, says, step_line
+from envs.calibration_language import MEANINGS, SIGNS, draw_convention, question, says, step_line
 
 CONTEXT = 1024
 SIGNS_EACH = (2, 3, 4, 4, 5, 6, 6, 8)

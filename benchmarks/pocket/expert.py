@@ -9,9 +9,9 @@ import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from agents.parts.writing import template
+from agents.parts.prompts.template_filling import template
 from benchmarks.pocket.acting import told_by
-from harness.policies.base import Replies, Request
+from harness.policies.base import CompletionStream, Request
 from harness.types import Completion, Finish
 
 STAGES = ("summarise", "critique", "propose", "aggregate", "crossover")
@@ -120,7 +120,7 @@ class Expert:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
 
-    def generate(self, waiting: deque[Request]) -> Replies:
+    def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Answer each request by the rule of its stage."""
         while waiting:
             request = waiting.popleft()

@@ -14,7 +14,7 @@ from benchmarks.pocket.acting import BRIEFINGS, Chain, chain
 from benchmarks.pocket.corpus import COURSES, talks
 from benchmarks.pocket.expert import STAGES
 from envs.calibration import stated_digit
-from envs.signs import Convention, draw_convention, question, says, worked
+from envs.calibration_language import Convention, draw_convention, question, says, worked
 from harness.policies import open_policy
 from harness.policies.base import Policy, Request, Sampling
 from harness.policies.settings import ModelSettings

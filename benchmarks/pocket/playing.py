@@ -4,19 +4,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import agents
-from agents.inputs import Inputs
+from agents.context import MethodContext
 from envs import calibration
 from harness.arena import Arena
-from harness.budget import Plan, Shape
+from harness.budget import BudgetPlan, Shape
+from harness.callbacks import Callback
 from harness.metered import Meter, Metered, metered
 from harness.method import Method
-from harness.play import Table, WorldPool, play
 from harness.policies import open_policy
 from harness.policies.base import Policy, Sampling
 from harness.policies.settings import ModelSettings
+from harness.rollout import EnvPool, RolloutConfig, play
 from harness.seeds import Seeds
 from harness.types import Agent, Assignment, Report, Split, SystemPrompt, Task
-from harness.watch import Watcher
 
 WORLDS: dict[str, type[calibration.Calibration]] = {
     "told": calibration.Told,
@@ -58,20 +58,20 @@ REFLECTING = Sampling(temperature=1.0, max_tokens=96)
 def opened(setting: Setting) -> Metered:
     """The setting's model, on one thread."""
     settings = ModelSettings(device="cpu", threads=1, batch_rows=64, lora_rank=setting.lora_rank)
-    return metered(open_policy(setting.model, settings), Meter(Watcher()))
+    return metered(open_policy(setting.model, settings), Meter(Callback()))
 
 
 def trained(
     setting: Setting, policy: Policy, told: Callable[[int, float, Report], None] | None = None
 ) -> Method:
     """The method after its rounds; `told` hears of each: its number, mean reward and report."""
-    plan = Plan(setting.shape, setting.rounds, 0)
+    plan = BudgetPlan(setting.shape, setting.rounds, 0)
     seeds = Seeds(setting.world_seed).child("train")
     size = setting.world_of("train").size("train")
     arena = Arena(setting.world_of, size, policy, plan, ACTING, seeds)  # type: ignore[arg-type]
     base = getattr(policy, "reference", policy)
     reflector = base if setting.reflector == "reference" else policy
-    inputs = Inputs(
+    inputs = MethodContext(
         setting.root or setting.prompts()[0],
         policy,
         reflector,
@@ -93,9 +93,9 @@ def score(setting: Setting, policy: Policy, agent: Agent, samples: int = 4) -> f
     """Mean reward on the test split at temperature 1; `policy` must be at the agent's version."""
     tasks = [Task("test", n) for n in range(setting.world_of("test").size("test"))]
     cells = [Assignment(agent.prompt, task, samples) for task in tasks]
-    table = Table(
+    table = RolloutConfig(
         policy,
-        WorldPool(setting.world_of),
+        EnvPool(setting.world_of),
         ACTING,
         Seeds(setting.world_seed).child("test"),
         purpose="evaluate",

@@ -6,14 +6,14 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agents.parts.evidence import numbered
-from agents.parts.operators import Limits, crossover, mutate
-from agents.parts.reflector import Question, Reflector
+from agents.parts.prompts.operators import EditLimits, crossover, mutate
+from agents.parts.prompts.reflection_context import numbered
+from agents.parts.prompts.reflector import ReflectionRequest, Reflector
 from benchmarks.pocket.acting import ASIDES, BRIEFINGS, Chain, attempt, chain, told_by
 from benchmarks.pocket.expert import Expert, drawn
-from envs.signs import MEANINGS, Convention, question, says, worked
+from envs.calibration_language import MEANINGS, Convention, question, says, worked
 from harness.policies.base import Sampling
-from harness.rollouts import Group, Rollouts, Round
+from harness.round_data import Group, Rollouts, Round
 from harness.seeds import Seeds
 from harness.types import (
     Assignment,
@@ -128,14 +128,14 @@ def reflections(
     reflector = Reflector(expert, Sampling(max_tokens=96), Seeds(rng.getrandbits(32)))
     parent = SystemPrompt(briefing, opinions(rng, convention))
     samples = rng.choice(evidence.samples)
-    mutate(parent, simulated(rng, convention, [parent], samples, evidence), reflector, Limits())
+    mutate(parent, simulated(rng, convention, [parent], samples, evidence), reflector, EditLimits())
     for _ in range(2):
         drawn_up = [opinions(rng, convention) for _ in range(rng.choice((2, 3)))]
         rivals = [SystemPrompt(briefing, principles) for principles in dict.fromkeys(drawn_up)]
         played = simulated(rng, convention, rivals, 3, evidence)
-        crossover(rivals[0], played, reflector, Limits())
+        crossover(rivals[0], played, reflector, EditLimits())
     for position in range(evidence.most["aggregate"]):
         draft = [*opinions(rng, convention), *opinions(rng, convention)[: rng.choice((1, 2, 4, 8))]]
         fields = {"principles": numbered(list(dict.fromkeys(draft)))}
-        reflector.ask("mutation", "aggregate", [Question(f"draft {position}", fields)])
+        reflector.ask("mutation", "aggregate", [ReflectionRequest(f"draft {position}", fields)])
     return drawn(rng, expert.asked, evidence.most)

@@ -7,10 +7,10 @@ from benchmarks.soak._server import Body, chance
 
 WORLD = '''
 import gymnasium
-from envs import Problem, Verdict, World
+from envs import Problem, Verdict, TextEnv
 
 
-class Parity(World):
+class Parity(TextEnv):
     """A reply whose characters add up to an even number is right: so even noise sometimes is."""
 
     name = "parity"

@@ -49,15 +49,15 @@ class Moment:
             fsync(descriptor)
 
         os.fsync = counted
-        from harness.watch import Watchers
+        from harness.callbacks import Callbacks
 
-        phase = Watchers.phase
+        phase = Callbacks.phase
 
-        def heard(watchers: Watchers, name: str, total: int) -> None:
+        def heard(watchers: Callbacks, name: str, total: int) -> None:
             self._phase(name)
             phase(watchers, name, total)
 
-        Watchers.phase = heard  # type: ignore[method-assign]
+        Callbacks.phase = heard  # type: ignore[method-assign]
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -130,12 +130,12 @@ def serve() -> int:
     import torch
     import transformers
 
-    import harness.cli.experiment as experiment
-    import harness.cli.resume
-    import harness.policies.hf
+    import harness.cli.commands.resume
+    import harness.policies.hf.policy
+    import harness.runs.build as experiment
 
     assert peft and transformers.LlamaForCausalLM and transformers.AutoTokenizer
-    assert harness.policies.hf and harness.cli.resume
+    assert harness.policies.hf.policy and harness.cli.commands.resume
     torch.set_num_threads(1)
     experiment._tested = True  # the graders were put through their paces by the unbroken run
     print("ready", flush=True)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from benchmarks.soak._frame import Found
 from harness.cli.main import main
-from leaderboards.rank import boards
-from leaderboards.store import find_entries, read_entry
+from leaderboards.boards.rank import boards
+from leaderboards.records.store import find_entries, read_entry
 
 COUNT = 10_000
 ONE = Path(__file__).resolve().parents[2] / "leaderboards" / "results"

@@ -146,10 +146,10 @@ def orphans(session: int) -> list[int]:
 def damage(folder: Path) -> list[str]:
     """What is wrong with the folder that a killed run left."""
     from harness.cli.main import main
-    from harness.durable import read_json
     from harness.errors import HarnessError
-    from harness.lock import Lock
-    from leaderboards.store import read_entry
+    from harness.storage.atomic_files import read_json
+    from harness.storage.lock import Lock
+    from leaderboards.records.store import read_entry
 
     wrong = []
     try:

@@ -20,7 +20,7 @@ from transformers import StaticCache
 from benchmarks.speed.race import serve
 from benchmarks.speed.sampling import Once, open_model
 from benchmarks.speed.work import WORKS
-from harness.policies.hf import HFPolicy
+from harness.policies.hf.policy import HFPolicy
 
 ROWS, BEFORE = 80, 128
 STEPS = 20  # a turn; choices.py knows it too

@@ -18,18 +18,18 @@ import envs
 from benchmarks.speed.race import Row
 from benchmarks.speed.steps import ROUNDS, remarked, staged
 from benchmarks.speed.work import WORKS
-from envs.boxes import both_whole
-from envs.grading import Grader
+from envs.grading.boxed_answer import both_whole
+from envs.grading.pool import Grader
 from harness.arena import Arena
-from harness.budget import Plan, Shape
-from harness.cli.experiment import make_method
+from harness.budget import BudgetPlan, Shape
+from harness.callbacks import Callback
 from harness.metered import Meter, metered
 from harness.policies import open_policy
 from harness.policies.base import Sampling
 from harness.policies.settings import ModelSettings
+from harness.runs.build import make_method
 from harness.seeds import Seeds
 from harness.types import Assignment, SystemPrompt
-from harness.watch import Watcher
 
 AT_ONCE = 1000
 EPISODES = 100_000
@@ -54,10 +54,10 @@ def resident() -> float:
 
 def overhead(repeats: int) -> Iterator[Row]:
     """World, play, meter and rollouts of 1,000 one-turn episodes that are all open at once."""
-    policy = metered(open_policy("scripted:constant=Answer: 1", ModelSettings()), Meter(Watcher()))
+    policy = metered(open_policy("scripted:constant=Answer: 1", ModelSettings()), Meter(Callback()))
     rounds = max(repeats, EPISODES // AT_ONCE)
     shape, tasks = Shape(AT_ONCE // 10, 1, 10), AT_ONCE // 10
-    plan = Plan(shape, rounds, 0)
+    plan = BudgetPlan(shape, rounds, 0)
     make = lambda split: envs.make("arithmetic", split)  # noqa: E731
     arena = Arena(make, tasks, policy, plan, Sampling(), Seeds(0))
     prompt = SystemPrompt("Work it out.")

@@ -21,10 +21,10 @@ from benchmarks.speed.race import serve_sizes
 from benchmarks.speed.sampling import Once, open_model
 from benchmarks.speed.work import WORKS
 from harness.policies.base import Request, Sample, Sampling
-from harness.policies.flat import flat
-from harness.policies.hf import HFPolicy
-from harness.policies.layout import tree_batches
-from harness.policies.reading import M, Reader
+from harness.policies.hf.batching import tree_batches
+from harness.policies.hf.decoder import Decoder, M
+from harness.policies.hf.fast_llama.tree_packing import pack
+from harness.policies.hf.policy import HFPolicy
 from harness.types import Completion, Message
 
 REPLY = 32  # tokens, but for turns
@@ -55,7 +55,7 @@ WORDS = [
 class Counting(Generic[M]):
     """A reader that counts what it is asked to read, and how long that took, by kind."""
 
-    def __init__(self, reader: Reader[M]) -> None:
+    def __init__(self, reader: Decoder[M]) -> None:
         self._reader = reader
         self.gaps = reader.gaps
         self.clear()
@@ -130,7 +130,7 @@ def converse(policy: HFPolicy, turns: int) -> list[Sample]:
 def taught(policy: HFPolicy, samples: Sequence[Sample]) -> int:
     """Tokens that an update from these samples reads."""
     packed = tree_batches(samples, policy.settings.micro_batch_tokens, 2**31)
-    return sum(len(flat(batch).ids) for batch in packed)
+    return sum(len(pack(batch).ids) for batch in packed)
 
 
 def seat(policy: HFPolicy, rows: int, replies: int) -> None:

@@ -17,9 +17,11 @@ import torch
 import envs
 from benchmarks.speed.race import serve
 from benchmarks.speed.work import WORKS, Work
-from harness.policies import loading, open_policy, slots
+from harness.policies import open_policy
 from harness.policies.base import Request, Sampling
-from harness.policies.hf import HFPolicy
+from harness.policies.hf import loading
+from harness.policies.hf.fast_llama import prefix_cache
+from harness.policies.hf.policy import HFPolicy
 from harness.policies.settings import ModelSettings
 from harness.types import Message
 
@@ -168,5 +170,5 @@ if __name__ == "__main__":
     if told["who"] != "ours":  # the others have the memory that their users have
         loading.keep_freed = lambda: False
     if told.get("copied"):
-        slots._LONG = sys.maxsize
+        prefix_cache._LONG = sys.maxsize
     serve(CONTESTANTS[told["who"]](wanted, told, open_model(wanted, told)))

@@ -19,12 +19,12 @@ from typing import Any
 import harness.metered
 from benchmarks.speed.race import serve
 from benchmarks.speed.work import WORKS, Work
-from harness.cli.experiment import Stage, make_method, set_stage
-from harness.cli.resolve import Asked, resolve
-from harness.play import opening
-from harness.rollouts import Rollouts, Round
+from harness.callbacks import Callbacks
+from harness.rollout import opening
+from harness.round_data import Rollouts, Round
+from harness.runs.build import RunContext, build_run, make_method
+from harness.runs.resolve import Asked, resolve
 from harness.types import Episode
-from harness.watch import Watchers
 
 ROUNDS = 24
 LEARNING_RATE = 1e-6  # so small that replies keep the lengths they have
@@ -40,7 +40,7 @@ def remarked(rollouts: Rollouts) -> Rollouts:
     return replace(rollouts, groups=tuple(groups))
 
 
-def staged(work: Work, task: Mapping[str, Any], folder: str) -> Stage:
+def staged(work: Work, task: Mapping[str, Any], folder: str) -> RunContext:
     prompts = 2
     settings = {
         "budget.tasks": task.get("tasks", work.tasks),
@@ -66,10 +66,10 @@ def staged(work: Work, task: Mapping[str, Any], folder: str) -> Stage:
         preset=work.preset,
         sets=tuple(f"{k}={v}" for k, v in settings.items()),
     )
-    return set_stage(resolve(asked).configs[0], Path(folder), Watchers([]), lambda: False)
+    return build_run(resolve(asked).configs[0], Path(folder), Callbacks([]), lambda: False)
 
 
-def questions(stage: Stage, work: Work, root: str) -> list[list[dict[str, str]]]:
+def questions(stage: RunContext, work: Work, root: str) -> list[list[dict[str, str]]]:
     """The conversations of all rounds' tasks, in order, as chat messages."""
     world = stage.arena.worlds.take("train")
     asked = [world.reset(seed=t.seed)[0] for i in range(ROUNDS) for t in stage.arena.tasks(i)]

@@ -14,7 +14,7 @@ from benchmarks.speed.race import serve
 from benchmarks.speed.sampling import Once, open_model, requests
 from benchmarks.speed.work import WORKS, Work
 from harness.policies.base import BatchSize, Sample, Step, TokenBatch
-from harness.policies.hf import HFPolicy
+from harness.policies.hf.policy import HFPolicy
 
 
 def reinforce(batch: TokenBatch, size: BatchSize) -> torch.Tensor:

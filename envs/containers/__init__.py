@@ -5,19 +5,19 @@ would have to be pulled, files that are neither regular nor directories. The thr
 command that shows each guarantee, are in docs/terminal.md.
 """
 
-from envs.containers.archive import File, TooMuch, Tree
+from envs.containers.archive import File, FileTree, TooMuch
 from envs.containers.errors import DockerUnavailable, SandboxError
-from envs.containers.limits import Limits
+from envs.containers.limits import ContainerLimits
 from envs.containers.sandbox import Sandbox
 from envs.containers.streams import Output
 
 __all__ = [
+    "ContainerLimits",
     "DockerUnavailable",
     "File",
-    "Limits",
+    "FileTree",
     "Output",
     "Sandbox",
     "SandboxError",
     "TooMuch",
-    "Tree",
 ]

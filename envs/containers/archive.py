@@ -30,7 +30,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class FileTree:
     """A folder's regular files by path, and its folders; `left_out` names what is neither.
 
     Paths are relative, with slashes; names that are not UTF-8 hold surrogates, as `os.fsdecode`
@@ -42,7 +42,7 @@ class Tree:
     left_out: tuple[str, ...] = ()
 
 
-def pack(tree: Tree, owner: str) -> bytes:
+def pack(tree: FileTree, owner: str) -> bytes:
     """A tar archive of a tree that belongs to "user:group"."""
     buffer = io.BytesIO()
     folders = set(tree.folders) | {p for path in tree.files for p in _parents(path)}
@@ -71,7 +71,7 @@ def _parents(path: str) -> Iterator[str]:
     return ("/".join(parts[: n + 1]) for n in range(len(parts)))
 
 
-def unpack(pieces: Iterable[bytes], most_bytes: int) -> Tree:
+def unpack(pieces: Iterable[bytes], most_bytes: int) -> FileTree:
     """Read the archive of one folder as the daemon sends it, at most `most_bytes` of content.
 
     Raises TooMuch where there is more, which sparse files and many names of one file make easy;
@@ -85,7 +85,7 @@ def unpack(pieces: Iterable[bytes], most_bytes: int) -> Tree:
         raise SandboxError(f"Docker sent an archive that cannot be read ({error}).") from error
 
 
-def _taken(archive: tarfile.TarFile, most_bytes: int) -> Tree:
+def _taken(archive: tarfile.TarFile, most_bytes: int) -> FileTree:
     files: dict[str, File] = {}
     folders: list[str] = []
     left_out: list[str] = []
@@ -105,7 +105,7 @@ def _taken(archive: tarfile.TarFile, most_bytes: int) -> Tree:
             folders += [path] if path else []
         else:
             left_out.append(path)
-    return Tree(files, tuple(sorted(folders)), tuple(sorted(left_out)))
+    return FileTree(files, tuple(sorted(folders)), tuple(sorted(left_out)))
 
 
 def _inside(name: str) -> str:

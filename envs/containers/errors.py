@@ -7,14 +7,14 @@ a score.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from envs.errors import WorldError
+from envs.errors import EnvError
 
 
-class DockerUnavailable(WorldError):
+class DockerUnavailable(EnvError):
     """There is no Docker daemon that can be used; the message says what to do."""
 
 
-class SandboxError(WorldError):
+class SandboxError(EnvError):
     """A container or the daemon failed; nothing can be said about the agent."""
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.containers.errors import SandboxError, failing_as_sandbox, one_line
-from envs.errors import DataUnavailable, WorldError
+from envs.errors import DataUnavailable, EnvError
 
 REPOSITORY = "espl-harness/shell"
 _PLACES = ("/bin/busybox", "/usr/bin/busybox", "/bin/busybox.static", "/usr/lib/busybox/busybox")
@@ -134,7 +134,7 @@ def built_image(client: Any, folder: Path, digest: str) -> str:
                 forcerm=True,
             )
         except docker.errors.BuildError as error:
-            raise WorldError(
+            raise EnvError(
                 f"The Dockerfile of {folder.parent.name} cannot be built without network: "
                 f"{one_line(error)}; build the image yourself and name it in task.toml."
             ) from error

@@ -8,9 +8,9 @@ runs as another user, when nothing of the agent's is running any more, and runs 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from envs.containers.archive import File, Tree
+from envs.containers.archive import File, FileTree
 from envs.containers.errors import SandboxError
-from envs.containers.limits import HIDDEN, KEEPER, Limits
+from envs.containers.limits import HIDDEN, KEEPER, ContainerLimits
 from envs.containers.sandbox import Sandbox
 
 TRIAL = "/trial"
@@ -43,7 +43,9 @@ class Ruling:
     said: str
 
 
-def rule(judge: Judge, image: str, limits: Limits, scratch: Tree, seconds: float) -> Ruling:
+def rule(
+    judge: Judge, image: str, limits: ContainerLimits, scratch: FileTree, seconds: float
+) -> Ruling:
     """Judge a copy of a scratch; raises SandboxError where there is no verdict."""
     files = dict(judge.files)
     if judge.trial:
@@ -51,7 +53,7 @@ def rule(judge: Judge, image: str, limits: Limits, scratch: Tree, seconds: float
         files |= {"trial.out": File(out), "trial.status": File(f"{status}\n".encode())}
     files[_SCRIPT] = File(judge.check.encode())
     small = replace(limits, life_seconds=600, output_bytes=_SAID_BYTES)
-    with Sandbox(image, small, scratch, owner="0:0", hidden={HIDDEN: Tree(files)}) as room:
+    with Sandbox(image, small, scratch, owner="0:0", hidden={HIDDEN: FileTree(files)}) as room:
         output = room.run(
             f"exec /bin/sh {HIDDEN}/{_SCRIPT}",
             seconds,
@@ -70,11 +72,11 @@ def rule(judge: Judge, image: str, limits: Limits, scratch: Tree, seconds: float
 
 
 def _try(
-    judge: Judge, image: str, limits: Limits, scratch: Tree, seconds: float
+    judge: Judge, image: str, limits: ContainerLimits, scratch: FileTree, seconds: float
 ) -> tuple[bytes, int]:
     """Standard output and status of the trial; 124 where it had to be stopped."""
     files = {**(judge.trial_files or {}), _SCRIPT: File(judge.trial.encode())}
     roomy = replace(limits, life_seconds=600, output_bytes=_TRIAL_BYTES)
-    with Sandbox(image, roomy, scratch, hidden={TRIAL: Tree(files)}) as room:
+    with Sandbox(image, roomy, scratch, hidden={TRIAL: FileTree(files)}) as room:
         output = room.run(f"exec /bin/sh {TRIAL}/{_SCRIPT}", seconds, environment={"TRIAL": TRIAL})
     return output.out, 124 if output.status is None else output.status

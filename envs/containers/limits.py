@@ -19,7 +19,7 @@ WORK, HIDDEN = "/work", "/check"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ContainerLimits:
     """What one container may use; the scratch and /tmp count as memory too.
 
     Output: of every command `output_bytes` are kept, the first and the last half; one that writes
@@ -39,7 +39,7 @@ class Limits:
     life_seconds: int = 6 * 3600
 
 
-def scratch_options(limits: Limits) -> dict[str, str]:
+def scratch_options(limits: ContainerLimits) -> dict[str, str]:
     """Driver options of the volume behind the scratch: a file system in memory, with a size."""
     user, group = AGENT.split(":")
     size = f"size={limits.scratch_mb}m,nr_inodes={limits.scratch_files}"
@@ -47,7 +47,7 @@ def scratch_options(limits: Limits) -> dict[str, str]:
     return {"type": "tmpfs", "device": "tmpfs", "o": f"{size},{rights}"}
 
 
-def host_settings(limits: Limits, volumes: Mapping[str, str]) -> dict[str, Any]:
+def host_settings(limits: ContainerLimits, volumes: Mapping[str, str]) -> dict[str, Any]:
     """Arguments of `create_host_config`; `volumes` maps a path in the container to a volume."""
     from docker.types import LogConfig, Mount, Ulimit
 

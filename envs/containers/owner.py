@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 OWNER = "espl-harness.owner"
-MACHINE = "espl-harness.machine"
+MACHINE = "espl-harness.system.hardware"
 UNTIL = "espl-harness.until"
 
 

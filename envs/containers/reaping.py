@@ -12,7 +12,7 @@ from typing import Any
 
 from envs.containers.errors import SandboxError, failing_as_sandbox
 from envs.containers.owner import MACHINE, OWNER, identity, orphaned
-from envs.errors import WorldError
+from envs.errors import EnvError
 
 _PATIENCE_SECONDS = 20.0
 _GONE, _BUSY = 404, (409, 500)
@@ -39,7 +39,7 @@ def reap_at_exit(open_client: Callable[[], Any]) -> None:
         if os.getpid() != process:
             return
         # A daemon that is gone by now took its containers along, or the next start reaps them.
-        with suppress(WorldError):
+        with suppress(EnvError):
             client = open_client()
             reap_own(client)
             reap_orphans(client)

@@ -12,14 +12,14 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from envs.containers.archive import Tree, pack, unpack
+from envs.containers.archive import FileTree, pack, unpack
 from envs.containers.daemon import connect, one_of_few
 from envs.containers.errors import SandboxError, failing_as_sandbox
 from envs.containers.limits import (
     AGENT,
     KEEPER,
     WORK,
-    Limits,
+    ContainerLimits,
     host_settings,
     scratch_options,
 )
@@ -48,11 +48,11 @@ class Sandbox:
     def __init__(
         self,
         image: str,
-        limits: Limits,
-        files: Tree,
+        limits: ContainerLimits,
+        files: FileTree,
         *,
         owner: str = AGENT,
-        hidden: Mapping[str, Tree] | None = None,
+        hidden: Mapping[str, FileTree] | None = None,
     ) -> None:
         self._image, self._limits = image, limits
         self._volumes: dict[str, str] = {}
@@ -98,7 +98,7 @@ class Sandbox:
                 self._exchange()
         return output
 
-    def export(self) -> Tree:
+    def export(self) -> FileTree:
         """A copy of the scratch; raises archive.TooMuch where it is larger than it may look."""
         api = self._client.api
         url = f"{api.base_url}/v{api.api_version}/containers/{self._container}/archive"
@@ -187,7 +187,7 @@ class Sandbox:
             self._containers.append(str(made["Id"]))
             api.start(self._container)
 
-    def _put(self, path: str, tree: Tree, owner: str) -> None:
+    def _put(self, path: str, tree: FileTree, owner: str) -> None:
         # Only into containers in which no command has run yet: no link of an agent can be there.
         if not self._client.api.put_archive(self._container, path, pack(tree, owner)):
             raise SandboxError(f"Docker did not take the files for {path}.")

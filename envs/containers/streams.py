@@ -25,7 +25,7 @@ _PIECE = 1 << 16
 
 
 @dataclass(slots=True)
-class Kept:
+class BoundedOutput:
     """The first and the last bytes of a stream of any length: at most `limit` in all."""
 
     limit: int
@@ -107,7 +107,7 @@ def _raw(stream: Any) -> socket.socket:
 
 
 def _listen(api: Any, process: str, raw: socket.socket, command: Command, started: float) -> Output:
-    both, out = Kept(command.output_bytes), Kept(command.output_bytes)
+    both, out = BoundedOutput(command.output_bytes), BoundedOutput(command.output_bytes)
     stopped: Stopped = ""
     held = False
     for kind, piece in _pieces(api, process, raw, started + command.seconds):

@@ -7,13 +7,13 @@ Nothing is remembered from one episode to the next: whatever a game needs is mad
 from abc import abstractmethod
 from typing import Any
 
+from envs.text_env import Problem, TextEnv
 from envs.verdict import Verdict
-from envs.world import Problem, World
 
 UNFINISHED = "The game was not brought to its end."
 
 
-class Game(World):
+class Game(TextEnv):
     """A text world whose episodes go on until the game has a verdict or its turns are used up.
 
     The reward of every turn but the last is 0. What `hear` returns is either what the game says

@@ -15,10 +15,10 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from envs.errors import WorldError
+from envs.errors import EnvError
 from envs.games.game import Game
+from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
-from envs.world import SPLITS, Problem, Split
 
 GENERATOR_VERSION = "1"
 _HIGHEST = 999
@@ -148,5 +148,5 @@ class GuessNumber(Game):
 
 def _checked(option: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 3 <= value <= 100_000:
-        raise WorldError(f"{option} must be a whole number from 3 to 100000, not {value!r}.")
+        raise EnvError(f"{option} must be a whole number from 3 to 100000, not {value!r}.")
     return value

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from envs.signs import SIGNS
+from envs.calibration_language import SIGNS
 
 ATTRIBUTES: tuple[str, ...] = (
     "alive",

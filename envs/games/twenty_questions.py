@@ -16,12 +16,12 @@ import random
 import re
 from collections.abc import Mapping
 
-from envs.errors import WorldError
+from envs.errors import EnvError
 from envs.fingerprint import digest
 from envs.games.game import Game
 from envs.games.knowledge import best_question, draw_knowledge
+from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
-from envs.world import SPLITS, Problem, Split
 
 GENERATOR_VERSION = "1"
 THINGS = 24
@@ -72,7 +72,7 @@ class TwentyQuestions(Game):
         self.attributes = _checked("attributes", attributes, 5, 12)
         self.questions = _checked("questions", questions, 1, 20)
         if not isinstance(told, bool):
-            raise WorldError(f"told must be true or false, not {told!r}.")
+            raise EnvError(f"told must be true or false, not {told!r}.")
         self.told = told
         rng = random.Random(f"{self.name} {GENERATOR_VERSION} {world_seed}")
         self.knowledge = draw_knowledge(rng, THINGS, attributes)
@@ -185,5 +185,5 @@ class TwentyQuestions(Game):
 
 def _checked(option: str, value: object, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise WorldError(f"{option} must be a whole number from {least} to {most}, not {value!r}.")
+        raise EnvError(f"{option} must be a whole number from {least} to {most}, not {value!r}.")
     return value

@@ -10,21 +10,22 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from envs.errors import WorldError
+from envs.errors import EnvError
 from envs.fingerprint import digest
-from envs.search.retrieval import Corpus, Passage, Retriever, shared_retriever
+from envs.search.corpus import Corpus, Passage
+from envs.search.retrieval import Retriever, shared_retriever
 from envs.search.scoring import accepted, after_thought, exact_match, f1, stated_answer
 from envs.search.tool import (
     PROTOCOL_VERSION,
-    Found,
-    Malformed,
+    MalformedCall,
+    SearchHit,
     call,
     queries_of,
     shown,
     shown_error,
 )
+from envs.text_env import Problem, Split, TextEnv
 from envs.verdict import Verdict
-from envs.world import Problem, Split, World
 
 LONGEST_ANSWER = 5
 _NEITHER = 'The reply has neither a tool call nor a line with "Answer:".'
@@ -54,11 +55,11 @@ You: Answer: Tolland"""
 def whole_number(name: str, value: object, least: int, most: int) -> int:
     """An option's value; raises WorldError where it is no whole number in that range."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise WorldError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")
+        raise EnvError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")
     return value
 
 
-class Searching(World):
+class SearchEnvBase(TextEnv):
     """Questions over a corpus, answered by searching it.
 
     `corpus` is one object for all worlds of a process that search the same; `rounds` counts
@@ -168,10 +169,10 @@ class Searching(World):
         """The next observation and what to note of it; no observation where the reply answers."""
         try:
             queries = queries_of(spoken)
-        except Malformed as error:
+        except MalformedCall as error:
             return shown_error(str(error)), f"The tool call failed: {error}"
         if queries:
-            found = [Found(q, self._retriever.search(q, self.results)) for q in queries]
+            found = [SearchHit(q, self._retriever.search(q, self.results)) for q in queries]
             self._seen |= {passage.id for result in found for passage in result.passages}
             return shown(found, self.passage_characters), "Searched."
         if stated_answer(spoken) is not None:
@@ -219,5 +220,5 @@ def _countdown(left: int) -> str:
 def _calls(spoken: str) -> bool:
     try:
         return bool(queries_of(spoken))
-    except Malformed:
+    except MalformedCall:
         return True

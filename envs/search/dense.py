@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from envs.errors import DataMalformed, DataUnavailable
 from envs.fingerprint import digest
-from envs.search.retrieval import KEPT_FROM, Corpus, Passage
+from envs.search.corpus import KEPT_FROM, Corpus, Passage
 from envs.search.shelf import kept_folder
 
 _VERSION = "1"

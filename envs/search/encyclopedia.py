@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from envs.world import SPLITS, Split
+from envs.text_env import SPLITS, Split
 
 GENERATOR_VERSION = "1"
 MOST_HOPS = 3

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from envs.errors import WorldError
+from envs.errors import EnvError
 from envs.fingerprint import digest
-from envs.search.base import Searching, whole_number
+from envs.search.base import SearchEnvBase, whole_number
+from envs.search.corpus import Corpus, Passage
 from envs.search.encyclopedia import GENERATOR_VERSION, MOST_HOPS, Puzzle, written
-from envs.search.retrieval import Corpus, Passage
 from envs.search.scoring import joined
 from envs.search.tool import PROTOCOL_VERSION
-from envs.world import SPLITS, Problem, Split
+from envs.text_env import SPLITS, Problem, Split
 
 SIZES: Mapping[Split, int] = {"train": 180, "validation": 60, "test": 120}
 BRIEFING = """\
@@ -35,7 +35,7 @@ You: Answer: Tol Ander"""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnQuestion:
     """A world seed's corpus, its tasks by split, and each task's way to the answer."""
 
     corpus: Corpus
@@ -44,7 +44,7 @@ class Drawn:
 
 
 @lru_cache(maxsize=16)
-def drawn(world_seed: int, hops: int) -> Drawn:
+def drawn(world_seed: int, hops: int) -> DrawnQuestion:
     """The world of a seed with questions of 1 … `hops` hops, as many of each, in turn."""
     book = written(world_seed)
     passages = {t: Passage(t, t, article.text) for t, article in book.articles.items()}
@@ -59,10 +59,10 @@ def drawn(world_seed: int, hops: int) -> Drawn:
         for puzzles in tasks.values()
         for puzzle in puzzles
     }
-    return Drawn(Corpus(passages.values()), tasks, paths)
+    return DrawnQuestion(Corpus(passages.values()), tasks, paths)
 
 
-class Fictional(Searching):
+class Fictional(SearchEnvBase):
     """Answer questions about an invented world by searching its encyclopedia.
 
     `world_seed` draws the world; `hops` (1 to 3) is how many articles a question may lead through.
@@ -84,7 +84,7 @@ class Fictional(Searching):
         retriever: str = "bm25",
     ) -> None:
         if isinstance(world_seed, bool) or not isinstance(world_seed, int) or world_seed < 0:
-            raise WorldError(f"world_seed must be a whole number from 0 on, not {world_seed!r}.")
+            raise EnvError(f"world_seed must be a whole number from 0 on, not {world_seed!r}.")
         self.world_seed = world_seed
         self.hops = whole_number("hops", hops, 1, MOST_HOPS)
         self._drawn = drawn(world_seed, self.hops)

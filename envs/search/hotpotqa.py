@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from envs.datasets import probe_hub
 from envs.errors import DataMalformed, DataUnavailable
-from envs.search.questions import Question, read_passages, read_questions
-from envs.search.retrieval import Passage
+from envs.search.corpus import Passage
+from envs.search.questions import SearchQuestion, read_passages, read_questions
 from envs.search.shelf import kept_folder
-from envs.sources import probe_hub
-from envs.world import Split
+from envs.text_env import Split
 
 HUB = "hotpotqa/hotpot_qa"
 _CONFIGURATION, _TABLE = "distractor", "validation"
@@ -114,7 +114,7 @@ IDS: Mapping[Split, frozenset[str]] = {
 }
 
 
-def read_hub(rows: Rows | None = None) -> tuple[dict[Split, list[Question]], list[Passage]]:
+def read_hub(rows: Rows | None = None) -> tuple[dict[Split, list[SearchQuestion]], list[Passage]]:
     """The questions by split and the corpus, from the Hub or from what it gave before.
 
     `rows` replaces the Hub's table. Raises DataUnavailable saying what was tried.
@@ -126,11 +126,11 @@ def read_hub(rows: Rows | None = None) -> tuple[dict[Split, list[Question]], lis
         return _read(Path(made))
 
 
-def _read(folder: Path) -> tuple[dict[Split, list[Question]], list[Passage]]:
+def _read(folder: Path) -> tuple[dict[Split, list[SearchQuestion]], list[Passage]]:
     return asked(read_questions(folder / _QUESTIONS)), read_passages(folder / _PASSAGES)
 
 
-def asked(questions: Iterable[Question]) -> dict[Split, list[Question]]:
+def asked(questions: Iterable[SearchQuestion]) -> dict[Split, list[SearchQuestion]]:
     """Those of some HotpotQA questions that are asked, by split; ids may have a prefix."""
     found = {question.id.rpartition("-")[2]: question for question in questions}
     return {split: [found[id] for id in sorted(ids & set(found))] for split, ids in IDS.items()}

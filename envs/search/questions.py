@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from envs.datasets import objects
 from envs.errors import DataMalformed
 from envs.fingerprint import canonical_text, digest, problem_key
-from envs.search.retrieval import Corpus, Passage
+from envs.search.corpus import Corpus, Passage
 from envs.search.scoring import joined
-from envs.sources import objects
-from envs.world import SPLITS, Split
+from envs.text_env import SPLITS, Split
 
 QUESTION_FIELDS = ("id", "question", "answers", "gold")
 PASSAGE_FIELDS = ("id", "title", "text")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SearchQuestion:
     """What is asked, the accepted answers, and the ids of the passages it follows from.
 
     `id` is what its source calls it; it decides nothing.
@@ -51,12 +51,14 @@ class QuestionSet:
     passages each question's text follows from.
     """
 
-    splits: Mapping[Split, tuple[Question, ...]]
+    splits: Mapping[Split, tuple[SearchQuestion, ...]]
     corpus: Corpus
     gold: Mapping[str, tuple[Passage, ...]]
 
     @classmethod
-    def over(cls, corpus: Corpus, splits: Mapping[Split, Iterable[Question]]) -> "QuestionSet":
+    def over(
+        cls, corpus: Corpus, splits: Mapping[Split, Iterable[SearchQuestion]]
+    ) -> "QuestionSet":
         """Checked: no question twice, no gold passage that the corpus lacks."""
         ordered = {s: tuple(sorted(splits.get(s, ()), key=lambda q: q.key)) for s in SPLITS}
         seen: set[str] = set()
@@ -89,7 +91,7 @@ class QuestionSet:
         )
 
 
-def read_questions(path: Path) -> list[Question]:
+def read_questions(path: Path) -> list[SearchQuestion]:
     """The questions of a file. Raises DataUnavailable, or DataMalformed with the line."""
     return [_question(cells, where) for cells, where in _objects(path, QUESTION_FIELDS)]
 
@@ -102,7 +104,7 @@ def read_passages(path: Path) -> list[Passage]:
     ]
 
 
-def divided(questions: Iterable[Question]) -> dict[Split, list[Question]]:
+def divided(questions: Iterable[SearchQuestion]) -> dict[Split, list[SearchQuestion]]:
     """Questions by their own `split`, or, where no question has one, by key: of every five one to
     test, one to validation, three to train. Raises DataMalformed where only some have one.
     """
@@ -110,14 +112,14 @@ def divided(questions: Iterable[Question]) -> dict[Split, list[Question]]:
     named = [q.split for q in ordered]
     if None in named and any(named):
         raise DataMalformed("Some questions have a split and some have none; expected all or none.")
-    made: dict[Split, list[Question]] = {split: [] for split in SPLITS}
+    made: dict[Split, list[SearchQuestion]] = {split: [] for split in SPLITS}
     turns: tuple[Split, ...] = ("test", "validation", "train", "train", "train")
     for number, question in enumerate(ordered):
         made[question.split or turns[number % len(turns)]].append(question)
     return made
 
 
-def _question(cells: Mapping[str, Any], where: str) -> Question:
+def _question(cells: Mapping[str, Any], where: str) -> SearchQuestion:
     answers = cells.get("answers", cells.get("answer"))
     answers = [answers] if isinstance(answers, str) else answers
     gold = cells.get("gold") or []
@@ -134,7 +136,7 @@ def _question(cells: Mapping[str, Any], where: str) -> Question:
         raise DataMalformed(f"{where}: {error}.") from error
     text = _text(cells, "question", where)
     id = str(cells.get("id") or "")
-    return Question(text, tuple(answers), tuple(gold), cast(Split | None, split), id)
+    return SearchQuestion(text, tuple(answers), tuple(gold), cast(Split | None, split), id)
 
 
 def _text(cells: Mapping[str, Any], field: str, where: str) -> str:

@@ -6,15 +6,10 @@ the passages alone, so the same query finds the same passages on every machine. 
 occur nowhere finds nothing.
 """
 
-import hashlib
-import json
 import re
 import threading
 import unicodedata
-from collections import Counter, OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from collections import OrderedDict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,60 +17,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.errors import DataMalformed, WorldError
-from envs.fingerprint import canonical_text, digest
+from envs.errors import DataMalformed, EnvError
+from envs.fingerprint import digest
+from envs.search.corpus import KEPT_FROM, Corpus, Passage
 from envs.search.shelf import kept_folder
-
-KEPT_FROM = 2000
-"""Passages from which an index is worth a place on the disk: below, building takes no time."""
 
 _SETTINGS = {"method": "lucene", "k1": 1.5, "b": 0.75, "idf_method": "lucene"}
 _TOKENS = "1: NFKD without marks, casefold, words, the library's English stop words"
 _WORD = re.compile(r"\w+")
 _MOST_SHARED = 8
 _FORMS = "bm25, or dense:MODEL with a folder or a Hub name"
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A short text with a title; `id` is what questions call it."""
-
-    id: str
-    title: str
-    text: str
-
-    @property
-    def indexed(self) -> str:
-        """What is searched."""
-        return f"{self.title}. {self.text}"
-
-
-class Corpus:
-    """Passages in an order of their own: by title, then text, whatever order they came in.
-
-    Raises DataMalformed where there are none or an id occurs twice.
-    """
-
-    def __init__(self, passages: Iterable[Passage]) -> None:
-        self.passages = tuple(sorted(passages, key=lambda p: (p.title, p.text, p.id)))
-        self.ids = {passage.id for passage in self.passages}
-        if not self.passages:
-            raise DataMalformed("The corpus has no passages; expected at least one.")
-        if len(self.ids) != len(self.passages):
-            twice, _ = Counter(p.id for p in self.passages).most_common(1)[0]
-            raise DataMalformed(f"The passage id '{twice}' occurs twice; each must occur once.")
-
-    def __len__(self) -> int:
-        return len(self.passages)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The hash of all titles and texts; ids and order do not enter."""
-        whole = hashlib.sha256()
-        for passage in self.passages:
-            line = [canonical_text(passage.title), canonical_text(passage.text)]
-            whole.update(json.dumps(line).encode() + b"\n")
-        return whole.hexdigest()
 
 
 class Retriever(Protocol):
@@ -179,7 +130,7 @@ def shared_retriever(name: str, corpus: Corpus) -> Retriever:
     """
     kind, _, model = name.partition(":")
     if name != "bm25" and not (kind == "dense" and model):
-        raise WorldError(f"There is no retriever '{name}'; choose {_FORMS}.")
+        raise EnvError(f"There is no retriever '{name}'; choose {_FORMS}.")
     key = (name, corpus.fingerprint)
     with _sharing:
         if key not in _shared:

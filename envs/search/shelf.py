@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from envs.errors import WorldError
+from envs.errors import EnvError
 
 _MANIFEST = "manifest.json"
 
@@ -40,7 +40,7 @@ def kept_folder(key: str, write: Callable[[Path], None]) -> Path:
             if not _sound(place):
                 _make(place, write)
     except OSError as error:
-        raise WorldError(
+        raise EnvError(
             f"The search index cannot be kept in {shelf} ({error}); free some space, or set"
             " XDG_CACHE_HOME to a folder that can be written."
         ) from error

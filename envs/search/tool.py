@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envs.search.retrieval import Passage
+from envs.search.corpus import Passage
 
 PROTOCOL_VERSION = "1"
 MOST_QUERIES = 4
@@ -21,12 +21,12 @@ _EXAMPLE = '<tool_call>{"name": "search", "arguments": {"query_list": ["…"]}}<
 _TAGS = re.compile(r"<(/?tool_(?:call|response))>", re.IGNORECASE)
 
 
-class Malformed(Exception):
+class MalformedCall(Exception):
     """A reply that meant to call the tool but does not say how; the message is for the agent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchHit:
     """One query and the passages found for it, best first."""
 
     query: str
@@ -44,36 +44,38 @@ def queries_of(reply: str) -> tuple[str, ...]:
         # The innermost opening: a tag repeated before the call belongs to no call.
         opening = reply.rfind(_OPENING, end, closing)
         if opening < 0:
-            raise Malformed(f"{_CLOSING} closes no call. Write {_EXAMPLE}.")
+            raise MalformedCall(f"{_CLOSING} closes no call. Write {_EXAMPLE}.")
         asked |= dict.fromkeys(_queries(reply[opening + len(_OPENING) : closing]))
         end = closing + len(_CLOSING)
         while reply.startswith(_CLOSING, end):
             end += len(_CLOSING)
     if _OPENING in reply[end:]:
-        raise Malformed(f"The call is not closed. Write {_EXAMPLE}.")
+        raise MalformedCall(f"The call is not closed. Write {_EXAMPLE}.")
     if len(asked) > MOST_QUERIES:
-        raise Malformed(f"{len(asked)} queries at once; at most {MOST_QUERIES} are answered.")
+        raise MalformedCall(f"{len(asked)} queries at once; at most {MOST_QUERIES} are answered.")
     return tuple(asked)
 
 
 def _queries(call: str) -> list[str]:
     if len(call) > LONGEST_CALL:
-        raise Malformed(f"The call has more than {LONGEST_CALL} characters. Write {_EXAMPLE}.")
+        raise MalformedCall(f"The call has more than {LONGEST_CALL} characters. Write {_EXAMPLE}.")
     try:
         asked = json.loads(call)
     except (ValueError, RecursionError):
-        raise Malformed(f"The call is not JSON. Write {_EXAMPLE}.") from None
+        raise MalformedCall(f"The call is not JSON. Write {_EXAMPLE}.") from None
     if not isinstance(asked, dict) or asked.get("name") != "search":
-        raise Malformed(f'The only tool is named "search". Write {_EXAMPLE}.')
+        raise MalformedCall(f'The only tool is named "search". Write {_EXAMPLE}.')
     arguments = asked.get("arguments")
     queries = arguments.get("query_list") if isinstance(arguments, dict) else None
     if not isinstance(queries, list) or not queries:
-        raise Malformed(f'"arguments" must hold "query_list", a list of texts. Write {_EXAMPLE}.')
+        raise MalformedCall(
+            f'"arguments" must hold "query_list", a list of texts. Write {_EXAMPLE}.'
+        )
     if not all(isinstance(query, str) for query in queries):
-        raise Malformed(f'Everything in "query_list" must be text. Write {_EXAMPLE}.')
+        raise MalformedCall(f'Everything in "query_list" must be text. Write {_EXAMPLE}.')
     cleaned = [readable(query) for query in queries]
     if any(not query or len(query) > LONGEST_QUERY for query in cleaned):
-        raise Malformed(f"A query must have 1 to {LONGEST_QUERY} characters.")
+        raise MalformedCall(f"A query must have 1 to {LONGEST_QUERY} characters.")
     return cleaned
 
 
@@ -86,7 +88,7 @@ def readable(text: str) -> str:
     return " ".join(_TAGS.sub(r"[\1]", line).split())
 
 
-def shown(found: Sequence[Found], characters: int) -> str:
+def shown(found: Sequence[SearchHit], characters: int) -> str:
     """The results of a round: passages of at most `characters` each, none twice."""
     lines: list[str] = []
     numbers: dict[str, int] = {}

@@ -13,21 +13,21 @@ from functools import lru_cache
 from pathlib import Path
 
 from envs.competition import DATA_DIR_VARIABLE
-from envs.errors import DataDiffers, DataUnavailable, WorldError, did_you_mean
-from envs.search.base import Searching
+from envs.errors import DataDiffers, DataUnavailable, EnvError, did_you_mean
+from envs.search.base import SearchEnvBase
+from envs.search.corpus import Corpus, Passage
 from envs.search.hotpotqa import HUB, asked, read_hub
 from envs.search.questions import (
     PASSAGE_FIELDS,
     QUESTION_FIELDS,
-    Question,
     QuestionSet,
+    SearchQuestion,
     divided,
     read_passages,
     read_questions,
 )
-from envs.search.retrieval import Corpus, Passage
 from envs.search.tool import LONGEST_QUERY, MOST_QUERIES, readable
-from envs.world import SPLITS, DataFile, Problem, Split
+from envs.text_env import SPLITS, DataFile, Problem, Split
 
 SIZES: Mapping[Split, int] = {"train": 196, "validation": 40, "test": 64}
 _HOTPOTQA = (
@@ -115,7 +115,7 @@ def _read(source: str, paths: tuple[Path, ...], stamps: tuple[tuple[int, int], .
     if not paths:
         return _from_hub(source)
     corpora = [read_passages(path) for path in paths if path.stem.endswith("corpus")]
-    by_split: dict[Split, list[Question]] = {split: [] for split in SPLITS}
+    by_split: dict[Split, list[SearchQuestion]] = {split: [] for split in SPLITS}
     shares = 1 if source in ("hotpotqa", "nq") else 2
     for path in paths:
         for split, questions in _chosen(path).items():
@@ -123,7 +123,7 @@ def _read(source: str, paths: tuple[Path, ...], stamps: tuple[tuple[int, int], .
     return QuestionSet.over(Corpus(p for passages in corpora for p in passages), by_split)
 
 
-def _chosen(path: Path) -> Mapping[Split, list[Question]]:
+def _chosen(path: Path) -> Mapping[Split, list[SearchQuestion]]:
     """A file's questions by split, in the order of their keys, as many as are asked at most."""
     if path.stem.endswith("corpus"):
         return {}
@@ -131,7 +131,7 @@ def _chosen(path: Path) -> Mapping[Split, list[Question]]:
     if path.name in _HOTPOTQA:
         found = asked(questions)
         return {split: sorted(found[split], key=lambda q: q.key) for split in SPLITS}
-    made, start = dict[Split, list[Question]](), 0
+    made, start = dict[Split, list[SearchQuestion]](), 0
     for split in _FIRST_COME:
         made[split] = questions[start : start + SIZES[split]]
         start += SIZES[split]
@@ -151,7 +151,7 @@ def _from_hub(source: str) -> QuestionSet:
     return QuestionSet.over(Corpus(passages), splits)
 
 
-class Search(Searching):
+class SearchEnv(SearchEnvBase):
     """Answer questions of HotpotQA and Natural Questions by searching Wikipedia paragraphs.
 
     `data_dir` is a folder of JSONL; without it HARNESS_DATA_DIR, without that the Hub. `source` is
@@ -233,12 +233,12 @@ def _asked(
 ) -> QuestionSet:
     if questions or corpus:
         if not (questions and corpus) or source:
-            raise WorldError(
+            raise EnvError(
                 "questions=FILE and corpus=FILE go together and replace source; give both, or"
                 " neither."
             )
         return load_own(questions, corpus)
     chosen = source or "nq+hotpotqa"
     if chosen not in SOURCES:
-        raise WorldError(f"There is no source '{chosen}'. {did_you_mean(chosen, SOURCES)}")
+        raise EnvError(f"There is no source '{chosen}'. {did_you_mean(chosen, SOURCES)}")
     return load(chosen, data_dir or os.environ.get(DATA_DIR_VARIABLE, ""), accept_data)

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from envs.containers.archive import File, Tree
+from envs.containers.archive import File, FileTree
 from envs.containers.judging import Judge
 
 _SOUNDS = ("ba", "co", "di", "fe", "gu", "ha", "ki", "lo", "mu", "ne", "po", "ra", "si", "tu", "ve")
@@ -21,7 +21,7 @@ class Draft:
     """A task without a name: what is asked, what is there, what decides, and what would do."""
 
     instruction: str
-    tree: Tree
+    tree: FileTree
     judge: Judge
     solution: str
 
@@ -99,7 +99,7 @@ def find_word(rng: random.Random) -> Draft:
     bodies[chosen][line] += f" {code}"
     return Draft(
         f"Exactly one file below /work holds the word {code}. Write its path to answer.txt.",
-        Tree({path: text(lines) for path, lines in bodies.items()}),
+        FileTree({path: text(lines) for path, lines in bodies.items()}),
         expecting("answer.txt", [chosen]),
         f"grep -rlw {code} . > /tmp/found; cp /tmp/found answer.txt",
     )
@@ -110,7 +110,7 @@ def find_largest(rng: random.Random) -> Draft:
     paths = [f"{place}.dat" for place in _places(rng, rng.randint(5, 12))]
     sizes = rng.sample(range(10, 3000), len(paths))
     letters = {path: rng.choice("abcdef") for path in paths}
-    tree = Tree(
+    tree = FileTree(
         {p: File((letters[p] * size).encode()) for p, size in zip(paths, sizes, strict=True)}
     )
     largest = paths[sizes.index(max(sizes))]
@@ -134,7 +134,7 @@ def find_list(rng: random.Random) -> Draft:
     return Draft(
         f"List the paths of all files below /work whose name ends in .{asked}, one a line and "
         "sorted, in list.out. Paths start below /work, without ./ in front.",
-        Tree({path: text(_prose(rng, pool, 2)) for path in paths}),
+        FileTree({path: text(_prose(rng, pool, 2)) for path in paths}),
         expecting("list.out", sorted(p for p in paths if p.endswith(f".{asked}"))),
         f"find . -name '*.{asked}' | sed 's#^./##' | LC_ALL=C sort > list.out",
     )
@@ -154,7 +154,7 @@ def count_lines(rng: random.Random) -> Draft:
     return Draft(
         f"How many lines of {name} have level {level} and service {service}? Write the number to "
         "answer.txt.",
-        Tree({name: text(rows)}),
+        FileTree({name: text(rows)}),
         expecting("answer.txt", [str(count)]),
         f"grep -c ' {level} {service} ' {name} > answer.txt; true",
     )
@@ -179,7 +179,7 @@ def sum_column(rng: random.Random) -> Draft:
     return Draft(
         f"{name} has the columns name, city and amount. Write the sum of the amounts of {city} to "
         "answer.txt.",
-        Tree({name: _csv([("name", "city", "amount"), *rows])}),
+        FileTree({name: _csv([("name", "city", "amount"), *rows])}),
         expecting("answer.txt", [str(total)]),
         f"awk -F, '$2 == \"{city}\" {{ s += $3 }} END {{ print s + 0 }}' {name} > answer.txt",
     )
@@ -193,7 +193,7 @@ def distinct(rng: random.Random) -> Draft:
     return Draft(
         f"The first word of every line of {name} is a user. How many different users are there? "
         "Write the number to answer.txt.",
-        Tree({name: text(rows)}),
+        FileTree({name: text(rows)}),
         expecting("answer.txt", [str(len({row.split()[0] for row in rows}))]),
         f"cut -d ' ' -f 1 {name} | sort -u | wc -l > answer.txt",
     )
@@ -208,7 +208,7 @@ def sort_unique(rng: random.Random) -> Draft:
     order = "largest first" if downwards else "smallest first"
     return Draft(
         f"Write the numbers of {name} to sorted.txt, {order}, every number once.",
-        Tree({name: text(map(str, numbers))}),
+        FileTree({name: text(map(str, numbers))}),
         expecting("sorted.txt", map(str, sorted(set(numbers), reverse=downwards))),
         f"sort -n {'-r ' if downwards else ''}-u {name} > sorted.txt",
     )
@@ -221,7 +221,7 @@ def columns(rng: random.Random) -> Draft:
     return Draft(
         f"{name} has the columns name, city and amount and no header. Write a line city:name for "
         "every row to out.txt, sorted alphabetically.",
-        Tree({name: _csv(rows)}),
+        FileTree({name: _csv(rows)}),
         expecting("out.txt", sorted(f"{city}:{who}" for who, city, _ in rows)),
         f"awk -F, '{{ print $2 \":\" $1 }}' {name} | LC_ALL=C sort > out.txt",
     )
@@ -241,7 +241,7 @@ def replace_word(rng: random.Random) -> Draft:
     return Draft(
         f"In every file below /work whose name ends in .txt, replace the word {old} by {new} "
         "wherever it stands. Leave all other files as they are.",
-        Tree({path: text(lines) for path, lines in before.items()}),
+        FileTree({path: text(lines) for path, lines in before.items()}),
         becoming({path: text(lines) for path, lines in after.items()}),
         f"find . -name '*.txt' -exec sed -i 's/{old}/{new}/g' {{}} +",
     )
@@ -258,7 +258,7 @@ def rename(rng: random.Random) -> Draft:
     return Draft(
         f"In the folder {folder}, rename every file that ends in .{old} so that it ends in .{new} "
         "instead. Change nothing else.",
-        Tree(contents | kept),
+        FileTree(contents | kept),
         becoming(after | kept, sorted(contents)),
         f'for f in {folder}/*.{old}; do mv "$f" "${{f%.{old}}}.{new}"; done',
     )
@@ -281,7 +281,7 @@ def config(rng: random.Random) -> Draft:
     return Draft(
         f"In the section [{section}] of {name}, set {key} to {wanted}. Keep the form key = value "
         "and change no other line.",
-        Tree({name: written(values)}),
+        FileTree({name: written(values)}),
         becoming({name: written(values | {(section, key): wanted})}),
         f"sed -i '/^\\[{section}\\]/,/^$/ s/^{key} = .*/{key} = {wanted}/' {name}",
     )

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from envs.containers.archive import File, Tree
+from envs.containers.archive import File, FileTree
 from envs.containers.judging import Judge
 from envs.terminal.kinds import Draft, text, word
 
@@ -98,7 +98,7 @@ def script(rng: random.Random) -> Draft:
         f"{name} should read whole numbers from standard input, one a line, and "
         f"{template.purpose.replace('{k}', fill)}. It has a mistake; repair it. sample.in is an "
         f"input to try it with: sh {name} < sample.in",
-        Tree({name: File(broken.encode()), "sample.in": text(map(str, shown))}),
+        FileTree({name: File(broken.encode()), "sample.in": text(map(str, shown))}),
         Judge(
             check=_CHECK.format(name=name),
             files={"expected": text(expected)},

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from envs.containers.archive import File, Tree
+from envs.containers.archive import File, FileTree
 from envs.containers.judging import Judge
 from envs.errors import DataMalformed, DataUnavailable
 from envs.fingerprint import digest
@@ -43,7 +43,7 @@ from envs.terminal.kinds import (
     sum_column,
 )
 from envs.terminal.scripts import script
-from envs.world import SPLITS, Split
+from envs.text_env import SPLITS, Split
 
 GENERATOR_VERSION = "1"
 KINDS: tuple[Kind, ...] = (
@@ -75,7 +75,7 @@ class ShellTask:
     draft: Draft
     image: str = ""
     recipe: Path | None = None
-    recipe_files: Tree = field(default_factory=Tree)
+    recipe_files: FileTree = field(default_factory=FileTree)
 
     def content(self) -> str:
         """The hash of everything that decides what is asked and how it is scored."""
@@ -84,7 +84,7 @@ class ShellTask:
             [
                 self.asked(),
                 [judge.check, judge.trial],
-                [_hashes(Tree(judge.files)), _hashes(Tree(judge.trial_files or {}))],
+                [_hashes(FileTree(judge.files)), _hashes(FileTree(judge.trial_files or {}))],
             ]
         )
 
@@ -94,7 +94,7 @@ class ShellTask:
         return digest([self.draft.instruction, _hashes(self.draft.tree), image])
 
 
-def _hashes(tree: Tree) -> list[list[object]]:
+def _hashes(tree: FileTree) -> list[list[object]]:
     return [
         [path, hashlib.sha256(file.content).hexdigest(), file.executable]
         for path, file in sorted(tree.files.items())
@@ -209,7 +209,7 @@ def _beside(folder: Path, id: str) -> Mapping[str, File]:
     return files
 
 
-def _tree(folder: Path, id: str) -> Tree:
+def _tree(folder: Path, id: str) -> FileTree:
     """A folder as it is; links would bring in files from outside and are refused."""
     files: dict[str, File] = {}
     folders: list[str] = []
@@ -223,4 +223,4 @@ def _tree(folder: Path, id: str) -> Tree:
             files[inside] = File(path.read_bytes(), bool(path.stat().st_mode & 0o100))
     if folder.is_symlink():
         raise DataMalformed(f"{id}/{folder.name} is a link; put the folder itself there.")
-    return Tree(files, tuple(folders))
+    return FileTree(files, tuple(folders))

@@ -13,20 +13,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from envs.containers.archive import TooMuch, Tree
+from envs.containers.archive import FileTree, TooMuch
 from envs.containers.daemon import connect
 from envs.containers.errors import SandboxError
 from envs.containers.image import built_image, busybox_version, present_image, shell_image
 from envs.containers.judging import rule
-from envs.containers.limits import Limits
+from envs.containers.limits import ContainerLimits
 from envs.containers.sandbox import Sandbox
 from envs.containers.streams import Output
-from envs.errors import WorldError
+from envs.errors import EnvError
 from envs.fingerprint import digest
 from envs.games.game import Game
 from envs.terminal.tasks import GENERATOR_VERSION, SIZES, ShellTask, from_folder, generated
+from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
-from envs.world import SPLITS, Problem, Split
 
 BRIEFING = """You solve a task in a Linux shell. Files are in /work, where every command starts.
 To run commands, write them in a block like this and nothing after it:
@@ -140,7 +140,7 @@ class Terminal(Game):
         self.redistributable = not tasks
         self._image, self._turns = image, turns
         self._seconds = (float(command_seconds), float(episode_seconds))
-        self._limits = Limits(memory_mb=memory_mb, scratch_mb=scratch_mb)
+        self._limits = ContainerLimits(memory_mb=memory_mb, scratch_mb=scratch_mb)
         self._images: dict[str, str] = {}
         self._sandbox: Sandbox | None = None
         self._task: ShellTask | None = None
@@ -158,7 +158,7 @@ class Terminal(Game):
 
     def judge(self, reply: str, answer: str) -> NoReturn:
         """Not by replies: refused."""
-        raise WorldError(
+        raise EnvError(
             "A shell task is judged by the files an episode leaves, which a reply alone does not "
             "tell; play the episode again."
         )
@@ -212,7 +212,7 @@ class Terminal(Game):
         if self._played:
             return "Done"
         if not self.current.answer:
-            raise WorldError(f"{self.current.id} has no solution; add a solution.sh to it.")
+            raise EnvError(f"{self.current.id} has no solution; add a solution.sh to it.")
         return f"```sh\n{self.current.answer}\n```"
 
     def feedback(self, verdict: Verdict, problem: Problem) -> str:
@@ -246,7 +246,7 @@ class Terminal(Game):
 
     def _ruling(self) -> Verdict:
         """Copy the scratch, kill everything, and only then let the check see the copy."""
-        scratch: Tree = self._now.draft.tree
+        scratch: FileTree = self._now.draft.tree
         try:
             if self._sandbox is not None:
                 scratch = self._sandbox.export()
@@ -290,7 +290,7 @@ def _refuse_odd(whole: Mapping[str, int], seconds: Mapping[str, float]) -> None:
     for name, number in whole.items():
         least = _LEAST_MEMORY_MB if name == "memory_mb" else 1
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise WorldError(f"{name} must be a whole number from {least} on, not {number!r}.")
+            raise EnvError(f"{name} must be a whole number from {least} on, not {number!r}.")
     for name, limit in seconds.items():
         if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 1 <= limit < 1e5:
-            raise WorldError(f"{name} must be a number of seconds from 1 on, not {limit!r}.")
+            raise EnvError(f"{name} must be a number of seconds from 1 on, not {limit!r}.")

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from harness.cli.interrupt import Terminated
 from harness.cli.parser import build_parser
 from harness.errors import HarnessError, RunError, unknown
-from harness.guard import check_rooms
-from harness.secrets import guard_tracebacks, scrubbed
-from harness.trouble import sentence
-from leaderboards.strict import RecordError
+from harness.runs.signals import Terminated
+from harness.system.import_guard import check_rooms
+from harness.system.resource_errors import sentence
+from harness.system.secrets import guard_tracebacks, scrubbed
+from leaderboards.records.strict_json import RecordError
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked = _parse(given)
         check_rooms()
         sys.path.append(str(Path.cwd()))  # last: worlds of one's own are found, nothing is shadowed
-        code: int = importlib.import_module(f"harness.cli.{asked.module}").main(asked)
+        code: int = importlib.import_module(f"harness.cli.commands.{asked.module}").main(asked)
         return code
     except HarnessError as error:
         _say(f"harness: {_shown(error)}")

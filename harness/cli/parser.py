@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from harness.cli.comparing import add_comparing
+from harness.cli.parser_analysis import add_comparing
 from harness.errors import UsageError
 
 _EXAMPLES = """examples:
@@ -222,7 +222,7 @@ def _looking(verbs: _Verbs) -> None:
         "leaderboard",
         "print the boards of all entries found",
         "harness leaderboard runs --markdown",
-        "board",
+        "leaderboard",
     )
     board.add_argument(
         "paths",
@@ -253,7 +253,7 @@ def _listing(verbs: _Verbs) -> None:
     for name, what in (("env", "worlds"), ("model", "models"), ("method", "methods")):
         about = f"list and describe {what}"
         about += "" if name == "model" else "; write one of your own and check it"
-        group = verbs.add(name, about, f"harness {name} list", "lists")
+        group = verbs.add(name, about, f"harness {name} list", "catalog")
         acts = group.add_subparsers(dest="act", metavar="ACT", required=True, parser_class=_Parser)
         listing = acts.add_parser("list", help=f"all {what}")
         listing.add_argument("--json", action="store_true")
@@ -289,4 +289,4 @@ def _making(acts: "argparse._SubParsersAction[_Parser]", kind: str, a: str) -> N
         check.add_argument("--data-dir", type=Path, help="a folder of data, where it reads one")
         check.add_argument("--accept-data", action="store_true", help="data that differs")
     check.add_argument("--json", action="store_true")
-    check.set_defaults(module="check" if kind == "env" else "trial")
+    check.set_defaults(module="check_env" if kind == "env" else "check_method")

@@ -6,8 +6,8 @@ from typing import Literal
 
 from harness.errors import ModelError, UsageError, unknown
 from harness.policies.base import Policy, TrainablePolicy
+from harness.policies.model_files import ModelSource, carded
 from harness.policies.settings import ModelSettings
-from harness.policies.weights import Source, carded
 
 _FORMS = {
     "pocket": "1.1 M parameters, embedded, learns in seconds; for the calibration worlds",
@@ -24,17 +24,17 @@ _FORMS = {
 }
 
 
-def _smollm2() -> Source:
-    from harness.policies.smollm2 import find_smollm2
+def _smollm2() -> ModelSource:
+    from harness.policies.hf.smollm2 import find_smollm2
 
     return find_smollm2()
 
 
-def _pocket() -> Source:
+def _pocket() -> ModelSource:
     return carded(Path(__file__).resolve().parent / "pocket")
 
 
-EMBEDDED: Mapping[str, Callable[[], Source]] = {"pocket": _pocket, "smollm2": _smollm2}
+EMBEDDED: Mapping[str, Callable[[], ModelSource]] = {"pocket": _pocket, "smollm2": _smollm2}
 """Models that come as packages: a name, and how to find (or make) their folder."""
 
 
@@ -72,19 +72,19 @@ def check_url(url: str) -> None:
     """
     kind, rest = kind_of(url), url.partition(":")[2]
     if kind == "vllm":
-        from harness.policies.vllm_address import parse_address as parse_vllm
-        from harness.policies.vllm_base import require_vllm
+        from harness.policies.vllm.base import require_vllm
+        from harness.policies.vllm.url import parse_address as parse_vllm
 
         address = parse_vllm(url)
         rest = address.model
         if not address.base_url:
             require_vllm()
     if kind == "openai":
-        from harness.policies.endpoint import parse_address
+        from harness.policies.openai.policy import parse_address
 
         parse_address(url)
     elif kind == "tinker":
-        from harness.policies.tinker_service import model_name
+        from harness.policies.tinker.service import model_name
 
         model_name(url)
     elif kind == "scripted":
@@ -98,9 +98,9 @@ def check_url(url: str) -> None:
         )
 
 
-def _source(name: str) -> Source:
+def _source(name: str) -> ModelSource:
     """The folder of an embedded model, or of one named by a path or its id on the Hub."""
-    from harness.policies.weights import find_model
+    from harness.policies.model_files import find_model
 
     return EMBEDDED[name]() if name in EMBEDDED else find_model(name.removeprefix("hf:"))
 
@@ -114,7 +114,7 @@ def loaded_url(url: str) -> str:
     """The same weights as a model that is loaded here: `hf:` for `vllm:`, else the URL itself."""
     if kind_of(url) != "vllm":
         return url
-    from harness.policies.vllm_address import parse_address as parse_vllm
+    from harness.policies.vllm.url import parse_address as parse_vllm
 
     name = parse_vllm(url).model
     return name if name in EMBEDDED else f"hf:{name}"
@@ -130,20 +130,20 @@ def open_policy(url: str, settings: ModelSettings | None = None) -> Policy:
     settings = settings or ModelSettings()
     kind = kind_of(url)
     if kind == "hf":
-        from harness.policies.hf import HFPolicy
+        from harness.policies.hf.policy import HFPolicy
 
         return HFPolicy(url, _source(url), settings)
     if kind == "vllm":
-        from harness.policies.vllm_address import parse_address as parse_vllm
-        from harness.policies.vllm_opening import open_vllm
+        from harness.policies.vllm.open import open_vllm
+        from harness.policies.vllm.url import parse_address as parse_vllm
 
         return open_vllm(url, _source(parse_vllm(url).model), settings)
     if kind == "tinker":
-        from harness.policies.tinker import open_tinker
+        from harness.policies.tinker.policy import open_tinker
 
         return open_tinker(url, settings)
     if kind == "openai":
-        from harness.policies.endpoint import open_endpoint
+        from harness.policies.openai.policy import open_endpoint
 
         return open_endpoint(url, settings)
     from harness.policies.scripted import open_scripted

@@ -49,7 +49,7 @@ class Request:
     grammar: str | None = None
 
 
-Replies: TypeAlias = Iterator[tuple[str, Completion]]
+CompletionStream: TypeAlias = Iterator[tuple[str, Completion]]
 
 
 @runtime_checkable
@@ -71,7 +71,7 @@ class Policy(Protocol):
         """Tokens that prompt and reply may have together; None where it is not known."""
         ...
 
-    def generate(self, waiting: deque[Request]) -> Replies:
+    def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Answer all that is waiting, yielding (request id, completion) as replies finish.
 
         The caller may append to `waiting` between replies; the policy takes new requests when it

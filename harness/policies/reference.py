@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from harness.policies.base import Replies, Request
+from harness.policies.base import CompletionStream, Request
 
 
 class _Learner(Protocol):
@@ -34,7 +34,7 @@ class Reference:
     def __init__(
         self,
         policy: _Learner,
-        generate: Callable[[deque[Request]], Replies],
+        generate: Callable[[deque[Request]], CompletionStream],
         failures: dict[str, str],
     ) -> None:
         self.name = f"{policy.name}@reference"
@@ -53,6 +53,6 @@ class Reference:
         """The same as the policy's, which is named at version 0."""
         return self._policy.identity
 
-    def generate(self, waiting: deque[Request]) -> Replies:
+    def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Answer what waits."""
         return self._generate(waiting)

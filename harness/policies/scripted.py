@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from harness.errors import unknown
-from harness.policies.base import Replies, Request
+from harness.policies.base import CompletionStream, Request
 from harness.types import Completion, Finish, Tokens
 
 Script = Callable[[Request], str]
@@ -43,7 +43,7 @@ class ScriptedPolicy:
             "dtype": "none",
         }
 
-    def generate(self, waiting: deque[Request]) -> Replies:
+    def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Answer what waits, in order."""
         while waiting:
             request = waiting.popleft()

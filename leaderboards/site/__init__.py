@@ -4,7 +4,7 @@ Every text in it is escaped, no script is inline, and it refuses to write over a
 a site. It knows of runs only what it is given as plain values (`RunLog`).
 """
 
-from leaderboards.site.build import Built, build_site
-from leaderboards.site.log import Attempt, Lived, RunLog, Told
+from leaderboards.site.build import SiteSummary, build_site
+from leaderboards.site.log import Attempt, Lived, LoggedRun, RunLog
 
-__all__ = ["Attempt", "Built", "Lived", "RunLog", "Told", "build_site"]
+__all__ = ["Attempt", "Lived", "LoggedRun", "RunLog", "SiteSummary", "build_site"]

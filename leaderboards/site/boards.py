@@ -8,17 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from leaderboards import words
-from leaderboards.rank import Board, Row, contrasts
+from leaderboards.boards import formatting
+from leaderboards.boards.model import Board, Row
+from leaderboards.boards.rank import contrasts
+from leaderboards.records.strict_json import JSON
 from leaderboards.site import plots
 from leaderboards.site.page import render, told_track
-from leaderboards.strict import JSON
 
 PAGE = 50  # rows shown at once
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class SiteColumn:
     """A column: how a cell reads, what it is sorted by, and which order comes first."""
 
     name: str
@@ -31,7 +32,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BoardLine:
     """A row as a page shows it.
 
     `spots` are where, in per cent of the column's width, the interval over seeds begins, that over
@@ -48,7 +49,7 @@ class Line:
     tone: int
 
 
-def columns(board: Board) -> list[Column]:
+def columns(board: Board) -> list[SiteColumn]:
     """What a board's table shows."""
     k = board.track.samples_per_task
     priced = any(row.money for row in board.rows)
@@ -56,37 +57,44 @@ def columns(board: Board) -> list[Column]:
     return [*_standing(), *several, *_costs(), *money, *_remarks()]
 
 
-def _standing() -> list[Column]:
+def _standing() -> list[SiteColumn]:
     return [
-        Column(
-            "rank", "#", "rank by score", lambda r, u: words.place(r), lambda r: r.rank, "ascending"
+        SiteColumn(
+            "rank",
+            "#",
+            "rank by score",
+            lambda r, u: formatting.place(r),
+            lambda r: r.rank,
+            "ascending",
         ),
-        Column(
+        SiteColumn(
             "method",
             "method",
             "method, and the settings in which its rows differ",
-            lambda r, u: words.plain(r.label),
+            lambda r, u: formatting.plain(r.label),
             lambda r: r.label,
             "ascending",
             "text",
         ),
-        Column(
+        SiteColumn(
             "score",
             "score",
             "mean reward on test",
-            lambda r, u: words.number(r.score, u),
+            lambda r, u: formatting.number(r.score, u),
             lambda r: r.score,
         ),
-        Column(
+        SiteColumn(
             "interval",
             "intervals",
             "thick: this agent, over tasks; thin: this method, over seeds",
-            lambda r, u: f"{words.between(r.of_agent, u)} | {words.between(r.of_method, u)}",
+            lambda r, u: (
+                f"{formatting.between(r.of_agent, u)} | {formatting.between(r.of_method, u)}"
+            ),
             _width,
             "ascending",
             "interval",
         ),
-        Column(
+        SiteColumn(
             "seeds",
             "seeds",
             "training runs; open to see each",
@@ -97,66 +105,66 @@ def _standing() -> list[Column]:
     ]
 
 
-def _pass(k: int) -> Column:
-    return Column(
+def _pass(k: int) -> SiteColumn:
+    return SiteColumn(
         "pass",
         f"pass@{k}",
         f"chance that one of {k} replies is right",
-        lambda r, u: words.number(r.passes.value, True) if r.passes else words.NOTHING,
+        lambda r, u: formatting.number(r.passes.value, True) if r.passes else formatting.NOTHING,
         lambda r: r.passes.value if r.passes else None,
     )
 
 
-def _costs() -> list[Column]:
+def _costs() -> list[SiteColumn]:
     return [
-        Column(
+        SiteColumn(
             "episodes",
             "episodes",
             "played in training, mean of a run",
-            lambda r, u: words.count(r.cost.episodes),
+            lambda r, u: formatting.count(r.cost.episodes),
             lambda r: r.cost.episodes,
             "ascending",
         ),
-        Column(
+        SiteColumn(
             "acting",
             "acting",
             "tokens sampled while playing, mean of a run",
-            lambda r, u: words.count(r.cost.acting_tokens),
+            lambda r, u: formatting.count(r.cost.acting_tokens),
             lambda r: r.cost.acting_tokens,
             "ascending",
         ),
-        Column(
+        SiteColumn(
             "reflecting",
             "reflecting",
             "tokens sampled while reflecting, mean of a run",
-            lambda r, u: words.count(r.cost.reflection_tokens),
+            lambda r, u: formatting.count(r.cost.reflection_tokens),
             lambda r: r.cost.reflection_tokens,
             "ascending",
         ),
     ]
 
 
-def _money() -> Column:
-    return Column(
+def _money() -> SiteColumn:
+    return SiteColumn(
         "cost",
         "cost",
         "of the tokens sampled in training, mean of a run, at the prices it was told",
-        lambda r, u: words.money(r),
+        lambda r, u: formatting.money(r),
         lambda r: r.money.amount if r.money else None,
         "ascending",
     )
 
 
-def _remarks() -> list[Column]:
+def _remarks() -> list[SiteColumn]:
     return [
-        Column(
+        SiteColumn(
             "failed",
             "unsc./trunc.",
             "test outcomes unscored, and truncated",
             lambda r, u: f"{r.unscored:,}/{r.truncated:,}",
             lambda r: r.unscored + r.truncated,
         ),
-        Column(
+        SiteColumn(
             "notes",
             "notes",
             "provisional rows have fewer than five seeds",
@@ -172,20 +180,20 @@ def _width(row: Row) -> float | None:
     return interval.high - interval.low if interval else None
 
 
-def lines(board: Board, shown: Sequence[Column], tones: Mapping[str, int]) -> list[Line]:
+def lines(board: Board, shown: Sequence[SiteColumn], tones: Mapping[str, int]) -> list[BoardLine]:
     """All rows, best first."""
     scale = _scale(board)
     return [
-        Line(
+        BoardLine(
             cells=tuple(c.cell(row, board.unit) for c in shown),
             keys=tuple(c.key(row) for c in shown),
             spots=_spots(row, scale),
             seeds=tuple(
-                (seed, words.number(value, board.unit), entry.id)
+                (seed, formatting.number(value, board.unit), entry.id)
                 for (seed, value), entry in zip(row.scores, row.entries, strict=True)
             ),
-            warnings=tuple(words.plain(w, 300) for w in _warnings(row)),
-            method=words.plain(row.method, 80),
+            warnings=tuple(formatting.plain(w, 300) for w in _warnings(row)),
+            method=formatting.plain(row.method, 80),
             provisional=row.provisional,
             tone=tones.get(row.method, plots.MUTED),
         )
@@ -198,7 +206,7 @@ def _warnings(row: Row) -> list[str]:
         return list(row.warnings)
     text = f"{row.unscored:,} of {row.outcomes:,} outcomes unscored"
     if row.bounds:
-        low, high = (words.number(value, True) for value in row.bounds)
+        low, high = (formatting.number(value, True) for value in row.bounds)
         text += f"; the score would be {low} were they all wrong, {high} all right"
     return [text, *row.warnings]
 
@@ -226,26 +234,30 @@ def _spots(row: Row, scale: tuple[float, float]) -> tuple[float | None, ...]:
     return tuple(None if e is None else round(100 * (e - low) / span, 1) for e in _ends(row))
 
 
-def board_page(board: Board, shown: Sequence[Column], rows: Sequence[Line], drawn: bool) -> str:
+def board_page(
+    board: Board, shown: Sequence[SiteColumn], rows: Sequence[BoardLine], drawn: bool
+) -> str:
     """A board as a page; `drawn` says whether there are learning curves."""
     differences = contrasts(board)
     return render(
         "board.html",
         board=board,
-        title=words.title(board.track, board.options),
-        about=words.about(board.track),
+        title=formatting.title(board.track, board.options),
+        about=formatting.about(board.track),
         track=told_track(board.track),
         columns=shown,
         rows=rows[:PAGE],
         total=len(rows),
         page=PAGE,
         methods=sorted({row.method for row in rows}),
-        contrast_heading=words.contrast_heading(differences, board.unit) if differences else "",
-        contrasts=[words.contrast_line(c, board.unit) for c in differences],
-        tokens_heading=words.tokens_heading(board) if board.at_tokens else "",
-        at_tokens=[words.tokens_line(one, board.unit) for one in board.at_tokens],
-        remarks=words.board_remarks(board),
-        legend=words.legend(board),
+        contrast_heading=formatting.contrast_heading(differences, board.unit)
+        if differences
+        else "",
+        contrasts=[formatting.contrast_line(c, board.unit) for c in differences],
+        tokens_heading=formatting.tokens_heading(board) if board.at_tokens else "",
+        at_tokens=[formatting.tokens_line(one, board.unit) for one in board.at_tokens],
+        remarks=formatting.board_remarks(board),
+        legend=formatting.legend(board),
         learning=drawn,
         drawn=plots.DRAWN,
         entries=sum(len(row.seeds) for row in rows),
@@ -254,10 +266,10 @@ def board_page(board: Board, shown: Sequence[Column], rows: Sequence[Line], draw
 
 def board_numbers(
     board: Board,
-    shown: Sequence[Column],
-    rows: Sequence[Line],
+    shown: Sequence[SiteColumn],
+    rows: Sequence[BoardLine],
     groups: Sequence[Sequence[Row]],
-    curves: Mapping[str, plots.Curve],
+    curves: Mapping[str, plots.PlotCurve],
     tones: Mapping[str, int],
 ) -> dict[str, Any]:
     """What a board's scripts need: every row, and the plots; plain JSON values."""

@@ -11,19 +11,20 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from leaderboards.rank import Board, boards
-from leaderboards.record import Track
+from leaderboards.boards.formatting import plain
+from leaderboards.boards.model import Board
+from leaderboards.boards.rank import boards
+from leaderboards.records.entry import Track
+from leaderboards.records.store import entry_files, read_entry, uncollected
+from leaderboards.records.strict_json import JSON, RecordError, canonical, encode
 from leaderboards.site.boards import board_numbers, board_page, columns, lines
 from leaderboards.site.log import RunLog
 from leaderboards.site.matrix import apart, matrix
 from leaderboards.site.page import HERE, render
-from leaderboards.site.plots import Curve, curve
+from leaderboards.site.plots import PlotCurve, curve
 from leaderboards.site.reading import Slim, identity, restored, slim
 from leaderboards.site.runs import write_run
 from leaderboards.site.script import write_script
-from leaderboards.store import entry_files, read_entry, uncollected
-from leaderboards.strict import JSON, RecordError, canonical, encode
-from leaderboards.words import plain
 
 MARK = "site.json"  # a folder that holds it was made here, and may be replaced
 _ALONE = 200  # with fewer entries than this, starting other processes takes longer than it saves
@@ -34,7 +35,7 @@ Reader = Callable[[Path], RunLog | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class SiteSummary:
     """What was written; `problems` has a sentence for each file that is not an entry."""
 
     folder: Path
@@ -51,7 +52,7 @@ def no_log(path: Path) -> RunLog | None:
 
 def build_site(
     folder: Path, paths: Iterable[Path | str], read_log: Reader = no_log, jobs: int = 1
-) -> Built:
+) -> SiteSummary:
     """Read all entries in `paths` and write the site; the old one goes when the new one is whole.
 
     `jobs` is how many processes read entries and write run pages; 0: one a core, which a script may
@@ -75,7 +76,7 @@ def build_site(
         _write_boards(part, made, curves, problems)
         told_all: JSON = {"entries": len(found), "boards": len(made), "problems": problems}
         (part / MARK).write_text(canonical(told_all) + "\n", encoding="ascii")
-    return Built(folder, len(found), len(made), len(curves), tuple(problems))
+    return SiteSummary(folder, len(found), len(made), len(curves), tuple(problems))
 
 
 @contextmanager
@@ -133,7 +134,7 @@ def _one(path: Path, folder: Path, read_log: Reader) -> Slim | str:
 
 
 def _write_boards(
-    folder: Path, made: Sequence[Board], curves: Mapping[str, Curve], problems: Sequence[str]
+    folder: Path, made: Sequence[Board], curves: Mapping[str, PlotCurve], problems: Sequence[str]
 ) -> None:
     tones = _tones(made)
     families: dict[str, list[Board]] = {}

@@ -36,7 +36,7 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class LineageNode:
     """A prompt, its place in the drawing (column by birth, lane), and what made it."""
 
     prompt: Lived
@@ -48,20 +48,20 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class LineageTree:
     """All prompts by birth, with their edges; `columns` and `lanes` say how large the drawing is.
 
     `path` leads from the root to the champion by first parents.
     """
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[LineageNode, ...]
     edges: tuple[Edge, ...]
     columns: int
     lanes: int
-    path: tuple[Node, ...]
+    path: tuple[LineageNode, ...]
 
 
-def grow(prompts: Sequence[Lived], champion: str) -> Tree:
+def grow(prompts: Sequence[Lived], champion: str) -> LineageTree:
     """Lay the tree out: the champion's line keeps the first lane for itself."""
     known = {prompt.id: prompt for prompt in prompts}
     line = _line(known, champion)
@@ -69,7 +69,7 @@ def grow(prompts: Sequence[Lived], champion: str) -> Tree:
     ordered = sorted(prompts, key=lambda p: columns[p.id])
     lanes = _lanes(ordered, columns, line)
     nodes = tuple(
-        Node(
+        LineageNode(
             prompt,
             columns[prompt.id],
             lanes[prompt.id],
@@ -87,7 +87,7 @@ def grow(prompts: Sequence[Lived], champion: str) -> Tree:
     by_id = {node.prompt.id: node for node in nodes}
     path = tuple(by_id[id] for id in line)
     wide, deep = max(columns.values(), default=0), max(lanes.values(), default=0)
-    return Tree(nodes, edges, wide + 1, deep + 1, path)
+    return LineageTree(nodes, edges, wide + 1, deep + 1, path)
 
 
 def _line(known: Mapping[str, Lived], champion: str) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LoggedRun:
     """One round: what was played and learnt.
 
     `reward` is the round's mean, None where nothing was scored; the other numbers are sums since
@@ -69,7 +69,7 @@ class RunLog:
     `texts` says whether the world's texts may be published; where not, no attempt holds any.
     """
 
-    rounds: tuple[Told, ...] = ()
+    rounds: tuple[LoggedRun, ...] = ()
     prompts: tuple[Lived, ...] = ()
     champion: str = ""
     tests: tuple[Attempt, ...] = ()

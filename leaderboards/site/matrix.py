@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leaderboards import words
-from leaderboards.rank import Board, Row
+from leaderboards.boards import formatting
+from leaderboards.boards.model import Board, Row
 
 COLUMNS = 16  # more Tracks than this, and each world shows the one with the most entries
 METHODS = 60  # rows of the table at most
@@ -60,7 +60,7 @@ def matrix(boards: Sequence[Board]) -> Matrix:
     # By how often and how far ahead a method stands: best placed first, then by name.
     ordered = sorted(found, key=lambda m: (_typical(places.get(m, [])), m))
     shown = ordered[:METHODS]
-    told = [(words.plain(m, 60), tuple(_cell(board, m) for board in chosen)) for m in shown]
+    told = [(formatting.plain(m, 60), tuple(_cell(board, m) for board in chosen)) for m in shown]
     return Matrix(tuple(chosen), tuple(told), len(boards) - len(chosen), len(ordered) - len(shown))
 
 
@@ -90,8 +90,8 @@ def _cell(board: Board, method: str) -> Cell | None:
     best = rows[0]  # boards are best first
     heat = None if best.score is None or not board.unit else min(10, int(10 * best.score))
     return Cell(
-        words.number(best.score, board.unit),
-        words.between(best.of_agent, board.unit),
+        formatting.number(best.score, board.unit),
+        formatting.between(best.of_agent, board.unit),
         heat,
         best.rank == 1,
         best.provisional,

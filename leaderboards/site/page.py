@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from leaderboards.record import Track
-from leaderboards.words import count, plain
+from leaderboards.boards.formatting import count, plain
+from leaderboards.records.entry import Track
 
 HERE = Path(__file__).resolve().parent
 POLICY = (

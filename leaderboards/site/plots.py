@@ -7,11 +7,11 @@ reader can choose. Nothing is smoothed; what was not scored is a gap.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from leaderboards import words
-from leaderboards.intervals import mean
-from leaderboards.rank import Row
-from leaderboards.site.log import RunLog, Told
-from leaderboards.strict import JSON, canonical
+from leaderboards.boards import formatting
+from leaderboards.boards.model import Row
+from leaderboards.records.strict_json import JSON, canonical
+from leaderboards.site.log import LoggedRun, RunLog
+from leaderboards.stats.intervals import mean
 
 MUTED = -1  # the tone of what is drawn without a colour of its own
 _POINTS = 400  # of one line at most; more rounds are thinned evenly
@@ -23,18 +23,18 @@ AXES = {"episodes": "training episodes", "tokens": "tokens sampled in training"}
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class PlotCurve:
     """A run's training reward by round: x by axis, and y with None where nothing was scored."""
 
     x: Mapping[str, tuple[float, ...]]
     y: tuple[float | None, ...]
 
 
-def curve(rounds: Sequence[Told]) -> Curve:
+def curve(rounds: Sequence[LoggedRun]) -> PlotCurve:
     """A run's learning curve, thinned to what can be seen."""
     step = -(-len(rounds) // _POINTS) or 1
     kept = [told for number, told in enumerate(rounds) if number % step == 0 or told is rounds[-1]]
-    return Curve(
+    return PlotCurve(
         {
             "episodes": tuple(float(t.episodes) for t in kept),
             "tokens": tuple(float(t.acting_tokens + t.reflection_tokens) for t in kept),
@@ -70,7 +70,7 @@ def ratings(log: RunLog, line: Sequence[str]) -> JSON:
 
 
 def learning(
-    rows: Sequence[Row], curves: Mapping[str, Curve], tones: Mapping[str, int], unit: bool
+    rows: Sequence[Row], curves: Mapping[str, PlotCurve], tones: Mapping[str, int], unit: bool
 ) -> JSON | None:
     """A board's learning curves: each row's mean over seeds, its seeds behind it.
 
@@ -85,7 +85,7 @@ def learning(
             continue
         drawn += 1
         tone = tones.get(row.method, MUTED)
-        name = words.plain(row.label, 60)
+        name = formatting.plain(row.label, 60)
         if len(found) > 1:
             for one in found[:_GHOSTS]:
                 y = _scaled(one.y, unit)
@@ -95,7 +95,7 @@ def learning(
     return _plot(_reward(unit), AXES, series, unit) if series else None
 
 
-def _mean(curves: Sequence[Curve]) -> Curve:
+def _mean(curves: Sequence[PlotCurve]) -> PlotCurve:
     """The mean over seeds, round by round, as far as all of them go."""
     length = min(len(one.y) for one in curves)
     y = []
@@ -108,7 +108,7 @@ def _mean(curves: Sequence[Curve]) -> Curve:
         )
         for axis in AXES
     }
-    return Curve(x, tuple(y))
+    return PlotCurve(x, tuple(y))
 
 
 def spent(groups: Sequence[Sequence[Row]], tones: Mapping[str, int], unit: bool) -> JSON:
@@ -134,7 +134,7 @@ def spent(groups: Sequence[Sequence[Row]], tones: Mapping[str, int], unit: bool)
         low = _scaled([e.low if e else None for e in ends], unit)
         high = _scaled([e.high if e else None for e in ends], unit)
         y = _scaled([r.score for r in rows], unit)
-        name = words.plain(rows[0].label, 60)
+        name = formatting.plain(rows[0].label, 60)
         series.append(_series(name, tones.get(method, MUTED), x, y, low, high, points=True))
     axes = {**AXES, "seconds": "seconds in the model"}
     return _plot("test score" + (" in per cent" if unit else ""), axes, series, unit)

@@ -14,9 +14,9 @@ from json.encoder import encode_basestring_ascii
 from operator import attrgetter
 from typing import Any
 
-from leaderboards.record import Entry, Outcome
-from leaderboards.site.plots import Curve
-from leaderboards.strict import canonical
+from leaderboards.records.entry import Entry, Outcome
+from leaderboards.records.strict_json import canonical
+from leaderboards.site.plots import PlotCurve
 
 _KEPT = tuple(f.name for f in dataclasses.fields(Outcome) if f.name != "reply")
 _kept = attrgetter(*_KEPT)
@@ -29,7 +29,7 @@ class Slim:
     id: str
     rest: Mapping[str, Any]
     outcomes: tuple[tuple[Any, ...], ...]
-    curve: Curve | None
+    curve: PlotCurve | None
 
 
 def identity(entry: Entry) -> tuple[str, str]:
@@ -57,7 +57,7 @@ def _but_reply(*values: Any) -> str:
     return canonical(dict(zip(_KEPT, values, strict=True)))[1:-1]
 
 
-def slim(entry: Entry, id: str, curve: Curve | None) -> Slim:
+def slim(entry: Entry, id: str, curve: PlotCurve | None) -> Slim:
     """Without replies, and quick to send."""
     rest = {f.name: getattr(entry, f.name) for f in dataclasses.fields(entry)}
     del rest["outcomes"]

@@ -3,24 +3,24 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from leaderboards import words
-from leaderboards.record import Entry
-from leaderboards.scores import Result, of_agent, passes, result
+from leaderboards.boards import formatting
+from leaderboards.records.entry import Entry
+from leaderboards.records.strict_json import JSON, canonical
 from leaderboards.site import plots
-from leaderboards.site.lineage import Tree, grow
+from leaderboards.site.lineage import LineageTree, grow
 from leaderboards.site.log import Attempt, RunLog
 from leaderboards.site.page import facts, render, told_track
 from leaderboards.site.script import write_script
-from leaderboards.strict import JSON, canonical
+from leaderboards.stats.scores import Result, of_agent, passes, result
 
 _TABLED = 60  # rounds told in the table below a plot
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class RunPage:
     """The tree with the drawing's measures, in pixels."""
 
-    tree: Tree
+    tree: LineageTree
     width: int
     height: int
 
@@ -70,7 +70,7 @@ def _page(entry: Entry, id: str, log: RunLog | None) -> str:
         rounds=_tabled(log, unit) if log else [],
         thinned=log is not None and len(log.rounds) > _TABLED,
         rated=log is not None and any(t.ratings for t in log.rounds),
-        words=words,
+        words=formatting,
     )
 
 
@@ -78,9 +78,11 @@ def _versions(entry: Entry) -> str:
     return ", ".join(f"{name} {text}" for name, text in sorted(entry.provenance.versions.items()))
 
 
-def _drawn(tree: Tree) -> Drawn:
-    empty = Drawn(tree, 0, 0)
-    return Drawn(tree, empty.x(tree.columns - 1) + empty.edge, empty.y(tree.lanes - 1) + empty.edge)
+def _drawn(tree: LineageTree) -> RunPage:
+    empty = RunPage(tree, 0, 0)
+    return RunPage(
+        tree, empty.x(tree.columns - 1) + empty.edge, empty.y(tree.lanes - 1) + empty.edge
+    )
 
 
 def _facts(one: Result, unit: bool) -> list[tuple[str, str, str]]:
@@ -91,16 +93,20 @@ def _facts(one: Result, unit: bool) -> list[tuple[str, str, str]]:
     several = passes([one], k) if k > 1 else None
     tokens = spent.acting_tokens + spent.reflection_tokens
     found = [
-        ("score", words.number(one.score, unit), f"this agent {words.between(agent, unit)}"),
+        (
+            "score",
+            formatting.number(one.score, unit),
+            f"this agent {formatting.between(agent, unit)}",
+        ),
         (
             "training episodes",
-            words.count(spent.episodes),
+            formatting.count(spent.episodes),
             f"{spent.gradient_steps:,} gradient steps",
         ),
         (
             "tokens",
-            words.count(tokens),
-            f"{words.count(spent.reflection_tokens)} of them reflecting",
+            formatting.count(tokens),
+            f"{formatting.count(spent.reflection_tokens)} of them reflecting",
         ),
         (
             "test outcomes",
@@ -110,7 +116,7 @@ def _facts(one: Result, unit: bool) -> list[tuple[str, str, str]]:
     ]
     if several:
         told = f"over {several.tasks:,} tasks"
-        found.insert(1, (f"pass@{k}", words.number(several.value, True), told))
+        found.insert(1, (f"pass@{k}", formatting.number(several.value, True), told))
     return found
 
 
@@ -120,7 +126,7 @@ def _tabled(log: RunLog, unit: bool) -> list[list[str]]:
     return [
         [
             str(told.round + 1),
-            words.number(told.reward, unit),
+            formatting.number(told.reward, unit),
             f"{told.episodes:,}",
             f"{told.acting_tokens:,}",
             f"{told.reflection_tokens:,}",

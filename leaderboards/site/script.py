@@ -7,7 +7,7 @@ line or an element.
 import json
 from pathlib import Path
 
-from leaderboards.strict import JSON
+from leaderboards.records.strict_json import JSON
 
 
 def as_script(name: str, value: JSON, **texts: str) -> str:

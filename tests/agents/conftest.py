@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from agents import Inputs
+from agents import MethodContext
 from harness.policies.base import Loss, Policy, Sample, Sampling, Step
 from harness.policies.scripted import ScriptedPolicy
-from harness.rollouts import Group, Rollouts, Round
+from harness.round_data import Group, Rollouts, Round
 from harness.seeds import Seeds
 from harness.types import (
     Assignment,
@@ -130,7 +130,7 @@ class Stage:
             "acting": Sampling(0.7, 1.0, 8),
             "reflection": Sampling(0.7, 1.0, 64),
         }
-        return Inputs(**(given | changes))
+        return MethodContext(**(given | changes))
 
     @staticmethod
     def solves(prompt, task, sample):

@@ -5,11 +5,12 @@ import math
 import pytest
 
 import agents
-from agents.parts import anchors, losses
-from agents.parts.cards import card, configured, fixture
-from agents.parts.corrections import CAPS, Correction, corrected
-from agents.parts.credit import advantages, punished
-from agents.rl import RL, RLConfig
+from agents.parts.rl import kl, losses
+from agents.parts.rl.advantages import advantages, punished
+from agents.parts.rl.config import RLConfig
+from agents.parts.rl.importance_correction import CAPS, Correction, corrected
+from agents.parts.rl.loss_card import card, configured, fixture
+from agents.rl import RL
 from harness.errors import UsageError
 from harness.policies.base import BatchSize, Sampling, TokenBatch
 from harness.types import Ending
@@ -53,7 +54,7 @@ def test_every_setting_that_changes_the_loss_changes_the_fingerprint():
     configs += [
         RLConfig(loss="cispo", clip=name) for name in losses.CISPO_CLIPS if name != "tinker"
     ]
-    configs += [RLConfig(kl=0.1, kl_form=form) for form in anchors.KLS]
+    configs += [RLConfig(kl=0.1, kl_form=form) for form in kl.KLS]
     configs += [RLConfig(correction=name) for name in CAPS if name != "bypass"]
     prints = [card(config, ACTING)[-1] for config in configs]
     assert len({line.split()[1] for line in prints}) == len(configs)
@@ -88,7 +89,7 @@ def test_kl_forms_by_hand(torch):
     # d = log π_start − log π = −0.5.
     values = {"k1": 0.5, "k2": 0.125, "k3": math.exp(-0.5) + 0.5 - 1}
     slopes = {"k1": 0.5, "k2": 0.5, "k3": 1 - math.exp(-0.5)}
-    for name, form in anchors.KLS.items():
+    for name, form in kl.KLS.items():
         batch = one(torch, [-1.0], [-1.0], reference=-1.5)
         value = form(batch)
         value.sum().backward()

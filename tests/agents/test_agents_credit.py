@@ -1,6 +1,6 @@
 import pytest
 
-from agents.parts.credit import advantages, credit
+from agents.parts.rl.advantages import advantages, credit
 from harness.types import Assignment, SystemPrompt
 
 ONE, TWO = SystemPrompt("one"), SystemPrompt("two")

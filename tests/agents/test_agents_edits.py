@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.parts.edits import (
+from agents.parts.prompts.edit_parser import GRAMMAR, grammar, read
+from agents.parts.prompts.edits import (
     MAX_CHARACTERS,
     MAX_WORDS,
     Add,
@@ -19,7 +20,6 @@ from agents.parts.edits import (
     clean,
     together,
 )
-from agents.parts.replies import GRAMMAR, grammar, read
 
 FIVE = ("one", "two", "three", "four", "five")
 

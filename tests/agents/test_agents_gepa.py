@@ -6,9 +6,9 @@ import threading
 import pytest
 
 from agents.gepa import GEPA, GEPAConfig
-from agents.parts.cover import cover
-from agents.parts.exchange import Exchange, Stopped
-from agents.parts.search import Search
+from agents.parts.gepa.bridge import Stopped, ThreadBridge
+from agents.parts.gepa.search import GEPASearch
+from agents.parts.prompts.pareto_cover import pareto_cover
 from harness.errors import RunError, UsageError
 from harness.policies.scripted import ScriptedPolicy
 from harness.types import SystemPrompt, Task
@@ -86,7 +86,7 @@ def test_a_round_too_small_for_a_minibatch_is_refused(stage):
 
 def test_validation_that_does_not_fit_is_played_over_several_rounds(stage):
     tasks = [Task("train", n) for n in range(5)]
-    search = Search(stage.root, tasks, minibatch=3, proposals=1, seed=1)
+    search = GEPASearch(stage.root, tasks, minibatch=3, proposals=1, seed=1)
     shape = {"tasks": 2, "prompts": 1, "samples": 2}
     sizes = []
     for index in range(3):
@@ -212,11 +212,11 @@ def test_an_empty_rewriting_proposes_nobody(stage):
 
 
 def test_an_engine_that_fails_fails_the_loop_and_a_stopped_one_ends():
-    exchange: Exchange[str, str] = Exchange()
+    exchange: ThreadBridge[str, str] = ThreadBridge()
     exchange.start(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         exchange.next()
-    exchange = Exchange()
+    exchange = ThreadBridge()
     ended = threading.Event()
 
     def engine():
@@ -234,7 +234,7 @@ def test_an_engine_that_fails_fails_the_loop_and_a_stopped_one_ends():
 
 def test_a_search_that_is_dropped_leaves_no_thread_behind(stage):
     before = set(threading.enumerate())
-    search = Search(stage.root, [Task("train", 0)], minibatch=3, proposals=1, seed=1)
+    search = GEPASearch(stage.root, [Task("train", 0)], minibatch=3, proposals=1, seed=1)
     (thread,) = set(threading.enumerate()) - before
     del search
     thread.join(5)
@@ -244,6 +244,6 @@ def test_a_search_that_is_dropped_leaves_no_thread_behind(stage):
 def test_a_cover_takes_who_adds_most():
     scores = [(0.5, 0.5, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.4, 0.4, 0.4)]
     # 1.2 is the highest mean; then row 2 adds 0.6 and row 1 as much; then nobody but row 0.
-    assert cover(scores, 2) == [3, 1]
-    assert cover(scores, 9) == [3, 1, 2, 0]
-    assert cover([(1.0, 1.0), (1.0, 1.0)], 2) == [0]
+    assert pareto_cover(scores, 2) == [3, 1]
+    assert pareto_cover(scores, 9) == [3, 1, 2, 0]
+    assert pareto_cover([(1.0, 1.0), (1.0, 1.0)], 2) == [0]

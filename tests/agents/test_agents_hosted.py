@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from agents.parts import losses
-from agents.parts.cards import fixture
-from agents.parts.corrections import Correction
+from agents.parts.rl import losses
+from agents.parts.rl.importance_correction import Correction
+from agents.parts.rl.loss_card import fixture
 from harness.errors import UsageError
 from harness.policies.base import BatchSize, NamedLoss, TokenBatch
 

@@ -5,7 +5,7 @@ import pytest
 import agents
 from agents.fst import FST, FSTConfig
 from agents.inspo import INSPO, INSPOConfig, Instruction
-from agents.p2o import P2O, P2OConfig, Template
+from agents.p2o import P2O, HintTemplate, P2OConfig
 from harness.errors import RunError
 from harness.types import SystemPrompt, Task
 
@@ -178,8 +178,8 @@ def test_hard_problems_come_back_under_templates_and_are_learnt_without(stage):
     first, second = Task("train", 91), Task("train", 92)
     method.hard = {first: (7, 7, 7), second: (8, 8)}
     method.templates = (
-        Template(OTHER, {first: 0.5, second: 0.0}),
-        Template(THIRD, {first: 0.0, second: 0.25}),
+        HintTemplate(OTHER, {first: 0.5, second: 0.0}),
+        HintTemplate(THIRD, {first: 0.0, second: 0.25}),
     )
     casts, _ = play(stage, method, 0, lambda p, t, s: float(s % 2))
     by_task = {c.task: c for c in casts}
@@ -196,8 +196,8 @@ def test_templates_are_drawn_by_their_score_among_all_where_none_solved_it(stage
     task = Task("train", 1)
     method.hard = {task: (1,)}
     method.templates = (
-        Template(OTHER, {task: 0.0, Task("train", 2): 0.3}),
-        Template(THIRD, {task: 0.0, Task("train", 2): 0.1}),
+        HintTemplate(OTHER, {task: 0.0, Task("train", 2): 0.3}),
+        HintTemplate(THIRD, {task: 0.0, Task("train", 2): 0.1}),
     )
     drawn = dict(method._drawn(task, 4000, stage.round().rng("x")))
     assert sum(drawn.values()) == 4000
@@ -206,7 +206,7 @@ def test_templates_are_drawn_by_their_score_among_all_where_none_solved_it(stage
 
 def test_p2o_hands_in_no_template(stage):
     method = P2O(P2OConfig(), stage.inputs())
-    method.templates = (Template(OTHER, {}),)
+    method.templates = (HintTemplate(OTHER, {}),)
     assert method.champion().prompt == stage.root
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.parts import losses
-from agents.parts.corrections import Correction
-from agents.parts.credit import advantages
+from agents.parts.rl import losses
+from agents.parts.rl.advantages import advantages
+from agents.parts.rl.importance_correction import Correction
 from harness.errors import UsageError
 from harness.policies.base import BatchSize, TokenBatch
 

@@ -9,7 +9,7 @@ import agents
 from agents.base import Base, BaseConfig
 from agents.espl import ESPL, ESPLConfig
 from agents.evolution import Evolution, EvolutionConfig
-from agents.parts.ratings import inherit, rate
+from agents.parts.prompts.trueskill import inherit, rate
 from agents.reflection import Reflection, ReflectionConfig
 from harness.errors import RunError
 from harness.policies.scripted import ScriptedPolicy
@@ -101,7 +101,7 @@ def test_a_crossings_child_inherits_from_all_its_parents(stage):
     )
     method = Evolution(EvolutionConfig(crossover=1.0), stage.inputs(reflector=reflector))
     other = SystemPrompt("Be brief.", ("Other.",))
-    from agents.parts.population import Member
+    from agents.parts.prompts.population import Member
 
     method.population = method.population.admit([Member(other, Rating(20, 3))], 100)
     reward = lambda p, t, s: float((p == other) == (t % 2 == 1) and s < (3 if t % 2 else 4))  # noqa: E731

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from agents.parts.evidence import mixed, transcript, verdict
-from agents.parts.operators import Limits, crossover, mutate
-from agents.parts.reflector import Reflector
-from agents.parts.writing import write
+from agents.parts.prompts.operators import EditLimits, crossover, mutate
+from agents.parts.prompts.reflection_context import mixed, transcript, verdict
+from agents.parts.prompts.reflector import Reflector
+from agents.parts.prompts.template_filling import write
 from harness.policies.base import Sampling
 from harness.policies.scripted import ScriptedPolicy
 from harness.seeds import Seeds
@@ -44,7 +44,7 @@ def test_only_problems_with_mixed_outcomes_are_looked_at(stage):
 def test_unscored_attempts_are_not_reflected_on(stage):
     rollouts = stage.table({BEST: [[1, None, 0]]})
     told = Told(stage)
-    mutate(BEST, rollouts, told.reflector, Limits())
+    mutate(BEST, rollouts, told.reflector, EditLimits())
     assert list(told.about("summarise")) == [
         "mutation/summarise/train:0/0",
         "mutation/summarise/train:0/1",
@@ -57,7 +57,7 @@ def test_a_summary_sees_every_turn_the_outcome_and_the_ground_truth(stage):
     cast = [Assignment(BEST, round.tasks[0], 2)]
     rollouts = stage.play(round, cast, lambda p, t, sample: float(sample), turns=3)
     told = Told(stage)
-    mutate(BEST, rollouts, told.reflector, Limits())
+    mutate(BEST, rollouts, told.reflector, EditLimits())
     wrong, right = told.about("summarise").values()
     for text in ("problem 0 turn 0", "problem 0 turn 1", "problem 0 turn 2", "answer 0"):
         assert text in wrong
@@ -71,7 +71,7 @@ def test_a_critique_is_built_from_its_own_problems_attempts(stage):
     """The trap: a variable left over from an earlier loop gives every problem the last one's."""
     rollouts = stage.table({BEST: [[1, 0], [1, 1], [0, 1]]})
     told = Told(stage)
-    mutate(BEST, rollouts, told.reflector, Limits())
+    mutate(BEST, rollouts, told.reflector, EditLimits())
     critiques = told.about("critique")
     assert set(critiques) == {"mutation/critique/train:0", "mutation/critique/train:2"}
     for mine, other in ((0, 2), (2, 0)):
@@ -91,13 +91,13 @@ def test_a_critique_is_built_from_its_own_problems_attempts(stage):
 def test_mutation_reads_its_parents_rollouts_only(stage):
     rollouts = stage.table({OTHER: [[1, 0]], BEST: [[1, 1], [1, 0]]})
     told = Told(stage)
-    mutate(BEST, rollouts, told.reflector, Limits())
+    mutate(BEST, rollouts, told.reflector, EditLimits())
     assert all("train:0" not in id for id in told.asked)
 
 
 def test_a_child_is_its_parent_with_every_problems_edits(stage):
     rollouts = stage.table({BEST: [[1, 0], [0, 1]]})
-    birth = mutate(BEST, rollouts, Told(stage).reflector, Limits())
+    birth = mutate(BEST, rollouts, Told(stage).reflector, EditLimits())
     assert birth.child.briefing == "Be brief."
     assert birth.child.principles == (
         "Check the sign.",
@@ -115,7 +115,7 @@ def test_the_aggregation_works_on_the_draft_with_the_local_edits(stage):
         propose="MODIFY 2: Guess last.\nADD: Test it.",
         aggregate="MERGE 2, 3: Guess last, then test it.",
     )
-    birth = mutate(BEST, stage.table({BEST: [[1, 0]]}), told.reflector, Limits())
+    birth = mutate(BEST, stage.table({BEST: [[1, 0]]}), told.reflector, EditLimits())
     assert "1. Check the sign.\n2. Guess last.\n3. Test it." in told.about("aggregate").popitem()[1]
     assert birth.child.principles == ("Check the sign.", "Guess last, then test it.")
     assert len(birth.applied) == 3
@@ -125,7 +125,7 @@ def test_two_problems_may_reword_one_principle(stage):
     told = Told(stage)
     wording = iter(["MODIFY 1: First wording.", "MODIFY 1: Second wording."])
     told.answers = _Each(lambda name: next(wording) if name == "propose" else None)
-    birth = mutate(BEST, stage.table({BEST: [[1, 0], [1, 0]]}), told.reflector, Limits())
+    birth = mutate(BEST, stage.table({BEST: [[1, 0], [1, 0]]}), told.reflector, EditLimits())
     assert birth.child.principles == ("First wording.", "Guess first.", "Second wording.")
 
 
@@ -152,28 +152,28 @@ class _Each:
 )
 def test_where_nothing_can_be_concluded_there_is_no_child(stage, rewards, replies, reason):
     told = Told(stage, **replies)
-    birth = mutate(BEST, stage.table({BEST: rewards}), told.reflector, Limits())
+    birth = mutate(BEST, stage.table({BEST: rewards}), told.reflector, EditLimits())
     assert birth.child is None
     assert reason in birth.lines()[0]
 
 
 def test_edits_that_lead_back_to_the_parent_make_no_child(stage):
     told = Told(stage, propose="MODIFY 2: Guess last.", aggregate="MODIFY 2: Guess first.")
-    birth = mutate(BEST, stage.table({BEST: [[1, 0]]}), told.reflector, Limits())
+    birth = mutate(BEST, stage.table({BEST: [[1, 0]]}), told.reflector, EditLimits())
     assert birth.child is None
     assert "cancelled out" in birth.reason
 
 
 def test_garbage_in_the_aggregation_leaves_the_draft_as_it_is(stage):
     told = Told(stage, propose="ADD: Test it.", aggregate="I am a language model.")
-    birth = mutate(BEST, stage.table({BEST: [[1, 0]]}), told.reflector, Limits())
+    birth = mutate(BEST, stage.table({BEST: [[1, 0]]}), told.reflector, EditLimits())
     assert birth.child.principles == (*BEST.principles, "Test it.")
     assert [r.understood for r in birth.readings] == [True, False]
 
 
 def test_a_prompt_never_grows_beyond_its_limit(stage):
     told = Told(stage, propose="ADD: Third one.\nADD: Fourth one.")
-    limits = Limits(edits=2, principles=3)
+    limits = EditLimits(edits=2, principles=3)
     birth = mutate(BEST, stage.table({BEST: [[1, 0]]}), told.reflector, limits)
     assert birth.child.principles == (*BEST.principles, "Third one.")
     assert "left out, over 3 principles: Fourth one." in birth.lines()
@@ -185,7 +185,7 @@ def test_crossover_learns_from_prompts_that_alone_were_best_somewhere(stage):
         {BEST: [[1, 1], [0, 0], [1, 1]], OTHER: [[0, 0], [1, 0], [1, 1]], third: [[0, 0]] * 3}
     )
     told = Told(stage, crossover="ADD: Draw a picture.\nREMOVE 2")
-    birth = crossover(BEST, rollouts, told.reflector, Limits())
+    birth = crossover(BEST, rollouts, told.reflector, EditLimits())
     assert birth.child.principles == ("Check the sign.", "Draw a picture.")
     assert (birth.child.parents, birth.child.origin) == ((BEST.id, OTHER.id), "crossover")
     (asked,) = told.asked.values()
@@ -199,7 +199,7 @@ def test_crossover_learns_from_prompts_that_alone_were_best_somewhere(stage):
 def test_where_no_other_prompt_won_alone_there_is_no_crossover(stage):
     rollouts = stage.table({BEST: [[1, 1], [1, 1]], OTHER: [[0, 0], [1, 1]]})
     told = Told(stage)
-    birth = crossover(BEST, rollouts, told.reflector, Limits())
+    birth = crossover(BEST, rollouts, told.reflector, EditLimits())
     assert birth.child is None
     assert "alone best" in birth.reason
     assert told.asked == {}

@@ -8,10 +8,10 @@ import pytest
 
 from agents.espl import ESPL, ESPLConfig
 from agents.evolution import Evolution, EvolutionConfig
-from agents.parts.islands import guest, natives
-from agents.parts.population import Member, Population
-from agents.parts.ratings import paired_errors, ranks, rate
-from agents.parts.selection import likeness, niching, thompson
+from agents.parts.prompts.islands import guest, natives
+from agents.parts.prompts.population import Member, Population
+from agents.parts.prompts.selection import likeness, niching, thompson
+from agents.parts.prompts.trueskill import paired_errors, ranks, rate
 from harness.errors import UsageError
 from harness.types import Rating, SystemPrompt
 

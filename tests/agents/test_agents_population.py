@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from agents.parts.population import Member, Population
+from agents.parts.prompts.population import Member, Population
 from harness.errors import RunError
 from harness.types import Rating, SystemPrompt
 

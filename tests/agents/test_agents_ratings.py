@@ -3,7 +3,7 @@ import math
 import pytest
 import trueskill
 
-from agents.parts.ratings import inherit, ranks, rate
+from agents.parts.prompts.trueskill import inherit, ranks, rate
 from harness.types import Rating
 
 

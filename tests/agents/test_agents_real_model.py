@@ -5,10 +5,11 @@ from collections import deque
 import pytest
 
 import agents
-from agents.parts import losses
-from agents.rl import RL, RLConfig
+from agents.parts.rl import losses
+from agents.parts.rl.config import RLConfig
+from agents.rl import RL
 from harness.policies.base import Request, Sampling
-from harness.rollouts import Group, Rollouts
+from harness.round_data import Group, Rollouts
 from harness.types import Ending, Episode, Message, Turn
 
 ACTING = Sampling(1.0, 1.0, 3)
@@ -37,7 +38,7 @@ def preference(policy, rollouts):
     import torch
 
     from harness.policies.base import Sample
-    from harness.policies.trainer import logprobs
+    from harness.policies.hf.trainer import logprobs
 
     sides = {1.0: [], 0.0: []}
     for episode in rollouts:

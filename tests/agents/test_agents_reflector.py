@@ -1,7 +1,7 @@
 import pytest
 
-from agents.parts.reflector import Question, Reflector
-from agents.parts.writing import shares, shorten, template, write
+from agents.parts.prompts.reflector import ReflectionRequest, Reflector
+from agents.parts.prompts.template_filling import shares, shorten, template, write
 from harness.policies.base import Sampling
 from harness.policies.scripted import ScriptedPolicy
 from harness.seeds import Seeds
@@ -64,7 +64,9 @@ def test_a_question_fits_the_reflectors_context():
     policy, requests = heard(context=4096)
     asking = reflector(policy, max_tokens=1024)
     fields = dict.fromkeys(FIELDS["critique"], "x" * 30_000)
-    asking.ask("mutation", "critique", [Question("t", {**fields, "summaries": ["y" * 9000] * 5})])
+    asking.ask(
+        "mutation", "critique", [ReflectionRequest("t", {**fields, "summaries": ["y" * 9000] * 5})]
+    )
     said = requests[0].conversation[0].content
     assert len(said) <= (4096 - 1024 - 32) * 3
     assert len(said) > 8000
@@ -75,7 +77,9 @@ def test_a_question_fits_the_reflectors_context():
 def test_small_models_get_the_compact_form_and_leave_room_for_the_question(context, compact):
     policy, requests = heard(context=context)
     asking = reflector(policy, max_tokens=10_000)
-    asking.ask("mutation", "propose", [Question("t", dict.fromkeys(FIELDS["propose"], "x"))])
+    asking.ask(
+        "mutation", "propose", [ReflectionRequest("t", dict.fromkeys(FIELDS["propose"], "x"))]
+    )
     assert ("You maintain" in requests[0].conversation[0].content) is not compact
     assert requests[0].sampling.max_tokens == context // (4 if compact else 2)
 
@@ -89,7 +93,7 @@ def test_answers_are_matched_by_id_however_they_arrive():
     policy, _ = heard(lambda request: request.id.rpartition("/")[2])
     generate = policy.generate
     policy.generate = lambda waiting: reversed(list(generate(waiting)))
-    asked = [Question(item, {"principles": "x"}) for item in "abc"]
+    asked = [ReflectionRequest(item, {"principles": "x"}) for item in "abc"]
     answers = reflector(policy).ask("mutation", "aggregate", asked)
     assert list(answers.items()) == [("a", "a"), ("b", "b"), ("c", "c")]
 
@@ -98,7 +102,7 @@ def test_noise_depends_on_what_is_asked_about_and_not_on_order():
     seeds = []
     for items in ("ab", "ba"):
         policy, requests = heard()
-        asked = [Question(item, {"principles": "x"}) for item in items]
+        asked = [ReflectionRequest(item, {"principles": "x"}) for item in items]
         reflector(policy).ask("mutation", "aggregate", asked)
         seeds.append({r.id: r.seed for r in requests})
     assert seeds[0] == seeds[1]
@@ -107,7 +111,7 @@ def test_noise_depends_on_what_is_asked_about_and_not_on_order():
 
 def test_requests_are_marked_as_reflection():
     policy, requests = heard()
-    form = Question("a", {"principles": "x"}, grammar="NONE")
+    form = ReflectionRequest("a", {"principles": "x"}, grammar="NONE")
     reflector(policy).ask("mutation", "aggregate", [form])
     assert (requests[0].purpose, requests[0].grammar) == ("reflect", "NONE")
 
@@ -118,7 +122,7 @@ def test_a_missing_answer_is_reported_and_not_invented():
     policy.generate = lambda waiting: (r for r in generate(waiting) if not r[0].endswith("c"))
     policy.failures["reflect/mutation/aggregate/c"] = "HTTP 500"
     asking = reflector(policy)
-    asked = [Question(item, {"principles": "x"}) for item in "abc"]
+    asked = [ReflectionRequest(item, {"principles": "x"}) for item in "abc"]
     assert asking.ask("mutation", "aggregate", asked) == {"a": "yes"}
     assert asking.unanswered == [
         "reflect/mutation/aggregate/b (the reply was empty)",
@@ -129,5 +133,5 @@ def test_a_missing_answer_is_reported_and_not_invented():
 
 def test_thinking_is_not_part_of_an_answer():
     policy, _ = heard(lambda request: "<think>ADD: no</think>\nNONE")
-    asked = [Question("a", {"principles": "x"})]
+    asked = [ReflectionRequest("a", {"principles": "x"})]
     assert reflector(policy).ask("mutation", "aggregate", asked) == {"a": "NONE"}

@@ -9,7 +9,7 @@ import agents
 from agents import registry
 from agents.espl import ESPLConfig
 from agents.evolution import EvolutionConfig
-from agents.rl import RLConfig
+from agents.parts.rl.config import RLConfig
 from harness.config import build
 from harness.errors import UsageError
 
@@ -49,7 +49,7 @@ def test_another_distributions_method_is_found(monkeypatch, stage):
     made = agents.make("mine", agents.config_type("mine")(), stage.inputs())
     assert type(made).__name__ == "Reflection"
     assert agents.config_type("espl") is ESPLConfig
-    with pytest.raises(UsageError, match=r"should be an agents\.inputs\.Spec"):
+    with pytest.raises(UsageError, match=r"should be an agents\.context\.MethodSpec"):
         agents.config_type("wrong")
 
 

@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from agents.parts.population import Member, Population
-from agents.parts.selection import RULES, champion, select
+from agents.parts.prompts.population import Member, Population
+from agents.parts.prompts.selection import RULES, champion, select
 from harness.types import Rating, SystemPrompt
 
 PROMPTS = [SystemPrompt(f"p{i}") for i in range(5)]

@@ -6,7 +6,7 @@ from harness.policies.base import Sample, Step
 
 
 def mass_and_slopes(torch, probabilities, target, top_p):
-    from harness.policies.trainer import _drawable
+    from harness.policies.hf.trainer import _drawable
 
     logits = torch.log(torch.tensor([probabilities], dtype=torch.float64)).requires_grad_()
     mass = _drawable(logits, torch.tensor([target]), top_p)
@@ -31,7 +31,7 @@ def test_what_could_not_be_drawn_has_no_part_in_the_gradient():
 
 
 def test_renormalised_the_ratio_is_one_and_its_gradient_that_of_the_nucleus(tiny_policy):
-    from harness.policies.trainer import logprobs
+    from harness.policies.hf.trainer import logprobs
 
     prompt, sampled = (1, 50, 60), (70, 80)
     plain = logprobs(tiny_policy._network, [Sample(prompt, sampled, (0.0, 0.0), 1.0)])[0]

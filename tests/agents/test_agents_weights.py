@@ -3,7 +3,8 @@
 import pytest
 
 import agents
-from agents.rl import RL, RLConfig
+from agents.parts.rl.config import RLConfig
+from agents.rl import RL
 from harness.errors import ModelError, UsageError
 from harness.policies.base import BatchSize, Sampling, TokenBatch
 from harness.policies.scripted import ScriptedPolicy

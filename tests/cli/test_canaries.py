@@ -14,11 +14,11 @@ from rich.console import Console
 from standin import Body, completion, served
 
 from harness.cli.main import main
-from harness.secrets import scrubbed, secret_name
-from leaderboards.rank import boards
-from leaderboards.render import Terminal, markdown
-from leaderboards.store import read_entry
-from leaderboards.tables import write_csv
+from harness.system.secrets import scrubbed, secret_name
+from leaderboards.boards.export_tables import write_csv
+from leaderboards.boards.rank import boards
+from leaderboards.boards.render import TerminalTable, markdown
+from leaderboards.records.store import read_entry
 
 KEYS = {
     name: f"canary{n}-{'s3cr3t' * 3}"
@@ -123,7 +123,7 @@ def test_boards_of_an_entry_whose_every_field_is_hostile(ran, tmp_path):
     )
     found = boards([bad, replace(bad, config={evil: "other"})])
     out = io.StringIO()
-    Console(file=out, width=100, force_terminal=True, color_system=None).print(Terminal(found))
+    Console(file=out, width=100, force_terminal=True, color_system=None).print(TerminalTable(found))
     assert not FORBIDDEN.search(out.getvalue().replace("\n", ""))
     written = markdown(found)
     assert not FORBIDDEN.search(written.replace("\n", ""))
@@ -158,7 +158,8 @@ def test_errors_are_told_without_control_characters(capsys, monkeypatch):
 
 def test_a_traceback_nobody_expected_holds_no_key():
     code = (
-        "import threading; from harness.secrets import guard_tracebacks; guard_tracebacks()\n"
+        "import threading; from harness.system.secrets import guard_tracebacks\n"
+        "guard_tracebacks()\n"
         f"def fall(): raise ZeroDivisionError('Bearer abcdefghijk {KEYS['HF_TOKEN']}')\n"
         "t = threading.Thread(target=fall); t.start(); t.join(); fall()"
     )

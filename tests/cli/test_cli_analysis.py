@@ -17,7 +17,7 @@ ASIDE = "Show your work."
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr("harness.cli.experiment.open_policy", lambda url, settings: Pupil())
+    monkeypatch.setattr("harness.runs.build.open_policy", lambda url, settings: Pupil())
 
 
 @pytest.fixture

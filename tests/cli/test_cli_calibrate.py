@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.lock import Lock
+from harness.storage.lock import Lock
 
 PLAN = """
 name = "small"

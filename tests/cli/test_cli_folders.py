@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import run
-from harness.cli.resolve import Asked, resolve
+from harness.cli.commands import run
 from harness.errors import HarnessError, RunError
+from harness.runs.resolve import Asked, resolve
 
 
 @pytest.fixture(autouse=True)

@@ -9,19 +9,19 @@ import pytest
 
 import envs
 from envs.games.guess_number import GuessNumber
-from harness.cli.graders import ONE_TEXT, Graders
 from harness.cli.main import main
 from harness.policies import scripted
-from leaderboards.add import add
-from leaderboards.record import tasks_hash
-from leaderboards.store import read_entry
-from leaderboards.verify import verify
+from harness.runs.regrade import ONE_TEXT, Graders
+from leaderboards.boards.publish import add
+from leaderboards.boards.verify import verify
+from leaderboards.records.entry import tasks_hash
+from leaderboards.records.store import read_entry
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("harness.cli.entry._commit", lambda: ("0123abc", False))
+    monkeypatch.setattr("harness.runs.entry._commit", lambda: ("0123abc", False))
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_worlds_that_are_not_asked_again_are_neither_made_nor_reached(run, env, 
     entry = run(halving)
     command = ("harness", "run", "--env", env)
     entry = replace(entry, track=replace(entry.track, env="harness/Some-v1"))
-    monkeypatch.setattr("harness.cli.graders.make_world", lambda *_: pytest.fail("was made"))
+    monkeypatch.setattr("harness.runs.regrade.make_world", lambda *_: pytest.fail("was made"))
     told = replace(entry.provenance, command=command)
     brought = Graders().bring(object_with(entry, told))
     assert isinstance(brought, str) and brought.startswith("harness/Some-v1 cannot be replayed")

@@ -169,7 +169,7 @@ def test_a_failed_check_is_exit_code_one_and_a_cross(letters, capsys, tmp_path):
         (["method", "check", "esspl"], 2, "Did you mean 'espl'"),
         (["method", "check", "nowhere:SPEC"], 2, "There is no module 'nowhere'"),
         (["method", "show", "json:SPEC"], 2, "has no 'SPEC'"),
-        (["method", "show", "json:dumps"], 2, r"should be an agents.inputs.Spec"),
+        (["method", "show", "json:dumps"], 2, r"should be an agents.context.MethodSpec"),
     ],
 )
 def test_what_cannot_be_made_or_checked_is_a_sentence(words, code, said, capsys, tmp_path):

@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from envs.own.check import Check
-from harness.cli import trial
+from envs.checks.env_check import CheckResult
+from harness.cli.commands import check_method
 from harness.cli.main import main
 
 FORGETFUL = '''
 import random
 from dataclasses import dataclass
 
-from agents import Inputs, Spec
+from agents import MethodContext, MethodSpec
 from harness.types import Agent, Assignment, Report
 
 
@@ -25,7 +25,7 @@ class Settings:
 class Forgetful:
     """Remembers nothing, and casts as often as it is greedy."""
 
-    def __init__(self, config, inputs: Inputs) -> None:
+    def __init__(self, config, inputs: MethodContext) -> None:
         self.config, self.inputs, self.rounds = config, inputs, 0
 
     def cast(self, round):
@@ -46,7 +46,7 @@ class Forgetful:
         pass
 
 
-SPEC = Spec(Settings, Forgetful, trains=TRAINS)
+SPEC = MethodSpec(Settings, Forgetful, trains=TRAINS)
 '''
 
 
@@ -65,7 +65,7 @@ def test_a_new_method_passes_its_checks(capsys):
     assert "harness method check own_duel:SPEC" in capsys.readouterr().out
     assert main(["method", "check", "own_duel:SPEC", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert [c["check"] for c in told["checks"]] == list(trial.CHECKS)
+    assert [c["check"] for c in told["checks"]] == list(check_method.CHECKS)
     assert told["passed"] and {c["status"] for c in told["checks"]} == {"passed"}
 
 
@@ -102,8 +102,12 @@ def test_a_method_in_the_current_folder_runs_by_its_module(tmp_path, capsys):
 
 
 def test_the_last_line_counts_what_passed(capsys):
-    found = [Check("one", "passed", "a"), Check("two", "failed", "b"), Check("3", "not asked", "c")]
-    from harness.cli.check import finish
+    found = [
+        CheckResult("one", "passed", "a"),
+        CheckResult("two", "failed", "b"),
+        CheckResult("3", "not asked", "c"),
+    ]
+    from harness.cli.commands.check_env import finish
 
     assert finish("mine", found, as_json=False) == 1
     assert "mine: 1 of 3 passed, 1 failed (two)" in capsys.readouterr().out

@@ -9,21 +9,21 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-from envs import catalogue
-from envs.strange import Part, strange_parts
-from harness.cli.graders import Graders
+from envs import registry
+from envs.untrusted import UntrustedPart, untrusted_parts
+from harness.cli.commands.site import read_log
 from harness.cli.main import main
-from harness.cli.site import read_log
-from leaderboards.store import read_entry
-from leaderboards.verify import Unopened
+from harness.runs.regrade import Graders
+from leaderboards.boards.verify import Unopened
+from leaderboards.records.store import read_entry
 
 WORLD = """
 from pathlib import Path
 Path("imported").write_text("")
 import gymnasium
-from envs import Problem, Verdict, World
+from envs import Problem, Verdict, TextEnv
 
-class Theirs(World):
+class Theirs(TextEnv):
     name = "theirs"
 
     def size(self, split):
@@ -49,7 +49,7 @@ def published(tmp_path, monkeypatch, capsys):
     """`published(words)`: a run with these words is published, and its module forgotten."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "140")
-    monkeypatch.setattr("harness.cli.entry._commit", lambda: ("0123abc", False))
+    monkeypatch.setattr("harness.runs.entry._commit", lambda: ("0123abc", False))
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
 
     def publish(*words, model="scripted:constant=2"):
@@ -140,27 +140,27 @@ def test_models_files_and_doors_are_not_opened_either(published, monkeypatch, en
     command = ["harness", "run", "--env", env, *(w for s in sets for w in ("--set", s))]
     object.__setattr__(entry, "provenance", replace(entry.provenance, command=("harness",)))
     object.__setattr__(entry.provenance, "command", tuple(command))
-    monkeypatch.setattr("harness.cli.graders.make_world", lambda *_: pytest.fail("was made"))
+    monkeypatch.setattr("harness.runs.regrade.make_world", lambda *_: pytest.fail("was made"))
     brought = Graders().bring(entry)
     assert isinstance(brought, Unopened) and part in brought.why
 
 
 def test_files_that_a_generator_takes_are_strange():
-    parts = strange_parts("reasoning_gym/spell_backward", {"data_file": "/dev/zero", "size": 5})
+    parts = untrusted_parts("reasoning_gym/spell_backward", {"data_file": "/dev/zero", "size": 5})
     assert [(p.kind, p.name) for p in parts] == [("file", "/dev/zero")]
 
 
 def test_what_comes_with_the_package_is_not_strange():
-    names = [*catalogue.ALIASES, "FrozenLake-v1", "CartPole-v1", "reasoning_gym/gcd", "No/Such-v0"]
-    assert {name: strange_parts(name, {}) for name in names} == dict.fromkeys(names, ())
-    assert strange_parts("jsonl:mine.jsonl", {"retriever": "bm25"}) == ()
+    names = [*registry.ALIASES, "FrozenLake-v1", "CartPole-v1", "reasoning_gym/gcd", "No/Such-v0"]
+    assert {name: untrusted_parts(name, {}) for name in names} == dict.fromkeys(names, ())
+    assert untrusted_parts("jsonl:mine.jsonl", {"retriever": "bm25"}) == ()
 
 
 def test_a_world_that_a_package_announces_is_opened_where_the_package_is_trusted(monkeypatch):
-    theirs = EntryPoint("their_world", "their_package.worlds:Theirs", catalogue.GROUP)
-    monkeypatch.setattr("envs.strange.announced", lambda: {"their_world": theirs})
-    (part,) = strange_parts("their_world", {})
-    assert part == Part("module", "their_package.worlds")
+    theirs = EntryPoint("their_world", "their_package.worlds:Theirs", registry.GROUP)
+    monkeypatch.setattr("envs.untrusted.announced", lambda: {"their_world": theirs})
+    (part,) = untrusted_parts("their_world", {})
+    assert part == UntrustedPart("module", "their_package.worlds")
     assert part.allowed(["their_package"]) and part.allowed(["their_package.worlds"])
     assert not part.allowed(["their", "their_package.worlds.inner", "worlds", ""])
 

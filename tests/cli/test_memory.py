@@ -14,9 +14,9 @@ from harness.cli.main import main
 # From the first time that the phase begins, the process may take no more than it has by then.
 TIGHT = """
 import os, resource, sys
-from harness.watch import Watchers
+from harness.callbacks import Callbacks
 
-aim, phase, tight = sys.argv.pop(1), Watchers.phase, []
+aim, phase, tight = sys.argv.pop(1), Callbacks.phase, []
 
 def heard(watchers, name, total):
     phase(watchers, name, total)
@@ -26,7 +26,7 @@ def heard(watchers, name, total):
         most = pages * os.sysconf("SC_PAGE_SIZE") + 4_000_000
         resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 
-Watchers.phase = heard
+Callbacks.phase = heard
 from harness.cli import main
 raise SystemExit(main())
 """

@@ -10,17 +10,17 @@ import pytest
 from clusters import add, cluster, need_ray
 
 from harness.cli.main import main
-from harness.durable import lines
+from harness.storage.atomic_files import lines
 
 HOME = Path(__file__).resolve().parents[2]
 WORLD = '''
 import time
 
 import gymnasium
-from envs import Problem, Verdict, World
+from envs import Problem, Verdict, TextEnv
 
 
-class Slow(World):
+class Slow(TextEnv):
     """A reply that is the number asked for is right; judging takes a moment."""
 
     name = "slow"
@@ -102,7 +102,7 @@ def kill_when_begun(made, node, places, killed):
 def test_a_node_killed_in_the_middle_loses_nothing_and_doubles_nothing(
     two, folder, run_dirs, capsys, monkeypatch
 ):
-    monkeypatch.setattr("harness.cli.ray_runs._SEND", 0.0)
+    monkeypatch.setattr("harness.runs.ray.ray_runs._SEND", 0.0)
     node = add(two)
     killed = []
     early = [folder / "lost" / f"evolution-seed{seed}" for seed in (0, 1)]

@@ -11,10 +11,10 @@ from harness.config import read_toml
 
 WORLD = '''
 import gymnasium
-from envs import Problem, Verdict, World
+from envs import Problem, Verdict, TextEnv
 
 
-class Odd(World):
+class Odd(TextEnv):
     """A reply of an odd number of characters is right."""
 
     name = "odd"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from harness.cli.commands.show import changes
 from harness.cli.main import main
-from harness.cli.show import changes
 from harness.types import SystemPrompt
 
 RUN = ["run", "--env", "arithmetic", "--model", "scripted:constant=Answer: 5", "--quiet"]

@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 
 import gymnasium
-from envs import Problem, Verdict, World
+from envs import Problem, Verdict, TextEnv
 
 
-class Seen(World):
+class Seen(TextEnv):
     """Writes down which GPUs its process sees."""
 
     name = "seen"

@@ -24,10 +24,10 @@ pytestmark = [*QUIET, pytest.mark.slow]
 
 WORLD = '''
 import gymnasium
-from envs import Problem, Verdict, World
+from envs import Problem, Verdict, TextEnv
 
 
-class Parity(World):
+class Parity(TextEnv):
     """A reply whose characters add up to an even number is right: so even noise sometimes is."""
 
     name = "parity"

@@ -13,10 +13,10 @@ from standin import completion, served
 
 import envs
 import harness
-from harness.play import Table, WorldPool, play
 from harness.policies import open_policy
 from harness.policies.base import Sampling
 from harness.policies.settings import ModelSettings
+from harness.rollout import EnvPool, RolloutConfig, play
 from harness.seeds import Seeds
 from harness.types import Assignment, SystemPrompt, Task
 
@@ -91,8 +91,8 @@ def test_a_world_is_played_by_a_model_behind_an_endpoint(
 
 def test_turns_are_one_growing_sequence_of_tokens() -> None:
     policy = open_policy("pocket", ModelSettings(device="cpu", threads=1, batch_rows=8))
-    worlds = WorldPool(lambda split: envs.make("guess_number", split))  # type: ignore[arg-type, return-value]
-    table = Table(policy, worlds, Sampling(max_tokens=12), Seeds(3))
+    worlds = EnvPool(lambda split: envs.make("guess_number", split))  # type: ignore[arg-type, return-value]
+    table = RolloutConfig(policy, worlds, Sampling(max_tokens=12), Seeds(3))
     prompt = SystemPrompt("Guess the number. Reply with Guess: and a number.")
     several = 0
     for _, episode in play([Assignment(prompt, Task("train", n), 2) for n in range(3)], table):

@@ -5,13 +5,13 @@ import gymnasium
 import pytest
 
 import envs
-from envs.catalogue import FAMILIES, Family, members, options
-from envs.errors import UnknownOption, UnknownWorld
+from envs.errors import UnknownEnv, UnknownOption
+from envs.registry import FAMILIES, Family, members, options
 
 OWN = '''
 import envs, gymnasium
 
-class Yes(envs.World):
+class Yes(envs.TextEnv):
     """Say yes."""
     name = "yes"
     def __init__(self, *, split="train", loud=False):
@@ -36,18 +36,18 @@ def test_names_resolve_to_versioned_ids():
 
 
 def test_an_unknown_world_gets_a_suggestion_and_the_list():
-    with pytest.raises(UnknownWorld, match=r"no world 'arithmetics'. Did you mean 'arithmetic'\?"):
+    with pytest.raises(UnknownEnv, match=r"no world 'arithmetics'. Did you mean 'arithmetic'\?"):
         envs.resolve("arithmetics")
-    with pytest.raises(UnknownWorld, match="Known: aime25, arithmetic, beyond_aime, calibration"):
+    with pytest.raises(UnknownEnv, match="Known: aime25, arithmetic, beyond_aime, calibration"):
         envs.make("zzz", "train")
     for name in ("harness/Arithmetic-v99", "not_a_module:X/Y-v0", "", "a b c", "::"):
-        with pytest.raises(UnknownWorld):
+        with pytest.raises(UnknownEnv):
             envs.resolve(name)
 
 
 def test_a_gymnasium_environment_that_is_no_text_world_is_played_through_the_adapter():
     world = envs.make("CartPole-v1", "train")
-    assert type(world).__name__ == "Foreign"
+    assert type(world).__name__ == "GymnasiumTextEnv"
     assert not hasattr(world, "oracle")
     assert world.reset(seed=0)[1] == {"task": "CartPole-v1:0", "answer": ""}
 
@@ -58,7 +58,7 @@ def test_half_a_text_world_is_refused():
 
     gymnasium.register("Test/Half-v0", entry_point=Half)
     try:
-        with pytest.raises(UnknownWorld, match="not a text world: it lacks size, fingerprint"):
+        with pytest.raises(UnknownEnv, match="not a text world: it lacks size, fingerprint"):
             envs.make("Test/Half-v0", "train")
     finally:
         del gymnasium.registry["Test/Half-v0"]
@@ -76,7 +76,7 @@ def test_a_world_of_another_package_is_made_from_its_module(tmp_path, monkeypatc
     assert (told.summary, told.options, told.files) == ("Say yes.", ("loud",), ())
     with pytest.raises(UnknownOption, match=r"no option 'lout'. Did you mean 'loud'\?"):
         envs.make(name, "test", lout=True)
-    with pytest.raises(UnknownWorld, match="put them into the world itself"):
+    with pytest.raises(UnknownEnv, match="put them into the world itself"):
         envs.make("Theirs/Timed-v0", "test")
 
 
@@ -149,7 +149,7 @@ def test_an_installed_package_announces_worlds_by_name(tmp_path, monkeypatch):
     assert envs.resolve("yes/lake") == "FrozenLake-v1"
     assert envs.resolve("arithmetic") == "harness/Arithmetic-v1"
     assert envs.describe("yes").options == ("loud",)
-    with pytest.raises(UnknownWorld, match="Did you mean 'yes'"):
+    with pytest.raises(UnknownEnv, match="Did you mean 'yes'"):
         envs.resolve("yess")
 
 
@@ -159,7 +159,7 @@ import envs
 def parts():
     return ["north", "south"]
 
-class Compass(envs.World):
+class Compass(envs.TextEnv):
     """Say where to."""
     name = "compass"
     def __init__(self, *, part, split="train", loud=False):
@@ -197,7 +197,7 @@ def test_what_follows_a_familys_prefix_becomes_an_option(compass):
 
 @pytest.mark.parametrize("name", ["compass/souht", "compass", "compass/", "compass/a b"])
 def test_a_member_that_is_not_there_gets_a_suggestion(name, compass):
-    with pytest.raises(UnknownWorld, match=r"Known: compass/north, compass/south"):
+    with pytest.raises(UnknownEnv, match=r"Known: compass/north, compass/south"):
         envs.make(name, "train")
 
 

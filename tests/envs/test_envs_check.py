@@ -7,13 +7,13 @@ import gymnasium
 import pytest
 
 import envs
-from envs import Problem, Verdict, World
-from envs.own.check import CHECKS, check
+from envs import Problem, TextEnv, Verdict
+from envs.checks.env_check import CHECKS, check
 
 FILE = '''
 import envs, gymnasium, sys
 
-class Elsewhere(envs.World):
+class Elsewhere(envs.TextEnv):
     """Another task in every process."""
     name = "elsewhere"
     def size(self, split):
@@ -29,7 +29,7 @@ gymnasium.register("Test/Elsewhere-v0", entry_point=f"{__name__}:Elsewhere")
 '''
 
 
-class Good(World):
+class Good(TextEnv):
     """Say the word."""
 
     name = "good"
@@ -149,7 +149,7 @@ def registered(monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     one = {k: v for k, v in CHECKS.items() if k not in ("the same in every process", "speed")}
-    monkeypatch.setattr("envs.own.check.CHECKS", one)
+    monkeypatch.setattr("envs.checks.env_check.CHECKS", one)
 
 
 def failed(name):
@@ -185,7 +185,7 @@ def test_a_world_that_differs_by_process_is_found(tmp_path, monkeypatch):
     (tmp_path / "worlds_elsewhere.py").write_text(FILE)
     monkeypatch.syspath_prepend(str(tmp_path))
     name, title = "worlds_elsewhere:Test/Elsewhere-v0", "the same in every process"
-    monkeypatch.setattr("envs.own.check.CHECKS", {title: CHECKS[title]})
+    monkeypatch.setattr("envs.checks.env_check.CHECKS", {title: CHECKS[title]})
     assert "Another process gets its fingerprint otherwise" in failed(name)[title]
     (tmp_path / "worlds_elsewhere.py").write_text(FILE.replace("HASHED = True", "HASHED = False"))
     monkeypatch.setattr(sys.modules["worlds_elsewhere"], "HASHED", False)
@@ -201,5 +201,5 @@ def test_a_world_without_an_oracle_is_not_asked_for_one(quick):
 
 
 def test_what_is_no_world_is_refused_before_any_check():
-    with pytest.raises(envs.UnknownWorld):
+    with pytest.raises(envs.UnknownEnv):
         next(iter(check("nothing at all")))

@@ -6,9 +6,9 @@ import pytest
 
 import envs
 from envs.competition import BeyondAIME, load, split_rows, validation_size
+from envs.datasets import read_jsonl
 from envs.errors import DataDiffers, DataMalformed, DataUnavailable
 from envs.fingerprint import content_fingerprint
-from envs.sources import read_jsonl
 
 NAMES = ("aime25", "beyond_aime", "hmmt")
 

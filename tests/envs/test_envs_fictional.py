@@ -9,11 +9,11 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
-from envs.errors import WorldError
+from envs.errors import EnvError
 from envs.search.encyclopedia import written
 from envs.search.fictional import SIZES, Fictional, drawn
 from envs.search.scoring import accepted
-from envs.world import SPLITS
+from envs.text_env import SPLITS
 
 # How every sentence of an article is read: subject, relation, value.
 SENTENCES = [
@@ -231,7 +231,7 @@ def test_what_is_not_searched_for_cannot_be_known():
     ],
 )
 def test_options_out_of_range_are_refused(options, reason):
-    with pytest.raises(WorldError, match=reason):
+    with pytest.raises(EnvError, match=reason):
         Fictional(**options)
 
 

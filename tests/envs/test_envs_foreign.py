@@ -8,8 +8,8 @@ import pytest
 from gymnasium import spaces
 
 import envs
-from envs.errors import UnknownOption, UnknownWorld
-from envs.own.spoken import Spoken, Unreadable, parsed, stated_action, told, uncoloured
+from envs.adapters.text_spaces import SpaceText, Unreadable, parsed, stated_action, told, uncoloured
+from envs.errors import UnknownEnv, UnknownOption
 
 ALL = ("train", "validation", "test")
 
@@ -209,7 +209,7 @@ def test_the_toy_worlds_are_played_with_names_and_drawings():
     ],
 )
 def test_actions_of_many_spaces_are_read(space, reply, action):
-    read = Spoken(Signal(done=space)).read(reply)
+    read = SpaceText(Signal(done=space)).read(reply)
     assert space.contains(read)
     for got, wanted in zip(read, action, strict=True):
         assert np.array_equal(got, np.array(wanted))
@@ -217,7 +217,7 @@ def test_actions_of_many_spaces_are_read(space, reply, action):
 
 def test_a_dict_of_actions_is_read_by_name():
     space = spaces.Dict({"gear": spaces.Discrete(3), "steer": spaces.Box(-1, 1, (1,))})
-    words = Spoken(Signal(done=space))
+    words = SpaceText(Signal(done=space))
     assert words.read("Action: steer = -0.5; gear = 2") == {"gear": 2, "steer": [-0.5]}
     assert "gear = a whole number from 0 to 2; steer = 1 number (-1 to 1)" in words.briefing
     for reply in ("Action: gear = 2", "Action: gear = 2; steer = 7", "Action: gear"):
@@ -240,25 +240,25 @@ def test_a_dict_of_actions_is_read_by_name():
 )
 def test_what_is_no_action_is_told_so(space, reply):
     with pytest.raises(Unreadable):
-        Spoken(Signal(done=space)).read(reply)
+        SpaceText(Signal(done=space)).read(reply)
 
 
 def test_text_spaces_are_passed_on_as_they_are():
-    words = Spoken(Signal(spaces.Text(9, charset="abc"), spaces.Text(9, charset="abc")))
+    words = SpaceText(Signal(spaces.Text(9, charset="abc"), spaces.Text(9, charset="abc")))
     assert words.read("abc") == "abc" and words.say("cab", {}) == "cab"
 
 
 def test_a_picture_is_refused_with_what_to_do():
     picture = spaces.Box(0, 255, (64, 64, 3), np.uint8)
-    with pytest.raises(UnknownWorld, match=r"12288 numbers.*world\.wrapper=module:Class"):
-        Spoken(Signal(seen=picture))
-    with pytest.raises(UnknownWorld, match="its actions are of Sequence"):
-        Spoken(Signal(done=spaces.Sequence(spaces.Discrete(2))))
+    with pytest.raises(UnknownEnv, match=r"12288 numbers.*world\.wrapper=module:Class"):
+        SpaceText(Signal(seen=picture))
+    with pytest.raises(UnknownEnv, match="its actions are of Sequence"):
+        SpaceText(Signal(done=spaces.Sequence(spaces.Discrete(2))))
 
 
 def test_a_wrapper_or_a_description_of_ones_own_speaks(monkeypatch):
     monkeypatch.setattr(
-        envs.own.foreign, "load_wrapper", lambda path: globals()[path.partition(":")[2]]
+        envs.adapters.gymnasium_env, "load_wrapper", lambda path: globals()[path.partition(":")[2]]
     )
     world = envs.make("Test/Signal-v0", "train", wrapper="here:Words")
     assert world.reset(seed=0)[0].startswith("You see ")

@@ -2,7 +2,7 @@ import gymnasium
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from envs.errors import WorldError
+from envs.errors import EnvError
 from envs.games.guess_number import GuessNumber, halving, stated_guess
 from envs.games.knowledge import best_question, draw_knowledge
 from envs.games.twenty_questions import TwentyQuestions, said
@@ -130,7 +130,7 @@ def test_wider_ranges_can_be_kept_for_the_test():
     assert world.reset(seed=0)[0].endswith("You have 12 guesses; 6 are enough.")
     assert GuessNumber(numbers=7, test_numbers=63).reset(seed=0)[0].endswith("3 are enough.")
     assert world.fingerprint() != GuessNumber().fingerprint()
-    with pytest.raises(WorldError, match="numbers must be a whole number from 3 to 100000, not 2"):
+    with pytest.raises(EnvError, match="numbers must be a whole number from 3 to 100000, not 2"):
         GuessNumber(numbers=2)
 
 
@@ -229,7 +229,7 @@ def test_the_last_mark_of_a_reply_counts():
     "options", [{"things": 3}, {"attributes": 4}, {"questions": 21}, {"told": 1}]
 )
 def test_options_out_of_range_are_refused(options):
-    with pytest.raises(WorldError, match="must be"):
+    with pytest.raises(EnvError, match="must be"):
         TwentyQuestions(**options)
 
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from envs.packages.killable import Workers, shared_workers
-from envs.piped import WorkerFailed
+from envs.integrations.killable import Workers, shared_workers
+from envs.json_worker import WorkerFailed
 
 SCRIPT = """
 import os, sys, time

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from envs.boxes import last_boxed
-from envs.grading import Grader, grader_version
-from envs.selftest import selftest
+from envs.grading.boxed_answer import last_boxed
+from envs.grading.pool import Grader, grader_version
+from envs.grading.selftest import selftest
 from envs.verdict import Verdict
 
 HANG = "\\boxed{(x+y+z+w+v)^{99}}"
@@ -154,7 +154,7 @@ def test_verdicts_are_the_same_in_main_thread_worker_thread_and_another_process(
         threaded = list(threads.map(lambda case: grader.grade(*case).reward, cases))
     code = (
         "import threading\n"
-        "from envs.grading import Grader\n"
+        "from envs.grading.pool import Grader\n"
         f"cases, found = {cases!r}, []\n"
         "def work():\n"
         "    with Grader() as g: found.extend(g.grade(*c).reward for c in cases)\n"
@@ -170,7 +170,7 @@ def test_verdicts_are_the_same_in_main_thread_worker_thread_and_another_process(
 def test_nothing_of_a_reply_is_ever_compiled_or_run():
     code = (
         "import sys\n"
-        "from envs.grading_worker import make_judge\n"
+        "from envs.grading.worker import make_judge\n"
         "judge = make_judge()\n"
         "judge('2', '2')\n"
         "seen = []\n"

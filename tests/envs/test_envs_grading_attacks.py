@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from envs.boxes import LONGEST_BOX, enormous, last_boxed, objection
-from envs.grading import Grader
+from envs.grading.boxed_answer import LONGEST_BOX, enormous, last_boxed, objection
+from envs.grading.pool import Grader
 
 HEDGES = [
     "1, 2, 3", "2, 3", "3, 2", "2; 3", "2 \\text{ or } 3", "1 or 2", "2 \\vee 3", "2 \\lor 3",

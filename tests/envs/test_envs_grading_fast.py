@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from envs.boxes import both_whole
-from envs.grading import Grader
+from envs.grading.boxed_answer import both_whole
+from envs.grading.pool import Grader
 from envs.verdict import Verdict
 
 NOT_WHOLE = [

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from envs import grading
-from envs.grading import Grader, shared_grader
+from envs.grading import pool as grading_pool
+from envs.grading.pool import Grader, shared_grader
 from envs.verdict import Verdict
 
 HANG = "\\boxed{(x+y+z+w+v)^{99}}"
@@ -71,7 +71,7 @@ def test_a_worker_that_died_while_idle_is_replaced_without_notice():
 
 def test_a_worker_that_cannot_start_is_unscored_with_its_last_words(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text("raise ImportError('no such library')")
-    monkeypatch.setattr(grading, "_WORKER", tmp_path / "broken.py")
+    monkeypatch.setattr(grading_pool, "_WORKER", tmp_path / "broken.py")
     with Grader(workers=1) as pool:
         verdict = pool.grade("\\boxed{2.0}", "2")
     assert verdict.outcome == "unscored"
@@ -100,7 +100,7 @@ def test_an_interrupted_grade_leaves_no_stale_verdict_behind():
 def test_workers_die_with_a_killed_parent_even_while_they_hang():
     code = (
         "import threading, time\n"
-        "from envs.grading import Grader\n"
+        "from envs.grading.pool import Grader\n"
         "g = Grader(workers=1, deadline=60)\n"
         "g.grade('\\\\boxed{2.0}', '2')\n"
         "print(g._idle.queue[0].pid, flush=True)\n"
@@ -118,7 +118,7 @@ def test_workers_die_with_a_killed_parent_even_while_they_hang():
 @pytest.mark.skipif(sys.platform == "win32", reason="not run: there is no SIGALRM")
 def test_the_kernels_alarm_ends_a_worker_nobody_kills():
     with subprocess.Popen(
-        [sys.executable, "-P", str(grading._WORKER)],
+        [sys.executable, "-P", str(grading_pool._WORKER)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as worker:
@@ -144,7 +144,7 @@ def test_a_closed_grader_ends_its_workers_and_says_so():
 def test_a_process_has_one_shared_grader_and_leaves_no_worker_behind():
     assert shared_grader() is shared_grader()
     code = (
-        "from envs.grading import shared_grader\n"
+        "from envs.grading.pool import shared_grader\n"
         "shared_grader().grade('\\\\boxed{2.0}', '2')\n"
         "print(shared_grader()._idle.queue[-1].pid)"
     )
@@ -161,10 +161,10 @@ def test_a_process_has_one_shared_grader_and_leaves_no_worker_behind():
 
 def test_the_grader_runs_from_any_folder(tmp_path):
     (tmp_path / "re.py").write_text("raise SystemExit('shadowed')")
-    root = Path(grading.__file__).resolve().parents[1]
+    root = Path(grading_pool.__file__).resolve().parents[1]
     code = (
         f"import sys; sys.path.insert(0, {str(root)!r})\n"
-        "from envs.grading import Grader\n"
+        "from envs.grading.pool import Grader\n"
         "with Grader(workers=1) as g: print(g.grade('\\\\boxed{2.0}', '2').reward)"
     )
     run = subprocess.run(

@@ -93,11 +93,11 @@ def test_the_real_client_reads_a_loopback_stand_in_for_the_hub(endpoint, tmp_pat
     code = (
         "import envs\n"
         "from envs.competition import AIME25, BeyondAIME\n"
-        "from envs.sources import read_hub\n"
+        "from envs.datasets import read_hub\n"
         "first, second = BeyondAIME.benchmark.train[0], BeyondAIME.benchmark.test[0]\n"
         "print(read_hub(first), read_hub(second), read_hub(AIME25.benchmark.train[0]))\n"
         "try: envs.make('beyond_aime', 'test')\n"
-        "except envs.WorldError as error: print(type(error).__name__, error)\n"
+        "except envs.EnvError as error: print(type(error).__name__, error)\n"
         "world = envs.make('beyond_aime', 'test', accept_data=True)\n"
         "print(world.reset(seed=0)[0])\n"
     )
@@ -115,7 +115,7 @@ def test_a_data_set_the_stand_in_does_not_have_is_unavailable_with_the_way_out(e
     code = (
         "import envs\n"
         "try: envs.make('hmmt', 'test')\n"
-        "except envs.WorldError as error: print(type(error).__name__, error)\n"
+        "except envs.EnvError as error: print(type(error).__name__, error)\n"
     )
     said = run(code, endpoint, tmp_path).stdout
     assert said.startswith("DataUnavailable The problems of 'hmmt' are not here")

@@ -6,8 +6,8 @@ import pytest
 
 import envs
 from envs.errors import DataDiffers, DataMalformed, DataUnavailable, UnknownOption
-from envs.own.answers import GRADERS, number_in
-from envs.own.jsonl import Questions
+from envs.grading.answer_graders import GRADERS, number_in
+from envs.jsonl import Questions
 
 
 def written(path, rows):

@@ -4,17 +4,17 @@ import pytest
 from outside import free_port, openenv_server
 
 import envs
-from envs.errors import UnknownWorld
-from envs.outside.hosted import OutsideFailed
-from envs.outside.openenv import seen
-from envs.outside.openenv_session import addresses
+from envs.errors import UnknownEnv
+from envs.integrations.hosted import OutsideFailed
+from envs.integrations.openenv import seen
+from envs.integrations.openenv_session import addresses
 
 
 def test_addresses():
     for url in ("ws://host:8000", "http://host:8000/", "ws://host:8000/ws"):
         assert addresses(url) == ("http://host:8000", "ws://host:8000/ws")
     assert addresses("https://host/env") == ("https://host/env", "wss://host/env/ws")
-    with pytest.raises(UnknownWorld, match="openenv:ws"):
+    with pytest.raises(UnknownEnv, match="openenv:ws"):
         addresses("localhost")
 
 
@@ -27,7 +27,7 @@ def test_observations_are_told_in_text():
 
 def test_no_server_is_a_sentence():
     pytest.importorskip("websockets", reason="not run: websockets is not installed")
-    with pytest.raises(UnknownWorld, match="Start it"):
+    with pytest.raises(UnknownEnv, match="Start it"):
         envs.make(f"openenv:ws://127.0.0.1:{free_port()}")
 
 

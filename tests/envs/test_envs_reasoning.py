@@ -5,12 +5,12 @@ from collections import Counter
 
 import pytest
 
-from envs.errors import UnknownOption, UnknownWorld, WorldError
-from envs.packages.extras import ExtraMissing, require
-from envs.packages.reasoning import ReasoningGym, graded, stated_answer, tasks
-from envs.packages.reasoning_worker import boxes_home, harmless, rush_hour_moves
-from envs.packages.shares import deal, in_share
-from envs.world import SPLITS
+from envs.errors import EnvError, UnknownEnv, UnknownOption
+from envs.integrations.extras import ExtraMissing, require
+from envs.integrations.reasoning_gym import ReasoningGym, graded, stated_answer, tasks
+from envs.integrations.reasoning_gym_worker import boxes_home, harmless, rush_hour_moves
+from envs.integrations.split_shares import deal, in_share
+from envs.text_env import SPLITS
 
 MISSING = importlib.util.find_spec("reasoning_gym") is None
 needs_package = pytest.mark.skipif(MISSING, reason="not run: reasoning-gym is not installed")
@@ -31,7 +31,7 @@ def test_without_the_package_the_message_says_what_to_type(monkeypatch):
         ReasoningGym(task="gcd")
     with pytest.raises(ExtraMissing):
         tasks()
-    with pytest.raises(WorldError):
+    with pytest.raises(EnvError):
         require("nothing", "nothing", "nothing")
 
 
@@ -139,9 +139,9 @@ def test_the_oracle_earns_one_by_the_packages_own_scorer(task, split):
 def test_every_task_but_two_is_a_world():
     listed = tasks()
     assert len(listed) >= 100 and "codeio" not in listed and "composite" not in listed
-    with pytest.raises(UnknownWorld, match="its tasks run programs that come as data"):
+    with pytest.raises(UnknownEnv, match="its tasks run programs that come as data"):
         ReasoningGym(task="codeio")
-    with pytest.raises(UnknownWorld, match=r"no task 'chain_sums'\. Did you mean 'chain_sum'\?"):
+    with pytest.raises(UnknownEnv, match=r"no task 'chain_sums'\. Did you mean 'chain_sum'\?"):
         ReasoningGym(task="chain_sums")
 
 
@@ -174,9 +174,9 @@ def test_difficulty_parameters_are_options():
     assert world.fingerprint() != ReasoningGym(task="chain_sum", level=1).fingerprint()
     with pytest.raises(UnknownOption, match=r"no option 'max_term'. Did you mean 'max_terms'"):
         ReasoningGym(task="chain_sum", max_term=2)
-    with pytest.raises(WorldError, match="refuses level 0 with"):
+    with pytest.raises(EnvError, match="refuses level 0 with"):
         ReasoningGym(task="chain_sum", min_terms=0)
-    with pytest.raises(WorldError, match="level must be a whole number from 0"):
+    with pytest.raises(EnvError, match="level must be a whole number from 0"):
         ReasoningGym(task="chain_sum", level=-1)
 
 
@@ -201,7 +201,7 @@ def test_replies_are_never_executed(task, tmp_path):
 
 @needs_package
 def test_a_scorer_that_hangs_leaves_the_reply_unscored(monkeypatch):
-    monkeypatch.setattr("envs.packages.reasoning.SCORE_SECONDS", 1.0)
+    monkeypatch.setattr("envs.integrations.reasoning_gym.SCORE_SECONDS", 1.0)
     world = ReasoningGym(task="countdown")
     world.reset(seed=0)
     info = world.step("Answer: 9**9**9**9")[4]

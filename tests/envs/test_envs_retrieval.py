@@ -10,17 +10,9 @@ import numpy as np
 import pytest
 
 import envs.search.retrieval
-from envs.errors import DataMalformed, WorldError
-from envs.search.retrieval import (
-    BM25,
-    KEPT_FROM,
-    Corpus,
-    Passage,
-    best,
-    bm25_identity,
-    shared_retriever,
-    words,
-)
+from envs.errors import DataMalformed, EnvError
+from envs.search.corpus import KEPT_FROM, Corpus, Passage
+from envs.search.retrieval import BM25, best, bm25_identity, shared_retriever, words
 from envs.search.shelf import kept_folder, shelf_folder
 
 COUNT = KEPT_FROM + 1
@@ -175,7 +167,7 @@ def test_what_a_killed_process_left_is_cleared_and_never_read(own_cache):
 def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(WorldError, match="set XDG_CACHE_HOME to a folder that can be written"):
+    with pytest.raises(EnvError, match="set XDG_CACHE_HOME to a folder that can be written"):
         kept_folder("k", lambda folder: None)
 
 

@@ -9,9 +9,9 @@ import pytest
 
 import envs.search.dense
 from envs.errors import DataUnavailable
+from envs.search.corpus import Corpus, Passage
 from envs.search.dense import Dense, Encoder
 from envs.search.fictional import Fictional
-from envs.search.retrieval import Corpus, Passage
 from envs.search.shelf import shelf_folder
 
 TEXTS = {

@@ -7,9 +7,9 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from envs.errors import WorldError
+from envs.errors import EnvError
 from envs.search.tool import call
-from envs.search.world import Search
+from envs.search.world import SearchEnv
 
 PASSAGES = [
     {"id": "p1", "title": "Glass Tower", "text": "The Glass Tower was built by Ada Stern in 1901."},
@@ -39,7 +39,7 @@ def own(tmp_path):
 
 
 def test_a_search_then_an_answer_is_an_episode(own):
-    world = Search(**own, results=1)
+    world = SearchEnv(**own, results=1)
     text, info = world.reset(seed=0)
     assert text == "Question: Where was the builder of the Glass Tower born (train)?"
     assert info["answer"] == "Lindau | in Lindau"
@@ -61,7 +61,7 @@ def test_a_search_then_an_answer_is_an_episode(own):
 
 
 def test_a_wrong_answer_earns_nothing_and_is_told_its_f1_and_the_truth(own):
-    world = Search(**own)
+    world = SearchEnv(**own)
     world.reset(seed=0)
     _, reward, terminated, _, info = world.step("Answer: Lindau on the lake")
     assert (reward, terminated, info["success"]) == (0.0, True, False)
@@ -70,7 +70,7 @@ def test_a_wrong_answer_earns_nothing_and_is_told_its_f1_and_the_truth(own):
 
 
 def test_on_the_test_split_nothing_tells_the_answer(own):
-    world = Search(split="test", **own)
+    world = SearchEnv(split="test", **own)
     _, info = world.reset(seed=0)
     assert info["answer"] == ""
     for reply in (call("zzz"), "<tool_call>", "Answer: x"):
@@ -91,7 +91,7 @@ def test_on_the_test_split_nothing_tells_the_answer(own):
     ],
 )
 def test_a_reply_that_cannot_be_followed_is_explained_and_costs_a_round(own, reply, expected):
-    world = Search(**own, rounds=2)
+    world = SearchEnv(**own, rounds=2)
     world.reset(seed=0)
     said, reward, terminated, truncated, info = world.step(reply)
     assert expected in said
@@ -103,7 +103,7 @@ def test_a_reply_that_cannot_be_followed_is_explained_and_costs_a_round(own, rep
 
 
 def test_after_the_last_round_the_episode_is_truncated_and_scored_nothing(own):
-    world = Search(**own, rounds=2)
+    world = SearchEnv(**own, rounds=2)
     world.reset(seed=0)
     world.step(call("Glass Tower"))
     said, reward, terminated, truncated, info = world.step(call("Ada Stern"))
@@ -114,7 +114,7 @@ def test_after_the_last_round_the_episode_is_truncated_and_scored_nothing(own):
 
 
 def test_a_call_beside_an_answer_is_a_call(own):
-    world = Search(**own)
+    world = SearchEnv(**own)
     world.reset(seed=0)
     reply = call("Ada Stern") + "\nAnswer: Lindau"
     assert world.step(reply)[2] is False
@@ -123,7 +123,7 @@ def test_a_call_beside_an_answer_is_a_call(own):
 
 
 def test_a_passage_with_a_call_in_it_calls_nothing_and_ends_nothing(own):
-    world = Search(**own)
+    world = SearchEnv(**own)
     world.reset(seed=0)
     said, *_ = world.step(call("Old Mill"))
     assert "A mill. [tool_call]x[/tool_call] Answer: Nowhere" in said
@@ -133,7 +133,7 @@ def test_a_passage_with_a_call_in_it_calls_nothing_and_ends_nothing(own):
 
 
 def test_an_abandoned_episode_leaves_nothing_behind(own):
-    world = Search(**own, rounds=2)
+    world = SearchEnv(**own, rounds=2)
     world.reset(seed=0)
     world.step(call("Glass Tower", "Ada Stern"))
     world.reset(seed=0)
@@ -144,7 +144,7 @@ def test_an_abandoned_episode_leaves_nothing_behind(own):
 
 @pytest.mark.parametrize("rounds", [1, 2, 6])
 def test_the_oracle_searches_for_the_gold_passages_and_earns_one(own, rounds):
-    world = Search(**own, rounds=rounds, results=1)
+    world = SearchEnv(**own, rounds=rounds, results=1)
     world.reset(seed=0)
     replies, over = [], False
     while not over:
@@ -168,7 +168,7 @@ def test_the_oracle_searches_for_the_gold_passages_and_earns_one(own, rounds):
     ],
 )
 def test_whatever_a_reply_is_the_world_goes_on(own, reply):
-    world = Search(**own)
+    world = SearchEnv(**own)
     world.reset(seed=0)
     said, reward, *_, info = world.step(reply)
     assert (reward, info["outcome"]) == (0.0, "scored")
@@ -178,7 +178,7 @@ def test_whatever_a_reply_is_the_world_goes_on(own, reply):
 
 
 def test_gymnasiums_checker_has_nothing_to_say(own, monkeypatch):
-    spec = EnvSpec("tests/Search-v0", entry_point="envs.search.world:Search")
+    spec = EnvSpec("tests/Search-v0", entry_point="envs.search.world:SearchEnv")
     monkeypatch.setitem(gymnasium.registry, spec.id, spec)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -186,7 +186,7 @@ def test_gymnasiums_checker_has_nothing_to_say(own, monkeypatch):
 
 
 def test_many_worlds_share_one_index(own):
-    first, *others = (Search(split="train", **own) for _ in range(64))
+    first, *others = (SearchEnv(split="train", **own) for _ in range(64))
     assert all(w.corpus is first.corpus and w._retriever is first._retriever for w in others)
 
 
@@ -199,8 +199,8 @@ def test_many_worlds_share_one_index(own):
     ],
 )
 def test_options_that_change_what_is_seen_change_the_fingerprint(own, change):
-    assert Search(**own).fingerprint() != Search(**own, **change).fingerprint()
-    assert Search(**own).fingerprint() == Search(split="test", **own).fingerprint()
+    assert SearchEnv(**own).fingerprint() != SearchEnv(**own, **change).fingerprint()
+    assert SearchEnv(**own).fingerprint() == SearchEnv(split="test", **own).fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -217,5 +217,5 @@ def test_options_that_change_what_is_seen_change_the_fingerprint(own, change):
     ],
 )
 def test_an_option_with_another_meaning_is_refused(own, options, reason):
-    with pytest.raises(WorldError, match=reason):
-        Search(**(own | options))
+    with pytest.raises(EnvError, match=reason):
+        SearchEnv(**(own | options))

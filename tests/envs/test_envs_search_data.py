@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from envs.errors import DataDiffers, DataMalformed, DataUnavailable, WorldError
+from envs.errors import DataDiffers, DataMalformed, DataUnavailable, EnvError
 from envs.search import hotpotqa
 from envs.search import world as search
-from envs.search.questions import Question, divided, read_passages, read_questions
-from envs.search.world import Search
+from envs.search.questions import SearchQuestion, divided, read_passages, read_questions
+from envs.search.world import SearchEnv
 
 
 def write(path, rows):
@@ -47,7 +47,7 @@ def test_the_ids_asked_for_are_300_different_ones():
     [("hotpotqa", 1.0, 2), ("nq", 0.0, 4), ("nq+hotpotqa", 0.5, 4)],
 )
 def test_every_source_has_as_many_tasks_as_the_paper(made_data, source, hotpot_share, passages):
-    world = Search(data_dir=str(made_data), source=source, accept_data=True)
+    world = SearchEnv(data_dir=str(made_data), source=source, accept_data=True)
     assert len(world.corpus) == passages
     texts = []
     for split, size in search.SIZES.items():
@@ -60,7 +60,7 @@ def test_every_source_has_as_many_tasks_as_the_paper(made_data, source, hotpot_s
 
 def test_made_content_is_not_the_pinned_content_and_says_which_part_differs(made_data):
     with pytest.raises(DataDiffers, match="--accept-data") as caught:
-        Search(data_dir=str(made_data))
+        SearchEnv(data_dir=str(made_data))
     assert [d.split(" have")[0] for d in caught.value.differences] == [
         "the questions",
         "the passages",
@@ -69,7 +69,7 @@ def test_made_content_is_not_the_pinned_content_and_says_which_part_differs(made
 
 def test_rows_in_another_order_are_the_same_data_and_another_answer_is_not(made_data):
     def fingerprint():
-        return Search(data_dir=str(made_data), source="hotpotqa", accept_data=True).fingerprint()
+        return SearchEnv(data_dir=str(made_data), source="hotpotqa", accept_data=True).fingerprint()
 
     before = fingerprint()
     for name in ("hotpotqa_test64.jsonl", "hotpotqa_corpus.jsonl"):
@@ -90,13 +90,13 @@ def test_rows_in_another_order_are_the_same_data_and_another_answer_is_not(made_
 def test_without_a_folder_nq_says_where_it_can_be_had(monkeypatch):
     monkeypatch.delenv("HARNESS_DATA_DIR", raising=False)
     with pytest.raises(DataUnavailable, match=r"nq_gold_2655\.jsonl, .*--data-dir FOLDER"):
-        Search()
+        SearchEnv()
 
 
 def test_a_missing_file_is_named_with_its_fields(made_data):
     (made_data / "nq_corpus.jsonl").unlink()
     with pytest.raises(DataUnavailable, match=r"no file nq_corpus.jsonl in .*id, title, text"):
-        Search(data_dir=str(made_data))
+        SearchEnv(data_dir=str(made_data))
 
 
 def hub_row(id, answer="x"):
@@ -132,7 +132,7 @@ def test_where_the_hub_cannot_be_reached_the_reason_is_given(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(DataUnavailable, match="hotpotqa/hotpot_qa could not be reached"):
-        Search(source="hotpotqa")
+        SearchEnv(source="hotpotqa")
 
 
 @pytest.mark.parametrize(
@@ -167,11 +167,11 @@ def test_a_corpus_must_have_passages_ids_once_and_every_gold_one(tmp_path):
     ):
         corpus = write(tmp_path / f"{len(reason)}.jsonl", rows)
         with pytest.raises(DataMalformed, match=reason):
-            Search(questions=str(questions), corpus=str(corpus))
+            SearchEnv(questions=str(questions), corpus=str(corpus))
 
 
 def test_questions_without_splits_are_divided_by_their_content_three_one_one():
-    asked = [Question(f"q{n}", ("x",)) for n in range(25)]
+    asked = [SearchQuestion(f"q{n}", ("x",)) for n in range(25)]
     made = divided(asked)
     assert {split: len(qs) for split, qs in made.items()} == {
         "train": 15,
@@ -180,7 +180,7 @@ def test_questions_without_splits_are_divided_by_their_content_three_one_one():
     }
     assert divided(asked[::-1]) == made
     with pytest.raises(DataMalformed, match="expected all or none"):
-        divided([*asked, Question("r", ("x",), (), "train")])
+        divided([*asked, SearchQuestion("r", ("x",), (), "train")])
 
 
 def test_a_question_that_occurs_twice_is_refused(tmp_path):
@@ -188,34 +188,34 @@ def test_a_question_that_occurs_twice_is_refused(tmp_path):
     questions = write(tmp_path / "q.jsonl", rows)
     corpus = write(tmp_path / "c.jsonl", [paragraph("p1")])
     with pytest.raises(DataMalformed, match="occurs twice: 'Same"):
-        Search(questions=str(questions), corpus=str(corpus))
+        SearchEnv(questions=str(questions), corpus=str(corpus))
 
 
 def test_a_folder_that_changes_is_read_again(tmp_path):
     questions = write(tmp_path / "q.jsonl", [{"question": "Q?", "answer": "a"}])
     corpus = write(tmp_path / "c.jsonl", [paragraph("p1")])
-    first = Search(questions=str(questions), corpus=str(corpus))
+    first = SearchEnv(questions=str(questions), corpus=str(corpus))
     write(corpus, [paragraph("p1"), paragraph("p2")])
-    assert len(Search(questions=str(questions), corpus=str(corpus)).corpus) == 2
+    assert len(SearchEnv(questions=str(questions), corpus=str(corpus)).corpus) == 2
     assert len(first.corpus) == 1
 
 
 def test_an_empty_split_is_refused_when_it_is_played(tmp_path):
     questions = write(tmp_path / "q.jsonl", [{"question": "Q?", "answer": "a", "split": "test"}])
     corpus = write(tmp_path / "c.jsonl", [paragraph("p1")])
-    world = Search(questions=str(questions), corpus=str(corpus))
-    with pytest.raises(WorldError, match="has no train tasks"):
+    world = SearchEnv(questions=str(questions), corpus=str(corpus))
+    with pytest.raises(EnvError, match="has no train tasks"):
         world.reset(seed=0)
 
 
 def test_the_real_data_is_what_was_pinned_and_the_oracle_answers_all_of_it(real_data):
     for split, size in search.SIZES.items():
-        world = Search(split=split, data_dir=str(real_data))
+        world = SearchEnv(split=split, data_dir=str(real_data))
         assert world.size(split) == size
         for seed in range(size):
             world.reset(seed=seed)
             world.step(world.oracle())
             assert world.step(world.oracle())[1] == 1.0
     for source in search.SOURCES:
-        Search(source=source, data_dir=str(real_data))
+        SearchEnv(source=source, data_dir=str(real_data))
     assert len(read_passages(real_data / "nq_corpus.jsonl")) == 2599

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from envs import sources
+from envs import datasets
+from envs.datasets import DataSource, dapo_100, probe_hub, read_hub, read_jsonl, row_of
 from envs.errors import DataMalformed, DataUnavailable
-from envs.sources import Source, dapo_100, probe_hub, read_hub, read_jsonl, row_of
 
-SOURCE = Source("made.jsonl", "someone/made", 2, "")
+SOURCE = DataSource("made.jsonl", "someone/made", 2, "")
 
 
 def test_a_file_is_read_and_its_columns_mapped(tmp_path):
@@ -124,8 +124,8 @@ def test_what_was_downloaded_once_is_read_from_the_cache_without_the_hub(monkeyp
         calls.append(repository)
         return lambda name: {"test": [{"problem": "p\u2028λ", "answer": 1}]}
 
-    monkeypatch.setattr(sources, "_real_load_dataset", client)
+    monkeypatch.setattr(datasets, "_real_load_dataset", client)
     assert read_hub(SOURCE) == read_hub(SOURCE) == [("p\u2028λ", "1")]
     assert calls == ["someone/made"]
     assert os.listdir(tmp_path / "espl-harness" / "data") == ["made.hub.jsonl"]
-    assert sources.cache_folder() == Path(tmp_path) / "espl-harness" / "data"
+    assert datasets.cache_folder() == Path(tmp_path) / "espl-harness" / "data"

@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
-from envs.errors import UnknownWorld, WorldError
-from envs.packages.extras import ExtraMissing
-from envs.packages.text_arena import GAMES, REFUSED, Dice, TextArena, games, stated_move
-from envs.packages.text_arena_oracles import ORACLES, shortest
-from envs.world import SPLITS
+from envs.errors import EnvError, UnknownEnv
+from envs.integrations.extras import ExtraMissing
+from envs.integrations.textarena import GAMES, REFUSED, Dice, TextArena, games, stated_move
+from envs.integrations.textarena_oracles import ORACLES, shortest
+from envs.text_env import SPLITS
 
 MISSING = importlib.util.find_spec("textarena") is None
 needs_package = pytest.mark.skipif(MISSING, reason="not run: textarena is not installed")
@@ -149,11 +149,11 @@ def test_a_game_beyond_its_turns_is_truncated():
 
 @needs_package
 def test_what_cannot_be_a_world_is_refused_with_the_reason():
-    with pytest.raises(UnknownWorld, match="Wordle is no world: it downloads a list of words"):
+    with pytest.raises(UnknownEnv, match="Wordle is no world: it downloads a list of words"):
         TextArena(game="Wordle")
-    with pytest.raises(UnknownWorld, match="TowerOfHanoi-hard is no world: it has one puzzle only"):
+    with pytest.raises(UnknownEnv, match="TowerOfHanoi-hard is no world: it has one puzzle only"):
         TextArena(game="TowerOfHanoi-hard")
-    with pytest.raises(UnknownWorld, match=r"no textarena/Sudoko. Did you mean 'Sudoku'\?"):
+    with pytest.raises(UnknownEnv, match=r"no textarena/Sudoko. Did you mean 'Sudoku'\?"):
         TextArena(game="Sudoko")
-    with pytest.raises(WorldError, match="whole numbers from 1"):
+    with pytest.raises(EnvError, match="whole numbers from 1"):
         TextArena(game="Set", max_turns=0)

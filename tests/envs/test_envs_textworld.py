@@ -3,9 +3,9 @@ import warnings
 
 import pytest
 
-from envs.errors import UnknownWorld, WorldError
-from envs.packages.extras import ExtraMissing
-from envs.packages.text_world import LEVELS, TextWorld, folder, stated_command
+from envs.errors import EnvError, UnknownEnv
+from envs.integrations.extras import ExtraMissing
+from envs.integrations.textworld import LEVELS, TextWorld, folder, stated_command
 
 MISSING = importlib.util.find_spec("textworld") is None
 needs_package = pytest.mark.skipif(MISSING, reason="not run: textworld is not installed")
@@ -102,10 +102,10 @@ def test_splits_have_games_of_their_own():
 
 @needs_package
 def test_levels_and_options_are_checked():
-    with pytest.raises(UnknownWorld, match=r"no textworld/esay. Did you mean 'easy'\?"):
+    with pytest.raises(UnknownEnv, match=r"no textworld/esay. Did you mean 'easy'\?"):
         TextWorld(level="esay")
-    with pytest.raises(WorldError, match="whole numbers from 1"):
+    with pytest.raises(EnvError, match="whole numbers from 1"):
         TextWorld(max_steps=0)
-    with pytest.raises(WorldError, match="commands must be true or false"):
+    with pytest.raises(EnvError, match="commands must be true or false"):
         TextWorld(commands="yes")
     assert TextWorld(quest=3).max_steps == 16

@@ -11,10 +11,10 @@ import pytest
 from outside import sums, verifiers_python
 
 import envs
-from envs.errors import UnknownOption, UnknownWorld
-from envs.outside import verifiers
-from envs.outside.hosted import LONGEST_TEXT, OutsideFailed, finite, shortened, speakable
-from envs.outside.messages import answered, opening
+from envs.errors import UnknownEnv, UnknownOption
+from envs.integrations import verifiers
+from envs.integrations.hosted import LONGEST_TEXT, OutsideFailed, finite, shortened, speakable
+from envs.integrations.messages import answered, opening
 
 ENDPOINT = runpy.run_path(str(Path(verifiers.__file__).with_name("model_endpoint.py")))
 CALL = '<tool_call>{"name": "double", "arguments": {"n": 4}}</tool_call>'
@@ -92,7 +92,7 @@ def test_a_missing_interpreter_or_environment_says_what_to_type(tmp_path, monkey
         envs.make("verifiers:gsm8k")
     with pytest.raises(UnknownOption, match="There is no interpreter"):
         envs.make("verifiers:gsm8k", python=str(tmp_path / "python"))
-    with pytest.raises(UnknownWorld, match="nothing at"):
+    with pytest.raises(UnknownEnv, match="nothing at"):
         envs.make(f"verifiers:{tmp_path}/absent.py")
 
 

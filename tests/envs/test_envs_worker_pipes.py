@@ -7,13 +7,12 @@ import time
 
 import pytest
 
-from envs import grading
-from envs.outside import model_endpoint
-from envs.outside.hosted import OutsideFailed, finite
-from envs.outside.openenv import OpenEnv
-from envs.packages import killable
-from envs.packages.killable import Workers
-from envs.piped import WorkerFailed
+from envs.grading import pool as grading_pool
+from envs.integrations import killable, model_endpoint
+from envs.integrations.hosted import OutsideFailed, finite
+from envs.integrations.killable import Workers
+from envs.integrations.openenv import OpenEnv
+from envs.json_worker import WorkerFailed
 
 SAYS = """
 import json, sys, time
@@ -44,7 +43,7 @@ def script(tmp_path, monkeypatch):
         path = tmp_path / "says.py"
         path.write_text(text)
         monkeypatch.setattr(killable, "_SERVE", path)
-        monkeypatch.setattr(grading, "_WORKER", path)
+        monkeypatch.setattr(grading_pool, "_WORKER", path)
         return path
 
     return put
@@ -60,14 +59,14 @@ def workers(script):
 @pytest.fixture
 def grader(script):
     script(SAYS)
-    with grading.Grader(workers=1, deadline=5.0) as pool:
+    with grading_pool.Grader(workers=1, deadline=5.0) as pool:
         yield pool
 
 
 def test_an_answer_that_comes_late_is_never_that_to_the_next_job(workers):
     assert workers.ask({"text": "late"}, 5.0)["said"] == "late"
     time.sleep(0.6)
-    with pytest.raises(WorkerFailed, match=r"nobody had asked for|no verdict but"):
+    with pytest.raises(WorkerFailed, match=r"nobody had asked for|no answer but"):
         workers.ask({"text": "own"}, 5.0)
     assert workers.ask({"text": "own"}, 5.0)["said"] == "own"
 
@@ -118,7 +117,7 @@ def test_a_worker_that_closes_its_output_and_lives_on_is_killed(script):
         pool.ask({"text": "x"}, 30.0)
     pool.close()
     died = pytest.raises(WorkerFailed, match="the grading worker died with exit code -9")
-    with grading.Grader(workers=1) as grader, died:
+    with grading_pool.Grader(workers=1) as grader, died:
         grader._ask("x", "2", 30.0)
     assert time.monotonic() - began < 30
 
@@ -162,7 +161,7 @@ def test_a_worker_that_says_too_much_is_killed(script, bytes_):
     script(f"print('{{\"ready\": true}}', flush=True)\ninput()\nprint('x' * ({bytes_} + 9))\n")
     few = bytes_ == 1 << 20
     refused = pytest.raises(WorkerFailed, match="grading said more than 1 MB at once")
-    with grading.Grader(workers=1) as grader, refused:
+    with grading_pool.Grader(workers=1) as grader, refused:
         grader._ask("x", "2", 30.0)
     pool = Workers(killable._SERVE)
     with pytest.raises(WorkerFailed, match="gave no answer" if few else "more than 64 MB at once"):

@@ -7,7 +7,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import envs
-from envs.errors import WorldError
+from envs.errors import EnvError
 from envs.spaces import AnyText
 
 ALL = ("aime25", "arithmetic", "beyond_aime", "hmmt")
@@ -19,7 +19,7 @@ def made(name, split, folder):
     return envs.make(name, split, data_dir=str(folder), accept_data=True)
 
 
-class Backwards(envs.World):
+class Backwards(envs.TextEnv):
     """Say a word backwards."""
 
     name = "backwards"
@@ -139,9 +139,9 @@ def test_reset_without_a_seed_draws_from_the_worlds_own_generator():
 
 
 def test_an_unknown_split_and_reset_options_are_refused():
-    with pytest.raises(WorldError, match="no split 'dev'; choose one of train, validation, test"):
+    with pytest.raises(EnvError, match="no split 'dev'; choose one of train, validation, test"):
         Backwards(split="dev")
-    with pytest.raises(WorldError, match="takes no reset options"):
+    with pytest.raises(EnvError, match="takes no reset options"):
         Backwards().reset(options={"task": 3})
 
 

@@ -9,12 +9,12 @@ import pytest
 from looking import Clock
 from rich.console import Console
 
-from harness import console as views
-from harness.console import LiveView
+from harness.callbacks import Callback
+from harness.display import console as views
+from harness.display.console import LiveView
 from harness.metered import Meter, Metered
 from harness.policies.base import Request
 from harness.types import Completion, Finish, Split
-from harness.watch import Watcher
 
 
 class EchoWorld:
@@ -87,7 +87,7 @@ def echo() -> type[EchoWorld]:
 @pytest.fixture
 def talk() -> Callable[..., Metered]:
     def make(reply: Callable[[Request], str | None], finish: Finish = Finish.STOP) -> Metered:
-        return Metered(TalkingPolicy(reply, finish), Meter(Watcher()))
+        return Metered(TalkingPolicy(reply, finish), Meter(Callback()))
 
     return make
 

@@ -2,17 +2,17 @@
 
 import pytest
 
-from harness.budget import Plan, Shape, plan
+from harness.budget import BudgetPlan, Shape, plan
 from harness.errors import UsageError
 
 
 def test_whole_rounds_only_and_the_remainder_is_told():
-    assert plan(3000, Shape(10, 3, 5), 90) == Plan(Shape(10, 3, 5), 20, 0)
-    assert plan(350, Shape(10, 3, 5), 90) == Plan(Shape(10, 3, 5), 2, 50)
+    assert plan(3000, Shape(10, 3, 5), 90) == BudgetPlan(Shape(10, 3, 5), 20, 0)
+    assert plan(350, Shape(10, 3, 5), 90) == BudgetPlan(Shape(10, 3, 5), 2, 50)
 
 
 def test_a_small_budget_shrinks_tasks_first():
-    assert plan(60, Shape(10, 3, 5), 90) == Plan(Shape(4, 3, 5), 1, 0)
+    assert plan(60, Shape(10, 3, 5), 90) == BudgetPlan(Shape(4, 3, 5), 1, 0)
 
 
 def test_then_prompts_then_samples_but_never_below_two():

@@ -12,10 +12,10 @@ import pytest
 from looking import ROOT, Leaving, drawn, episode, played, spoken, tell
 from rich.console import Console
 
-from harness.budget import Spent
-from harness.console import Lines, LiveView
-from harness.printed import forgiving
-from harness.rollouts import Rollouts, Round
+from harness.budget import Usage
+from harness.display.console import Lines, LiveView
+from harness.display.console_text import forgiving
+from harness.round_data import Rollouts, Round
 from harness.seeds import Seeds
 from harness.types import Ending, Report
 
@@ -43,7 +43,7 @@ def test_the_live_views_own_thread_survives_a_broken_pipe():
 
 def test_a_broken_pipe_on_standard_error_leaves_standard_output_alone(tmp_path):
     script = (
-        "from rich.console import Console\nfrom harness.console import Lines\n"
+        "from rich.console import Console\nfrom harness.display.console import Lines\n"
         "view = Lines(Console(stderr=True), 't', 1)\n"
         "[view.note('said') for _ in range(3)]\nview.close()\nprint('the board')\n"
     )
@@ -70,7 +70,7 @@ def test_time_left_after_a_resume_counts_the_rounds_of_this_process(clock):
     view.phase("playing", 4)
     for index in (8, 9):
         clock.now += 60
-        view.round(played(index, {ROOT: 1.0}), Report(), Spent())
+        view.round(played(index, {ROOT: 1.0}), Report(), Usage())
     # Two rounds took 120 s, two are to come.
     assert view.left() == "2 min 00 s of training"
     assert "round 10/12" in spoken(view)[-1] and "time left 2 min 00 s" in spoken(view)[-1]
@@ -153,7 +153,7 @@ def test_no_heartbeat_begins_after_the_view_was_closed():
 
 def test_a_view_left_open_does_not_keep_the_process_alive():
     script = (
-        "import sys\nfrom rich.console import Console\nfrom harness.console import Lines\n"
+        "import sys\nfrom rich.console import Console\nfrom harness.display.console import Lines\n"
         "Lines(Console(stderr=True), 't', 1).phase('playing', 4)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], timeout=60, capture_output=True)
@@ -176,7 +176,7 @@ def test_heartbeats_fall_into_no_other_line():
 def test_base_hears_nothing_about_rounds(live):
     view, lines = live(rounds=0), Lines(Console(file=io.StringIO()), "t", 0)
     for one in (view, lines):
-        one.round(Rollouts(Round(0, (), 1, 1, Seeds(0)), ()), Report(), Spent())
+        one.round(Rollouts(Round(0, (), 1, 1, Seeds(0)), ()), Report(), Usage())
         one.phase("testing", 4)
         one.episode(episode(ROOT, 1.0), "evaluate")
     lines.close()
@@ -191,6 +191,6 @@ def test_a_round_in_which_nothing_was_scored_has_no_reward():
     failed = replace(episode(ROOT, 0.0), ending=Ending.FAILED)
     rollouts = played(0, {ROOT: 0.0})
     rollouts = replace(rollouts, groups=(replace(rollouts.groups[0], episodes=(failed,)),))
-    lines.round(rollouts, Report(), Spent())
+    lines.round(rollouts, Report(), Usage())
     lines.close()
     assert "reward —" in spoken(lines)[0]

@@ -7,9 +7,9 @@ from looking import PROMPTS, ROOT, drawn, episode, played, rated
 from rich.cells import cell_len
 from rich.text import Text
 
-from harness.budget import Spent
-from harness.console import ratings_in
-from harness.printed import sparkline
+from harness.budget import Usage
+from harness.display.console import ratings_in
+from harness.display.console_text import sparkline
 from harness.types import Rating, Report
 
 
@@ -27,7 +27,7 @@ def test_the_four_best_rated_prompts_are_shown_with_score_and_newest_principle(l
     view = live()
     ratings = {p: (20.0 + n, 9.0 - n) for n, p in enumerate(PROMPTS)}
     rollouts = played(0, dict(zip(PROMPTS[2:], (0.25, 1.0, 0.5, 0.75), strict=True)))
-    view.round(rollouts, Report({**rated(ratings), "edits_applied": 2.0}), Spent())
+    view.round(rollouts, Report({**rated(ratings), "edits_applied": 2.0}), Usage())
     text = drawn(view)
     rows = [line for line in text if any(p.id in line for p in PROMPTS)]
     assert [line.strip("│ ").split(maxsplit=4) for line in rows] == [
@@ -43,7 +43,7 @@ def test_the_four_best_rated_prompts_are_shown_with_score_and_newest_principle(l
 def test_the_rounds_winner_is_bold(live):
     view = live()
     report = Report(rated({p: (20.0 + n, 8.0) for n, p in enumerate(PROMPTS[:3])}))
-    view.round(played(0, dict(zip(PROMPTS[:3], (0.0, 1.0, 0.5), strict=True))), report, Spent())
+    view.round(played(0, dict(zip(PROMPTS[:3], (0.0, 1.0, 0.5), strict=True))), report, Usage())
     rows = drawn(view, force_terminal=True, color_system="truecolor", no_color=False)
     bold = [p.id for p in PROMPTS for row in rows if f"\x1b[1m{p.id}" in row]
     assert bold == [PROMPTS[1].id]
@@ -56,7 +56,7 @@ def test_the_prompt_of_the_last_reply_is_marked_even_when_it_is_not_among_the_be
         ["▸", ROOT.id, "—", "—", "—"]
     ]
     report = Report(rated({p: (20.0 + n, 8.0) for n, p in enumerate(PROMPTS)}))
-    view.round(played(0, dict.fromkeys(PROMPTS, 1.0)), report, Spent())
+    view.round(played(0, dict.fromkeys(PROMPTS, 1.0)), report, Usage())
     for current, shown in ((5, (5, 4, 3, 2)), (0, (5, 4, 3, 0))):
         view.episode(episode(PROMPTS[current], 1.0), "act")
         rows = [line for line in drawn(view) if any(p.id in line for p in PROMPTS)]
@@ -66,8 +66,8 @@ def test_the_prompt_of_the_last_reply_is_marked_even_when_it_is_not_among_the_be
 
 def test_ratings_outlast_a_round_in_which_nothing_was_scored(live):
     view = live()
-    view.round(played(0, {ROOT: 1.0}), Report(rated({ROOT: (26.5, 7.0)})), Spent())
-    view.round(played(1, {ROOT: 1.0}), Report(lines=("Nothing was scored.",)), Spent())
+    view.round(played(0, {ROOT: 1.0}), Report(rated({ROOT: (26.5, 7.0)})), Usage())
+    view.round(played(1, {ROOT: 1.0}), Report(lines=("Nothing was scored.",)), Usage())
     assert any("26.5" in line for line in drawn(view))
 
 
@@ -79,7 +79,7 @@ def test_the_fullest_panel_fits_sixteen_lines(live, width):
     numbers = {**rated(dict.fromkeys(wordy, (20.0, 8.0))), **dict.fromkeys(names, 0.123456)}
     report = Report(numbers, tuple("wide 漢字 words " * 30 for _ in range(9)))
     for index in range(60):
-        view.round(played(index, dict.fromkeys(wordy, float(index))), report, Spent())
+        view.round(played(index, dict.fromkeys(wordy, float(index))), report, Usage())
     view.phase("reflecting", 100000)
     view.episode(episode(PROMPTS[0], 1.0, "thinking\n" * 90), "act")
     coloured = drawn(view, width, force_terminal=True, color_system="truecolor", no_color=False)

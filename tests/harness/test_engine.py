@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.crew import Crew, Job
 from harness.config import from_tables
-from harness.engine import EngineSection, check_removed, removed, without_removed
 from harness.errors import UsageError
-from harness.machine import cores, visible_gpus
+from harness.execution_config import EngineSection, check_removed, removed, without_removed
+from harness.runs.subprocess_pool import Job, SubprocessPool
+from harness.system.hardware import cores, visible_gpus
 
 OFF = {
     **{"samplers": 0, "sampler_cpus": 1, "sampler_gpus": 0.0, "chunk": 0, "learner": "here"},
@@ -86,7 +86,7 @@ def test_without_a_list_the_devices_are_counted(tmp_path):
 
 def test_gpus_are_counted_without_torch():
     code = (
-        "import sys; from harness.cli.executors import visible_gpus; print(visible_gpus()); "
+        "import sys; from harness.runs.executors import visible_gpus; print(visible_gpus()); "
         "print('torch' in sys.modules)"
     )
     done = subprocess.run(
@@ -117,7 +117,7 @@ def side_by_side(folder: Path, gpus: list[str], jobs: int, count: int) -> list[t
         for n in range(count)
         for log in [folder / f"{n}.log"]
     ]
-    Crew(jobs, lambda job, seconds: None, gpus=gpus).work(wanted)
+    SubprocessPool(jobs, lambda job, seconds: None, gpus=gpus).work(wanted)
     return [(str(n), (folder / f"{n}.seen").read_text()) for n in range(count)]
 
 
@@ -144,7 +144,7 @@ def test_a_run_takes_the_gpu_of_the_one_that_ended(tmp_path):
         Job(name, (sys.executable, "-c", code, str(tmp_path), name), tmp_path / f"{name}.log")
         for name in "abc"
     ]
-    Crew(2, lambda job, seconds: None, gpus=["0", "1"]).work(wanted)
+    SubprocessPool(2, lambda job, seconds: None, gpus=["0", "1"]).work(wanted)
     assert [(tmp_path / f"{name}.seen").read_text() for name in "abc"] == ["0", "1", "1"]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.machine import Machine, choose, predicted_hours
+from harness.system.hardware import Machine, choose, predicted_hours
 
 
 @pytest.mark.parametrize(

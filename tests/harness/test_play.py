@@ -3,9 +3,9 @@
 import pytest
 
 from harness.arena import Arena, BudgetSpent
-from harness.budget import Plan, Shape
-from harness.play import Table, WorldPool, opening, play
+from harness.budget import BudgetPlan, Shape
 from harness.policies.base import Sampling
+from harness.rollout import EnvPool, RolloutConfig, opening, play
 from harness.seeds import Seeds
 from harness.types import Assignment, Ending, Finish, SystemPrompt, Task
 
@@ -17,7 +17,7 @@ def number(request):
 
 
 def run(policy, world, *casts):
-    table = Table(policy, WorldPool(world), Sampling(), Seeds(0))
+    table = RolloutConfig(policy, EnvPool(world), Sampling(), Seeds(0))
     return dict(play(casts, table))
 
 
@@ -86,7 +86,7 @@ def test_no_more_worlds_are_open_than_there_are_seats(echo, talk):
         made.append(echo(split))
         return made[-1]
 
-    table = Table(talk(number), WorldPool(make), Sampling(), Seeds(0))
+    table = RolloutConfig(talk(number), EnvPool(make), Sampling(), Seeds(0))
     casts = [Assignment(ROOT, Task("train", n), 3) for n in range(6)]
     played = list(play(casts, table, seats=4))
     assert len(played) == 18 and len(made) == 4
@@ -96,7 +96,7 @@ def test_no_more_worlds_are_open_than_there_are_seats(echo, talk):
 
 def test_seats_of_unanswered_requests_are_taken_by_those_who_wait(echo, talk):
     policy = talk(lambda r: None if "/train:2/" in r.id else number(r))
-    table = Table(policy, WorldPool(echo), Sampling(), Seeds(0))
+    table = RolloutConfig(policy, EnvPool(echo), Sampling(), Seeds(0))
     casts = [Assignment(ROOT, Task("train", n), 2) for n in (2, 4, 6)]
     played = [e for _, e in play(casts, table, seats=2)]
     assert sorted(e.ending for e in played) == [Ending.FAILED] * 2 + [Ending.TERMINATED] * 4
@@ -124,7 +124,7 @@ def test_the_prompt_goes_where_it_is_placed():
 
 
 def make_arena(echo, policy, shape, rounds):
-    return Arena(echo, 10, policy, Plan(shape, rounds, 0), Sampling(), Seeds(3))
+    return Arena(echo, 10, policy, BudgetPlan(shape, rounds, 0), Sampling(), Seeds(3))
 
 
 def test_every_epoch_plays_every_task_once(echo, talk):

@@ -2,18 +2,18 @@
 
 import pytest
 
-from envs import WorldError, make
+from envs import EnvError, make
 from harness.errors import UsageError
-from harness.play import Table, WorldPool, play
 from harness.policies.base import Sampling
 from harness.policies.scripted import ScriptedPolicy
+from harness.rollout import EnvPool, RolloutConfig, play
 from harness.seeds import Seeds
 from harness.types import Assignment, SystemPrompt, Task
 
 
 def played(*tasks, make_world):
     policy = ScriptedPolicy(lambda request: "2")
-    table = Table(policy, WorldPool(make_world), Sampling(max_tokens=8), Seeds(0))
+    table = RolloutConfig(policy, EnvPool(make_world), Sampling(max_tokens=8), Seeds(0))
     return list(play([Assignment(SystemPrompt(), task, 1) for task in tasks], table))
 
 
@@ -57,5 +57,5 @@ def test_a_stored_reply_to_a_task_that_is_not_there_is_not_judged():
     size = world.size("test")
     assert world.regrade(size - 1, world.numbered(size - 1).answer)
     for number in (size, -1):
-        with pytest.raises(WorldError, match=f"has {size} test tasks, so none is number {number}"):
+        with pytest.raises(EnvError, match=f"has {size} test tasks, so none is number {number}"):
             world.regrade(number, "Answer: 1")

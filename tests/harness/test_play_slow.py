@@ -3,8 +3,8 @@
 import threading
 import time
 
-from harness.play import Table, WorldPool, play
 from harness.policies.base import Sampling
+from harness.rollout import EnvPool, RolloutConfig, play
 from harness.seeds import Seeds
 from harness.types import Assignment, Ending, SystemPrompt, Task
 
@@ -37,7 +37,7 @@ def slow(echo, wait, together=4):
 
 
 def played(world, policy):
-    table = Table(policy, WorldPool(world), Sampling(), Seeds(0))
+    table = RolloutConfig(policy, EnvPool(world), Sampling(), Seeds(0))
     return [(place, e.task, e.sample, e.reward, e.ending) for place, e in play(CASTS, table)]
 
 

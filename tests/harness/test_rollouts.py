@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.rollouts import Group, Rollouts, Round
+from harness.round_data import Group, Rollouts, Round
 from harness.seeds import Seeds
 from harness.types import Assignment, Ending, Episode, SystemPrompt, Task
 

@@ -8,18 +8,18 @@ import sys
 import pytest
 
 from harness.arena import Arena
-from harness.budget import Plan, Shape
-from harness.durable import Log, lines, write_text
+from harness.budget import BudgetPlan, Shape
+from harness.callbacks import Callbacks
 from harness.errors import RunError
 from harness.evaluate import CHUNK, Interrupted, chosen_tasks, evaluate, open_test
-from harness.lock import Lock
-from harness.play import Table, WorldPool
 from harness.policies.base import Sampling
-from harness.rundir import Run
+from harness.rollout import EnvPool, RolloutConfig
 from harness.seeds import Seeds
+from harness.storage.atomic_files import Log, lines, write_text
+from harness.storage.lock import Lock
+from harness.storage.run_dir import Run
 from harness.train import train
 from harness.types import Agent, Assignment, Report, SystemPrompt
-from harness.watch import Watchers
 
 ROOT = SystemPrompt("Say the number.")
 
@@ -51,11 +51,11 @@ class Counting:
 
 def attempt(folder, echo, talk, method):
     policy = talk(lambda r: "3")
-    watchers = Watchers([])
+    watchers = Callbacks([])
     policy.meter.watcher = watchers
     run = Run(folder, policy, policy.meter)
     watchers.add(run)
-    arena = Arena(echo, 10, policy, Plan(Shape(5, 1, 2), 4, 0), Sampling(), Seeds(1))
+    arena = Arena(echo, 10, policy, BudgetPlan(Shape(5, 1, 2), 4, 0), Sampling(), Seeds(1))
     try:
         train(method, arena, run)
     finally:
@@ -120,7 +120,7 @@ def test_a_checkpoint_of_another_schema_is_refused(tmp_path, echo, talk):
 def test_a_second_process_is_refused_with_the_firsts_pid(tmp_path):
     with Lock(tmp_path / "run.lock"):
         path = f"__import__('pathlib').Path({str(tmp_path)!r}) / 'run.lock'"
-        code = f"from harness.lock import Lock; Lock({path})"
+        code = f"from harness.storage.lock import Lock; Lock({path})"
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
         )
@@ -151,7 +151,7 @@ class TestEvaluation:
 
     def play(self, folder, echo, talk, stop=lambda: False):
         policy = talk(lambda r: str(len(r.id)))
-        table = Table(policy, WorldPool(echo), Sampling(), Seeds(2), purpose="evaluate")
+        table = RolloutConfig(policy, EnvPool(echo), Sampling(), Seeds(2), purpose="evaluate")
         tasks = chosen_tasks("test", 10, None)
         agent = Agent(ROOT, 0)
         done = evaluate(agent, tasks, 16, table, policy.meter, folder / "test.jsonl", stop)

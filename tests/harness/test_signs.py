@@ -6,12 +6,13 @@ import math
 import pytest
 
 from harness.arena import Arena
-from harness.budget import Plan, Shape
+from harness.budget import BudgetPlan, Shape
+from harness.callbacks import Callback, Callbacks
 from harness.policies.base import Sampling
-from harness.rollouts import Group, Rollouts, Round
-from harness.rundir import Run, signs_of
+from harness.reward_hacking import alarms, copies, disagrees, logged, number, several, signs
+from harness.round_data import Group, Rollouts, Round
 from harness.seeds import Seeds
-from harness.signs import alarms, copies, disagrees, logged, number, several, signs
+from harness.storage.run_dir import Run, signs_of
 from harness.train import train
 from harness.types import (
     Agent,
@@ -25,7 +26,6 @@ from harness.types import (
     Task,
     Turn,
 )
-from harness.watch import Watcher, Watchers
 
 ROOT = SystemPrompt("Say it.")
 
@@ -128,7 +128,7 @@ def test_nothing_counted_is_no_number():
     assert alarms([{}, {"silent": None}]) == []
 
 
-class Listening(Watcher):
+class Listening(Callback):
     def __init__(self):
         self.notes = []
 
@@ -163,7 +163,7 @@ class Playing:
 def trained(folder, echo, talk, break_at=None):
     policy = talk(lambda r: "Answer: 1, 2, 3, 4")
     ears = Listening()
-    watchers = Watchers([ears])
+    watchers = Callbacks([ears])
     policy.meter.watcher = watchers
     run = Run(folder, policy, policy.meter)
     watchers.add(run)
@@ -172,7 +172,7 @@ def trained(folder, echo, talk, break_at=None):
         def step(self, action):
             return "", 1.0, True, False, {"outcome": "scored", "success": True, "feedback": ""}
 
-    arena = Arena(Gullible, 10, policy, Plan(Shape(5, 1, 2), 4, 0), Sampling(), Seeds(1))
+    arena = Arena(Gullible, 10, policy, BudgetPlan(Shape(5, 1, 2), 4, 0), Sampling(), Seeds(1))
     try:
         train(Playing(break_at), arena, run)
     finally:

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.budget import Spent
+from harness.budget import Usage
+from harness.display.trackers import TRACKERS, Tracker, check_trackers, open_tracker
 from harness.errors import UsageError
-from harness.trackers import TRACKERS, Tracker, check_trackers, open_tracker
 from harness.types import Report
 
 
@@ -39,7 +39,7 @@ class Kept(Tracker):
 
 def tell(tracker, index, **numbers):
     rollouts = SimpleNamespace(round=SimpleNamespace(index=index), mean=lambda: 0.5)
-    tracker.round(rollouts, Report(numbers), Spent(episodes=8 * (index + 1)))
+    tracker.round(rollouts, Report(numbers), Usage(episodes=8 * (index + 1)))
 
 
 def test_a_round_is_told_as_its_reward_its_numbers_and_what_was_spent():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from leaderboards.record import Entry, Outcome, Prompt, Provenance, Spent, Track, tasks_hash
+from leaderboards.records.entry import Entry, Outcome, Prompt, Provenance, Spent, Track, tasks_hash
 
 Rewards = Mapping[str, Sequence[float | None]]
 

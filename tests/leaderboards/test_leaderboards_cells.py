@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from leaderboards.cells import differences, factorial, height, interaction, within_unit
+from leaderboards.stats.factorial import differences, factorial, height, interaction, within_unit
 
 NEITHER = {"a": 0.0, "b": 0.0, "c": 0.5, "d": 0.0}
 PROMPT = {"a": 0.5, "b": 0.5, "c": 0.5, "d": 0.0}

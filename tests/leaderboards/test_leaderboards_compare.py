@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from leaderboards.compare import Incomparable, compare
-from leaderboards.rank import Row, boards
-from leaderboards.record import Entry
-from leaderboards.standing import rank_intervals
+from leaderboards.boards.compare import Incomparable, compare
+from leaderboards.boards.model import Row
+from leaderboards.boards.rank import boards
+from leaderboards.records.entry import Entry
+from leaderboards.stats.rank_intervals import rank_intervals
 
 Make = Callable[..., Entry]
 
@@ -152,9 +153,9 @@ def test_holm_over_all_pairs_keeps_a_weak_order_open() -> None:
 def test_blocks_of_rows_do_not_change_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     rows_ = [{s: 0.05 * r + ((7 * r * s) % 5) / 100 for s in range(6)} for r in range(9)]
     whole = rank_intervals(rows_)
-    monkeypatch.setattr("leaderboards.standing.FEW", 0)
+    monkeypatch.setattr("leaderboards.stats.rank_intervals.FEW", 0)
     assert rank_intervals(rows_) == whole
-    monkeypatch.setattr("leaderboards.standing_many._BLOCK", 2)
+    monkeypatch.setattr("leaderboards.stats.rank_intervals_numpy._BLOCK", 2)
     assert rank_intervals(rows_) == whole
     assert any(low == high for low, high in filter(None, whole))
 
@@ -173,9 +174,9 @@ def test_large_boards_have_the_ranks_that_small_ones_have(monkeypatch: pytest.Mo
             for level in (0, 0, 1, 2, 2)
         ]
         drawn.append(dict(drawn[0]))
-        monkeypatch.setattr("leaderboards.standing.FEW", 40)
+        monkeypatch.setattr("leaderboards.stats.rank_intervals.FEW", 40)
         few = rank_intervals(drawn)
-        monkeypatch.setattr("leaderboards.standing.FEW", 0)
+        monkeypatch.setattr("leaderboards.stats.rank_intervals.FEW", 0)
         assert rank_intervals(drawn) == few
         closed += sum(low > 1 or high < 6 for low, high in filter(None, few))
     assert closed > 30
@@ -188,9 +189,9 @@ def test_boards_of_any_size_see_the_same_spread(monkeypatch: pytest.MonkeyPatch)
         drawn = [dict.fromkeys(range(5), 0.1 * level) for level in range(3)]
         for row in drawn:  # one seed alone, so that the range is over twice the deviation
             row[dice.randrange(5)] += dice.uniform(0.5, 1.5) * 1e-12
-        monkeypatch.setattr("leaderboards.standing.FEW", 40)
+        monkeypatch.setattr("leaderboards.stats.rank_intervals.FEW", 40)
         few = rank_intervals(drawn)
-        monkeypatch.setattr("leaderboards.standing.FEW", 0)
+        monkeypatch.setattr("leaderboards.stats.rank_intervals.FEW", 0)
         assert rank_intervals(drawn) == few
         closed += few == [(3, 3), (2, 2), (1, 1)]
     assert 0 < closed < 100

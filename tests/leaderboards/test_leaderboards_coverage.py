@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import coverage
-from leaderboards.paired import BOOTSTRAP_COVERAGE
-from leaderboards.power import Design, Spread, power, smallest
+from leaderboards.stats.paired import BOOTSTRAP_COVERAGE
+from leaderboards.stats.power import Design, Spread, power, smallest
 
 REPEATS = 400
 

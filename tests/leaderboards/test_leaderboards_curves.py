@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leaderboards.chosen import advantages
-from leaderboards.curves import Curve, of_entries, of_rounds
-from leaderboards.record import Entry
+from leaderboards.records.entry import Entry
+from leaderboards.stats.budget_curves import BudgetCurve, of_entries, of_rounds
+from leaderboards.stats.selection_bias import advantages
 
 Make = Callable[..., Entry]
 
@@ -33,10 +33,10 @@ def test_a_training_curves_height_weighs_rounds_by_what_they_spent() -> None:
 
 
 def test_a_measured_curves_height_is_the_area_under_its_line() -> None:
-    curve = Curve(((0.0, 0.0), (10.0, 0.4), (30.0, 0.4)), "line")
+    curve = BudgetCurve(((0.0, 0.0), (10.0, 0.4), (30.0, 0.4)), "line")
     assert curve.height == pytest.approx((10 * 0.2 + 20 * 0.4) / 30)
-    assert Curve(((5.0, 1.0),), "line").height is None
-    assert Curve((), "steps").height is None
+    assert BudgetCurve(((5.0, 1.0),), "line").height is None
+    assert BudgetCurve((), "steps").height is None
 
 
 def test_one_lucky_round_is_no_arrival() -> None:
@@ -48,7 +48,7 @@ def test_one_lucky_round_is_no_arrival() -> None:
 
 
 def test_between_measured_budgets_a_score_rises_evenly() -> None:
-    curve = Curve(((0.0, 0.2), (100.0, 0.6), (200.0, 0.5)), "line")
+    curve = BudgetCurve(((0.0, 0.2), (100.0, 0.6), (200.0, 0.5)), "line")
     assert curve.reaches(0.4) == pytest.approx(50.0)
     assert curve.reaches(0.1) == 0.0
     assert curve.reaches(0.7) is None
@@ -67,7 +67,7 @@ def test_entries_of_several_budgets_make_a_curve_that_starts_at_base(make_entry:
 
     entries = [at(100, 1, method="base"), at(100, 2), at(400, 4), at(400, 2, seed=1)]
     assert of_entries(entries) == {
-        "espl on arithmetic-v1": Curve(((0.0, 0.25), (100.0, 0.5), (400.0, 0.75)), "line")
+        "espl on arithmetic-v1": BudgetCurve(((0.0, 0.25), (100.0, 0.5), (400.0, 0.75)), "line")
     }
     assert of_entries([at(100, 2)]) == {}
     assert of_entries([at(100, 2), at(400, 4, method="rl")]) == {}

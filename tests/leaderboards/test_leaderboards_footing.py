@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from leaderboards.footing import at, same_seeds
-from leaderboards.rank import boards
-from leaderboards.record import Spent
-from leaderboards.words import board_remarks, tokens_line
+from leaderboards.boards.common_seeds import same_seeds
+from leaderboards.boards.formatting import board_remarks, tokens_line
+from leaderboards.boards.matched_budget import at
+from leaderboards.boards.rank import boards
+from leaderboards.records.entry import Spent
 
 LINE = ((0.0, 0.1), (100.0, 0.3), (400.0, 0.9))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from leaderboards.intervals import Interval, mean, pass_at_k, t_interval, wilson
+from leaderboards.stats.intervals import Interval, mean, pass_at_k, t_interval, wilson
 
 
 def test_wilson_of_no_success_in_thirty_trials_reaches_eleven_per_cent() -> None:

@@ -5,9 +5,9 @@ from dataclasses import asdict
 import pytest
 
 import agents
-from leaderboards.add import refusal
-from leaderboards.later import LATER, settled
-from leaderboards.rank import boards
+from leaderboards.boards.publish import refusal
+from leaderboards.boards.rank import boards
+from leaderboards.records.added_settings import LATER, settled
 
 OLD = {"edits": 2}
 NOW = {"edits": 2, "noise": 0.0, "finals": 0, "islands": 0}

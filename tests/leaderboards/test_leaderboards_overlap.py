@@ -1,13 +1,13 @@
 """Overlap of prompts with problems, and of splits with each other."""
 
-from leaderboards.overlap import Index, Item, grams, twins, words_of
+from leaderboards.stats.train_test_overlap import Index, OverlapText, grams, twins, words_of
 
 LONG = "A farmer has seventeen sheep and all but nine of them run away overnight"
 
 
-def items(*texts: str, answers: tuple[str, ...] = ()) -> list[Item]:
+def items(*texts: str, answers: tuple[str, ...] = ()) -> list[OverlapText]:
     padded = (*answers, *[""] * len(texts))
-    return [Item(f"t{n}", text, padded[n]) for n, text in enumerate(texts)]
+    return [OverlapText(f"t{n}", text, padded[n]) for n, text in enumerate(texts)]
 
 
 def test_words_ignore_case_punctuation_and_form() -> None:
@@ -37,7 +37,7 @@ def test_an_answer_counts_as_whole_words_and_only_if_it_is_long_enough() -> None
 
 def test_the_form_of_a_world_and_of_its_root_prompt_is_no_overlap() -> None:
     form = "please work out the value of the following sum and state it"
-    many = [Item(str(n), f"{form} {n} plus {n * 7 % 50}", "") for n in range(40)]
+    many = [OverlapText(str(n), f"{form} {n} plus {n * 7 % 50}", "") for n in range(40)]
     assert Index(many).of(f"Always {form} clearly").phrases == ()
     alone = Index(items(LONG, "b c"), [LONG])
     assert alone.of(LONG).phrases == ()
@@ -46,9 +46,9 @@ def test_the_form_of_a_world_and_of_its_root_prompt_is_no_overlap() -> None:
 def test_twins_are_told_word_for_word_or_nearly() -> None:
     train = items(LONG, "How many primes lie between the squares of ten and of twelve")
     test = [
-        Item("s0", LONG.upper() + "!", ""),
-        Item("s1", "How many primes lie between the squares of ten and of twelve today", ""),
-        Item("s2", "Count the edges of a cube whose corners were all cut off evenly", ""),
+        OverlapText("s0", LONG.upper() + "!", ""),
+        OverlapText("s1", "How many primes lie between the squares of ten and of twelve today", ""),
+        OverlapText("s2", "Count the edges of a cube whose corners were all cut off evenly", ""),
     ]
     found = twins(train, test)
     assert found.same == (("t0", "s0"),)
@@ -59,6 +59,6 @@ def test_twins_are_told_word_for_word_or_nearly() -> None:
 
 def test_problems_of_one_form_are_not_alike_by_their_form() -> None:
     form = "work out the value of this sum and state it on one line"
-    train = [Item(f"a{n}", f"{form}: {n} + {n + 1}", "") for n in range(30)]
-    test = [Item(f"b{n}", f"{form}: {n} + {n + 2}", "") for n in range(30)]
+    train = [OverlapText(f"a{n}", f"{form}: {n} + {n + 1}", "") for n in range(30)]
+    test = [OverlapText(f"b{n}", f"{form}: {n} + {n + 2}", "") for n in range(30)]
     assert twins(train, test) == twins([], [])

@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from leaderboards.paired import (
+from leaderboards.stats.paired import (
     BOOTSTRAP_COVERAGE,
     BOOTSTRAP_LEAST,
     bootstrap,

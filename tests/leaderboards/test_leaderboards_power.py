@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from leaderboards.power import (
+from leaderboards.records.entry import Entry
+from leaderboards.stats.power import (
     ASSUMED,
     Design,
     Spread,
@@ -15,8 +16,7 @@ from leaderboards.power import (
     seeds_needed,
     smallest,
 )
-from leaderboards.record import Entry
-from leaderboards.scores import result
+from leaderboards.stats.scores import result
 
 Make = Callable[..., Entry]
 

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from leaderboards import words
-from leaderboards.rank import Money, boards
-from leaderboards.record import SCHEMA, Entry, Prices, Spent
-from leaderboards.render import as_json, markdown
+from leaderboards.boards import formatting
+from leaderboards.boards.export_tables import table
+from leaderboards.boards.model import Money
+from leaderboards.boards.rank import boards
+from leaderboards.boards.render import as_json, markdown
+from leaderboards.records.entry import SCHEMA, Entry, Prices, Spent
+from leaderboards.records.strict_json import RecordError
 from leaderboards.site.reading import identity
-from leaderboards.strict import RecordError
-from leaderboards.tables import table
 
 SPENT = Spent(480, 2_000_000, 500_000, 160, 4, 16, 9.0)
 
@@ -31,14 +32,14 @@ def priced(make_entry):
 def test_a_cost_is_price_times_sampled_tokens(priced):
     (row,) = boards([priced(), priced(seed=1, acting=1.6)])[0].rows
     assert row.money == Money("USD", pytest.approx((2.2 + 4.2) / 2))
-    assert words.money(row) == "3.20 USD"
+    assert formatting.money(row) == "3.20 USD"
 
 
 @pytest.mark.parametrize("second", [{"currency": "EUR"}, {"reflection": None}])
 def test_what_one_run_does_not_know_the_row_does_not_know(priced, second):
     (row,) = boards([priced(), priced(seed=1, **second)])[0].rows
     assert row.money is None
-    assert words.money(row) == "—"
+    assert formatting.money(row) == "—"
 
 
 def test_a_price_is_not_asked_for_tokens_that_were_not_sampled(priced):

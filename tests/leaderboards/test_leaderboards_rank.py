@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from leaderboards.rank import Row, boards, contrasts, paired, why_not
-from leaderboards.record import Entry
-from leaderboards.scores import result
+from leaderboards.boards.model import Row, why_not
+from leaderboards.boards.rank import boards, contrasts, paired
+from leaderboards.records.entry import Entry
+from leaderboards.stats.scores import result
 
 Make = Callable[..., Entry]
 ONE_IN_FOUR = {f"test:{i}": [1.0 if i == 0 else 0.0] for i in range(4)}

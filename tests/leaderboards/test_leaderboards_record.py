@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leaderboards.rank import boards
-from leaderboards.record import (
+from leaderboards.boards.rank import boards
+from leaderboards.boards.render import as_json, markdown
+from leaderboards.records.entry import (
     SCHEMA,
     Entry,
     Outcome,
@@ -25,9 +26,8 @@ from leaderboards.record import (
     tasks_hash,
     text_hash,
 )
-from leaderboards.redact import redacted, redacted_json
-from leaderboards.render import as_json, markdown
-from leaderboards.strict import RecordError
+from leaderboards.records.redact import redacted, redacted_json
+from leaderboards.records.strict_json import RecordError
 
 GOLDEN = Path(__file__).parent / "golden" / "v1.entry.json"
 NEWEST = Path(__file__).parent / "golden" / "v2.entry.json"
@@ -220,7 +220,7 @@ def test_older_schemas_are_brought_forward_step_by_step() -> None:
 
 
 def test_every_older_schema_has_its_migration() -> None:
-    from leaderboards.migrations import MIGRATIONS
+    from leaderboards.records.migrations import MIGRATIONS
 
     assert set(MIGRATIONS) == set(range(1, SCHEMA))
 
@@ -341,7 +341,8 @@ def test_any_change_to_an_entry_gives_an_entry_that_can_be_shown_or_an_error(dat
 
 def test_reading_records_loads_no_heavy_library() -> None:
     code = (
-        "import sys, leaderboards.record, leaderboards.store, leaderboards.rank;"
+        "import sys, leaderboards.records.entry, leaderboards.records.store\n"
+        "import leaderboards.boards.rank\n"
         "print([m for m in ('scipy', 'numpy', 'rich', 'torch') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from leaderboards.registered import CALIBRATION, Registered, findings, judge, read_plan
-from leaderboards.strict import RecordError
+from leaderboards.records.strict_json import RecordError
+from leaderboards.stats.preregistered import CALIBRATION, Registered, findings, judge, read_plan
 
 MORE = Registered("told", "more", "evolution", "base", "", 0.0, 0)
 WITHIN = Registered("told", "within", "espl", "", "evolution", 5.0, 0)

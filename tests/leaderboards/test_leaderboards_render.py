@@ -10,17 +10,18 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from leaderboards import words
-from leaderboards.rank import Board, boards, contrasts, paired
-from leaderboards.record import Entry
-from leaderboards.render import Terminal, as_json, columns, escaped, markdown
+from leaderboards.boards import formatting
+from leaderboards.boards.model import Board
+from leaderboards.boards.rank import boards, contrasts, paired
+from leaderboards.boards.render import TerminalTable, as_json, columns, escaped, markdown
+from leaderboards.records.entry import Entry
 
 Make = Callable[..., Entry]
 EVIL = "[bold red]x[/] \x1b[31mred\x07 \u202eright | <b> `c` [a](http://e.org) @you\n# head"
 CLEAN = EVIL.replace("http://e.org", "e")  # as far as a record lets it pass
 
 
-def screen(view: Terminal, width: int = 80, colour: bool = False) -> str:
+def screen(view: TerminalTable, width: int = 80, colour: bool = False) -> str:
     out = io.StringIO()
     system: Literal["standard"] | None = "standard" if colour else None
     Console(file=out, width=width, force_terminal=colour, color_system=system).print(view)
@@ -37,7 +38,7 @@ def five(make_entry: Make) -> tuple[Board, ...]:
 
 
 def test_a_board_says_its_track_its_rows_and_how_to_read_them(five: Sequence[Board]) -> None:
-    text = screen(Terminal(five), 80)
+    text = screen(TerminalTable(five), 80)
     assert text.startswith("arithmetic-v1 · smollm2 · track ")
     assert "training: 480 episodes, temperature 1, top-p 1, up to 256 tokens a reply" in text
     assert "test: 4 tasks × 1 sample, temperature 0.6, top-p 0.95, grader 1" in text
@@ -65,7 +66,7 @@ def test_a_board_says_its_track_its_rows_and_how_to_read_them(five: Sequence[Boa
         "52k+6,100",
         "0/0",
     ] in lines
-    wide = [line.split() for line in screen(Terminal(five), 120).splitlines()]
+    wide = [line.split() for line in screen(TerminalTable(five), 120).splitlines()]
     assert [
         "1–2°",
         "base",
@@ -85,7 +86,7 @@ def test_a_board_says_its_track_its_rows_and_how_to_read_them(five: Sequence[Boa
 
 @pytest.mark.parametrize("width", [30, 50, 74, 80, 100, 120, 200])
 def test_no_number_is_ever_cut(five: Sequence[Board], width: int) -> None:
-    text = " ".join(screen(Terminal(five), width).split())
+    text = " ".join(screen(TerminalTable(five), width).split())
     for board in five:
         for row in board.rows:
             for column in columns(board, wide=False)[:-2]:
@@ -95,16 +96,16 @@ def test_no_number_is_ever_cut(five: Sequence[Board], width: int) -> None:
 @pytest.mark.parametrize("width", [40, 80, 100, 120])
 def test_no_line_is_wider_than_the_terminal(make_entry: Make, width: int) -> None:
     made = boards([make_entry(method=CLEAN * 3), make_entry(method="名前" * 30), make_entry()])
-    text = screen(Terminal(made, problems=[EVIL * 9]), width)
+    text = screen(TerminalTable(made, problems=[EVIL * 9]), width)
     assert all(cell_len(line) <= width for line in text.splitlines())
 
 
 def test_what_entries_say_is_text_and_never_markup_or_escapes(make_entry: Make) -> None:
     entry = make_entry(method=CLEAN, notes=("\x1b]0;title\x07",))
-    text = screen(Terminal(boards([entry]), problems=[EVIL]), 200)
+    text = screen(TerminalTable(boards([entry]), problems=[EVIL]), 200)
     assert not {"\x1b", "\x07", "\u202e"} & set(text)
     assert "[bold red]x[/]" in text
-    coloured = screen(Terminal(boards([entry])), 200, colour=True)
+    coloured = screen(TerminalTable(boards([entry])), 200, colour=True)
     assert "\x1b[31m" not in coloured and "\x1b]" not in coloured
 
 
@@ -138,7 +139,7 @@ def test_rows_of_two_tracks_stand_apart_with_the_field_named(make_entry: Make) -
     made = boards(
         [make_entry(method="ours"), make_entry(method="theirs", track={"model": "pocket"})]
     )
-    text = screen(Terminal(made), 100)
+    text = screen(TerminalTable(made), 100)
     first, second = text.split("Not ranked with the first board, because of ")
     assert "theirs" in first and "ours" not in first
     assert second.startswith("model ('pocket' there, 'smollm2' here):\n")
@@ -148,7 +149,7 @@ def test_rows_of_two_tracks_stand_apart_with_the_field_named(make_entry: Make) -
 def test_refused_rows_are_listed_with_the_field_that_differs(make_entry: Make) -> None:
     ours, theirs = boards([make_entry(method="ours", track={"model": "a"}), make_entry()])
     line = f"espl of track {theirs.track.id}: model ('smollm2' there, 'a' here)"
-    assert f"· {line}" in screen(Terminal([ours], [theirs]), 100)
+    assert f"· {line}" in screen(TerminalTable([ours], [theirs]), 100)
     assert f"- {line}" in markdown([ours], [theirs])
     (refused,) = as_json([ours], [theirs])["refused"]
     assert refused["differs"] == [{"field": "model", "here": "a", "there": "smollm2"}]
@@ -165,7 +166,7 @@ def test_many_differences_are_named_and_three_are_shown(make_entry: Make) -> Non
             "grader": "2",
         }
     ).track
-    told = words.apart(here, there)
+    told = formatting.apart(here, there)
     assert told.startswith(
         "env_fingerprint ('ffffffff…' there, '00000000…' here), model ('m' there"
     )
@@ -174,11 +175,11 @@ def test_many_differences_are_named_and_three_are_shown(make_entry: Make) -> Non
 
 def test_where_nothing_was_scored_a_dash_stands(make_entry: Make) -> None:
     made = boards([make_entry({"a": [None, None]})])
-    line = next(s for s in screen(Terminal(made)).splitlines() if "espl" in s)
+    line = next(s for s in screen(TerminalTable(made)).splitlines() if "espl" in s)
     assert line.split()[:7] == ["—", "espl", "1", "—", "—", "—", "—"]
     assert (
         "2 of 2 outcomes unscored; the score would be 0.0 were they all wrong, 100.0"
-        in " ".join(screen(Terminal(made)).split())
+        in " ".join(screen(TerminalTable(made)).split())
     )
 
 
@@ -188,13 +189,15 @@ def test_unscored_outcomes_are_told_with_their_bounds(make_entry: Make) -> None:
 
 
 def test_a_reduced_track_says_so_in_its_heading_and_why(make_entry: Make) -> None:
-    text = screen(Terminal(boards([make_entry(track={"reduced": "48 episodes on two cores"})])))
+    text = screen(
+        TerminalTable(boards([make_entry(track={"reduced": "48 episodes on two cores"})]))
+    )
     assert "smollm2 · reduced · track" in text
     assert "reduced Track: 48 episodes on two cores" in text
 
 
 def test_wilsons_intervals_are_marked_and_explained(make_entry: Make) -> None:
-    text = screen(Terminal(boards([make_entry({"a": [0], "b": [0], "c": [0]})])), 100)
+    text = screen(TerminalTable(boards([make_entry({"a": [0], "b": [0], "c": [0]})])), 100)
     assert "0.0–56.1w" in text
     assert "w: Wilson's interval instead of t, where all outcomes agree" in text
 
@@ -203,7 +206,7 @@ def test_rewards_beyond_one_are_not_per_cent(make_entry: Make) -> None:
     made = boards(
         [make_entry({"a": [-2], "b": [3.5]}), make_entry({"a": [0], "b": [1]}, method="base")]
     )
-    text = screen(Terminal(made), 120)
+    text = screen(TerminalTable(made), 120)
     assert " 0.75 " in text
     assert "espl − base: +0.25, no interval (1 seed)" in text
     assert "per cent" not in text and "points" not in text
@@ -228,7 +231,7 @@ def test_machines_get_every_number_finite(make_entry: Make) -> None:
 
 
 def test_no_entries_say_what_to_do() -> None:
-    assert screen(Terminal([])) == "No entries yet: `harness run` makes the first.\n"
+    assert screen(TerminalTable([])) == "No entries yet: `harness run` makes the first.\n"
     assert markdown([]) == ""
 
 
@@ -238,14 +241,14 @@ def test_no_entries_say_what_to_do() -> None:
      (45e6, "45M"), (9.96e9, "10G"), (1e15, "1000T")],
 )  # fmt: skip
 def test_counts_are_short(value: float, text: str) -> None:
-    assert words.count(value) == text
+    assert formatting.count(value) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0314, "+3.1"), (-0.01, "−1.0"), (0.0001, "0.0"), (-0.0001, "0.0")]
 )
 def test_differences_carry_their_sign(value: float, text: str) -> None:
-    assert words.signed(value, unit=True) == text
+    assert formatting.signed(value, unit=True) == text
 
 
 def test_a_contrast_in_words(make_entry: Make) -> None:
@@ -256,7 +259,7 @@ def test_a_contrast_in_words(make_entry: Make) -> None:
         for (m, s), right in scores.items()
     )
     (contrast,) = contrasts(board)
-    line = words.contrast_line(contrast, board.unit)
+    line = formatting.contrast_line(contrast, board.unit)
     assert line == "espl − base: +50.0 [−100.0, +100.0] over 2 seeds, p = 0.295"
     whole = paired(*board.rows)
     assert whole is not None and whole.interval is not None

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from leaderboards.record import Entry
-from leaderboards.store import find_entries, read_entry, write_entry
-from leaderboards.strict import RecordError
+from leaderboards.records.entry import Entry
+from leaderboards.records.store import find_entries, read_entry, write_entry
+from leaderboards.records.strict_json import RecordError
 
 Make = Callable[..., Entry]
 

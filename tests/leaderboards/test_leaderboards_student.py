@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from leaderboards.paired import mcnemar
-from leaderboards.student import critical, two_sided, two_sided_each
+from leaderboards.stats.paired import mcnemar
+from leaderboards.stats.student_t import critical, two_sided, two_sided_each
 
 DEGREES = (1, 2, 3, 4, 7, 9, 19, 30, 99, 499, 10_000)
 HOME = Path(__file__).resolve().parents[2]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from leaderboards.record import Entry
+from leaderboards.records.entry import Entry
+from leaderboards.records.strict_json import RecordError
 from leaderboards.site.reading import identity
-from leaderboards.strict import RecordError
 
 GOLDEN = {n: Path(__file__).parent / "golden" / f"v{n}.entry.json" for n in (1, 2)}
 Make = Callable[..., Entry]

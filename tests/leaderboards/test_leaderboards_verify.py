@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from leaderboards.add import add, refusal
-from leaderboards.manifest import BEGIN, END, boards_path, manifest_path, read_manifest
-from leaderboards.record import Entry, Outcome
-from leaderboards.store import read_entry, write_entry
-from leaderboards.strict import RecordError
-from leaderboards.verify import Grader, Judged, Verified, verify
+from leaderboards.boards.manifest import BEGIN, END, boards_path, manifest_path, read_manifest
+from leaderboards.boards.publish import add, refusal
+from leaderboards.boards.verify import Grader, Judged, Verified, verify
+from leaderboards.records.entry import Entry, Outcome
+from leaderboards.records.store import read_entry, write_entry
+from leaderboards.records.strict_json import RecordError
 
 Make = Callable[..., Entry]
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from leaderboards.site import Lived, RunLog, Told, build_site
-from leaderboards.store import write_entry
+from leaderboards.records.store import write_entry
+from leaderboards.site import Lived, LoggedRun, RunLog, build_site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="not run: chromium is not installed")
@@ -108,7 +108,9 @@ class Browser:
 
 def read_log(path):
     rounds = tuple(
-        Told(n, 0.2 * n, 96 * (n + 1), 900, 100, n, 1.0, {"root": (25.0, 8.0), "kid": (27.0, 5.0)})
+        LoggedRun(
+            n, 0.2 * n, 96 * (n + 1), 900, 100, n, 1.0, {"root": (25.0, 8.0), "kid": (27.0, 5.0)}
+        )
         for n in range(5)
     )
     kid = Lived("kid", ("Carry <b>the</b> one.",), ("root",), "mutation", 1, 27.0, 5.0, 4)

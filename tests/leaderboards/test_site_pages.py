@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from leaderboards.record import Prompt, Track
-from leaderboards.site import Attempt, Lived, RunLog, Told, build_site
+from leaderboards.records.entry import Prompt, Track
+from leaderboards.records.store import write_entry
+from leaderboards.records.strict_json import RecordError
+from leaderboards.site import Attempt, Lived, LoggedRun, RunLog, build_site
 from leaderboards.site.reading import identity, restored, slim
 from leaderboards.site.script import as_script
-from leaderboards.store import write_entry
-from leaderboards.strict import RecordError
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{ 7*7 }}\u2028"
 VOID = {"meta", "link", "img", "br", "input", "hr", "path", "circle"}
@@ -83,7 +83,9 @@ def read_log(path):
 def a_log(**changes):
     made = RunLog(
         rounds=tuple(
-            Told(n, 0.25 * n, 40 * (n + 1), 900 * (n + 1), 100, n, 1.0, {"root": (25.0, 8.0 - n)})
+            LoggedRun(
+                n, 0.25 * n, 40 * (n + 1), 900 * (n + 1), 100, n, 1.0, {"root": (25.0, 8.0 - n)}
+            )
             for n in range(3)
         ),
         prompts=(

@@ -2,8 +2,8 @@
 
 import csv
 
-from leaderboards.rank import boards
-from leaderboards.tables import COLUMNS, table, write_csv
+from leaderboards.boards.export_tables import COLUMNS, table, write_csv
+from leaderboards.boards.rank import boards
 
 
 def test_a_row_is_told_in_full(make_entry):

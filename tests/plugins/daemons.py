@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from envs.containers import DockerUnavailable, Limits, Sandbox, Tree
+from envs.containers import ContainerLimits, DockerUnavailable, FileTree, Sandbox
 from envs.containers.daemon import connect
 from envs.containers.image import busybox, shell_image
 from envs.containers.owner import start_time
-from envs.errors import WorldError
+from envs.errors import EnvError
 
 NOT_ASKED = "not run: no Docker daemon answers and HARNESS_TEST_DOCKERD is not 1"
 NOT_ROOT = "not run: no Docker daemon answers and only root may start a private one"
@@ -78,11 +78,11 @@ def _answers(folder: Path) -> bool:
     while time.monotonic() < deadline and start_time(daemon):
         if (folder / "socket").exists():
             try:
-                with Sandbox(shell_image(connect()), Limits(), Tree()) as room:
+                with Sandbox(shell_image(connect()), ContainerLimits(), FileTree()) as room:
                     return room.run("true", 20).status == 0
             except DockerUnavailable:
                 pass
-            except WorldError:
+            except EnvError:
                 return False
         time.sleep(0.2)
     return False
@@ -115,7 +115,7 @@ def daemon() -> Iterator[str]:
     """DOCKER_HOST of the daemon that serves tests; where there is none, they say why."""
     try:
         busybox()
-    except WorldError:
+    except EnvError:
         pytest.skip(NO_BUSYBOX)
     try:
         connect()

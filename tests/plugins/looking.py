@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from harness.budget import Spent
-from harness.rollouts import Group, Rollouts, Round
+from harness.budget import Usage
+from harness.round_data import Group, Rollouts, Round
 from harness.seeds import Seeds
 from harness.types import (
     Assignment,
@@ -77,7 +77,7 @@ def tell(view, index=0):
     view.phase("playing", 1)
     view.tokens("act", 1, 3)
     view.episode(episode(ROOT, 1.0), "act")
-    view.round(played(index, {ROOT: 1.0}), Report({"children": 1.0}, ("learnt",)), Spent())
+    view.round(played(index, {ROOT: 1.0}), Report({"children": 1.0}, ("learnt",)), Usage())
 
 
 def drawn(view, width=80, **options):

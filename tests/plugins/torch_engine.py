@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from harness.errors import ModelError
 from harness.policies.base import BatchSize, Policy, Request, Sample, Sampling, TokenBatch
-from harness.policies.drawing import nucleus
-from harness.policies.vllm_base import Answers, Ask, Drawn
+from harness.policies.hf.token_sampling import nucleus
+from harness.policies.vllm.base import Answers, SampledTokens, TokenRequest
 from harness.types import Message
 
 
@@ -57,19 +57,22 @@ class TorchEngine:
         self.folder, self.processed, self.context = folder, processed, context
         self.models: dict[str, Any] = {"": self._bare()}
         self.told: list[str] = []
-        self.asked: list[Ask] = []
+        self.asked: list[TokenRequest] = []
         self.broken = ""
 
     def _bare(self) -> Any:
         return AutoModelForCausalLM.from_pretrained(self.folder).eval()
 
-    def generate(self, waiting: deque[Ask], adapter: str = "") -> Answers:
+    def generate(self, waiting: deque[TokenRequest], adapter: str = "") -> Answers:
         while waiting:
             ask = waiting.popleft()
             self.asked.append(ask)
-            yield ask.id, Drawn(error=self.broken) if self.broken else self._draw(ask, adapter)
+            yield (
+                ask.id,
+                SampledTokens(error=self.broken) if self.broken else self._draw(ask, adapter),
+            )
 
-    def _draw(self, ask: Ask, adapter: str) -> Drawn:
+    def _draw(self, ask: TokenRequest, adapter: str) -> SampledTokens:
         noise = torch.Generator().manual_seed(ask.seed)
         ids, told = list(ask.prompt), []
         sampling = ask.sampling
@@ -82,7 +85,7 @@ class TorchEngine:
             known = cut / cut.sum() if self.processed else logits.softmax(-1)
             ids.append(drawn)
             told.append(float(known[drawn].log()))
-        return Drawn(tuple(ids[len(ask.prompt) :]), tuple(told))
+        return SampledTokens(tuple(ids[len(ask.prompt) :]), tuple(told))
 
     def load_adapter(self, folder: Path) -> str:
         self.told.append(f"load {folder.name}")

@@ -9,9 +9,16 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs.calibration import Both, Calibration, Neither, Shown, Told, stated_digit
-from envs.errors import WorldError
-from envs.signs import MEANINGS, SIGNS, draw_convention, for_worlds, telling_pairs, worked
-from envs.world import SPLITS, Split
+from envs.calibration_language import (
+    MEANINGS,
+    SIGNS,
+    draw_convention,
+    for_worlds,
+    telling_pairs,
+    worked,
+)
+from envs.errors import EnvError
+from envs.text_env import SPLITS, Split
 
 WORLDS = (Told, Shown, Both, Neither)
 every_world = pytest.mark.parametrize("made", WORLDS, ids=lambda w: w.name)
@@ -168,5 +175,5 @@ def test_the_last_answer_counts_and_must_be_one_digit() -> None:
 
 
 def test_a_world_seed_is_a_whole_number() -> None:
-    with pytest.raises(WorldError, match="world_seed"):
+    with pytest.raises(EnvError, match="world_seed"):
         Told(world_seed=-1)

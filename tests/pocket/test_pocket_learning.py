@@ -12,7 +12,7 @@ import pytest
 
 import agents.evolution
 import agents.rl
-from agents.parts import operators
+from agents.parts.prompts import operators
 from benchmarks.pocket.ablate import knowledge, rank_correlation
 from benchmarks.pocket.playing import Setting, opened, score, trained
 from harness.budget import Shape

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 import harness.policies
-from agents.parts.reflector import Reflector
+from agents.parts.prompts.reflector import Reflector
 from benchmarks.pocket.measure import acting, replies
 from benchmarks.pocket.playing import REFLECTING, Setting, opened, score, trained
-from envs.signs import SIGNS
+from envs.calibration_language import SIGNS
 from harness.budget import Shape
 from harness.policies import open_policy
-from harness.policies.hf import HFPolicy
+from harness.policies.hf.policy import HFPolicy
 from harness.policies.settings import ModelSettings
 from harness.seeds import Seeds
 from harness.types import Agent, Message

@@ -11,7 +11,7 @@ from standin import Body, completion, served
 from harness.errors import ModelError, UsageError
 from harness.policies import open_policy, require_trainable
 from harness.policies.base import Policy, Request, Sampling
-from harness.policies.endpoint import EndpointPolicy, parse_address
+from harness.policies.openai.policy import EndpointPolicy, parse_address
 from harness.policies.settings import ModelSettings
 from harness.types import Completion, Finish, Message
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents.parts.replies import GRAMMAR, grammar, read
+from agents.parts.prompts.edit_parser import GRAMMAR, grammar, read
 from harness.errors import ModelError
 from harness.policies.base import Policy, Request, Sampling
-from harness.policies.drawing import Row, draw, uniforms
-from harness.policies.forms import Forms
-from harness.policies.hf import HFPolicy
+from harness.policies.hf.constrained_decoding import ConstraintCompiler
+from harness.policies.hf.policy import HFPolicy
+from harness.policies.hf.token_sampling import SequenceState, sample_tokens, uniforms
+from harness.policies.model_files import ModelSource
 from harness.policies.settings import ModelSettings
-from harness.policies.weights import Source
 from harness.types import Completion, Finish, Message
 
 JSON = r'\{"command": "[a-z ]{1,20}", "times": [1-9][0-9]?\}'
@@ -26,7 +26,7 @@ SETTINGS = ModelSettings(device="cpu", threads=1, batch_rows=8, lora_rank=4, gra
 @pytest.fixture
 def formal(tiny_model: Path) -> HFPolicy:
     pytest.importorskip("llguidance", reason="not run: llguidance is not installed")
-    return HFPolicy(f"hf:{tiny_model}", Source(tiny_model), SETTINGS)
+    return HFPolicy(f"hf:{tiny_model}", ModelSource(tiny_model), SETTINGS)
 
 
 def ask(id: int, form: str | None, **sampling: float) -> Request:
@@ -62,7 +62,7 @@ def test_every_reply_of_a_model_that_knows_nothing_parses(
 
 def test_free_neighbours_keep_their_tokens(formal: HFPolicy, tiny_model: Path) -> None:
     mixed = [ask(i, GRAMMAR if i % 2 else None, max_tokens=12) for i in range(16)]
-    plain = HFPolicy(f"hf:{tiny_model}", Source(tiny_model), replace(SETTINGS, grammar=False))
+    plain = HFPolicy(f"hf:{tiny_model}", ModelSource(tiny_model), replace(SETTINGS, grammar=False))
     free = [said for i, said in enumerate(answers(formal, mixed)) if i % 2 == 0]
     before = [said for i, said in enumerate(answers(plain, mixed)) if i % 2 == 0]
     for one, other in zip(free, before, strict=True):
@@ -76,10 +76,10 @@ def test_free_rows_of_one_draw_are_equal_to_the_last_bit(formal: HFPolicy) -> No
     assert formal._forms is not None
     logits = torch.randn(6, 259, generator=torch.Generator().manual_seed(0))
 
-    def rows(held: bool) -> list[Row]:
+    def rows(held: bool) -> list[SequenceState]:
         form = formal._forms if held else None
         return [
-            Row(
+            SequenceState(
                 ask(i, None, top_p=0.9 if i == 4 else 1.0),
                 (),
                 (),
@@ -90,8 +90,8 @@ def test_free_rows_of_one_draw_are_equal_to_the_last_bit(formal: HFPolicy) -> No
             for i in range(6)
         ]
 
-    tokens, logprobs = draw(logits, rows(held=False))
-    kept, same = draw(logits, rows(held=True))
+    tokens, logprobs = sample_tokens(logits, rows(held=False))
+    kept, same = sample_tokens(logits, rows(held=True))
     assert [kept[i] for i in (0, 2, 4)] == [tokens[i] for i in (0, 2, 4)]
     assert [same[i] for i in (0, 2, 4)] == [logprobs[i] for i in (0, 2, 4)]
     plain = torch.log_softmax(logits, -1)
@@ -105,8 +105,8 @@ def test_an_impossible_token_is_not_drawn_however_likely(formal: HFPolicy) -> No
     assert formal._forms is not None
     logits = torch.full((1, 259), -200.0)
     logits[0, 77] = 200.0
-    row = Row(ask(0, GRAMMAR), (), (), 60, uniforms(0), form=formal._forms.begin("NONE"))
-    tokens, _ = draw(logits, [row])
+    row = SequenceState(ask(0, GRAMMAR), (), (), 60, uniforms(0), form=formal._forms.begin("NONE"))
+    tokens, _ = sample_tokens(logits, [row])
     assert formal.rendering.text(tuple(tokens)) == "N"
 
 
@@ -135,4 +135,4 @@ def test_without_llguidance_the_setting_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(ModelError, match=r"espl-harness\[grammar\]"):
-        Forms(tiny_policy._tokenizer, tiny_policy.rendering.ends, 259)
+        ConstraintCompiler(tiny_policy._tokenizer, tiny_policy.rendering.ends, 259)

@@ -9,15 +9,15 @@ import torch
 
 from benchmarks.speed.growth import Counting, ask, asked, converse, counted, reply
 from harness.policies.base import BatchSize, Sample, Step, TokenBatch
-from harness.policies.hf import HFPolicy
-from harness.policies.reading import PlainReader
+from harness.policies.hf.decoder import TransformersDecoder
+from harness.policies.hf.policy import HFPolicy
 from harness.types import Message, Tokens
 
 
 def plain(policy: HFPolicy) -> None:
     """Read with transformers' own forward pass."""
     sampler: Any = policy._sampler
-    sampler._reader = PlainReader(policy._network, lambda: policy._switched(True))
+    sampler._reader = TransformersDecoder(policy._network, lambda: policy._switched(True))
 
 
 @pytest.fixture(params=["lean", "plain"])

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from harness.policies.heap import keep_freed
+from harness.policies.hf.allocator import keep_freed
 
 FAULTS = """
 import resource
 import torch
 torch.set_num_threads(1)
-from harness.policies.heap import keep_freed
+from harness.policies.hf.allocator import keep_freed
 kept = keep_freed()
 sets = [torch.ones(5_000_000) for _ in range(6)]
 del sets

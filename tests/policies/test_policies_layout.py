@@ -3,8 +3,8 @@
 import torch
 
 from harness.policies.base import BatchSize, Sample, Step, TokenBatch
-from harness.policies.hf import HFPolicy
-from harness.policies.layout import by_length
+from harness.policies.hf.batching import by_length
+from harness.policies.hf.policy import HFPolicy
 
 
 def reinforce(batch: TokenBatch, size: BatchSize) -> torch.Tensor:

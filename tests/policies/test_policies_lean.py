@@ -20,14 +20,14 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from harness.policies import open_policy
 from harness.policies.base import BatchSize, Request, Sample, Sampling, Step, TokenBatch
-from harness.policies.fused import Llama, unsupported
-from harness.policies.hf import HFPolicy
-from harness.policies.lean import LeanReader
-from harness.policies.network import Network
-from harness.policies.reading import PlainReader
-from harness.policies.sampler import Sampler
+from harness.policies.hf.decoder import TransformersDecoder
+from harness.policies.hf.fast_llama.decode import FastDecoder
+from harness.policies.hf.fast_llama.fused_weights import FusedLlama, unsupported
+from harness.policies.hf.policy import HFPolicy
+from harness.policies.hf.sampler import Sampler
+from harness.policies.hf.transformers_forward import TransformersForward
+from harness.policies.model_files import ModelSource
 from harness.policies.settings import ModelSettings
-from harness.policies.weights import Source
 from harness.types import Completion, Message
 
 SIZES: dict[str, Any] = {
@@ -78,7 +78,7 @@ def whole(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
         return model(input_ids=torch.tensor([ids])).logits[0, -1].float()
 
 
-def differences(model: PreTrainedModel, reader: LeanReader) -> list[float]:
+def differences(model: PreTrainedModel, reader: FastDecoder) -> list[float]:
     """Largest differences over prompts read in two pieces, and replies that leave one by one."""
     found = []
     with torch.inference_mode():
@@ -106,25 +106,25 @@ def differences(model: PreTrainedModel, reader: LeanReader) -> list[float]:
 def test_logits_equal_those_of_the_models_own_forward_pass(name: str) -> None:
     model = made(FAMILY[name]())
     assert unsupported(model) is None
-    assert max(differences(model, LeanReader(Llama(model), adapted=False))) < 1e-5
+    assert max(differences(model, FastDecoder(FusedLlama(model), adapted=False))) < 1e-5
 
 
 def test_pockets_logits_equal_those_of_its_own_forward_pass() -> None:
     policy = open_policy("pocket", ModelSettings(device="cpu", threads=1))
     assert isinstance(policy, HFPolicy) and policy._llama is not None
-    assert max(differences(policy._model, LeanReader(policy._llama, adapted=True))) < 2e-5
+    assert max(differences(policy._model, FastDecoder(policy._llama, adapted=True))) < 2e-5
 
 
 def test_in_bfloat16_it_is_as_close_as_rounding_allows() -> None:
     exact = made(FAMILY["llama"]())
     model = made(FAMILY["llama"](), torch.bfloat16)
     own = max(float((whole(model, p) - whole(exact, p)).abs().max()) for p in [*PROMPTS, *REPLIES])
-    assert max(differences(model, LeanReader(Llama(model), adapted=False))) < 4 * own
+    assert max(differences(model, FastDecoder(FusedLlama(model), adapted=False))) < 4 * own
 
 
 def test_fusing_leaves_every_weight_as_it_was_and_takes_no_second_copy() -> None:
     model, untouched = made(FAMILY["qwen2"]()), made(FAMILY["qwen2"]())
-    llama = Llama(model)
+    llama = FusedLlama(model)
     for (name, now), (_, before) in zip(
         model.named_parameters(), untouched.named_parameters(), strict=True
     ):
@@ -158,7 +158,7 @@ def test_falling_back_is_announced(tiny_model: Path, tmp_path: Path) -> None:
     model = made(LlamaConfig(**SIZES, hidden_act="gelu", eos_token_id=2))
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
-    policy = HFPolicy("hf:odd", Source(tmp_path), ModelSettings(device="cpu", threads=1))
+    policy = HFPolicy("hf:odd", ModelSource(tmp_path), ModelSettings(device="cpu", threads=1))
     assert "Sampling by transformers' own forward pass: its activation is gelu." in policy.notes
     assert len(answers(policy._sampler, 3)) == 3
 
@@ -181,7 +181,9 @@ def answers(sampler: Any, count: int = 14) -> dict[str, Completion]:
 
 
 def plain(policy: HFPolicy, adapted: bool) -> Sampler[Any]:
-    reader = PlainReader(Network(policy._model), lambda: policy._switched(adapted))
+    reader = TransformersDecoder(
+        TransformersForward(policy._model), lambda: policy._switched(adapted)
+    )
     return Sampler(reader, policy.rendering, policy.context, 5, 4096)
 
 
@@ -227,7 +229,7 @@ def test_in_bfloat16_the_adapter_stays_apart_and_one_small_step_is_sampled(
     tiny_model: Path,
 ) -> None:
     settings = ModelSettings(device="cpu", threads=1, dtype="bfloat16", lora_rank=4)
-    policy = HFPolicy("hf:tiny", Source(tiny_model), settings)
+    policy = HFPolicy("hf:tiny", ModelSource(tiny_model), settings)
     before = answers(policy._sampler)
     policy.update(samples(before), reinforce, Step(learning_rate=1e-3))
     after = answers(policy._sampler)

@@ -173,7 +173,7 @@ def test_smollm2_with_another_file_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("harness.policies.smollm2.SHA256", "0" * 64)
+    monkeypatch.setattr("harness.policies.hf.smollm2.SHA256", "0" * 64)
     with pytest.raises(ModelError, match="does not hold the expected"):
         open_policy("smollm2", LOCAL)
     assert not list(tmp_path.glob("**/provenance.json"))

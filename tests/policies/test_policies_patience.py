@@ -10,9 +10,9 @@ import pytest
 from benchmarks.soak._server import Body, Manners, served
 from harness.errors import ModelError
 from harness.policies.base import Request, Sampling
-from harness.policies.endpoint import EndpointPolicy, parse_address
-from harness.policies.patience import Patience
-from harness.policies.reply import Nonsense, read_completion
+from harness.policies.openai.policy import EndpointPolicy, parse_address
+from harness.policies.openai.response import MalformedResponse, read_completion
+from harness.policies.openai.retry import RetryPolicy
 from harness.policies.settings import ModelSettings
 from harness.types import Message
 
@@ -126,7 +126,7 @@ def test_a_reply_cut_short_or_garbled_is_asked_for_again() -> None:
     ],
 )
 def test_nothing_in_a_reply_is_coerced(data: bytes) -> None:
-    with pytest.raises(Nonsense):
+    with pytest.raises(MalformedResponse):
         read_completion(data)
 
 
@@ -141,7 +141,7 @@ def test_the_question_whether_a_server_is_there_waits_as_well() -> None:
     def probe() -> None:
         asked.append(heard())
 
-    patience = Patience(
+    patience = RetryPolicy(
         0, 30.0, lambda e: False, lambda e: 0.6 if isinstance(e, Busy) else None, probe
     )
 

@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
 from harness.errors import ModelError
-from harness.policies.rendering import Rendering
+from harness.policies.chat.rendering import Rendering
 from harness.types import Message
 
 START, END = 1, 2

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 
 from harness.cli.main import main
 from harness.errors import ModelError
-from harness.policies import open_policy, room
-from harness.policies.room import weigh
+from harness.policies import memory_check, open_policy
+from harness.policies.memory_check import weigh
 
 
 def header_of(path, tensors):
@@ -24,7 +24,7 @@ def test_weights_are_what_the_files_hold(tmp_path, tiny_model):
         {"a": torch.zeros(3, 5), "b": torch.zeros((), dtype=torch.bfloat16)},
         tmp_path / "x.safetensors",
     )
-    assert weigh(tmp_path) == room.Weights(16, 62)
+    assert weigh(tmp_path) == memory_check.WeightsSize(16, 62)
     model = weigh(tiny_model)
     assert model.stored == model.loaded("float32") == 4 * model.numbers > 0
     (tmp_path / "y.safetensors").write_bytes(b"no such thing")
@@ -41,20 +41,20 @@ def test_a_model_larger_than_memory_is_refused_before_it_is_loaded(tmp_path, cap
     assert main([*words, "--run-dir", str(tmp_path / "out")]) == 4
     said = capsys.readouterr().err
     assert "671.0 billion weights" in said and "GB free" in said and "tinker:ORG/NAME" in said
-    monkeypatch.setattr(room, "memory", lambda device: 1_500_000_000_000)
+    monkeypatch.setattr(memory_check, "memory", lambda device: 1_500_000_000_000)
     assert main([*words, "--run-dir", str(tmp_path / "out")]) == 4
     assert "model.dtype=bfloat16" in capsys.readouterr().err
 
 
 def test_a_model_larger_than_memory_is_refused_before_vllm_is_started(tmp_path, monkeypatch):
-    from harness.policies import vllm_opening
+    from harness.policies.model_files import ModelSource
     from harness.policies.settings import ModelSettings
-    from harness.policies.weights import Source
+    from harness.policies.vllm import open as vllm_open
 
     header_of(tmp_path / "m.safetensors", {"w": ("BF16", [1_000_000, 671_000])})
     settings = ModelSettings(device="cpu", threads=1)
     with pytest.raises(ModelError, match="billion weights"):
-        vllm_opening.open_vllm(f"vllm:{tmp_path}", Source(tmp_path), settings)
+        vllm_open.open_vllm(f"vllm:{tmp_path}", ModelSource(tmp_path), settings)
 
 
 def test_a_copy_to_train_that_has_no_room_is_refused_before_anything_is_sampled(
@@ -63,18 +63,21 @@ def test_a_copy_to_train_that_has_no_room_is_refused_before_anything_is_sampled(
     from torch_engine import TorchEngine
 
     from harness.policies import require_trainable
+    from harness.policies.model_files import ModelSource
     from harness.policies.settings import ModelSettings
-    from harness.policies.vllm import VLLMPolicy
-    from harness.policies.vllm_adapters import AdapterFolders
-    from harness.policies.vllm_opening import read_rendering
-    from harness.policies.weights import Source
+    from harness.policies.vllm.adapter_store import AdapterStore
+    from harness.policies.vllm.open import read_rendering
+    from harness.policies.vllm.policy import VLLMPolicy
 
-    source, settings = Source(tiny_model), ModelSettings(device="cpu", dtype="float32", threads=1)
+    source, settings = (
+        ModelSource(tiny_model),
+        ModelSettings(device="cpu", dtype="float32", threads=1),
+    )
     rendering = read_rendering("vllm:tiny", source)
-    parts = source, settings, TorchEngine(tiny_model), rendering, AdapterFolders(str(tmp_path))
+    parts = source, settings, TorchEngine(tiny_model), rendering, AdapterStore(str(tmp_path))
     policy = VLLMPolicy("vllm:tiny", "hf:tiny", *parts)
     require_trainable(policy)
-    monkeypatch.setattr(room, "memory", lambda device: 1000)
+    monkeypatch.setattr(memory_check, "memory", lambda device: 1000)
     with pytest.raises(ModelError, match="GB free"):
         require_trainable(policy)
     policy.close()
@@ -82,9 +85,9 @@ def test_a_copy_to_train_that_has_no_room_is_refused_before_anything_is_sampled(
 
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_where_memory_is_not_known_nothing_is_refused(tiny_model, monkeypatch, device):
-    assert device != "cpu" or (room.memory("cpu") or 0) > 10**8
-    monkeypatch.setattr(room, "memory", lambda device: None)
-    room.require_room("hf:tiny", tiny_model, device, "float32")
+    assert device != "cpu" or (memory_check.memory("cpu") or 0) > 10**8
+    monkeypatch.setattr(memory_check, "memory", lambda device: None)
+    memory_check.require_room("hf:tiny", tiny_model, device, "float32")
 
 
 def test_a_model_too_large_for_this_machine_is_not_downloaded(monkeypatch):
@@ -99,6 +102,6 @@ def test_a_model_too_large_for_this_machine_is_not_downloaded(monkeypatch):
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: told)
     with pytest.raises(ModelError, match=r"1,600.0 GB on the Hub, but .* of memory free here"):
         open_policy("hf:org/huge")
-    monkeypatch.setattr("harness.policies.weights.most_memory", lambda: None)
+    monkeypatch.setattr("harness.policies.model_files.most_memory", lambda: None)
     with pytest.raises(ModelError, match=r"of disk free here, so it was not downloaded"):
         open_policy("hf:org/huge")

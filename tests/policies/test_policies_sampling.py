@@ -10,11 +10,11 @@ import torch
 
 from harness.errors import ModelError
 from harness.policies.base import Policy, Request, Sampling, TrainablePolicy
-from harness.policies.drawing import Row, draw, uniforms
-from harness.policies.hf import HFPolicy
-from harness.policies.network import Network
+from harness.policies.hf.policy import HFPolicy
+from harness.policies.hf.token_sampling import SequenceState, sample_tokens, uniforms
+from harness.policies.hf.transformers_forward import TransformersForward
+from harness.policies.model_files import ModelSource
 from harness.policies.settings import ModelSettings
-from harness.policies.weights import Source
 from harness.types import Completion, Finish, Message
 
 SYSTEM = Message("system", "Answer in one word.")
@@ -32,9 +32,9 @@ def answers(policy: Policy, requests: list[Request]) -> dict[str, Completion]:
     return dict(found)
 
 
-def row(seed: int, **sampling: float) -> Row:
+def row(seed: int, **sampling: float) -> SequenceState:
     request = ask(seed, **sampling)
-    return Row(request, (), (), 8, uniforms(seed))
+    return SequenceState(request, (), (), 8, uniforms(seed))
 
 
 def forced(policy: HFPolicy, completion: Completion, temperature: float) -> torch.Tensor:
@@ -96,14 +96,14 @@ def test_temperature_zero_takes_the_likeliest_token(tiny_policy: HFPolicy) -> No
 
 def test_drawing_follows_the_distribution() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.2]]))
-    seen = Counter(draw(logits, [row(seed)])[0][0] for seed in range(4000))
+    seen = Counter(sample_tokens(logits, [row(seed)])[0][0] for seed in range(4000))
     assert [seen[i] / 4000 for i in range(3)] == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
 
 
 def test_a_nucleus_keeps_the_likeliest_tokens_and_their_plain_logprobs() -> None:
     logits = torch.log(torch.tensor([[0.1, 0.5, 0.3, 0.1]]))
     for seed in range(200):
-        (token,), (logprob,) = draw(logits, [row(seed, top_p=0.75)])
+        (token,), (logprob,) = sample_tokens(logits, [row(seed, top_p=0.75)])
         assert token in (1, 2)
         assert logprob == pytest.approx(np.log([0.1, 0.5, 0.3, 0.1][token]), abs=1e-6)
 
@@ -115,7 +115,7 @@ def test_drawing_inverts_the_cumulative_distribution(size: int) -> None:
     points = np.array([next(uniforms(seed)) for seed in range(200)])
     ends = torch.softmax(logits, -1).double().cumsum(-1).numpy()
     wanted = np.searchsorted(ends, points * ends[-1], side="right")
-    drawn, _ = draw(logits.expand(200, -1), rows)
+    drawn, _ = sample_tokens(logits.expand(200, -1), rows)
     assert (np.array(drawn) == wanted).mean() > 0.98  # a block's sum may round across an end
     assert np.abs(np.array(drawn) - wanted).max() <= 1
 
@@ -124,12 +124,12 @@ def test_drawing_inverts_the_cumulative_distribution(size: int) -> None:
 def test_a_token_of_probability_zero_is_never_drawn(size: int) -> None:
     logits = torch.full((1, size), -float("inf"))
     logits[0, size // 2] = 0
-    assert {draw(logits, [row(seed)])[0][0] for seed in range(50)} == {size // 2}
+    assert {sample_tokens(logits, [row(seed)])[0][0] for seed in range(50)} == {size // 2}
 
 
 def test_outputs_that_are_not_numbers_are_refused() -> None:
     with pytest.raises(ModelError, match="not finite"):
-        draw(torch.tensor([[float("nan"), 0.0]]), [row(0)])
+        sample_tokens(torch.tensor([[float("nan"), 0.0]]), [row(0)])
 
 
 def test_a_reply_stops_at_an_end_token_which_is_not_part_of_its_text(tiny_policy: HFPolicy) -> None:
@@ -195,7 +195,7 @@ def test_a_sliding_window_is_sampled_as_the_model_computes_it(
         MistralForCausalLM(config).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
     settings = ModelSettings(device="cpu", threads=1, batch_rows=4)
-    policy = HFPolicy("hf:mistral", Source(tmp_path), settings)
+    policy = HFPolicy("hf:mistral", ModelSource(tmp_path), settings)
     assert not policy._network.gaps
     for completion in answers(policy, [ask(i, "w" * (7 * i)) for i in range(6)]).values():
         assert completion.tokens is not None
@@ -208,13 +208,13 @@ def test_a_model_with_a_recurrent_state_is_refused() -> None:
 
     config = MambaConfig(vocab_size=16, hidden_size=8, num_hidden_layers=1, state_size=4)
     with pytest.raises(ModelError, match="only attention over keys and values"):
-        Network(MambaForCausalLM(config))
+        TransformersForward(MambaForCausalLM(config))
 
 
 def test_threads_are_measured_and_announced_where_none_are_given(tiny_model: Path) -> None:
     before = torch.get_num_threads()
     settings = ModelSettings(device="cpu", batch_rows=2)
-    policy = HFPolicy("hf:tiny", Source(tiny_model), settings)
+    policy = HFPolicy("hf:tiny", ModelSource(tiny_model), settings)
     assert policy.settings.threads == torch.get_num_threads() >= 1
     assert any(f"CPU threads: {policy.settings.threads}, chosen" in n for n in policy.notes)
     torch.set_num_threads(before)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from harness.policies.fused import Llama
-from harness.policies.lean import LeanReader
-from harness.policies.slots import Slots
+from harness.policies.hf.fast_llama.decode import FastDecoder
+from harness.policies.hf.fast_llama.fused_weights import FusedLlama
+from harness.policies.hf.fast_llama.prefix_cache import KVState
 from tests.policies.test_policies_lean import FAMILY, made, whole
 
 HEADS = {
@@ -25,12 +25,12 @@ class Told:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self.reader = LeanReader(Llama(model), adapted=False)
+        self.reader = FastDecoder(FusedLlama(model), adapted=False)
         self.heads = {name: self.reader.read([ids])[1] for name, ids in HEADS.items()}
         self.texts: list[list[int]] = []
-        self.state: Slots | None = None
+        self.state: KVState | None = None
 
-    def open(self, tails: list[tuple[str, list[int]]], counts: list[int]) -> Slots:
+    def open(self, tails: list[tuple[str, list[int]]], counts: list[int]) -> KVState:
         """Prompts read after their heads, and replies to them; their logits are as they should."""
         state = self.reader.follow([self.heads[name] for name, _ in tails])
         logits, state = self.reader.read([tail for _, tail in tails], state)
@@ -121,19 +121,19 @@ def test_heads_stay_as_they_are(told: Told) -> None:
         assert all(torch.equal(a, b) for a, b in zip(before[name], now, strict=True))
 
 
-def numbers(state: Slots) -> list[torch.Tensor]:
+def numbers(state: KVState) -> list[torch.Tensor]:
     return [x.clone() for pair in state.shared.layers for x in pair]
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_rows_that_come_and_go_leave_what_others_have_read(told: Told, seed: int) -> None:
     source = random.Random(seed)
-    kept: list[tuple[list[int], Slots, list[torch.Tensor]]] = []
+    kept: list[tuple[list[int], KVState, list[torch.Tensor]]] = []
 
     def ids(most: int) -> list[int]:
         return [source.randrange(3, 200) for _ in range(source.randint(1, most))]
 
-    def join(state: Slots) -> None:
+    def join(state: KVState) -> None:
         told.state = state if told.state is None else told.reader.stack([told.state, state])
 
     with torch.inference_mode():

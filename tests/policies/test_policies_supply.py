@@ -9,8 +9,8 @@ import pytest
 
 from harness.config import from_tables
 from harness.errors import ModelError, UsageError
-from harness.policies import EMBEDDED, open_policy, weights
-from harness.policies.weights import carded, find_model
+from harness.policies import EMBEDDED, model_files, open_policy
+from harness.policies.model_files import carded, find_model
 
 POCKET = EMBEDDED["pocket"]().folder
 
@@ -83,7 +83,7 @@ def test_a_revision_is_handed_to_the_hub(tmp_path, monkeypatch):
         return str(POCKET)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    monkeypatch.setattr(weights, "_refuse_download", lambda *_: None)  # asks the Hub for sizes
+    monkeypatch.setattr(model_files, "_refuse_download", lambda *_: None)  # asks the Hub for sizes
     find_model("org/name@0123abc")
     find_model("org/name")
     assert asked == [("org/name", "0123abc"), ("org/name", None)]

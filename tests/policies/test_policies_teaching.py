@@ -7,14 +7,14 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from harness.policies import teaching
-from harness.policies.adapter import Adapter, AdapterShape
 from harness.policies.base import Sample
-from harness.policies.flat import flat
-from harness.policies.fused import Llama
-from harness.policies.layout import tree_batches
-from harness.policies.teaching import FlatReader
-from harness.policies.trainer import logprobs
+from harness.policies.hf.batching import tree_batches
+from harness.policies.hf.fast_llama import train_forward
+from harness.policies.hf.fast_llama.fused_weights import FusedLlama
+from harness.policies.hf.fast_llama.train_forward import PackedForward
+from harness.policies.hf.fast_llama.tree_packing import pack
+from harness.policies.hf.lora import LoraAdapter, LoraShape
+from harness.policies.hf.trainer import logprobs
 from tests.policies.test_policies_lean import FAMILY, SIZES, made
 
 SOURCE = list(range(3, 200))
@@ -46,11 +46,13 @@ def tree(batch: list[Sample]) -> int:
     return len({text[:end] for text in texts for end in range(1, len(text) + 1)})
 
 
-def with_adapter(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, Llama, Adapter]:
+def with_adapter(
+    name: str, dtype: torch.dtype = torch.float32
+) -> tuple[Any, FusedLlama, LoraAdapter]:
     config: Any = FAMILY[name]
     model = made(config(), dtype)
-    llama = Llama(model)
-    adapter = Adapter(model, AdapterShape(rank=4, alpha=8, seed=1))
+    llama = FusedLlama(model)
+    adapter = LoraAdapter(model, LoraShape(rank=4, alpha=8, seed=1))
     source = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in adapter.parameters.values():
@@ -65,7 +67,7 @@ def whole(model: PreTrainedModel, sample: Sample) -> torch.Tensor:
     return logits
 
 
-def gradients(adapter: Adapter, logits: torch.Tensor) -> dict[str, torch.Tensor]:
+def gradients(adapter: LoraAdapter, logits: torch.Tensor) -> dict[str, torch.Tensor]:
     adapter.optimizer.zero_grad()
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(7))
     torch.autograd.backward((logits.float() * weights).sum() / len(logits))
@@ -78,10 +80,10 @@ def test_logits_and_gradients_equal_those_of_whole_sequences(
     name: str, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fused:
-        monkeypatch.setattr(teaching, "_PLAIN", 0)
+        monkeypatch.setattr(train_forward, "_PLAIN", 0)
     model, llama, adapter = with_adapter(name)
     batch = samples()
-    logits, places = FlatReader(llama, SIZES["vocab_size"]).replies(batch)
+    logits, places = PackedForward(llama, SIZES["vocab_size"]).replies(batch)
     theirs = torch.cat([whole(model, s) for s in batch])
     assert torch.allclose(logits[places], theirs, atol=2e-4, rtol=1e-5)
     ours, expected = gradients(adapter, logits[places]), gradients(adapter, theirs)
@@ -94,11 +96,11 @@ def test_logits_and_gradients_equal_those_of_whole_sequences(
 def test_switched_off_the_adapter_has_no_part_in_it() -> None:
     model, llama, adapter = with_adapter("llama")
     with torch.no_grad(), adapter.switched(on=False):
-        logits, places = FlatReader(llama, SIZES["vocab_size"]).replies(samples())
+        logits, places = PackedForward(llama, SIZES["vocab_size"]).replies(samples())
         theirs = torch.cat([whole(model, s) for s in samples()])
     assert torch.allclose(logits[places], theirs, atol=1e-4)
     with torch.no_grad():
-        learnt, _ = FlatReader(llama, SIZES["vocab_size"]).replies(samples())
+        learnt, _ = PackedForward(llama, SIZES["vocab_size"]).replies(samples())
     assert (learnt - logits).abs().max() > 0.1
 
 
@@ -106,7 +108,7 @@ def test_in_bfloat16_gradients_are_as_close_as_the_models_own() -> None:
     exact_model, _, exact_adapter = with_adapter("llama")
     exact = gradients(exact_adapter, torch.cat([whole(exact_model, s) for s in samples()]))
     model, llama, adapter = with_adapter("llama", torch.bfloat16)
-    logits, places = FlatReader(llama, SIZES["vocab_size"]).replies(samples())
+    logits, places = PackedForward(llama, SIZES["vocab_size"]).replies(samples())
     ours = gradients(adapter, logits[places])
     own = gradients(adapter, torch.cat([whole(model, s) for s in samples()]))
 
@@ -120,7 +122,7 @@ def test_in_bfloat16_gradients_are_as_close_as_the_models_own() -> None:
 
 def test_every_token_is_read_once_and_sees_what_came_before_it_only() -> None:
     batch = samples()
-    laid = flat(batch)
+    laid = pack(batch)
     # Beginnings too short to be shared stand more than once.
     assert tree(batch) <= len(laid.ids) <= tree(batch) + 20
     assert len(laid.ids) < sum(len(s.sampled) for s in batch)  # no prompt counts by itself
@@ -154,7 +156,7 @@ def conversation(turns: int) -> list[Sample]:
 def test_training_on_a_conversation_reads_tokens_in_proportion_to_its_turns() -> None:
     def read(turns: int) -> int:
         batches = tree_batches(conversation(turns), 100_000, 100_000)
-        return sum(len(flat(batch).ids) for batch in batches)
+        return sum(len(pack(batch).ids) for batch in batches)
 
     assert read(16) == 3 + 15 * (10 + 20) + 9
     assert read(32) == 3 + 31 * (10 + 20) + 9
@@ -167,7 +169,7 @@ def test_micro_batches_of_a_tree_hold_every_sample_once_within_the_limits() -> N
     assert len(packed) > 3
     for batch in packed:
         short = 3 * len(batch)  # branches so short are read apart
-        assert len(batch) == 1 or len(flat(batch).ids) <= 150 + short
+        assert len(batch) == 1 or len(pack(batch).ids) <= 150 + short
         assert len(batch) == 1 or sum(len(s.sampled) for s in batch) <= 45
 
 
@@ -178,7 +180,7 @@ def test_a_micro_batch_is_bounded_by_what_its_samples_attend_to() -> None:
     assert tree(given) < 10_000
     assert len(packed) == 2
     for batch in packed:
-        columns = sum(int((c.mask[:, 0, -1] == 0).sum()) for c in flat(batch).calls)
+        columns = sum(int((c.mask[:, 0, -1] == 0).sum()) for c in pack(batch).calls)
         assert 30_000 < columns <= 4 * 10_000
 
 
@@ -187,12 +189,12 @@ def test_a_conversation_of_hundreds_of_turns_is_laid_out() -> None:
     for turn in range(300):
         told += (turn % 50 + 2,) * 5
         samples.append(Sample(told, (3,), (0.0,), 1.0))
-    assert len(flat(samples).places) == 300
+    assert len(pack(samples).places) == 300
 
 
 def test_replies_that_are_read_together_keep_their_own_temperature_and_nucleus() -> None:
     _, llama, _ = with_adapter("llama")
-    reader = FlatReader(llama, SIZES["vocab_size"])
+    reader = PackedForward(llama, SIZES["vocab_size"])
     one = Sample((5, 6, 7), tuple(SOURCE[10:30]), (0.0,) * 20, 1.0)
     batch = [
         one,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from collecting import QUIET, collected  # noqa: F401
 
-from agents.parts import losses
+from agents.parts.rl import losses
 from harness.errors import ModelError, UsageError
 from harness.policies import open_policy
 from harness.policies.base import (
@@ -92,7 +92,7 @@ def test_tokens_and_logprobs_come_back_and_equal_seeds_agree_here(server):
 
 
 def test_a_reply_is_as_likely_as_the_same_model_loaded_here_says(server, tiny_policy):
-    from harness.policies.trainer import logprobs
+    from harness.policies.hf.trainer import logprobs
 
     samples = play(opened())
     with torch.no_grad():

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 from harness.errors import ModelError
 from harness.policies.base import BatchSize, Policy, Request, Sample, Sampling, Step, TokenBatch
-from harness.policies.hf import HFPolicy
-from harness.policies.layout import micro_batches
+from harness.policies.hf.batching import micro_batches
+from harness.policies.hf.policy import HFPolicy
+from harness.policies.hf.trainer import logprobs
+from harness.policies.model_files import ModelSource
 from harness.policies.settings import ModelSettings
-from harness.policies.trainer import logprobs
-from harness.policies.weights import Source
 from harness.types import Message
 
 OpenPolicy = Callable[..., HFPolicy]
@@ -54,7 +54,7 @@ def said(policy: HFPolicy, sample: Sample) -> torch.Tensor:
 def another(tiny_model: Path) -> OpenPolicy:
     def open_it(**changes: object) -> HFPolicy:
         settings = ModelSettings(device="cpu", threads=1, batch_rows=4, lora_rank=4, lora_alpha=8)
-        return HFPolicy("hf:tiny", Source(tiny_model), replace(settings, **changes))
+        return HFPolicy("hf:tiny", ModelSource(tiny_model), replace(settings, **changes))
 
     return open_it
 
@@ -301,7 +301,7 @@ def test_a_merged_export_says_what_the_policy_says(tiny_policy: HFPolicy, tmp_pa
         tiny_policy.update(samples, reinforce, Step(learning_rate=1e-2))
     tiny_policy.export(tmp_path / "merged", merged=True)
     settings = replace(tiny_policy.settings)
-    merged = HFPolicy("hf:merged", Source(tmp_path / "merged"), settings)
+    merged = HFPolicy("hf:merged", ModelSource(tmp_path / "merged"), settings)
     for sample in samples:
         assert said(merged, sample) == pytest.approx(float(said(tiny_policy, sample)), abs=1e-4)
     assert merged.identity["weights"] != tiny_policy.identity["weights"]

@@ -10,13 +10,13 @@ from torch_engine import TorchEngine, ask, play, reinforce
 
 from harness.errors import ModelError
 from harness.policies.base import Policy, Request, Sampling, Step, TrainablePolicy
-from harness.policies.hf import HFPolicy
+from harness.policies.hf.policy import HFPolicy
+from harness.policies.model_files import ModelSource
 from harness.policies.settings import ModelSettings
-from harness.policies.vllm import VLLMPolicy
-from harness.policies.vllm_adapters import AdapterFolders
-from harness.policies.vllm_base import Drawn
-from harness.policies.vllm_opening import read_rendering
-from harness.policies.weights import Source
+from harness.policies.vllm.adapter_store import AdapterStore
+from harness.policies.vllm.base import SampledTokens
+from harness.policies.vllm.open import read_rendering
+from harness.policies.vllm.policy import VLLMPolicy
 from harness.types import Finish, Message
 
 SETTINGS = ModelSettings(device="cpu", dtype="float32", threads=1, lora_rank=4, lora_alpha=8)
@@ -25,9 +25,11 @@ STEP = Step(learning_rate=1e-2)
 
 def build(folder: Path, root: Path, **options: object) -> VLLMPolicy:
     engine = TorchEngine(folder, **options)  # type: ignore[arg-type]
-    rendering = read_rendering("vllm:tiny", Source(folder))
-    adapters = AdapterFolders(str(root))
-    return VLLMPolicy("vllm:tiny", "hf:tiny", Source(folder), SETTINGS, engine, rendering, adapters)
+    rendering = read_rendering("vllm:tiny", ModelSource(folder))
+    adapters = AdapterStore(str(root))
+    return VLLMPolicy(
+        "vllm:tiny", "hf:tiny", ModelSource(folder), SETTINGS, engine, rendering, adapters
+    )
 
 
 @pytest.fixture
@@ -233,7 +235,7 @@ def test_what_is_not_answered_is_named_with_its_reason(policy: VLLMPolicy) -> No
 
 
 def test_outputs_that_are_no_numbers_are_an_error(policy: VLLMPolicy) -> None:
-    policy.engine._draw = lambda ask, adapter: Drawn((3,), (float("nan"),))
+    policy.engine._draw = lambda ask, adapter: SampledTokens((3,), (float("nan"),))
     with pytest.raises(ModelError, match="not finite numbers"):
         play(policy)
 

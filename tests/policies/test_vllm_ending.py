@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.policies.vllm_base import installed
+from harness.policies.vllm.base import installed
 
 WARDEN = """
 import subprocess, sys, time
-from harness.policies.vllm_guard import Guard
+from harness.policies.vllm.watchdog import Watchdog
 
 ward = subprocess.Popen(["sleep", "60"], start_new_session=True, stdout=subprocess.DEVNULL)
-guard = Guard([ward.pid])
+guard = Watchdog([ward.pid])
 if sys.argv[1] == "let go":
     guard.let_go()
 print(ward.pid, flush=True)

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from agents import Inputs, Spec
-from agents.checks import within
-from agents.parts.operators import Limits, mutate
-from agents.parts.population import prompt_from_json
-from agents.parts.reflector import Reflector
-from harness.rollouts import Rollouts, Round
+from agents import MethodContext, MethodSpec
+from agents.parts.prompts.operators import EditLimits, mutate
+from agents.parts.prompts.population import prompt_from_json
+from agents.parts.prompts.reflector import Reflector
+from agents.validation import within
+from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report, SystemPrompt
 
 
@@ -35,7 +35,7 @@ class DuelConfig:
 class Duel:
     """Two prompts play the same tasks; the better one stays and is challenged again."""
 
-    def __init__(self, config: DuelConfig, inputs: Inputs) -> None:
+    def __init__(self, config: DuelConfig, inputs: MethodContext) -> None:
         self.config, self.inputs = config, inputs
         self.best = inputs.root
         self.challenger: SystemPrompt | None = None
@@ -58,7 +58,7 @@ class Duel:
                 self.best = self.challenger
         seeds = rollouts.round.seeds.child("reflect")  # randomness by name, so that runs resume
         reflector = Reflector(self.inputs.reflector, self.inputs.reflection, seeds)
-        birth = mutate(self.best, rollouts, reflector, Limits(self.config.edits, 30))
+        birth = mutate(self.best, rollouts, reflector, EditLimits(self.config.edits, 30))
         self.challenger = birth.child
         numbers = {"best_score": scores[self.best.id], "reflection_calls": float(reflector.calls)}
         return Report(numbers, (*lines, *birth.lines()))
@@ -92,4 +92,4 @@ def written(prompt: SystemPrompt | None) -> JSON:
     }
 
 
-SPEC = Spec(DuelConfig, Duel, trains=False)
+SPEC = MethodSpec(DuelConfig, Duel, trains=False)

@@ -1,10 +1,10 @@
 """What the method must keep to; run it with: python -m pytest test_duel.py."""
 
-from agents import Inputs
+from agents import MethodContext
 from harness.cli.starters.duel import SPEC, Duel, DuelConfig
 from harness.policies.base import Sampling
 from harness.policies.scripted import ScriptedPolicy
-from harness.rollouts import Group, Rollouts, Round
+from harness.round_data import Group, Rollouts, Round
 from harness.seeds import Seeds
 from harness.types import Assignment, Completion, Ending, Episode, Finish, SystemPrompt, Task, Turn
 
@@ -13,7 +13,7 @@ def made() -> Duel:
     """The method, whose reflector always proposes the same principle."""
     policy = ScriptedPolicy(lambda request: "ADD: Look twice.")
     sampling = Sampling()
-    inputs = Inputs(SystemPrompt("Be brief."), policy, policy, sampling, sampling)
+    inputs = MethodContext(SystemPrompt("Be brief."), policy, policy, sampling, sampling)
     method = SPEC.build(DuelConfig(), inputs)
     assert isinstance(method, Duel)
     return method

@@ -9,12 +9,12 @@ import re
 
 import gymnasium
 
-from envs import Problem, Split, Verdict, World
+from envs import Problem, Split, TextEnv, Verdict
 
 SIZES: dict[Split, int] = {"train": 200, "validation": 40, "test": 100}
 
 
-class Letters(World):
+class Letters(TextEnv):
     """Count a letter in a made-up word."""
 
     name = "letters"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from envs.own.check import check
+from envs.checks.env_check import check
 from harness.cli.starters.letters import Letters
 
 ID = "harness.cli.starters.letters:Mine/Letters-v0"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from envs.containers import Limits, Sandbox, Tree
+from envs.containers import ContainerLimits, FileTree, Sandbox
 from envs.containers.daemon import connect
 from envs.containers.image import shell_image
 from envs.containers.owner import identity
@@ -29,7 +29,7 @@ def nothing_left(docker_host: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def shared_room(image: str) -> Iterator[Sandbox]:
     """A scratch with a container for many tests: one that was attacked must serve the next."""
-    with Sandbox(image, Limits(), Tree()) as made:
+    with Sandbox(image, ContainerLimits(), FileTree()) as made:
         yield made
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from envs.containers import File, Limits, Sandbox, SandboxError, TooMuch, Tree
+from envs.containers import ContainerLimits, File, FileTree, Sandbox, SandboxError, TooMuch
 from envs.containers.judging import Judge, rule
 
 WRITABLE = """
@@ -22,7 +22,7 @@ def says(room, script, seconds=20):
 
 
 def passes(image, tree, judge, limits=None):
-    return rule(judge, image, limits or Limits(), tree, 20).right
+    return rule(judge, image, limits or ContainerLimits(), tree, 20).right
 
 
 def processes_with(word):
@@ -212,7 +212,7 @@ touch "$CHECK/mine" 2>/dev/null && exit 9
 exit 0""",
         {},
     )
-    tree = Tree({"cat": File(b"#!/bin/sh\necho forged\n", True), "text": File(b"real\n")})
+    tree = FileTree({"cat": File(b"#!/bin/sh\necho forged\n", True), "text": File(b"real\n")})
     assert passes(image, tree, judge)
 
 
@@ -225,21 +225,24 @@ def test_a_program_on_trial_cannot_reach_the_check(image, nothing_left):
         {"expected": File(b"42\n")},
         trial="sh ./made.sh 2>/dev/null; echo after",
     )
-    assert not passes(image, Tree({"made.sh": cheat}), judge)
+    assert not passes(image, FileTree({"made.sh": cheat}), judge)
     honest = Judge(judge.check, judge.files, trial="sh ./made.sh")
-    assert passes(image, Tree({"made.sh": File(b"echo 42\n")}), honest)
+    assert passes(image, FileTree({"made.sh": File(b"echo 42\n")}), honest)
 
 
 def test_a_program_on_trial_that_never_ends_is_stopped_and_wrong(image, nothing_left):
     judge = Judge(
         '[ "$(cat "$CHECK/trial.status")" = 124 ] && exit 1; exit 0', {}, trial="sh ./made.sh"
     )
-    ruling = rule(judge, image, Limits(), Tree({"made.sh": File(b"sleep 99")}), 1.5)
+    ruling = rule(judge, image, ContainerLimits(), FileTree({"made.sh": File(b"sleep 99")}), 1.5)
     assert not ruling.right
 
 
 def test_a_container_ends_by_itself_when_its_life_is_over(image, nothing_left):
-    with Sandbox(image, Limits(life_seconds=1), Tree()) as room, pytest.raises(SandboxError):
+    with (
+        Sandbox(image, ContainerLimits(life_seconds=1), FileTree()) as room,
+        pytest.raises(SandboxError),
+    ):
         for _ in range(40):
             time.sleep(0.3)
             room.run("true", 5)

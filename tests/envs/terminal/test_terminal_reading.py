@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from envs.containers.archive import File, TooMuch, Tree, pack, unpack
+from envs.containers.archive import File, FileTree, TooMuch, pack, unpack
 from envs.containers.daemon import refuse_unlimited
 from envs.containers.errors import DockerUnavailable, SandboxError
 from envs.containers.image import _static
 from envs.containers.owner import MACHINE, OWNER, UNTIL, identity, labels, orphaned, start_time
-from envs.containers.streams import Kept, Output
-from envs.errors import DataMalformed, DataUnavailable, WorldError
+from envs.containers.streams import BoundedOutput, Output
+from envs.errors import DataMalformed, DataUnavailable, EnvError
 from envs.terminal.scripts import SCRIPTS
 from envs.terminal.tasks import KINDS, SIZES, from_folder, generated
 from envs.terminal.world import Terminal, read_move, shown
@@ -66,11 +66,11 @@ def test_output_is_shown_without_control_characters_and_with_its_end():
 
 
 def test_of_a_long_stream_the_first_and_the_last_bytes_are_kept():
-    kept = Kept(10)
+    kept = BoundedOutput(10)
     for piece in (b"abc", b"defgh", b"ij", b"klmnopq", b"rstuvwxyz"):
         kept.add(piece)
     assert kept.bytes() == b"abcde\n[... 16 bytes left out ...]\nvwxyz"
-    short = Kept(10)
+    short = BoundedOutput(10)
     short.add(b"abcdefghij")
     assert short.bytes() == b"abcdefghij"
 
@@ -132,7 +132,7 @@ def test_a_folder_of_tasks_is_read_in_order(tmp_path):
     (tmp_path / "train" / "b" / "files" / "x" / "y.sh").chmod(0o755)
     read = from_folder(tmp_path)
     assert [task.id for task in read["train"]] == ["terminal:train/a", "terminal:train/b"]
-    assert read["train"][1].draft.tree == Tree({"x/y.sh": File(b"echo", True)}, ("x",))
+    assert read["train"][1].draft.tree == FileTree({"x/y.sh": File(b"echo", True)}, ("x",))
     assert read["train"][0].draft.judge.trial_files == {"in": File(b"1")}
     assert read["test"] == ()
 
@@ -176,8 +176,8 @@ def test_a_folder_without_tasks_says_what_belongs_there(tmp_path):
 
 
 def test_a_tree_survives_being_packed_and_unpacked():
-    tree = Tree({"a/b": File(b"1", True), "é\udcff": File(b"")}, ("a", "empty"))
-    packed = pack(Tree({f"work/{p}": f for p, f in tree.files.items()}, ("work/empty",)), "1:1")
+    tree = FileTree({"a/b": File(b"1", True), "é\udcff": File(b"")}, ("a", "empty"))
+    packed = pack(FileTree({f"work/{p}": f for p, f in tree.files.items()}, ("work/empty",)), "1:1")
     assert unpack([packed[:700], packed[700:]], 100) == tree
 
 
@@ -195,7 +195,7 @@ def test_what_is_no_regular_file_is_left_out_and_too_much_is_refused():
         entry = tarfile.TarInfo("work/file")
         entry.size = 3
         archive.addfile(entry, io.BytesIO(b"abc"))
-    assert unpack([buffer.getvalue()], 3) == Tree(
+    assert unpack([buffer.getvalue()], 3) == FileTree(
         {"file": File(b"abc")}, (), ("dev", "link", "pipe")
     )
     with pytest.raises(TooMuch):
@@ -205,7 +205,7 @@ def test_what_is_no_regular_file_is_left_out_and_too_much_is_refused():
 
 
 def test_a_path_that_leaves_its_folder_is_refused():
-    packed = pack(Tree({"work/../x": File(b"1")}), "0:0")
+    packed = pack(FileTree({"work/../x": File(b"1")}), "0:0")
     with pytest.raises(SandboxError, match="path"):
         unpack([packed], 100)
 
@@ -244,7 +244,7 @@ def test_a_daemon_that_cannot_keep_the_limits_is_refused(lacking, named):
 
 def test_without_a_daemon_the_message_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")
-    with pytest.raises(WorldError, match=r"apt-get install docker\.io"):
+    with pytest.raises(EnvError, match=r"apt-get install docker\.io"):
         Terminal()
 
 
@@ -259,7 +259,7 @@ def test_without_a_daemon_the_message_says_what_to_do(monkeypatch, tmp_path):
     ],
 )
 def test_odd_options_are_refused_before_anything_is_started(options, named):
-    with pytest.raises(WorldError, match=named):
+    with pytest.raises(EnvError, match=named):
         Terminal(**options)
 
 

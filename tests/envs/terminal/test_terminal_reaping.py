@@ -15,11 +15,11 @@ from envs.containers.reaping import left, reap_orphans
 OPENING = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from envs.containers import Limits, Sandbox, Tree
+from envs.containers import ContainerLimits, Sandbox, FileTree
 from envs.containers.daemon import connect
 from envs.containers.image import shell_image
 from envs.containers.owner import identity
-room = Sandbox(shell_image(connect()), Limits(), Tree())
+room = Sandbox(shell_image(connect()), ContainerLimits(), FileTree())
 print(identity(), flush=True)
 """
 

@@ -6,7 +6,7 @@ from envs.containers import SandboxError
 from envs.containers.daemon import connect
 from envs.containers.owner import identity
 from envs.containers.reaping import left
-from envs.errors import WorldError
+from envs.errors import EnvError
 from envs.terminal.world import Terminal
 
 
@@ -93,7 +93,7 @@ def test_a_check_that_gives_no_verdict_fails_the_episode(tmp_path, image, nothin
     (place / "check.sh").write_text("echo cannot tell; exit 2")
     world = Terminal(tasks=str(tmp_path))
     world.reset(seed=0)
-    with pytest.raises(WorldError, match=r"solution\.sh"):
+    with pytest.raises(EnvError, match=r"solution\.sh"):
         world.oracle()
     with pytest.raises(SandboxError, match="ended as 2"):
         world.step("Done")
@@ -117,7 +117,7 @@ def test_a_task_of_ones_own_may_bring_a_dockerfile(tmp_path, image, nothing_left
 def test_an_image_that_is_not_there_is_not_pulled(image, nothing_left):
     world = Terminal(image="espl-harness/nowhere:1")
     world.reset(seed=0)
-    with pytest.raises(WorldError, match="docker pull espl-harness/nowhere:1"):
+    with pytest.raises(EnvError, match="docker pull espl-harness/nowhere:1"):
         world.step(sh("ls"))
 
 

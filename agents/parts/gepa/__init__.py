@@ -1,0 +1,1 @@
+"""The `gepa` package inside the training loop."""

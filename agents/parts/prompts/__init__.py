@@ -1,0 +1,1 @@
+"""Parts of prompt evolution: population, ratings, selection, operators, reflection."""

@@ -1,0 +1,1 @@
+"""Parts of the policy-gradient step: advantages, losses, KL, corrections."""

@@ -1,0 +1,1 @@
+"""Adapters that turn any Gymnasium environment into a text environment."""

@@ -1,0 +1,268 @@
+"""Spaces of numbers, put into words: what was seen as text, and an action read from a reply.
+
+An action stands after the last "Action:" of a reply, or is the whole of a short one. What cannot
+be told in a page (pictures) is refused: its world needs a description of its own.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from envs.errors import UnknownEnv, UnknownOption, did_you_mean
+
+MOST_NUMBERS = 400
+"""Of one observation; a picture has more, and is no text."""
+_MOST_NAMES = 60
+_SHORT_REPLY = 100  # characters
+_ACTION = re.compile(r"action\s*:", re.IGNORECASE)
+_ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
+_COLOURS = ("gray", "red", "green", "yellow", "blue", "magenta", "cyan", "white", "crimson")
+
+
+class Unreadable(ValueError):
+    """A reply states no action; the message tells the player what would."""
+
+
+class SpaceText:
+    """Words for one environment: its observations, and the actions that replies state.
+
+    `actions` names the actions of a Discrete space, by comma; without them the environment's own
+    `actions` enumeration is used where it has one, else numbers. Raises UnknownWorld for spaces
+    that cannot be put into words.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], actions: str = "") -> None:
+        self.seen = env.observation_space
+        self.done = env.action_space
+        problem = unsayable(self.seen) or undoable(self.done)
+        if problem:
+            raise UnknownEnv(
+                f"'{_id(env)}' cannot be played in words: {problem}. Describe it yourself with"
+                " --set world.wrapper=module:Class (docs/your_environment.md shows one)."
+            )
+        self.names = _names(env, self.done, actions)
+        self.briefing = f"You act in a world, step by step. {self.manual()}"
+
+    def say(self, observation: Any, info: Mapping[str, Any]) -> str:
+        """What is seen, in words."""
+        return told(self.seen, observation)
+
+    def read(self, reply: str) -> Any:
+        """The action a reply states; raises Unreadable."""
+        if isinstance(self.done, spaces.Text) or is_text(self.done):
+            return self._text(reply)
+        stated = stated_action(reply)
+        if stated is None:
+            raise Unreadable(f"No action was stated. {self.manual()}")
+        try:
+            return self._parsed(stated)
+        except (ValueError, OverflowError):
+            raise Unreadable(f"That is no action of this world. {self.manual()}") from None
+
+    def manual(self) -> str:
+        """How an action is written."""
+        if is_text(self.done):
+            return "Your whole reply is your action."
+        return f"End your reply with a line that says Action: and {self._form()}."
+
+    def _form(self) -> str:
+        if isinstance(self.done, spaces.Dict):
+            parts = (f"{key} = {form(part)}" for key, part in self.done.items())
+            return f"all of these, separated by semicolons: {'; '.join(parts)}"
+        if isinstance(self.done, spaces.Tuple):
+            return f"these, separated by semicolons: {'; '.join(map(form, self.done.spaces))}"
+        return form(self.done, self.names)
+
+    def _text(self, reply: str) -> str:
+        if not self.done.contains(reply):
+            raise Unreadable(f"That text is no action of this world, which takes {self.done}.")
+        return reply
+
+    def _parsed(self, stated: str) -> Any:
+        if isinstance(self.done, spaces.Dict):
+            named = dict(_named(part) for part in stated.split(";") if part.strip())
+            if set(named) != set(self.done.keys()):
+                raise Unreadable(f"Not every part of the action was stated. {self.manual()}")
+            return {key: parsed(part, named[key]) for key, part in self.done.items()}
+        if isinstance(self.done, spaces.Tuple):
+            texts = [part for part in stated.split(";") if part.strip()]
+            if len(texts) != len(self.done.spaces):
+                raise Unreadable(f"Not every part of the action was stated. {self.manual()}")
+            return tuple(map(parsed, self.done.spaces, texts))
+        return parsed(self.done, stated, self.names)
+
+
+def stated_action(reply: str) -> str | None:
+    """The first line after the last "Action:"; without one, a short reply as it is; else None."""
+    end = reply[-4000:]
+    marks = list(_ACTION.finditer(end))
+    if not marks:
+        whole = reply.strip() if len(reply) <= 4 * _SHORT_REPLY else ""
+        return whole if 0 < len(whole) <= _SHORT_REPLY else None
+    lines = end[marks[-1].end() :].strip(" \t\r\n*_`'\"").splitlines()
+    return lines[0].strip(" \t*_`'\".") or None if lines else None
+
+
+def is_text(space: spaces.Space[Any]) -> bool:
+    """Whether a space holds texts, whatever its class."""
+    if isinstance(space, spaces.Text):
+        return True
+    if type(space).__module__.startswith("gymnasium.spaces"):
+        return False
+    return space.contains("") or isinstance(space.sample(), str)
+
+
+def unsayable(space: spaces.Space[Any]) -> str:
+    """Why observations of a space cannot be told; "" where they can."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.values() if isinstance(space, spaces.Dict) else space.spaces
+        return next(filter(None, map(unsayable, parts)), "")
+    if isinstance(space, spaces.Discrete) or is_text(space):
+        return ""
+    if isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
+        numbers = int(np.prod(space.shape))
+        if numbers <= MOST_NUMBERS:
+            return ""
+        return f"an observation has {numbers} numbers, more than {MOST_NUMBERS}"
+    return f"its observations are of {type(space).__name__}"
+
+
+def undoable(space: spaces.Space[Any], inner: bool = False) -> str:
+    """Why actions of a space cannot be read from a reply; "" where they can."""
+    if isinstance(space, spaces.Dict | spaces.Tuple) and not inner:
+        parts = list(space.values() if isinstance(space, spaces.Dict) else space.spaces)
+        return next(filter(None, (undoable(part, True) for part in parts)), "")
+    if isinstance(space, spaces.Discrete) or (not inner and is_text(space)):
+        return ""
+    if isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
+        numbers = int(np.prod(space.shape))
+        return "" if numbers <= 32 else f"an action has {numbers} numbers, more than 32"
+    return f"its actions are of {type(space).__name__}{' within another space' if inner else ''}"
+
+
+def told(space: spaces.Space[Any], value: Any) -> str:
+    """A value of a space in words."""
+    if isinstance(value, str):
+        return value
+    if isinstance(space, spaces.Dict):
+        return "\n".join(f"{key}: {told(part, value[key])}" for key, part in space.items())
+    if isinstance(space, spaces.Tuple):
+        parts = zip(space.spaces, value, strict=True)
+        return "\n".join(f"{i}: {told(part, one)}" for i, (part, one) in enumerate(parts, 1))
+    if isinstance(space, spaces.Discrete):
+        return f"{int(value)} (of {space.start} to {space.start + space.n - 1})"
+    return _array(np.asarray(value))
+
+
+def _array(values: Any) -> str:
+    """Numbers with blanks between them; rows on lines, what is deeper joined by commas."""
+    if values.ndim <= 1:
+        return " ".join(f"{float(v):.4g}" for v in values.reshape(-1))
+    rows = values.reshape(values.shape[0], values.shape[1], -1)
+    lines = (" ".join(",".join(f"{float(v):.4g}" for v in cell) for cell in row) for row in rows)
+    return "\n" + "\n".join(lines)
+
+
+def form(space: spaces.Space[Any], names: Sequence[str] = ()) -> str:
+    """How an action of a simple space is written."""
+    if isinstance(space, spaces.Discrete):
+        if names:
+            return f"one of: {', '.join(names)}"
+        return f"a whole number from {space.start} to {space.start + space.n - 1}"
+    if isinstance(space, spaces.MultiDiscrete):
+        sizes = ", ".join(str(int(n) - 1) for n in space.nvec.reshape(-1))
+        return f"whole numbers from 0 on, at most {sizes}"
+    count = int(np.prod(space.shape or ()))
+    if isinstance(space, spaces.MultiBinary):
+        return f"{count} numbers, each 0 or 1"
+    assert isinstance(space, spaces.Box)
+    lows, highs = space.low.reshape(-1), space.high.reshape(-1)
+    ranges = ", ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(lows, highs, strict=True))
+    return f"{count} number{'s' if count > 1 else ''} ({ranges})"
+
+
+def parsed(space: spaces.Space[Any], text: str, names: Sequence[str] = ()) -> Any:
+    """An action of a simple space; raises ValueError where the text is none."""
+    text = text.strip(" \t()[]{}")
+    if isinstance(space, spaces.Discrete):
+        lower = [name.lower() for name in names]
+        number = lower.index(text.lower()) + space.start if text.lower() in lower else int(text)
+        if not space.start <= number < space.start + space.n:
+            raise ValueError(text)
+        return int(number)
+    numbers = [float(part) for part in re.split(r"[\s,]+", text) if part]
+    value = np.array(numbers).reshape(space.shape)
+    if space.dtype is not None and np.issubdtype(space.dtype, np.integer):
+        if (value != np.round(value)).any() or not np.isfinite(value).all():
+            raise ValueError(text)
+        value = np.clip(value, -(2.0**31), 2.0**31)
+    with np.errstate(over="ignore"):  # becomes infinite, which the space then refuses or takes
+        made = value.astype(space.dtype)
+    if not space.contains(made):
+        raise ValueError(text)
+    return made
+
+
+def uncoloured(drawing: str) -> str:
+    """A terminal drawing as text: what was coloured stands between <colour> and </colour>."""
+    out, open_colour, end = [], "", 0
+    for match in _ESCAPE.finditer(drawing):
+        out.append(drawing[end : match.start()])
+        end = match.end()
+        codes = [int(code) for code in match[1].split(";") if code]
+        colour = next((_COLOURS[c % 10] for c in codes if 30 <= c <= 48 and c % 10 < 9), "")
+        if open_colour:
+            out.append(f"</{open_colour}>")
+        if colour:
+            out.append(f"<{colour}>")
+        open_colour = colour
+    return "".join([*out, drawing[end:]])
+
+
+def _named(part: str) -> tuple[str, str]:
+    name, _, value = part.partition("=")
+    return name.strip(), value
+
+
+def _names(env: gymnasium.Env[Any, Any], space: spaces.Space[Any], said: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in said.split(",") if name.strip())
+    if not isinstance(space, spaces.Discrete):
+        if names:
+            raise UnknownOption(
+                f"'{_id(env)}' has no list of actions to name; leave world.actions out."
+            )
+        return ()
+    own = getattr(env.unwrapped, "actions", None)
+    if not names and isinstance(own, type) and issubclass(own, Enum):
+        values = {member.value: member.name.lower() for member in own}
+        names = tuple(values.get(space.start + i, "") for i in range(int(space.n)))
+        return names if all(names) and int(space.n) <= _MOST_NAMES else ()
+    if names and (len(names) != space.n or len({n.lower() for n in names}) != len(names)):
+        raise UnknownOption(
+            f"'{_id(env)}' has {space.n} actions, but world.actions names {len(names)}"
+            f" ({', '.join(names)}); name each once, in their order."
+        )
+    return names
+
+
+def _id(env: gymnasium.Env[Any, Any]) -> str:
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse an option's value that is not among the choices."""
+    if value not in choices:
+        raise UnknownOption(f"world.{name} cannot be '{value}'. {did_you_mean(value, choices)}")
+
+
+def check_number(name: str, value: object, low: int, high: int) -> None:
+    """Refuse an option that is no whole number within [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UnknownOption(
+            f"world.{name} is {value!r}, but should be a whole number from {low} to {high}."
+        )

@@ -1,0 +1,1 @@
+"""Grading of answers: mathematics in worker processes, short answers by name."""

@@ -1,0 +1,197 @@
+"""Environments behind an OpenEnv server, played over its WebSocket: `openenv:ws://HOST:PORT`.
+
+Only the server knows its tasks. A task here is a seed that is sent with `reset`; train, validation
+and test have seeds of their own, a million apart. What a seed changes is up to the server, and one
+whose `reset` takes none drops it without a word: then tasks are whatever comes, splits mean nothing
+and no row can be repeated. `harness env check` says which it is.
+
+An action with one text field is the whole reply (`world.field` names another); anything else is
+JSON on the line after the last "Action:". Rewards are the server's, added up.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from envs.adapters.gymnasium_env import SEEDS_APART
+from envs.adapters.text_spaces import check_number
+from envs.errors import UnknownOption
+from envs.fingerprint import digest
+from envs.integrations.extras import require
+from envs.integrations.hosted import Heard, Hosted, OutsideFailed, finite, shortened
+from envs.integrations.openenv_session import Refused, Session, addresses, told
+from envs.text_env import SPLITS, Split
+
+_ACTION = re.compile(r"action\s*:", re.IGNORECASE)
+_READ = 20_000  # characters at the end of a reply that are searched
+_NOT_SHOWN = ("reward", "done", "metadata")
+_LONGEST_ABOUT = 2000  # characters of the server's own description
+
+
+class OpenEnv(Hosted):
+    """An environment behind an OpenEnv server, over its WebSocket.
+
+    Options: `field`, the field of an action that a reply fills; `max_turns`; `seconds`, for one
+    answer of the server; `at_once`, sessions it is asked for (many servers take one);
+    `success_at`; `train_tasks`, `validation_tasks`, `test_tasks`, how many seeds a split has.
+    """
+
+    name = "openenv"
+    grader_version = "server-1"
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        split: Split = "train",
+        field: str = "",
+        max_turns: int = 50,
+        seconds: float = 60.0,
+        at_once: int = 1,
+        success_at: float = 1.0,
+        reply_tokens: int = 512,
+        train_tasks: int = 1000,
+        validation_tasks: int = 100,
+        test_tasks: int = 200,
+    ) -> None:
+        super().__init__(
+            split=split, success_at=success_at, at_once=at_once, reply_tokens=reply_tokens
+        )
+        require("websockets", "openenv", "openenv:URL")
+        check_number("max_turns", max_turns, 1, 10_000)
+        self._sizes = {"train": train_tasks, "validation": validation_tasks, "test": test_tasks}
+        for part, size in self._sizes.items():
+            check_number(f"{part}_tasks", size, 1, SEEDS_APART)
+        self._http, self._socket = addresses(url)
+        self._schema = told(self._http, "schema")
+        about = told(self._http, "metadata")
+        self._about = [str(about.get(key) or "") for key in ("name", "version", "description")]
+        self._fields = _properties(self._schema)
+        self._field = self._chosen(field)
+        self._max_turns, self._seconds = max_turns, seconds
+        description = self._about[2][:_LONGEST_ABOUT].strip()
+        self.briefing = f"{description}\n{self.manual()}".strip()
+        self._session: Session | None = None
+        self._rewarded = False
+
+    def _chosen(self, field: str) -> str:
+        if field and field not in self._fields:
+            raise UnknownOption(
+                f"Actions of this server have no field '{field}', but"
+                f" {', '.join(self._fields) or 'none'}."
+            )
+        texts = [key for key, kind in self._fields.items() if kind == "string"]
+        return field or (texts[0] if len(texts) == len(self._fields) == 1 else "")
+
+    def manual(self) -> str:
+        """How an action is written."""
+        if self._field and self._fields[self._field] == "string":
+            return "Your whole reply is your action."
+        if self._field:
+            kind = self._fields[self._field]
+            return f"End with a line that says Action: and {self._field} ({kind})."
+        parts = ", ".join(f'"{key}": {kind}' for key, kind in self._fields.items())
+        return f"End with a line that says Action: and JSON: {{{parts}}}"
+
+    def size(self, split: Split) -> int:
+        """As many seeds as asked for."""
+        return self._sizes[split]
+
+    def task_id(self, number: int) -> str:
+        """The server's own name and the seed."""
+        return f"openenv:{self._about[0][:60]}:{self._sent(number)}"
+
+    def _sent(self, number: int) -> int:
+        return SEEDS_APART * SPLITS.index(self.split) + number
+
+    def begin(self, number: int) -> str:
+        """Open a session and reset it with the task's seed."""
+        self.close()
+        self._rewarded = False
+        self._session = Session(self._socket, self._seconds)
+        first = self._session.reset(self._sent(number))
+        if first.get("done"):
+            self.close()
+            raise OutsideFailed("the episode was over before anybody replied")
+        return seen(first)
+
+    def hear(self, reply: str) -> Heard:
+        """Send the action that a reply states."""
+        if self._session is None:
+            raise OutsideFailed("no episode is being played")
+        action = self.read(reply)
+        if action is None:
+            return Heard(f"No action could be read. {self.manual()}")
+        try:
+            said = self._session.step(action)
+        except Refused as reason:
+            return Heard(f"That action was refused: {reason}. {self.manual()}")
+        except OutsideFailed:
+            self.close()
+            raise
+        over, reward = bool(said.get("done")), said.get("reward")
+        self._rewarded |= reward is not None
+        if over:
+            self.close()
+            if not self._rewarded:
+                raise OutsideFailed("the episode ended without any reward")
+        earned = 0.0 if reward is None else finite(reward)
+        return Heard(seen(said), earned, over)
+
+    def read(self, reply: str) -> dict[str, Any] | None:
+        """The action a reply states; None where it states none."""
+        if self._field and self._fields[self._field] == "string":
+            return {self._field: reply}
+        end = reply[-_READ:]
+        marks = list(_ACTION.finditer(end))
+        stated = end[marks[-1].end() :] if marks else end
+        try:
+            value = json.loads(stated.strip().strip("`"))
+            # What cannot be sent would be lost with the connection: unscored, at the reply's wish.
+            json.dumps([value], ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError):
+            return None
+        if self._field:
+            return {self._field: value}
+        return value if isinstance(value, dict) else None
+
+    def late(self) -> bool:
+        """Whether the replies are used up; the session is then closed."""
+        if self._replies < self._max_turns:
+            return False
+        self.close()
+        return True
+
+    def fingerprint(self) -> str:
+        """The hash of what the server says of itself, and the options; its tasks are its own."""
+        rules = [self._sizes, self._field, self._max_turns, self._success_at]
+        return digest([self.grader_version, self._about, self._schema, rules])
+
+    def close(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+def _properties(schema: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of an action and their kinds, from its JSON schema."""
+    action = schema.get("action")
+    found = action.get("properties") if isinstance(action, dict) else None
+    if not isinstance(found, dict):
+        return {}
+    kinds = {k: v.get("type") if isinstance(v, dict) else None for k, v in found.items()}
+    return {str(k): str(kind or "any") for k, kind in kinds.items() if k != "metadata"}
+
+
+def seen(said: Mapping[str, Any]) -> str:
+    """An observation as text: alone where it is one text, else line by line."""
+    observation = said.get("observation")
+    if not isinstance(observation, dict):
+        raise OutsideFailed("the server's observation is no JSON object")
+    shown = {k: v for k, v in observation.items() if k not in _NOT_SHOWN and v is not None}
+    if len(shown) == 1 and isinstance(next(iter(shown.values())), str):
+        return str(next(iter(shown.values())))
+    lines = [f"{k}: {v if isinstance(v, str) else json.dumps(v)}" for k, v in shown.items()]
+    return shortened("\n".join(lines))

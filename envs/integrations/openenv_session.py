@@ -1,0 +1,110 @@
+"""One episode on an OpenEnv server: a WebSocket, and messages of JSON over it.
+
+The protocol is that of the openenv package: `reset` and `step` are answered by an `observation`
+(with `observation`, `reward` and `done`), or by an `error` (with `message` and `code`). Each
+connection is a session of its own; the server forgets it when it is closed.
+"""
+
+import importlib
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from envs.errors import UnknownEnv
+from envs.integrations.hosted import OutsideFailed, sentence
+
+OPEN_SECONDS = 15.0
+LONGEST_MESSAGE = 16 * 1024**2  # bytes
+_SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
+
+
+class Refused(Exception):
+    """The server takes no such action; the message is its reason."""
+
+
+def addresses(url: str) -> tuple[str, str]:
+    """The base address for HTTP, and that of the WebSocket; raises UnknownWorld."""
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES or not parts.netloc:
+        raise UnknownEnv(
+            f"'{url}' is no address of an OpenEnv server; write openenv:ws://127.0.0.1:8000."
+        )
+    scheme, path = _SCHEMES[parts.scheme], parts.path.rstrip("/").removesuffix("/ws")
+    socket = scheme.replace("http", "ws")
+    http = urlunsplit((scheme, parts.netloc, path, "", ""))
+    return http, urlunsplit((socket, parts.netloc, f"{path}/ws", "", ""))
+
+
+def told(http: str, what: str) -> dict[str, Any]:
+    """What the server says of itself at /schema or /metadata; raises UnknownWorld."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{http}/{what}", timeout=OPEN_SECONDS) as answer:
+            found = json.loads(answer.read(LONGEST_MESSAGE))
+    except (OSError, ValueError, RecursionError, urllib.error.URLError) as reason:
+        raise UnknownEnv(
+            f"No OpenEnv server answers at {http}/{what} ({sentence(reason)}). Start it, and name"
+            " its address: --env openenv:ws://HOST:PORT"
+        ) from reason
+    if not isinstance(found, dict):
+        raise UnknownEnv(f"What {http}/{what} says is no JSON object.")
+    return found
+
+
+class Session:
+    """A connection, for one episode; every failure is OutsideFailed."""
+
+    def __init__(self, socket: str, seconds: float) -> None:
+        client: Any = importlib.import_module("websockets.sync.client")
+        self._seconds = seconds
+        self._open = ExitStack()
+        try:
+            self._socket = self._open.enter_context(
+                client.connect(
+                    socket, open_timeout=OPEN_SECONDS, max_size=LONGEST_MESSAGE, proxy=None
+                )
+            )
+        except Exception as reason:  # a dozen kinds; all mean: no connection
+            raise OutsideFailed(f"no connection to the server ({sentence(reason)})") from reason
+
+    def reset(self, seed: int) -> dict[str, Any]:
+        """The first observation; the server may do with the seed what it likes."""
+        try:
+            return self._asked({"type": "reset", "data": {"seed": seed}})
+        except Refused as reason:
+            raise OutsideFailed(f"the server refused to begin ({reason})") from reason
+
+    def step(self, action: Mapping[str, Any]) -> dict[str, Any]:
+        """The next observation; raises Refused where the server takes no such action."""
+        return self._asked({"type": "step", "data": dict(action)})
+
+    def close(self) -> None:
+        """Say goodbye, if there is anybody to say it to."""
+        with suppress(Exception):
+            self._socket.send(json.dumps({"type": "close"}))
+        with suppress(Exception):
+            self._open.close()
+
+    def _asked(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            self._socket.send(json.dumps(message))
+            said = json.loads(self._socket.recv(timeout=self._seconds))
+        except TimeoutError as reason:
+            raise OutsideFailed(f"the server was silent for {self._seconds:g} s") from reason
+        except Exception as reason:  # a dozen kinds; all mean: the episode is lost
+            raise OutsideFailed(f"the connection was lost ({sentence(reason)})") from reason
+        data = said.get("data") if isinstance(said, dict) else None
+        if not isinstance(data, dict):
+            raise OutsideFailed("the server's answer is no message of the protocol")
+        if said.get("type") == "error":
+            why = sentence(data.get("message", "no reason given"))
+            if data.get("code") == "VALIDATION_ERROR":
+                raise Refused(why)
+            raise OutsideFailed(f"the server failed: {why} ({sentence(data.get('code'))})")
+        if said.get("type") != "observation":
+            raise OutsideFailed("the server's answer is no observation")
+        return data

@@ -1,0 +1,195 @@
+"""The tasks of the reasoning-gym package as worlds: `reasoning_gym/chain_sum` and a hundred more.
+
+Tasks are easy in training and harder in the test: `level` picks the difficulty parameters of train
+and validation from the package's own curriculum, `test_level` (one more where not given) those of
+test; what is given as a further option replaces them on every split. Tasks without a curriculum
+(acre, gsm_symbolic, list_functions) are the same on all splits.
+
+No two splits share a question or a seed (see `reasoning_streams`). Entries whose own reference
+answer does not earn 1 are left out.
+
+What counts of a reply is what follows its last "Answer:" (not the <answer> tags of the package): up
+to the end of that line, or all of it where the reference answer has several lines. Without
+"Answer:" it is the last line, or the whole reply. The reward is the package's own score, partial
+ones too (some give 0.01 to 0.05 for any answer at all); success is a score of 1. Scorers run in
+processes that can be killed: one that hangs or runs out of memory leaves the reply unscored.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from envs.errors import EnvError, UnknownEnv, UnknownOption, did_you_mean
+from envs.fingerprint import digest
+from envs.integrations.extras import installed, require
+from envs.integrations.reasoning_gym_streams import (
+    GENERATOR_VERSION,
+    MAKE_SECONDS,
+    StreamEntry,
+    asked,
+    stream,
+    workers,
+)
+from envs.json_worker import WorkerFailed
+from envs.text_env import SPLITS, Split, TextEnv
+from envs.verdict import Verdict
+
+SCORE_SECONDS = 10.0
+LONGEST_ANSWER = 50_000  # characters
+_SIZES: Mapping[Split, int] = {"train": 200, "validation": 50, "test": 100}
+_MARK = re.compile(r"(\*\*|__)?answer\s*:(\*\*|__)?", re.IGNORECASE)
+_FENCE = re.compile(r"```[\w-]*\n(.*?)\n?```", re.DOTALL)
+
+
+def stated_answer(reply: str, lines: bool) -> str:
+    """What a reply gives as its answer, of one line or of several; "" where it gives none."""
+    marks = list(_MARK.finditer(reply))
+    stated = reply[marks[-1].end() :] if marks else reply
+    wrapper = marks[-1][1] or "" if marks else ""
+    stated = stated.strip()
+    fenced = _FENCE.match(stated)
+    if fenced:
+        stated = fenced[1]
+    if not lines:
+        rows = stated.splitlines() or [""]
+        stated = rows[0] if marks else rows[-1]
+    stated = stated.strip()
+    return stated.removesuffix(wrapper).strip() if wrapper else stated
+
+
+def tasks() -> tuple[str, ...]:
+    """The names of the package's tasks."""
+    require("reasoning_gym", "reasoning-gym", "reasoning_gym")
+    return tuple(asked({"ask": "tasks"}, MAKE_SECONDS)["tasks"])
+
+
+class ReasoningGym(TextEnv):
+    """A task of the reasoning-gym package, easy in training and harder in the test.
+
+    Options: `task`, its name; `level` (0 and up) for train and validation, `test_level` for test;
+    `train_size`, `validation_size`, `test_size`; any difficulty parameter of the task by its name.
+    """
+
+    name = "reasoning_gym"
+    briefing = "Work it out, then end with Answer: and the answer in the form asked for."
+    reply_tokens = 512
+
+    def __init__(
+        self,
+        *,
+        task: str,
+        split: Split = "train",
+        level: int = 0,
+        test_level: int | None = None,
+        train_size: int = _SIZES["train"],
+        validation_size: int = _SIZES["validation"],
+        test_size: int = _SIZES["test"],
+        **parameters: Any,
+    ) -> None:
+        super().__init__(split=split)
+        require("reasoning_gym", "reasoning-gym", f"reasoning_gym/{task}")
+        self.name = f"reasoning_gym/{task}"
+        self.grader_version = f"{installed('reasoning-gym')}/answer-1"
+        sizes = {"train": train_size, "validation": validation_size, "test": test_size}
+        levels = {"level": level, "test_level": level + 1 if test_level is None else test_level}
+        for option, value in {**levels, **{f"{s}_size": n for s, n in sizes.items()}}.items():
+            least = 0 if option in levels else 1
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise EnvError(f"{option} must be a whole number from {least}, not {value!r}.")
+        self._sizes, self.puzzle, self.parameters = sizes, task, parameters
+        self.levels = {s: levels["test_level" if s == "test" else "level"] for s in sizes}
+        self._check_task()
+
+    def _job(self, split: Split) -> dict[str, Any]:
+        return {"task": self.puzzle, "level": self.levels[split], "parameters": self.parameters}
+
+    def _check_task(self) -> None:
+        known = asked({"ask": "tasks"}, MAKE_SECONDS)
+        if self.puzzle in known["refused"]:
+            raise UnknownEnv(f"'{self.name}' is no world: {known['refused'][self.puzzle]}.")
+        if self.puzzle not in known["tasks"]:
+            raise UnknownEnv(
+                f"reasoning-gym has no task '{self.puzzle}'."
+                f" {did_you_mean(self.puzzle, known['tasks'])}"
+            )
+        said = asked({**self._job(self.split), "ask": "config", "seed": 0}, MAKE_SECONDS)
+        if "unknown" in said:
+            known_options = ["level", "test_level", *(f"{s}_size" for s in _SIZES), *said["known"]]
+            raise UnknownOption(
+                f"World '{self.name}' has no option '{said['unknown']}'."
+                f" {did_you_mean(said['unknown'], known_options)}"
+            )
+        if "invalid" in said:
+            raise EnvError(
+                f"World '{self.name}' refuses level {self.levels[self.split]} with"
+                f" {self.parameters or 'no further options'}: {said['invalid']}. Change the level"
+                " or the difficulty parameters."
+            )
+
+    def size(self, split: Split) -> int:
+        """As the options say."""
+        return self._sizes[split]
+
+    def problem(self, split: Split, index: int) -> StreamEntry:
+        """One entry of the package."""
+        return stream(self._job(split), split, self.levels["train"]).entry(index)
+
+    def judge(self, reply: str, answer: str) -> Verdict:
+        """Score a reply to the task being played."""
+        current = self.current
+        assert isinstance(current, StreamEntry)
+        return self.score(reply, current)
+
+    def regrade(self, seed: int, reply: str) -> Verdict:
+        """Score a stored reply to task `seed` again."""
+        problem = self.numbered(seed)
+        assert isinstance(problem, StreamEntry)
+        return self.score(reply, problem)
+
+    def score(self, reply: str, entry: StreamEntry) -> Verdict:
+        """What the package's own scorer says of the answer that the reply states."""
+        stated = stated_answer(reply, "\n" in entry.answer)
+        if not stated:
+            return Verdict.wrong("Wrong: the reply states no answer.")
+        if len(stated) > LONGEST_ANSWER:
+            return Verdict.wrong(f"Wrong: the answer is longer than {LONGEST_ANSWER} characters.")
+        job = self._job(self.split) | {"seed": entry.seed, "index": entry.index}
+        try:
+            said = workers().ask({**job, "ask": "score", "text": stated}, SCORE_SECONDS)
+        except WorkerFailed as failure:
+            return Verdict.unscored(f"the scorer of {self.name} failed: {failure}")
+        if "unreadable" in said:
+            return Verdict.wrong(f"Wrong: the answer cannot be read ({said['unreadable']}).")
+        return graded(said.get("score", math.nan), self.name)
+
+    def oracle(self) -> str:
+        """The reference answer."""
+        return f"Answer: {self.current.answer}"
+
+    def rules(self) -> str:
+        """Levels and parameters."""
+        return json.dumps(
+            [GENERATOR_VERSION, self.levels, self._sizes, self.parameters], sort_keys=True
+        )
+
+    def fingerprint(self) -> str:
+        """The hash of the package's version and of all it is asked for; nothing is generated."""
+        return digest([self.name, self.grader_version, self.rules()])
+
+    @classmethod
+    def sizes(cls) -> Mapping[str, int]:
+        """Unless options say otherwise."""
+        return {split: _SIZES[split] for split in SPLITS}
+
+
+def graded(score: float, world: str) -> Verdict:
+    """A score as a verdict; what is no number from 0 to 1 is none."""
+    if not 0.0 <= score <= 1.0 + 1e-9:
+        return Verdict.unscored(f"the scorer of {world} gave {score}, which is no score")
+    if score >= 1.0 - 1e-9:
+        return Verdict.right()
+    if score <= 0.0:
+        return Verdict.wrong()
+    return Verdict("scored", score, False, f"Not right, worth {score:.2f}.")

@@ -1,0 +1,134 @@
+"""The entries of the reasoning-gym package, dealt out to the splits, made as far as needed.
+
+Every split draws from seeds of its own, and keeps what its share of all texts holds: a hash decides
+that. Where training's level asks few different questions these are dealt out instead, in the order
+of their hash, so that each split gets some; whatever else the test's level asks is then the test's.
+Questions come again where there are fewer of them than tasks.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from envs.errors import EnvError
+from envs.fingerprint import canonical_text, digest
+from envs.integrations.killable import Workers, shared_workers
+from envs.integrations.split_shares import deal, in_share, stream_seed
+from envs.json_worker import WorkerFailed
+from envs.text_env import Problem, Split
+
+GENERATOR_VERSION = "1"
+MAKE_SECONDS = 60.0
+_CHUNK = 500  # entries a seed
+_LOOKED_AT, _MANY = 24, 20  # as many different ones among the first entries: no need to deal
+_COUNTED = 400  # entries looked at where there are few
+_PATIENCE = 100  # entries tried for one that is new, before an old question may come again
+_DESPAIR = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEntry(Problem):
+    """A problem, and where the package makes it."""
+
+    seed: int = 0
+    index: int = 0
+
+
+def workers() -> Workers:
+    """The processes in which the package runs."""
+    return shared_workers(Path(__file__).with_name("reasoning_gym_worker.py"), count=2)
+
+
+def asked(job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """What the package says; raises WorldError where it cannot."""
+    try:
+        said = workers().ask(job, seconds)
+    except WorkerFailed as failure:
+        raise EnvError(f"reasoning-gym could not make this task: {failure}.") from failure
+    if "failed" in said:
+        raise EnvError(f"reasoning-gym could not make this task: {said['failed']}.")
+    return said
+
+
+def drawn(job: Mapping[str, Any], split: str, first: int = 0) -> Iterator[StreamEntry]:
+    """The entries of a split's seeds from number `first` on, but those nobody can answer."""
+    for number in range(first, first + _DESPAIR):
+        chunk, index = divmod(number, _CHUNK)
+        seed = stream_seed("reasoning_gym", GENERATOR_VERSION, job["task"], split, chunk)
+        made = asked({**job, "ask": "item", "seed": seed, "index": index}, MAKE_SECONDS)
+        name = f"reasoning_gym/{job['task']}:{digest(canonical_text(made['question']))[:16]}"
+        id = name if made["earns"] == 1.0 else ""
+        yield StreamEntry(id, made["question"], made["answer"], seed, index)
+
+
+@cache
+def dealt(described: str) -> Mapping[str, Split]:
+    """To which split each question of training's level belongs, where there are few; else nothing.
+
+    `described` is a job as JSON, of which the first questions of training's seeds are looked at.
+    """
+    seen: set[str] = set()
+    for number, entry in enumerate(drawn(json.loads(described), "train")):
+        if number == _LOOKED_AT and len(seen) >= _MANY:
+            return {}
+        if number == _COUNTED:
+            break
+        if entry.id:
+            seen.add(canonical_text(entry.text))
+    return deal(seen)
+
+
+@dataclass(slots=True)
+class Stream:
+    """The entries of one split; all worlds of a process share them.
+
+    `level` is that of training, whose questions are dealt out first.
+    """
+
+    job: Mapping[str, Any]
+    split: Split
+    level: int
+    entries: list[StreamEntry] = field(default_factory=list)
+    texts: set[str] = field(default_factory=set)
+    tried: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def entry(self, number: int) -> StreamEntry:
+        """Entry `number`, after all before it."""
+        with self.lock:
+            while len(self.entries) <= number:
+                self.entries.append(self._next())
+            return self.entries[number]
+
+    def _next(self) -> StreamEntry:
+        for tries, entry in enumerate(drawn(self.job, self.split, self.tried)):
+            self.tried += 1
+            text = canonical_text(entry.text)
+            new = text not in self.texts or tries >= _PATIENCE
+            if entry.id and new and self._mine(text):
+                self.texts.add(text)
+                return entry
+        raise EnvError(
+            f"reasoning_gym/{self.job['task']} has too few questions at level {self.job['level']}"
+            f" for a {self.split} split of its own; choose another level."
+        )
+
+    def _mine(self, text: str) -> bool:
+        trained = json.dumps({**self.job, "level": self.level}, sort_keys=True)
+        few = dealt(trained)
+        return few.get(text, "test") == self.split if few else in_share(text, self.split)
+
+
+_streams: dict[str, Stream] = {}
+_streams_lock = threading.Lock()
+
+
+def stream(job: Mapping[str, Any], split: Split, level: int) -> Stream:
+    """The process's stream of a split."""
+    key = json.dumps([job, split, level], sort_keys=True)
+    with _streams_lock:
+        return _streams.setdefault(key, Stream(job, split, level))

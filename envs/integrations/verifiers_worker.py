@@ -1,0 +1,189 @@
+"""Plays environments of the verifiers package, in a process of `envs.integrations.killable`.
+
+Another interpreter runs it: it has the standard library and verifiers, nothing of this house.
+
+An environment runs its own rollout and asks a model for completions; that model is
+`model_endpoint.py`. So `begin` and `reply` answer with what the environment asks next, or with what
+it says the episode was worth.
+"""
+
+import asyncio
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import logging
+import os
+import runpy
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+Job = dict[str, Any]
+Answer = dict[str, Any]
+
+TOKEN = "ESPL_HARNESS_WORLD_TOKEN"
+_HERE = Path(__file__).parent
+_ENDPOINT = runpy.run_path(str(_HERE / "model_endpoint.py"))
+_UNHEARD = "reward function"  # part of what rubrics log when they turn an error into 0
+
+
+class Complaints(logging.Handler):
+    """What rubrics only log: an error in a reward function, which they count as 0."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it if it is about a reward function."""
+        text = record.getMessage()
+        if _UNHEARD in text:
+            self.said.append(text[:500])
+
+
+def digest(row: Any) -> str:
+    """A hash of a task's content, whatever its number."""
+    kept = {key: row[key] for key in ("prompt", "answer", "info") if key in row}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def sources(module: Any) -> list[str]:
+    """Hashes of the Python files an environment is written in."""
+    file = Path(module.__file__ or "")
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    return [hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()]
+
+
+class Classic:
+    """An environment with `load_environment`, as verifiers had them from 0.1 to 0.3."""
+
+    def __init__(self, module: Any, job: Job) -> None:
+        verifiers: Any = importlib.import_module("verifiers")
+        self._env = verifiers.load_environment(job["name"], **job["arguments"])
+        own = getattr(self._env, "max_turns", None)
+        if isinstance(own, int) and not 0 < own <= job["turns"]:
+            self._env.max_turns = job["turns"]
+        self.complaints = Complaints()
+        logger = logging.getLogger("verifiers")
+        logger.setLevel(logging.ERROR)
+        logger.addHandler(self.complaints)
+        self._parts = {"train": self._env.build_dataset(), "eval": self._env.build_eval_dataset()}
+
+    def described(self) -> Answer:
+        """What can be said of it before it is played."""
+        env = self._env
+        if getattr(env, "requires_group_rollouts", False):
+            raise ValueError("it scores replies in groups, so a single episode has no reward")
+        rows = {part: list(map(digest, rows or ())) for part, rows in self._parts.items()}
+        return {"kind": type(env).__name__, "system": env.system_prompt or "", "parts": rows}
+
+    async def play(self, part: str, number: int, url: str) -> Answer:
+        """One rollout against the endpoint, scored by its own rubric."""
+        self.complaints.said.clear()
+        row = dict(self._parts[part][number])
+        row.setdefault("example_id", number)
+        config = importlib.import_module("verifiers.types").ClientConfig(
+            api_key_var=TOKEN, api_base_url=url, max_retries=0, timeout=7 * 86400.0
+        )
+        client = importlib.import_module("verifiers.clients").resolve_client(config)
+        try:
+            told = await self._env.run_rollout(row, client, "model", {})
+        finally:
+            await client.close()
+        failed = told.get("error")
+        if told.get("stop_condition") == "timeout_reached":
+            failed = "its own time limit was reached"
+        elif not failed and self.complaints.said:
+            failed = self.complaints.said[0]
+        return {
+            "failed": str(failed)[:500] if failed else "",
+            "reward": told.get("reward"),
+            "metrics": {k: v for k, v in (told.get("metrics") or {}).items() if numeric(v)},
+        }
+
+
+def numeric(value: Any) -> bool:
+    """Whether it is a number that JSON can hold."""
+    return isinstance(value, int | float) and value == value and abs(value) != float("inf")
+
+
+class Player:
+    """Serves one environment: what it is, and one episode after another."""
+
+    def __init__(self) -> None:
+        self._endpoint: Any = _ENDPOINT["ModelEndpoint"]()
+        os.environ[TOKEN] = self._endpoint.token
+        for name in ("NO_PROXY", "no_proxy"):
+            os.environ[name] = ",".join(filter(None, [os.environ.get(name, ""), "127.0.0.1"]))
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._key, self._sources = "", list[str]()
+        self._env: Classic | None = None
+        self._conversation: Any = None
+        self._rollout: Any = None
+
+    def answer(self, job: Job) -> Answer:
+        """`describe`, `begin` (part, number) or `reply` (text); each names the environment."""
+        self._load(job)
+        if job["ask"] == "describe":
+            env: Any = self._env
+            version = importlib.metadata.version("verifiers")
+            return {**env.described(), "version": version, "sources": self._sources}
+        if job["ask"] == "begin":
+            self._begin(str(job["part"]), int(job["number"]))
+        elif self._conversation is None:
+            raise LookupError("no episode is being played in this process")
+        else:
+            self._conversation.reply(job["text"])
+        told: Answer = self._conversation.events.get()
+        if "over" in told:
+            self._conversation = None
+        return told
+
+    def _load(self, job: Job) -> None:
+        named = [job["name"], job["folder"], job["arguments"], job["turns"]]
+        key = json.dumps(named, sort_keys=True)
+        if key == self._key:
+            return
+        if job["folder"] and job["folder"] not in sys.path:
+            sys.path.insert(0, job["folder"])
+        module = importlib.import_module(job["name"].replace("-", "_").split("/")[-1])
+        verifiers: Any = importlib.import_module("verifiers")
+        if not hasattr(module, "load_environment") or not hasattr(verifiers, "load_environment"):
+            raise ValueError(
+                "only environments with load_environment can be played, and verifiers before 0.4"
+                " (tasksets cannot); install 'verifiers<0.4' there"
+            )
+        self._env = Classic(module, job)
+        self._key, self._sources = key, sources(module)
+
+    def _begin(self, part: str, number: int) -> None:
+        if self._conversation is not None:
+            self._conversation.give_up()
+            self._rollout.cancel()
+        url, conversation = self._endpoint.open()
+        self._conversation = conversation
+        env: Any = self._env
+        played = self._told(env.play(part, number, url), url, conversation)
+        self._rollout = asyncio.run_coroutine_threadsafe(played, self._loop)
+
+    async def _told(
+        self, rollout: Coroutine[Any, Any, Answer], url: str, conversation: Any
+    ) -> None:
+        try:
+            over = await rollout
+        except Exception as error:  # whatever the environment raises: the episode has no score
+            over = {"failed": f"{type(error).__name__}: {error}"[:500]}
+        finally:
+            self._endpoint.close(url)
+        conversation.events.put({"over": over})
+
+
+def make() -> Callable[[Job], Answer]:
+    """What `envs.integrations.killable_worker` serves."""
+    logging.disable(logging.NOTSET)
+    importlib.import_module("verifiers")
+    return Player().answer

@@ -1,1 +1,0 @@
-"""Worlds of packages that are installed on request, scored in processes that can be killed."""

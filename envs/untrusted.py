@@ -1,0 +1,78 @@
+"""What a world's name and options would open that does not come with this package.
+
+Names reach us in files of strangers. A module, once imported, may do anything; a model is fetched;
+a file may be a device that never ends. So whoever opens a stranger's world asks here first.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import gymnasium
+
+from envs.registry import ALIASES, FAMILIES, PATH_OPTIONS, WHEREABOUTS, announced
+
+_OURS = "envs"
+# Gymnasium's own environments whose options are numbers and words: its others read files, or open
+# by an option what another package registers.
+_PLAIN = ("box2d", "classic_control", "phys2d", "tabular", "toy_text")
+_KNOWN = (f"{_OURS}.", *(f"gymnasium.envs.{part}." for part in _PLAIN))
+
+
+@dataclass(frozen=True, slots=True)
+class UntrustedPart:
+    """One thing that would be opened: a module, model or file, and its name."""
+
+    kind: str
+    name: str
+
+    def allowed(self, trusted: Iterable[str]) -> bool:
+        """Whether it was named as trusted; a package stands for its modules."""
+        package = self.kind == "module"
+        return any(self.name == t or (package and self.name.startswith(f"{t}.")) for t in trusted)
+
+
+def untrusted_env(name: str) -> UntrustedPart | None:
+    """The module behind a world's name, unless it comes with this package; imports nothing."""
+    kind, colon, _ = name.partition(":")
+    if (colon and kind in WHEREABOUTS) or name.partition("/")[0] in FAMILIES or name in ALIASES:
+        return None
+    entry = announced().get(name)
+    if entry is not None:
+        return UntrustedPart("module", entry.value.partition(":")[0])
+    if module := name.rpartition(":")[0]:
+        return UntrustedPart("module", module)
+    spec = gymnasium.registry.get(name)
+    if spec is None:
+        return None  # there is no such world, as whoever makes it will say
+    point = spec.entry_point
+    module = point.partition(":")[0] if isinstance(point, str) else getattr(point, "__module__", "")
+    return None if f"{module}.".startswith(_KNOWN) else UntrustedPart("module", module)
+
+
+def untrusted_parts(name: str, options: Mapping[str, object]) -> tuple[UntrustedPart, ...]:
+    """All that a world and its options would open, told without opening any of it.
+
+    What else a strange module does with its options is part of trusting that module.
+    """
+    world = untrusted_env(name)
+    found = [] if world is None else [world]
+    if wrapper := str(options.get("wrapper") or ""):
+        found.append(UntrustedPart("module", wrapper.partition(":")[0]))
+    if world is None:
+        retriever = str(options.get("retriever") or "bm25")
+        found += [UntrustedPart("model", retriever)] if retriever != "bm25" else []
+        kind, colon, place = name.partition(":")
+        world_id, option = (
+            WHEREABOUTS[kind] if colon and kind in WHEREABOUTS else (ALIASES.get(name, name), "")
+        )
+        given = {**options, option: place}
+        paths = [str(given.get(option) or "") for option in PATH_OPTIONS.get(world_id, ())]
+        if "reasoning_gym" in name:  # its generators take options of their own, some of them files
+            paths += [str(value) for value in options.values() if isinstance(value, str)]
+        found += [UntrustedPart("file", path) for path in paths if not _here(path)]
+    return tuple(found)
+
+
+def _here(path: str) -> bool:
+    """Whether it can be nothing but an entry of the current folder, as entries name files."""
+    return not ("/" in path or "\\" in path or path.startswith((".", "~")))

@@ -1,0 +1,1 @@
+"""Commands of `harness`, one a module: parsing is done, these do and print."""

@@ -1,0 +1,38 @@
+"""`harness attribute`: what each principle of the champion's prompt is worth, by leaving it out.
+
+A principle that another one repeats is worth nothing by this measure, though both together may be
+worth much; the row for all of them tells.
+"""
+
+import argparse
+
+from harness.errors import UsageError
+from harness.runs.reevaluation import Analysis, finished, without
+from harness.types import Agent, SystemPrompt
+from leaderboards.boards.formatting import plain
+from leaderboards.stats.factorial import differences, within_unit
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Play the champion whole, without each principle in turn, and without all of them."""
+    place = finished(arguments.run)
+    with Analysis(place, "attribute", arguments) as analysis:
+        agent = analysis.agent
+        prompt, version = agent.prompt, agent.policy_version
+        if not prompt.principles:
+            raise UsageError(f"The prompt of {place} has no principles to leave out.")
+        whole = analysis.play("whole prompt", agent)
+        played = [
+            analysis.play(f"without principle {n + 1}", Agent(without(prompt, n), version))
+            for n in range(len(prompt.principles))
+        ]
+        names = [f"principle {n} ({plain(p, 80)})" for n, p in enumerate(prompt.principles, 1)]
+        if len(played) > 1:  # with one, leaving it out leaves out all
+            bare = Agent(SystemPrompt(prompt.briefing), version)
+            played.append(analysis.play("without any principle", bare))
+            names.append("all principles")
+        unit = within_unit([one.cell for one in (whole, *played)])
+        pairs = zip(names, played, strict=True)
+        worths = differences([(name, whole.cell, one.cell) for name, one in pairs], unit)
+        analysis.record([whole, *played], worths)
+    return 0

@@ -1,0 +1,144 @@
+"""`harness audit`: does a learnt prompt repeat tasks or answers, do the splits repeat each other?
+
+It reads every problem with its answer, the test split's included, so nothing it says may go back
+into training. It tells ids and counts, never a task's text.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from harness.config import Config
+from harness.display.console_text import forgiving, plain
+from harness.errors import UsageError
+from harness.runs.envs import world_maker
+from harness.runs.reevaluation import Analysis, finished
+from harness.storage.atomic_files import write_json
+from harness.types import Agent, Split, SystemPrompt
+from leaderboards.stats.factorial import differences, within_unit
+from leaderboards.stats.train_test_overlap import Index, Overlap, OverlapText, Twins, twins
+
+MOST = 20_000  # problems of one split that are read
+_SPLITS: tuple[Split, ...] = ("train", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Principle:
+    """One of the prompt's principles, and what it repeats of train and test items."""
+
+    number: int
+    text: str
+    train: Overlap
+    test: Overlap
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it is left out of the redacted prompt."""
+        return self.train.any or self.test.any
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFinding:
+    """All that was read."""
+
+    read: dict[Split, int]
+    principles: tuple[Principle, ...]
+    twins: Twins
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Read, report, and play the prompt with and without what was suspect."""
+    place = finished(arguments.run)
+    with Analysis(place, "audit", arguments) as analysis:
+        agent = analysis.agent
+        found = look(analysis.request, agent.prompt)
+        if not arguments.json:
+            _say(found)
+        told = _told(found)
+        kept = tuple(p.text for p in found.principles if not p.suspect)
+        if arguments.no_play or len(kept) == len(found.principles):
+            analysis.folder.mkdir(parents=True)
+            record = analysis.folder / "record.json"
+            write_json(record, json.loads(json.dumps({"kind": "audit", "overlap": told})))
+            if arguments.json:
+                print(json.dumps({"kind": "audit", "overlap": told, "record": str(record)}))
+            return 0
+        redacted = Agent(replace(agent.prompt, principles=kept), agent.policy_version)
+        whole = analysis.play("whole prompt", agent)
+        clean = analysis.play("redacted prompt", redacted)
+        unit = within_unit([whole.cell, clean.cell])
+        worths = differences([("what was redacted", whole.cell, clean.cell)], unit)
+        analysis.record([whole, clean], worths, overlap=told)
+    return 0
+
+
+def look(request: Config, prompt: SystemPrompt) -> AuditFinding:
+    """Compare a prompt's principles with the problems of train and test, and those with each other.
+
+    A principle's words that the root prompt has too are not counted. A prompt that was rewritten as
+    a whole is one principle.
+    """
+    items = {split: _items(request, split) for split in _SPLITS}
+    root = request.run.prompt or ""
+    index = {split: Index(items[split], [root]) for split in _SPLITS}
+    texts = list(prompt.principles) or ([prompt.briefing] if prompt.briefing != root else [])
+    principles = tuple(
+        Principle(n, text, index["train"].of(text), index["test"].of(text))
+        for n, text in enumerate(texts, 1)
+    )
+    read = {split: len(items[split]) for split in _SPLITS}
+    return AuditFinding(read, principles, twins(items["train"], items["test"]))
+
+
+def _items(request: Config, split: Split) -> list[OverlapText]:
+    world: Any = world_maker(request)(split)
+    try:
+        if not callable(getattr(world, "problem", None)):
+            raise UsageError(
+                f"{request.env.name} does not tell its problems, so there is nothing to compare."
+            )
+        count = min(world.size(split), MOST)
+        problems = (world.problem(split, n) for n in range(count))
+        return [OverlapText(p.id, p.text, p.answer) for p in problems]
+    finally:
+        world.close()
+
+
+def _told(found: AuditFinding) -> dict[str, Any]:
+    told = asdict(found)
+    for line, principle in zip(told["principles"], found.principles, strict=True):
+        line["suspect"] = principle.suspect
+    return told
+
+
+def _say(found: AuditFinding) -> None:
+    console = forgiving(Console())
+    for split, count in found.read.items():
+        console.print(f"{split}: {count:,} problems read")
+    for principle in found.principles:
+        console.print(Text(f"principle {principle.number}: {plain(principle.text, 100)}"))
+        for split, overlap in (("train", principle.train), ("test", principle.test)):
+            for what, ids in (("words", overlap.phrases), ("the answer", overlap.answers)):
+                if ids:
+                    line = f"  ! repeats {what} of {len(ids)} {split} problems: {_some(ids)}"
+                    console.print(Text(line, style="yellow"))
+        if not principle.suspect:
+            console.print("  repeats nothing of them")
+    if not found.principles:
+        console.print("the prompt holds nothing that was learnt")
+    same, alike = found.twins.same, found.twins.alike
+    console.print(
+        f"test problems that train has too: {len(same)} word for word, {len(alike)} nearly"
+    )
+    for pair in (*same, *(pair[:2] for pair in alike)):
+        console.print(Text(f"  ! {_some(pair)}", style="yellow"))
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+    return ", ".join(plain(id, 60) for id in ids[:5]) + more

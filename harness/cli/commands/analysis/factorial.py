@@ -1,0 +1,41 @@
+"""`harness factorial`: {base, trained weights} × {root, evolved prompt}, from one finished run."""
+
+import argparse
+
+from harness.errors import UsageError
+from harness.runs.reevaluation import Analysis, finished
+from harness.types import Agent
+from leaderboards.stats.factorial import differences, factorial, within_unit
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Play the cells there are: four, or two where the run changed only one of both."""
+    place = finished(arguments.run)
+    with Analysis(place, "factorial", arguments) as analysis:
+        agent, root = analysis.agent, analysis.root
+        evolved, trained = agent.prompt != root, agent.policy_version > 0
+        if not (evolved or trained):
+            raise UsageError(
+                f"{place} changed neither weights nor prompt, so there are no cells to compare."
+            )
+        neither = analysis.play("base weights, root prompt", Agent(root, 0))
+        if not trained:
+            prompt = analysis.play("base weights, evolved prompt", agent)
+            unit = within_unit([neither.cell, prompt.cell])
+            worth = differences([("evolved prompt", prompt.cell, neither.cell)], unit)
+            analysis.record([neither, prompt], worth)
+            return 0
+        if not evolved:
+            weights = analysis.play("trained weights, root prompt", agent)
+            unit = within_unit([neither.cell, weights.cell])
+            worth = differences([("trained weights", weights.cell, neither.cell)], unit)
+            analysis.record([neither, weights], worth)
+            return 0
+        prompt = analysis.play("base weights, evolved prompt", Agent(agent.prompt, 0))
+        weights = analysis.play("trained weights, root prompt", Agent(root, agent.policy_version))
+        both = analysis.play("trained weights, evolved prompt", agent)
+        played = [neither, prompt, weights, both]
+        unit = within_unit([one.cell for one in played])
+        worths = factorial(neither.cell, prompt.cell, weights.cell, both.cell, unit)
+        analysis.record(played, worths)
+    return 0

@@ -1,0 +1,292 @@
+"""`harness plan`: before anything is spent, what a run would cost and what it could show."""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import agents
+import envs
+from harness import budget
+from harness.budget import Shape
+from harness.cli.commands.run import asked_from
+from harness.cli.select_rows import places
+from harness.config import Config
+from harness.display.console_text import forgiving, plain
+from harness.runs.cost_rates import Rates, rates
+from harness.runs.entry import public_model
+from harness.runs.envs import takes_seed, world_maker
+from harness.runs.prices import (
+    PriceEstimate,
+    PriceTable,
+    prompt_tokens,
+    read_prices,
+    sentences,
+    spending,
+)
+from harness.runs.resolve import resolve
+from leaderboards.boards.formatting import count
+from leaderboards.boards.model import ENOUGH_SEEDS
+from leaderboards.records.store import Stored, find_entries
+from leaderboards.stats.power import (
+    ASSUMED,
+    Design,
+    Smallest,
+    Spread,
+    measured,
+    power,
+    seeds_needed,
+    smallest,
+)
+from leaderboards.stats.scores import result
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCost:
+    """What all seeds of one method would cost; `seconds` None: not known. `disk` is in bytes."""
+
+    method: str
+    runs: int
+    training_episodes: int
+    test_episodes: int
+    acting_tokens: float
+    reflection_tokens: float
+    evaluation_tokens: float
+    seconds: float | None
+    disk: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Costs, what could be seen, and what to think of before starting."""
+
+    env: str
+    model: str
+    costs: tuple[PlannedCost, ...]
+    design: Design
+    spread: Spread
+    spread_basis: str
+    contrasts: int
+    smallest: Smallest
+    warnings: tuple[str, ...]
+    money: tuple[PriceEstimate, ...]
+    prices: PriceTable | None
+
+    @property
+    def evaluation_share(self) -> float:
+        """The share of all sampled tokens that testing takes."""
+        testing = sum(c.evaluation_tokens for c in self.costs)
+        training = sum(c.acting_tokens + c.reflection_tokens for c in self.costs)
+        return testing / (testing + training) if testing + training else 0.0
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Predict; exit code 0 whatever is predicted, because nothing was tried."""
+    resolved = resolve(asked_from(arguments, arguments.method))
+    prices = read_prices(arguments.prices, resolved.configs[0].model_url)
+    planned = plan(resolved.configs, places(arguments.known), arguments.effect, prices)
+    if arguments.json:
+        told = {**asdict(planned), "evaluation_share": planned.evaluation_share}
+        print(json.dumps({**told, "notes": list(resolved.notes)}))
+        return 0
+    _say(planned, resolved.notes)
+    return 0
+
+
+def plan(
+    requests: Sequence[Config],
+    known: Sequence[Path],
+    effect: float | None,
+    prices: PriceTable | None = None,
+) -> Planned:
+    """What these requests come to."""
+    stored = find_entries(known).stored
+    first = requests[0]
+    world = world_maker(first)("train")
+    try:
+        train, test = world.size("train"), world.size("test")
+        prompt = prompt_tokens(first, world)
+    finally:
+        world.close()
+    tasks = min(first.evaluation.tasks or test, test)
+    by_method: dict[str, list[Config]] = {}
+    for request in requests:
+        by_method.setdefault(request.method, []).append(request)
+    seeds = len(next(iter(by_method.values())))
+    own = takes_seed(first.env.name)
+    design = Design(tasks, first.evaluation.samples, seeds, own_tasks=own)
+    spread, basis = _spread(first, stored)
+    contrasts = max(1, len(by_method) - 1)
+    found = smallest(design, spread, contrasts)
+    costs = tuple(_cost(mine, train, tasks, rates(mine[0], stored)) for mine in by_method.values())
+    warnings = _warnings(design, spread, contrasts, found, effect) if len(by_method) > 1 else ()
+    return Planned(
+        env=first.env.name,
+        model=first.model_url,
+        costs=costs,
+        design=design,
+        spread=spread,
+        spread_basis=basis,
+        contrasts=contrasts,
+        smallest=found,
+        warnings=tuple(warnings),
+        money=tuple(
+            spending(
+                by_method[c.method][0],
+                prompt,
+                c.training_episodes,
+                c.test_episodes,
+                (c.acting_tokens, c.reflection_tokens, c.evaluation_tokens),
+                prices,
+            )
+            for c in costs
+        ),
+        prices=prices,
+    )
+
+
+def _cost(requests: Sequence[Config], train: int, tasks: int, known: Rates) -> PlannedCost:
+    one, runs = requests[0], len(requests)
+    shape = Shape(one.budget.tasks, one.budget.prompts, one.budget.samples)
+    episodes = one.budget.episodes if agents.spec(one.method).plays else 0
+    fitted = budget.plan(episodes, shape, train)
+    training = runs * fitted.rounds * fitted.shape.episodes
+    testing = runs * tasks * one.evaluation.samples
+    acting, reflecting = training * known.acting, training * known.reflecting
+    evaluating = testing * known.evaluating
+    tokens = acting + reflecting + evaluating
+    return PlannedCost(
+        method=one.method,
+        runs=runs,
+        training_episodes=training,
+        test_episodes=testing,
+        acting_tokens=acting,
+        reflection_tokens=reflecting,
+        evaluation_tokens=evaluating,
+        seconds=None if known.seconds is None else tokens * known.seconds,
+        disk=(training + testing) * known.disk,
+        basis=known.basis,
+    )
+
+
+def _spread(request: Config, stored: Sequence[Stored]) -> tuple[Spread, str]:
+    """Measured in the Track of this world and model that has the most runs, or assumed."""
+    env, model = envs.resolve(request.env.name), public_model(request.model_url)
+    tracks: dict[str, list[Stored]] = {}
+    for one in stored:
+        if (one.entry.track.env, one.entry.track.model) == (env, model):
+            tracks.setdefault(one.entry.track.id, []).append(one)
+    for id, mine in sorted(tracks.items(), key=lambda pair: (-len(pair[1]), pair[0])):
+        found = measured([result(s.entry) for s in mine])
+        if found is not None:
+            seeds = len({s.entry.seed for s in mine})
+            told = "" if seeds > 2 else "; over seeds assumed"
+            return found, f"measured in {len(mine)} runs of track {id}{told}"
+    return ASSUMED, "assumed, because no two methods of one Track were found to measure it in"
+
+
+def _warnings(
+    design: Design, spread: Spread, contrasts: int, found: Smallest, effect: float | None
+) -> Iterator[str]:
+    """What would make the asked comparison fail."""
+    if design.seeds < 2:
+        yield "one seed says nothing about methods; give several, as in --seeds 0-4"
+    elif found.method is None:
+        yield f"{design.seeds} seeds cannot show any difference between methods; give more"
+    elif design.seeds < ENOUGH_SEEDS:
+        yield f"fewer than {ENOUGH_SEEDS} seeds make every row provisional"
+    if effect is None or design.seeds < 2:
+        return
+    alpha = 0.05 / contrasts
+    chance = power(effect, spread.of_method(design), design.seeds, alpha)
+    if chance < 0.8:
+        enough = seeds_needed(replace(design), spread, effect, contrasts)
+        more = f"it takes {enough} seeds" if enough else "no number of seeds up to 1,000 does"
+        yield (
+            f"a difference of {100 * effect:g} points would be found in {chance:.0%} of such "
+            f"experiments; for 80 % {more}"
+        )
+
+
+def _say(planned: Planned, notes: Sequence[str]) -> None:
+    console = forgiving(Console())
+    for note in notes:
+        console.print(plain(note, 1000), markup=False, highlight=False)
+    console.print(Text(f"{planned.env} · {plain(planned.model, 100)}", style="bold"))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    heads = ("method", "runs", "episodes", "tests", "tokens", "reflecting", "testing")
+    for head in (*heads, "time", "disk"):
+        table.add_column(head, justify="left" if head == "method" else "right")
+    for cost in planned.costs:
+        table.add_row(*_row(cost))
+    if len(planned.costs) > 1:
+        table.add_row(*_row(_total(planned.costs)))
+    console.print(table)
+    console.print(f"testing takes {planned.evaluation_share:.0%} of all sampled tokens")
+    for basis in dict.fromkeys(c.basis for c in planned.costs):
+        methods = ", ".join(c.method for c in planned.costs if c.basis == basis)
+        console.print(Text(f"· {methods}: {basis}"))
+    for line in (*sentences(planned.model, planned.money, planned.prices), *_power(planned)):
+        console.print(Text(line))
+    for warning in planned.warnings:
+        console.print(Text(f"! {warning}", style="yellow"))
+
+
+def _row(cost: PlannedCost) -> list[str]:
+    return [
+        cost.method,
+        str(cost.runs),
+        f"{cost.training_episodes:,}",
+        f"{cost.test_episodes:,}",
+        count(cost.acting_tokens),
+        count(cost.reflection_tokens),
+        count(cost.evaluation_tokens),
+        "unknown" if cost.seconds is None else duration(cost.seconds),
+        f"{count(cost.disk)}B",
+    ]
+
+
+def _total(costs: Sequence[PlannedCost]) -> PlannedCost:
+    known = [c.seconds for c in costs if c.seconds is not None]
+    return PlannedCost(
+        method="all",
+        runs=sum(c.runs for c in costs),
+        training_episodes=sum(c.training_episodes for c in costs),
+        test_episodes=sum(c.test_episodes for c in costs),
+        acting_tokens=sum(c.acting_tokens for c in costs),
+        reflection_tokens=sum(c.reflection_tokens for c in costs),
+        evaluation_tokens=sum(c.evaluation_tokens for c in costs),
+        seconds=sum(known) if len(known) == len(costs) else None,
+        disk=sum(c.disk for c in costs),
+        basis="",
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever is short."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _power(planned: Planned) -> Iterator[str]:
+    design, spread = planned.design, planned.spread
+    yield (
+        f"the smallest difference found in 80 % of experiments with {design.tasks} tasks × "
+        f"{design.samples} samples × {design.seeds} seeds, at 5 % over {planned.contrasts} "
+        "contrasts (Holm):"
+    )
+    for name, least in (("methods", planned.smallest.method), ("agents", planned.smallest.agent)):
+        unit = "training seeds" if name == "methods" else "tasks"
+        told = "none, however large" if least is None else f"{100 * least:.1f} points"
+        yield f"  between {name} ({unit} are the unit): {told}"
+    yield (
+        f"  spread {planned.spread_basis}: {100 * spread.seed:.1f} points over seeds, "
+        f"{100 * spread.task:.1f} over tasks, variance {spread.sample:.3f} within a task"
+    )

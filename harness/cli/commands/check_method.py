@@ -1,0 +1,265 @@
+"""`harness method check`: does a method keep the rules of the one loop?
+
+It is trained for a few rounds on the embedded model and `calibration/both`, in a temporary folder:
+once without a break, once broken off in the middle of a round and resumed.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+import agents
+from envs.checks.env_check import CheckResult, Status
+from harness import config
+from harness.budget import Usage
+from harness.callbacks import Callback, Callbacks
+from harness.cli.commands.check_env import finish, row
+from harness.config import Config
+from harness.errors import HarnessError
+from harness.policies.base import Purpose
+from harness.round_data import Group, Rollouts
+from harness.runs.build import RunContext, build_run, make_method, prepare, run_one
+from harness.runs.resolve import Asked, resolve
+from harness.storage.atomic_files import lines
+from harness.types import JSON, Agent, Assignment, Ending, Episode, Report
+
+ROUNDS = 4
+_SETTINGS = ("budget.tasks=4", "budget.prompts=2", "budget.samples=4", "model.threads=1")
+_EPISODES = ROUNDS * 4 * 2 * 4
+_BREAK_AT = 45  # episodes: in the middle of the second round
+_SAME = ("episodes.jsonl", "population.jsonl", "test.jsonl", "champion.json")
+
+
+class Broken(BaseException):
+    """Training was broken off, as a kill would; nothing catches it on the way."""
+
+
+class _Breaker(Callback):
+    """Breaks training off after so many episodes."""
+
+    def __init__(self, episodes: int) -> None:
+        self.left = episodes
+
+    def episode(self, episode: Episode, purpose: Purpose) -> None:
+        self.left -= purpose == "act"
+        if self.left <= 0:
+            raise Broken
+
+
+class _Looker(Callback):
+    """Keeps what was spent and reported."""
+
+    def __init__(self) -> None:
+        self.spent = Usage()
+        self.reports: list[Report] = []
+
+    def round(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
+        self.spent = spent
+        self.reports.append(report)
+
+
+@dataclass
+class Trial:
+    """A request, and the folders it is tried in."""
+
+    request: Config
+    folder: Path
+    looker: _Looker
+
+    @property
+    def whole(self) -> Path:
+        """The run without a break."""
+        return self.folder / "whole"
+
+    @property
+    def broken(self) -> Path:
+        """The run that was broken off and resumed."""
+        return self.folder / "broken"
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Ask everything; exit code 1 where a check failed."""
+    console, found = Console(), []
+    for one in check(arguments.name, arguments.sets):
+        found.append(one)
+        if not arguments.json:
+            console.print(row(one), highlight=False)
+    return finish(arguments.name, found, arguments.json)
+
+
+def check(name: str, sets: Sequence[str] = ()) -> Iterator[CheckResult]:
+    """Every check in order; a method that is not there raises its own error."""
+    asked = Asked(
+        env="calibration/both",
+        methods=(name,),
+        model="pocket",
+        preset="pocket",
+        sets=(*_SETTINGS, *sets),
+        episodes=_EPISODES,
+        test_tasks=8,
+        samples=1,
+    )
+    request = resolve(asked).configs[0]
+    with TemporaryDirectory(prefix="harness-method-check-") as folder:
+        trial = Trial(request, Path(folder), _Looker())
+        for title, ask in CHECKS.items():
+            try:
+                status, said = ask(trial)
+            except HarnessError as error:
+                status, said = "failed", str(error)
+            except Exception as error:  # whatever somebody's method raises is what we look for
+                status, said = "failed", f"It raised {type(error).__name__}: {str(error)[:300]}"
+            yield CheckResult(title, status, said)
+            if status == "failed" and title == "trains":
+                return
+
+
+def _described(trial: Trial) -> tuple[Status, str]:
+    name = trial.request.method
+    settings, about = agents.config_type(name), agents.describe(name)
+    frozen = is_dataclass(settings) and settings.__dataclass_params__.frozen  # type: ignore[attr-defined]  # of every dataclass
+    if not frozen:
+        return "failed", f"{settings.__name__} should be a frozen dataclass of settings."
+    if not about:
+        return "failed", "Its class has no docstring, so harness method list cannot say what it is."
+    again = config.from_tables(trial.request.to_tables())
+    if again != trial.request:
+        return "failed", "Its settings do not come back from TOML as they were."
+    return "passed", about
+
+
+def _trains(trial: Trial) -> tuple[Status, str]:
+    entry = _run(trial.request, trial.whole, trial.looker)
+    spent = trial.looker.spent
+    return "passed", (
+        f"{len(trial.looker.reports)} rounds, {spent.episodes} episodes, {spent.gradient_steps}"
+        f" gradient steps, {entry.spent.reflection_tokens} reflection tokens."
+    )
+
+
+def _budget(trial: Trial) -> tuple[Status, str]:
+    spent, plays = trial.looker.spent, agents.spec(trial.request.method).plays
+    played = sum(1 for _ in lines(trial.whole / "episodes.jsonl"))
+    if played != spent.episodes:
+        return "failed", f"{played} episodes were played, but {spent.episodes} were counted."
+    if played > _EPISODES:
+        return "failed", f"{played} episodes were played of a budget of {_EPISODES}."
+    if plays and not played:
+        return "failed", "It casts nobody; say plays=False in its Spec if that is meant."
+    if not plays and played:
+        return "failed", "Its Spec says plays=False, but it cast episodes."
+    return "passed", f"{played} of {_EPISODES} episodes were played, and each was counted."
+
+
+def _weights(trial: Trial) -> tuple[Status, str]:
+    steps, trains = trial.looker.spent.gradient_steps, agents.trains_weights(trial.request.method)
+    if steps and not trains:
+        return "failed", f"It took {steps} gradient steps, but its Spec says trains=False."
+    if trains and not steps:
+        return "failed", f"Its Spec says trains=True, but in {ROUNDS} rounds it took no step."
+    return "passed", f"trains={trains}, and it took {steps} gradient steps."
+
+
+def _remembers(trial: Trial) -> tuple[Status, str]:
+    state = _last_state(trial.whole)
+    stage = _stage(trial.request, trial.folder / "again")
+    try:
+        method = make_method(stage)
+        method.restore(state)
+        back = json.loads(json.dumps(method.state()))
+        if back != state:
+            return (
+                "failed",
+                f"state() after restore() is not what was given: {_first(state, back)}.",
+            )
+        if not isinstance(method.champion(), Agent):
+            return "failed", "champion() after restore() is no Agent."
+    finally:
+        stage.close()
+    return "passed", "restore(state()) gives the same state back, and a champion."
+
+
+def _resumes(trial: Trial) -> tuple[Status, str]:
+    if not agents.spec(trial.request.method).plays:
+        return "not asked", "It plays nothing, so there is nothing to break off."
+    prepare(trial.request, trial.broken)
+    try:
+        run_one(trial.request, trial.broken, Callbacks([_Breaker(_BREAK_AT)]), lambda: False)
+    except Broken:
+        pass
+    else:
+        return "not asked", f"It ended before {_BREAK_AT} episodes, so it could not be broken off."
+    _run(trial.request, trial.broken, Callback())
+    for name in _SAME:
+        if (trial.whole / name).read_bytes() != (trial.broken / name).read_bytes():
+            return "failed", (
+                f"Broken off and resumed, {name} is not what it is without a break: is something"
+                " missing in state(), or random by other means than round.rng(name)?"
+            )
+    return "passed", "Broken off in the middle of a round and resumed, it ends byte for byte alike."
+
+
+def _nothing(trial: Trial) -> tuple[Status, str]:
+    if not agents.spec(trial.request.method).plays:
+        return "not asked", "It plays nothing, so it never sees such a round."
+    stage = _stage(trial.request, trial.folder / "nothing")
+    try:
+        method = make_method(stage)
+        round = next(iter(stage.arena.rounds()))
+        cast = method.cast(round)
+        method.learn(Rollouts(round, tuple(Group(one, _failed(one)) for one in cast)))
+        method.champion()
+    finally:
+        stage.close()
+    return "passed", "A round in which every episode failed teaches it nothing, and does no harm."
+
+
+def _failed(cast: Assignment) -> tuple[Episode, ...]:
+    episode = (cast.prompt.id, cast.task)
+    numbers = range(cast.first, cast.first + cast.samples)
+    return tuple(
+        Episode(*episode, n, 0, (), Ending.FAILED, 0.0, error="the world is away") for n in numbers
+    )
+
+
+def _stage(request: Config, folder: Path) -> RunContext:
+    prepare(request, folder)
+    return build_run(request, folder, Callbacks([]), lambda: False)
+
+
+def _run(request: Config, folder: Path, watcher: Callback) -> Any:
+    if not folder.exists():
+        prepare(request, folder)
+    return run_one(request, folder, Callbacks([watcher]), lambda: False)
+
+
+def _last_state(folder: Path) -> Mapping[str, JSON]:
+    states = [line for _, line in lines(folder / "population.jsonl")]
+    state: Any = states[-1]["state"] if states else {}
+    return dict(state)
+
+
+def _first(one: Mapping[str, JSON], other: Mapping[str, JSON]) -> str:
+    """Where two states differ first."""
+    for key in (*one, *other):
+        if one.get(key) != other.get(key):
+            return f"'{key}' differs"
+    return "they differ"
+
+
+CHECKS: Mapping[str, Callable[[Trial], tuple[Status, str]]] = {
+    "says what it is": _described,
+    "trains": _trains,
+    "stays inside its budget": _budget,
+    "weights as announced": _weights,
+    "remembers all it needs": _remembers,
+    "resumes exactly": _resumes,
+    "survives a failed round": _nothing,
+}
+"""Every check by its title, in the order in which they are asked."""

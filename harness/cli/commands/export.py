@@ -1,0 +1,46 @@
+"""`harness export`: a run's weights and prompt, for use elsewhere."""
+
+import argparse
+import json
+
+from harness.errors import ModelError, UsageError
+from harness.policies import kind_of, loaded_url, open_policy, require_trainable
+from harness.runs.build import read_request
+from harness.runs.run_dirs import existing
+from leaderboards.records.store import read_entry
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write system_prompt.txt and, where weights were trained, the adapter or the merged model."""
+    folder, to = arguments.run, arguments.to
+    places = existing(folder)
+    if len(places) > 1:
+        raise UsageError(f"{folder} holds {len(places)} runs; name one, as {places[0]}.")
+    if not (places[0] / "entry.json").exists():
+        raise UsageError(f"{folder} is not finished; type harness resume {folder} first.")
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UsageError(f"{to} is there already; give a new folder to --to.")
+    entry = read_entry(places[0] / "entry.json")
+    to.mkdir(parents=True, exist_ok=True)
+    prompt = places[0] / "champion.txt"
+    (to / "system_prompt.txt").write_text(prompt.read_text(encoding="utf-8"), encoding="utf-8")
+    print(f"{to / 'system_prompt.txt'}: the champion's prompt")
+    weights = places[0] / "checkpoint" / "policy"
+    if entry.policy_version == 0:
+        print("no weights were trained: the model is the one named in config.toml")
+        return 0
+    request = read_request(places[0])
+    if kind_of(request.model_url) == "tinker":
+        states = json.loads((weights / "policy.json").read_text(encoding="utf-8"))["states"]
+        print(f"the weights stay at Tinker; type: tinker checkpoint download {states[-1][1]}")
+        return 0
+    policy = require_trainable(open_policy(loaded_url(request.model_url), request.model))
+    policy.load(weights)
+    export = getattr(policy, "export", None)
+    if export is None:
+        raise ModelError(
+            f"{request.model_url} cannot write its weights; export works for hf: models."
+        )
+    export(to, arguments.merged)
+    print(f"{to}: the {'merged model' if arguments.merged else 'adapter'}")
+    return 0

@@ -1,0 +1,65 @@
+"""`harness leaderboard`: the boards of all entries found; `verify` and `add` published ones."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.cli.select_rows import places
+from harness.errors import UsageError
+from leaderboards.boards.rank import boards
+from leaderboards.boards.render import TerminalTable, as_json, markdown
+from leaderboards.records.store import find_entries
+
+_ONLY = {"data_dir": "verify", "to": "add"}  # options of one act
+_TRUST = "--trust belongs to harness leaderboard verify, or to --html."
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print every Track's board; files that are no entries are named below."""
+    act = str(arguments.paths[0]) if arguments.paths else ""
+    for option, belongs in _ONLY.items():
+        if getattr(arguments, option) and act != belongs:
+            raise UsageError(
+                f"--{option.replace('_', '-')} belongs to harness leaderboard {belongs}."
+            )
+    if arguments.trust and act != "verify" and not arguments.html:
+        raise UsageError(_TRUST)
+    files = arguments.html or arguments.csv or arguments.parquet
+    if files and (act in _ONLY.values() or arguments.json or arguments.markdown):
+        raise UsageError(
+            "--html, --csv and --parquet write the boards to files; leave out verify, add, --json "
+            "and --markdown, or type them as another command."
+        )
+    if act in _ONLY.values():
+        return _published(act, arguments.paths[1:], arguments)
+    if files:
+        from harness.cli.commands.site import publish as write  # with worlds and templates
+
+        return write(arguments, places(arguments.paths))
+    found = find_entries(places(arguments.paths))
+    ranked = boards(found.entries)
+    problems = [str(problem) for problem in found.problems]
+    if arguments.json:
+        json.dump(as_json(ranked, problems=problems), sys.stdout, allow_nan=False)
+        print()
+    elif arguments.markdown:
+        print(markdown(ranked, problems=problems))
+    else:
+        Console().print(TerminalTable(ranked, problems=problems))
+    return 0
+
+
+def _published(act: str, paths: Sequence[Path], arguments: argparse.Namespace) -> int:
+    """`verify` or `add`; a folder of that name is written ./verify."""
+    from harness.cli.commands.publish import check, publish  # with graders and worlds
+
+    if arguments.markdown or (arguments.json and act == "add"):
+        option = "markdown" if arguments.markdown else "json"
+        raise UsageError(f"harness leaderboard {act} takes no --{option}; leave it out.")
+    if act == "verify":
+        return check(paths, arguments.data_dir, arguments.json, arguments.trust)
+    return publish(paths, arguments.to)

@@ -1,0 +1,88 @@
+"""What was typed to be compared, as rows: run folders, entry files, or methods by name."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.errors import RunError, UsageError, unknown
+from leaderboards.boards.formatting import apart
+from leaderboards.boards.model import Row, why_not
+from leaderboards.boards.rank import boards
+from leaderboards.records.entry import Entry
+from leaderboards.records.store import find_entries
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "leaderboards" / "results"
+
+
+def places(given: Sequence[Path]) -> list[Path]:
+    """Where to look for entries: what was named, or else runs/ and the published results."""
+    missing = [str(path) for path in given if not path.exists()]
+    if missing:
+        raise UsageError(
+            f"{', '.join(missing)} does not exist; name files or folders with entries."
+        )
+    return list(given) or [p for p in (Path("runs"), PUBLISHED) if p.exists()]
+
+
+def entries_in(paths: Sequence[Path]) -> tuple[Entry, ...]:
+    """All entries there; a file that is none is refused by name, because a number would lack it."""
+    found = find_entries(paths)
+    if found.problems:
+        raise RunError(f"{found.problems[0]} Remove it, or name the others one by one.")
+    return found.entries
+
+
+def rows_for(names: Sequence[str], within: Sequence[Path], seeds: Sequence[int] = ()) -> list[Row]:
+    """One row for each name, in their order; of these training seeds alone, where any are given.
+
+    Raises:
+        UsageError: for a name that stands for no row, or for more than one.
+        RunError: for a file that is no entry.
+    """
+    around: list[Row] | None = None
+    found = []
+    for name in names:
+        path = Path(name)
+        if path.exists():
+            rows = _rows(entries_in([path]), seeds)
+        else:
+            if around is None:
+                around = _rows(entries_in(places(within)), seeds)
+            rows = [row for row in around if name in (row.method, row.label)]
+            if not rows:
+                raise unknown("run, entry or method", name, {row.label for row in around})
+        found.append(_only(name, rows))
+    return found
+
+
+def _rows(entries: Sequence[Entry], seeds: Sequence[int] = ()) -> list[Row]:
+    kept = [entry for entry in entries if not seeds or entry.seed in seeds]
+    if entries and not kept:
+        raise UsageError(
+            f"No entry there has one of the seeds {', '.join(map(str, seeds))}; leave out --seeds."
+        )
+    return [row for board in boards(kept) for row in board.rows]
+
+
+def _only(name: str, rows: Sequence[Row]) -> Row:
+    if not rows:
+        raise UsageError(f"{name} holds no entry; name a finished run, or an entry file.")
+    if len(rows) == 1:
+        return rows[0]
+    first, second = rows[:2]
+    tracks = [row.entries[0].track for row in (first, second)]
+    if why_not(*tracks):
+        raise UsageError(
+            f"{name} stands for rows of several Tracks, which differ in "
+            f"{apart(tracks[0], tracks[1])}; narrow it down with --in FOLDER."
+        )
+    labels = ", ".join(sorted({row.label for row in rows}))
+    raise UsageError(
+        f"{name} stands for several rows ({labels}); name one of them, with --in FOLDER."
+    )
+
+
+def tracks_of(rows: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
+    """The first row beside each other row that belongs to another Track."""
+    for row in rows[1:]:
+        if why_not(rows[0].entries[0].track, row.entries[0].track):
+            yield rows[0], row

@@ -1,0 +1,1 @@
+"""Output for people: the live console, plain lines and experiment trackers."""

@@ -1,0 +1,290 @@
+"""What people look at while a run goes on: a live view on a terminal, plain lines elsewhere.
+
+Everything shown may come from a model, so it is shown as text: no markup, no escape sequences.
+Nobody needs to be looking: where the reader has gone, a view falls silent and the run goes on.
+"""
+
+import time
+from collections.abc import Mapping
+from math import isnan
+from textwrap import wrap
+from threading import Event, Lock, Thread
+
+from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from typing_extensions import override
+
+from harness.budget import Usage
+from harness.callbacks import Callback
+from harness.display.console_text import duration, forgiving, plain, sparkline
+from harness.policies.base import Purpose
+from harness.round_data import Rollouts
+from harness.types import Episode, Rating, Report
+
+_UNITS = {"playing": "episodes", "testing": "episodes", "reflecting": "replies"}  # of a total
+_PROMPTS = 4  # shown at once: a panel has at most 16 lines
+
+
+def _number(value: float, digits: int) -> str:
+    return "—" if isnan(value) else f"{value:.{digits}f}"
+
+
+class View(Callback):
+    """What every view counts: the phase and how far it is, and the rounds of this process."""
+
+    def __init__(self, console: Console, title: str, rounds: int) -> None:
+        self.console, self.title, self.rounds = forgiving(console), plain(title), rounds
+        self._counting = Lock()  # reflection may run beside training
+        self._phase, self._done, self._total, self._tokens = "starting", 0, 0, 0
+        self._began = self._phase_began = time.monotonic()
+        self._first: int | None = None
+        self._round = 0
+
+    def close(self) -> None:
+        """Say nothing more and let go of the terminal."""
+
+    def heard(self) -> None:
+        """Something happened; called before it is counted."""
+
+    @override
+    def phase(self, name: str, total: int) -> None:
+        self.heard()
+        with self._counting:
+            now = time.monotonic()
+            if self._phase == "starting":
+                self._began = now  # loading the model says nothing about how long rounds take
+            self._phase, self._total, self._done, self._tokens = name, total, 0, 0
+            self._phase_began = now
+
+    @override
+    def tokens(self, purpose: Purpose, replies: int, tokens: int) -> None:
+        self.heard()
+        with self._counting:
+            self._tokens += tokens
+            if purpose == "reflect" and _UNITS.get(self._phase) == "replies":
+                self._done += replies
+
+    @override
+    def episode(self, episode: Episode, purpose: Purpose) -> None:
+        self.heard()
+        with self._counting:
+            self._done += _UNITS.get(self._phase) == "episodes"
+
+    @override
+    def round(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
+        self.heard()
+        if not len(rollouts):
+            return
+        index = rollouts.round.index
+        self._first = index if self._first is None else self._first
+        self._round = index + 1
+        self.learnt(rollouts, report, spent)
+
+    def learnt(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
+        """A round in which something was played is over."""
+
+    def progress(self) -> str:
+        """How far the phase is, in its own units."""
+        if self._phase not in _UNITS:  # one gradient step takes all samples at once
+            return f"{self._total} samples" if self._total else ""
+        return f"{self._done} of {self._total or '?'} {_UNITS[self._phase]}"
+
+    def speed(self) -> str:
+        """Tokens sampled a second since the phase began."""
+        elapsed = time.monotonic() - self._phase_began
+        return f"{self._tokens / max(elapsed, 1e-9):.0f} tokens/s"
+
+    def left(self) -> str:
+        """How long the rounds to come will take if they go like those seen by this process."""
+        if self._first is None:
+            return "to be seen"
+        each = (time.monotonic() - self._began) / (self._round - self._first)
+        return f"{duration(each * (self.rounds - self._round))} of training"
+
+
+class Lines(View):
+    """Plain lines on a stream: one a round, a heartbeat at least every half minute."""
+
+    def __init__(self, console: Console, title: str, rounds: int, heartbeat: float = 30.0) -> None:
+        """`heartbeat`: after how many seconds of silence the view speaks by itself."""
+        super().__init__(console, title, rounds)
+        self._heartbeat = heartbeat
+        self._said = time.monotonic()
+        self._speaking = Lock()  # a heartbeat never falls into another line
+        self._closed = Event()
+        self._thread: Thread | None = None
+
+    @override
+    def close(self) -> None:
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join(timeout=1)
+
+    @override
+    def heard(self) -> None:
+        with self._counting:
+            if self._thread is not None or self._closed.is_set():
+                return
+            # A daemon: a run that ends without closing its view still ends.
+            self._thread = Thread(target=self._beat, name="heartbeat", daemon=True)
+            self._thread.start()
+
+    def _beat(self) -> None:
+        while not self._closed.wait(max(0.0, self._said + self._heartbeat - time.monotonic())):
+            if time.monotonic() - self._said >= self._heartbeat:
+                self._say(self._state())
+
+    def _state(self) -> str:
+        since = f"{self._phase} for {duration(time.monotonic() - self._phase_began)}"
+        speed = self.speed() if self._tokens else ""
+        return ", ".join(part for part in (since, self.progress(), speed) if part)
+
+    def _say(self, line: str) -> None:
+        with self._speaking:
+            self._said = time.monotonic()
+            self.console.print(Text(f"{self.title}  {line}"), soft_wrap=True)
+
+    @override
+    def learnt(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
+        self._say(
+            f"round {self._round}/{self.rounds}  reward {_number(rollouts.mean(), 3)}  "
+            f"episodes {spent.episodes}  tokens {spent.acting_tokens}+{spent.reflection_tokens}  "
+            f"time left {self.left()}"
+        )
+        for line in report.lines:
+            self._say(f"  {plain(line)}")
+
+    @override
+    def note(self, line: str) -> None:
+        self.heard()
+        self._say(plain(line))
+
+
+def ratings_in(numbers: Mapping[str, float]) -> dict[str, Rating]:
+    """The ratings among a report's numbers (`mu/<prompt id>`, `sigma/<prompt id>`), best first."""
+    rated = {
+        name[3:]: Rating(mu, numbers.get(f"sigma/{name[3:]}", float("nan")))
+        for name, mu in numbers.items()
+        if name.startswith("mu/")
+    }
+    return dict(sorted(rated.items(), key=lambda item: (-item[1].mu, item[1].sigma)))
+
+
+def _one_line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+class LiveView(View):
+    """One panel that is redrawn: phase, reward curve, speed, ratings, what was learnt last."""
+
+    def __init__(self, console: Console, title: str, rounds: int) -> None:
+        super().__init__(console, title, rounds)
+        self._opened = time.monotonic()
+        self._rewards, self._lines = list[float](), list[str]()
+        self._numbers: Mapping[str, float] = {}
+        self._ratings: dict[str, Rating] = {}
+        self._scores, self._principles = dict[str, float](), dict[str, str]()
+        self._winner = self._playing = self._last = ""
+        self._live = Live(console=console, get_renderable=self.draw, transient=True)
+        self._live.start()
+
+    @override
+    def close(self) -> None:
+        self._live.stop()
+
+    def draw(self) -> RenderableType:
+        """The panel as it is now; at most 16 lines: no row is ever wrapped."""
+        width = max(self.console.width - 4, 20)
+        # Padded by nothing: a bare bar does not end its line.
+        bar = Padding(ProgressBar(total=max(self._total, 1), completed=self._done), 0)
+        shown = self._shown()
+        parts: list[RenderableType] = [self._facts(), bar]
+        parts += [self._prompts(shown)] if shown else []
+        # Names are kept with their values: only ordinary spaces are places to break a line.
+        told = "  ".join(
+            f"{name.replace('_', ' ')} {value:.3g}".replace(" ", "\u00a0")
+            for name, value in sorted(self._numbers.items())
+        )
+        numbers = wrap(told, width, max_lines=2, placeholder=" …")
+        parts += [_one_line(line, "dim") for line in numbers]
+        room = 8 - len(shown) - len(numbers)  # 16 less frame, facts, bar, head and last reply
+        parts += [_one_line(f"· {line}") for line in self._lines[:room]]
+        parts += [_one_line(f"last reply: {self._last}", "dim")] if self._last else []
+        return Panel(Group(*parts), title=Text(self.title))
+
+    def _facts(self) -> Table:
+        facts = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        for ratio in (None, 1, None, None):
+            facts.add_column(ratio=ratio, no_wrap=True, overflow="ellipsis")
+        elapsed = duration(time.monotonic() - self._opened)
+        rows = [(self._phase, self.progress(), "speed", self.speed())]
+        if self.rounds:
+            curve = sparkline(self._rewards[-24:])
+            curve += f" {_number(self._rewards[-1], 3)}" if self._rewards else ""
+            count = f"{self._round or '–'} of {self.rounds}"
+            rows[:0] = [("round", count, "time", elapsed), ("reward", curve, "left", self.left())]
+        else:
+            rows.append(("", "", "time", elapsed))
+        for row in rows:
+            facts.add_row(*(Text(row[n], style="" if n % 2 else "dim") for n in range(4)))
+        return facts
+
+    def _shown(self) -> list[str]:
+        """The best-rated prompts; without ratings who won; and always the one being played."""
+        shown = (list(self._ratings) or [self._winner] * bool(self._winner))[:_PROMPTS]
+        if self._playing and self._playing not in shown:
+            shown = [*shown[: _PROMPTS - 1], self._playing]
+        return shown
+
+    def _prompts(self, ids: list[str]) -> Table:
+        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        heads = ("", "prompt", "μ", "σ", "score", "newest principle (▸ plays, bold won)")
+        sides: list[JustifyMethod] = ["left", "left", "right", "right", "right", "left"]
+        for n, side in enumerate(sides):
+            table.add_column(justify=side, ratio=n // 5 or None, no_wrap=True, overflow="ellipsis")
+        table.add_row(*(Text(head, style="dim") for head in heads))
+        for id in ids:
+            rating = self._ratings.get(id, Rating(float("nan"), float("nan")))
+            cells = (
+                "▸" if id == self._playing else " ",
+                id,
+                _number(rating.mu, 1),
+                _number(rating.sigma, 1),
+                _number(self._scores.get(id, float("nan")), 3),
+                self._principles.get(id, ""),
+            )
+            style = "bold" if id == self._winner else ""
+            table.add_row(*(Text(cell, style=style) for cell in cells))
+        return table
+
+    @override
+    def episode(self, episode: Episode, purpose: Purpose) -> None:
+        super().episode(episode, purpose)
+        self._playing = episode.prompt_id
+        if episode.turns:
+            mark = "right" if episode.success else "wrong" if episode.scored else "unscored"
+            self._last = f"{mark}: {plain(episode.turns[-1].completion.text, 150)}"
+
+    @override
+    def learnt(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
+        self._rewards.append(rollouts.mean())
+        self._lines = [plain(line, 150) for line in report.lines]
+        # A round in which nothing was scored rates nobody: what was believed still holds.
+        self._ratings = ratings_in(report.numbers) or self._ratings
+        others = (name for name in report.numbers if not name.startswith(("mu/", "sigma/")))
+        self._numbers = {name: report.numbers[name] for name in others}
+        self._scores = rollouts.scores()
+        winner = rollouts.winner()
+        self._winner = winner.id if winner else ""
+        for prompt in rollouts.prompts:
+            newest = prompt.principles[-1] if prompt.principles else "no principles yet"
+            self._principles[prompt.id] = plain(newest, 150)
+
+    @override
+    def note(self, line: str) -> None:
+        self.console.print(Text(plain(line)))

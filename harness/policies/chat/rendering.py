@@ -1,0 +1,174 @@
+"""From conversations to token ids, so that text can never become a control token.
+
+Role markers are encoded with their control tokens; contents apart from them, with control tokens
+split into plain text; sampled replies are kept as the ids they were sampled as.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from harness.errors import ModelError
+from harness.policies.chat.template import read_template
+from harness.types import Message
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+Ids = tuple[int, ...]
+
+_PROBE = ("You are careful.", "What is 2 + 2?")
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPrompt:
+    """A conversation as ids [P]; the first `head` of them depend on the system prompt only."""
+
+    ids: Ids
+    head: int
+
+
+def _controls(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    special = {i: str(t) for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    named = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+    return special | {i: str(t) for i, t in named}
+
+
+def _as_unicode(text: str) -> str:
+    """Text with half surrogate pairs replaced by U+FFFD, which is what can be encoded at all."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class Rendering:
+    """One model's rendering: `notes` to announce, an `identity`, and the `ends` of a reply."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, generation: GenerationConfig | None = None
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._controls = _controls(tokenizer)
+        self._spelled = re.compile(
+            "|".join(re.escape(t) for t in sorted(self._controls.values(), key=len, reverse=True))
+            or r"(?!)"
+        )
+        self._template = template = read_template(tokenizer)
+        self._encode = lru_cache(maxsize=4096)(self._encode_text)
+        self._bare, self._ask = self._marker(template.bare), self._marker(template.ask)
+        self._bridge = self._marker(template.bridge)
+        self._opening = self._marker(template.opening or "")
+        self._between = self._marker(template.between or "")
+        self.ends = self._find_ends(generation)
+        self.notes = template.notes + self._compare()
+        vocabulary = repr(sorted(tokenizer.get_vocab().items())).encode("utf-8", "surrogatepass")
+        digest = hashlib.sha256(vocabulary).hexdigest()[:16]
+        self.identity = f"{template.identity} vocabulary:{digest}"
+
+    def prompt(self, conversation: tuple[Message, ...]) -> RenderedPrompt:
+        """A conversation's ids, up to where the reply begins.
+
+        Raises:
+            ModelError: It is not a user's message, or user and assistant in turn, ending with the
+                user, after at most one system message.
+        """
+        system, turns = self._check(conversation)
+        ids, first = self._head(system), turns[0]
+        head = len(ids)
+        ids += self._content(first) + self._ask
+        for reply, user in zip(turns[1::2], turns[2::2], strict=True):
+            said = reply.tokens if reply.tokens is not None else self._content(reply)
+            # A sampled end token is the bridge's first already; a reply cut off has none.
+            ended = said[-1:] == self._bridge[:1] and said[-1:] != () and said[-1] in self.ends
+            bridge = self._bridge[1:] if ended else self._bridge
+            ids += said + bridge + self._content(user) + self._ask
+        return RenderedPrompt(ids, head)
+
+    def text(self, sampled: Ids) -> str:
+        """What was said: without its end token and any other control token."""
+        said = sampled[:-1] if sampled and sampled[-1] in self.ends else sampled
+        decoded = self._tokenizer.decode(
+            list(said), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return str(decoded)
+
+    def _check(self, conversation: tuple[Message, ...]) -> tuple[str | None, tuple[Message, ...]]:
+        has_system = bool(conversation) and conversation[0].role == "system"
+        turns = conversation[1:] if has_system else conversation
+        expected = ["assistant" if i % 2 else "user" for i in range(len(turns))]
+        if len(turns) % 2 == 0 or [m.role for m in turns] != expected:
+            raise ModelError(
+                f"A conversation of {[m.role for m in conversation]} cannot be rendered: give an "
+                "optional system message, then user and assistant in turn, ending with the user."
+            )
+        return (conversation[0].content if has_system else None), turns
+
+    def _head(self, system: str | None) -> Ids:
+        if system is None:
+            return self._bare
+        if self._template.opening is None:
+            return self._bare + self._encode(f"{system}\n\n")
+        return self._opening + self._content(Message("system", system)) + self._between
+
+    def _content(self, message: Message) -> Ids:
+        return self._encode(message.content.strip() if self._template.trims else message.content)
+
+    def _marker(self, text: str) -> Ids:
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _plain(self, text: str) -> Ids:
+        encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        return tuple(encoded["input_ids"])
+
+    def _forbidden(self, ids: Ids, text: str) -> bool:
+        """True where a control token came out of text, other than "unknown" for the unknown."""
+        unknown = self._tokenizer.unk_token_id
+        found = self._controls.keys() & set(ids)
+        return bool(found - {unknown}) or (
+            unknown in found and self._controls[unknown] in text and len(text) > 1
+        )
+
+    def _encode_text(self, text: str) -> Ids:
+        """Plain ids only. Where the vocabulary itself spells a control token, the text is cut
+        inside it, so that its parts are encoded instead.
+        """
+        ids: list[int] = []  # a tuple would be copied for each of many pieces
+        pieces = [_as_unicode(text)]
+        while pieces:
+            piece = pieces.pop()
+            encoded = self._plain(piece)
+            if not self._forbidden(encoded, piece):
+                ids += encoded
+                continue
+            if len(piece) < 2:
+                raise ModelError(
+                    f"The tokenizer turns the character {piece!r} into a control token: a model "
+                    "whose tokenizer can write every character as text is needed."
+                )
+            cuts = [m.start() + 1 for m in self._spelled.finditer(piece)] or [len(piece) // 2]
+            parts = [piece[a:b] for a, b in pairwise([0, *cuts, len(piece)])]
+            pieces += reversed(parts)
+        return tuple(ids)
+
+    def _find_ends(self, generation: GenerationConfig | None) -> frozenset[int]:
+        declared = getattr(generation, "eos_token_id", None)
+        ends = set(declared if isinstance(declared, list) else [declared])
+        ends |= {self._tokenizer.eos_token_id}
+        ends |= {i for i in self._bridge[:1] if i in self._controls}
+        return frozenset(i for i in ends if isinstance(i, int))
+
+    def _compare(self) -> tuple[str, ...]:
+        """Whether encoding the parts apart gives what the whole would; a note where it does not."""
+        system, user = _PROBE
+        apart = self.prompt((Message("system", system), Message("user", user))).ids
+        template = self._template
+        if template.opening is None:
+            whole = f"{template.bare}{system}\n\n{user}{template.ask}"
+        else:
+            whole = f"{template.opening}{system}{template.between}{user}{template.ask}"
+        if self._marker(whole) == apart:
+            return ()
+        return ("Contents are encoded apart from role markers, which here gives other tokens.",)

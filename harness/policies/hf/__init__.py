@@ -1,0 +1,1 @@
+"""Hugging Face models: sampling and LoRA training by transformers and peft."""

@@ -1,0 +1,1 @@
+"""The Llama family's forward pass written out, for sampling and training on CPUs."""

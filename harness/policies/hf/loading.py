@@ -1,0 +1,138 @@
+"""Loading a model from a folder onto this machine, and choosing how many threads it uses."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import logging as transformers_logging
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from harness.errors import ModelError
+from harness.policies.hf.allocator import keep_freed
+from harness.policies.hf.cpu_attention import share_heads
+from harness.policies.hf.transformers_forward import TransformersForward
+from harness.policies.memory_check import require_room
+from harness.policies.model_files import ModelSource
+from harness.policies.settings import ModelSettings
+
+_STEPS = 3  # decoding steps timed for each number of threads
+_WORTH = 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to run, with the settings as they were resolved for this machine."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    settings: ModelSettings
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bars and remarks, which belong to no one here."""
+    settings: Any = transformers_logging  # which has no types
+    level, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
+    settings.set_verbosity_error()
+    settings.disable_progress_bar()
+    try:
+        yield
+    finally:
+        settings.set_verbosity(level)
+        if bars:
+            settings.enable_progress_bar()
+
+
+def resolve(settings: ModelSettings) -> ModelSettings:
+    """Device and dtype as this machine has them.
+
+    Raises:
+        ModelError: The device asked for is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available()}
+    there["mps"] = torch.backends.mps.is_available()
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+    if not there[device]:
+        known = ", ".join(name for name, has in there.items() if has)
+        raise ModelError(f"There is no device '{device}' here; choose one of: auto, {known}.")
+    dtype = settings.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if device == "cuda" else "float32"
+    return replace(settings, device=device, dtype=dtype)
+
+
+def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loaded:
+    """Load weights and tokenizer.
+
+    Raises:
+        ModelError: The folder holds no causal language model that can be read, or no tokenizer, or
+            its weights are larger than the memory at hand.
+    """
+    settings = resolve(settings)
+    require_room(name, source.folder, settings.device, settings.dtype)
+    if settings.device == "cpu":
+        keep_freed()
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
+            read: Any = AutoModelForCausalLM.from_pretrained(
+                source.folder,
+                dtype=getattr(torch, settings.dtype),
+                use_safetensors=True,
+                trust_remote_code=False,
+            )
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"The model '{name}' cannot be loaded ({type(error).__name__}: {reason}): a causal "
+            "language model as safetensors, with its tokenizer, is expected."
+        ) from error
+    model: PreTrainedModel = read.to(settings.device).eval()
+    model.requires_grad_(False)
+    share_heads(model)
+    return Loaded(model, tokenizer, settings)
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def choose_threads(network: TransformersForward, rows: int) -> tuple[int, str]:
+    """Time decoding steps of `rows` rows with 1, 2, 4, … threads: the fewest that are about as fast
+    as any, and a line on it.
+
+    As many threads as cores can be many times slower than one where the machine is shared.
+    """
+    cores = _cores()
+    counts = sorted({2**i for i in range(cores.bit_length()) if 2**i <= cores} | {cores})
+    seconds = {}
+    with torch.inference_mode():
+        for count in counts:
+            torch.set_num_threads(count)
+            _, state = network.read([[0, 0]] * rows)
+            best = float("inf")
+            for _ in range(_STEPS):
+                start = time.perf_counter()
+                _, state = network.read([[0]] * rows, state)
+                best = min(best, time.perf_counter() - start)
+            seconds[count] = best
+    fastest = min(seconds.values())
+    # A lucky moment decides for little: more threads have to be worth it.
+    chosen = next(n for n in counts if seconds[n] <= _WORTH * fastest)
+    torch.set_num_threads(chosen)
+    timed = ", ".join(f"{n}: {1000 * s:.0f} ms" for n, s in seconds.items())
+    return chosen, f"CPU threads: {chosen}, chosen by timing a decoding step ({timed})."

@@ -1,0 +1,131 @@
+"""The trainable part of a model: a LoRA adapter on every linear layer, and its optimizer.
+
+Tensors leave and enter by name, as safetensors; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from harness.errors import ModelError
+
+_OPTIMIZER_PARTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True, slots=True)
+class LoraShape:
+    """What must agree for an adapter to be read back."""
+
+    rank: int
+    alpha: int
+    seed: int
+
+
+class LoraAdapter:
+    """LoRA layers injected into `model`, in float32, and AdamW over them in a fixed order."""
+
+    def __init__(self, model: PreTrainedModel, shape: LoraShape) -> None:
+        self.shape = shape
+        config = LoraConfig(
+            r=shape.rank,
+            lora_alpha=shape.alpha,
+            lora_dropout=0.0,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
+        devices = [model.device] if model.device.type == "cuda" else []
+        # peft draws first weights from the global generator; `reset` replaces them.
+        with torch.random.fork_rng(devices=devices):
+            self.wrapped = get_peft_model(model, config)
+        self._layers = [m for m in model.modules() if isinstance(m, BaseTunerLayer)]
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.parameters: dict[str, torch.nn.Parameter] = dict(sorted(trained.items()))
+        self._enabled = True
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the start: A from the seed, the same on every device; B zero; no momentum."""
+        generator = torch.Generator().manual_seed(self.shape.seed)
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                first = torch.zeros(parameter.shape)
+                if "lora_A" in name or "lora_embedding_A" in name:
+                    torch.nn.init.kaiming_uniform_(first, a=math.sqrt(5), generator=generator)
+                parameter.copy_(first)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=0.0, eps=1e-8, weight_decay=0.0, foreach=False
+        )
+
+    @contextmanager
+    def switched(self, on: bool) -> Iterator[None]:
+        """The adapter on or off, for one pass."""
+        before = self._enabled
+        self._switch(on)
+        try:
+            yield
+        finally:
+            self._switch(before)
+
+    def _switch(self, on: bool) -> None:
+        if on == self._enabled:
+            return
+        for layer in self._layers:
+            layer.enable_adapters(on)
+        self._enabled = on
+
+    def weights(self) -> dict[str, Tensor]:
+        """The adapter's tensors by name."""
+        return {name: p.detach().contiguous() for name, p in self.parameters.items()}
+
+    def momentum(self) -> dict[str, Tensor]:
+        """The optimizer's tensors, named `parameter.part`; empty before the first step."""
+        state = self.optimizer.state
+        return {
+            f"{name}.{part}": state[parameter][part].detach().contiguous()
+            for name, parameter in self.parameters.items()
+            if parameter in state
+            for part in _OPTIMIZER_PARTS
+        }
+
+    def restore(self, weights: Mapping[str, Tensor], momentum: Mapping[str, Tensor]) -> None:
+        """Take back what `weights` and `momentum` gave.
+
+        Raises:
+            ModelError: They are of another model or adapter.
+        """
+        expected = {name: tuple(p.shape) for name, p in self.parameters.items()}
+        if {name: tuple(w.shape) for name, w in weights.items()} != expected:
+            raise ModelError(
+                "The saved adapter does not fit this model: load it with the model and the "
+                "lora_rank that it was trained with."
+            )
+        self.reset()
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(weights[name])
+        for name, parameter in self.parameters.items():
+            if f"{name}.step" not in momentum:
+                continue
+            parts = {part: momentum[f"{name}.{part}"] for part in _OPTIMIZER_PARTS}
+            # AdamW counts its steps on the CPU.
+            self.optimizer.state[parameter] = {
+                part: tensor.to("cpu" if part == "step" else parameter.device, copy=True)
+                for part, tensor in parts.items()
+            }
+
+    def deltas(self) -> dict[str, Tensor]:
+        """What the adapter adds to each weight of the bare model, in float32, by its name."""
+        found = {}
+        for name, module in self.wrapped.base_model.model.named_modules():
+            if isinstance(module, BaseTunerLayer):
+                found[f"{name}.weight"] = module.get_delta_weight("default").detach().float()
+        return found

@@ -1,0 +1,118 @@
+"""Whether a model's weights have room here, found out from its files' headers before it is loaded.
+
+Only what is certain is refused: weights that are larger than the memory there is. Activations,
+keys and values, and gradients come on top.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ModelError
+
+_BYTES = {
+    **dict.fromkeys(("F64", "I64", "U64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL"), 1),
+}
+_LONGEST_HEADER = 100_000_000  # bytes; safetensors refuses longer ones too
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsSize:
+    """How many numbers a model's files hold, and in how many bytes."""
+
+    numbers: int
+    stored: int
+
+    def loaded(self, dtype: str) -> int:
+        """Bytes in memory, as `float32` or `bfloat16`."""
+        return self.numbers * (4 if dtype == "float32" else 2)
+
+
+def weigh(folder: Path) -> WeightsSize:
+    """Add up the tensors in all safetensors files, from their headers alone.
+
+    A file that is no safetensors counts nothing: loading it says what is wrong with it.
+    """
+    numbers = stored = 0
+    for shape, kind in (one for path in folder.glob("*.safetensors") for one in _tensors(path)):
+        count = 1
+        for side in shape:
+            count *= side
+        numbers += count
+        stored += count * _BYTES.get(kind, 2)
+    return WeightsSize(numbers, stored)
+
+
+def _tensors(path: Path) -> Iterator[tuple[list[int], str]]:
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= _LONGEST_HEADER else {}
+        header.pop("__metadata__", None)
+        yield from ((list(map(int, t["shape"])), str(t["dtype"])) for t in header.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+
+
+def memory(device: str) -> int | None:
+    """Bytes of the device's memory that are free or can be freed; None where that is not known."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    return _host_memory() if device == "cpu" else None
+
+
+def most_memory() -> int | None:
+    """Bytes of the device with the most; None where nothing is known."""
+    import torch
+
+    kinds = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    return max((m for m in map(memory, kinds) if m is not None), default=None)
+
+
+def _host_memory() -> int | None:
+    """What the kernel says is available, or less where this process's group may have less."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [int(n.split()[1]) * 1024 for n in lines if n.startswith("MemAvailable:")]
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        found += [int(limit) - used] if limit.isdigit() else []
+    except (OSError, ValueError, IndexError):
+        pass
+    if not found and hasattr(os, "sysconf"):
+        try:
+            found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+        except (OSError, ValueError):
+            return None
+    return min(found, default=None)
+
+
+def require_room(name: str, folder: Path, device: str, dtype: str) -> None:
+    """Refuse a model whose weights alone are larger than the memory at hand.
+
+    Raises:
+        ModelError: Says how large both are, and what to use instead.
+    """
+    weights, room = weigh(folder), memory(device)
+    needed = weights.loaded(dtype)
+    if room is None or needed <= room:
+        return
+    smaller = " with --set model.dtype=bfloat16" if dtype == "float32" else ""
+    fits = bool(smaller) and weights.loaded("bfloat16") <= room
+    instead = f"load it{smaller}, or " if fits else ""
+    raise ModelError(
+        f"The model '{name}' has {weights.numbers / 1e9:,.1f} billion weights, which are "
+        f"{needed / 1e9:,.1f} GB as {dtype}, but {device} has {room / 1e9:,.1f} GB free: "
+        f"{instead}choose a smaller model, an endpoint (openai:URL#MODEL) or a hosted one "
+        "(tinker:ORG/NAME)."
+    )

@@ -1,0 +1,185 @@
+"""Weights on disk: where a model's files are, and what they are by their hash.
+
+Only safetensors are read; a model's own code is never run.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ModelError
+from harness.policies.memory_check import most_memory
+
+_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+_ELSEWHERE = "name a local folder (hf:./folder) or an embedded model (smollm2) instead"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model's folder. `weights` and `quantisation` are given where the files do not tell."""
+
+    folder: Path
+    weights: str | None = None
+    quantisation: str | None = None
+
+
+def cache_folder() -> Path:
+    """Where this program keeps what it can make again."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "espl-harness"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file against other processes; it is released when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def file_hash(path: Path) -> str:
+    """The file's sha256, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remembered_hash(path: Path) -> str:
+    """The file's sha256, remembered in the user's cache while size and time stay the same."""
+    state = path.stat()
+    key = f"{path.resolve()}:{state.st_size}:{state.st_mtime_ns}"
+    name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    memory = cache_folder() / "hashes" / name
+    if memory.is_file():
+        return memory.read_text()
+    digest = file_hash(path)
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    draft = memory.with_suffix(f".{os.getpid()}")
+    draft.write_text(digest)
+    draft.replace(memory)
+    return digest
+
+
+def weights_hash(source: ModelSource) -> str:
+    """What the weights are: given, or the sha256 over the names and hashes of all weight files."""
+    if source.weights is not None:
+        return source.weights
+    files = sorted(source.folder.glob("*.safetensors"))
+    lines = [f"{f.name} {remembered_hash(f)}\n" for f in files]
+    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def quantisation(source: ModelSource) -> str:
+    """How the weights were quantised before they were loaded; "none" where they were not."""
+    if source.quantisation is not None:
+        return source.quantisation
+    config = json.loads((source.folder / "config.json").read_text())
+    declared = config.get("quantization_config") or {}
+    return str(declared.get("quant_method", "none"))
+
+
+def find_model(name: str) -> ModelSource:
+    """The folder of a model named by a path or by its id on the Hugging Face Hub, as ORG/NAME or
+    ORG/NAME@REVISION; a whole commit as the revision can never be anything else.
+
+    Raises:
+        ModelError: There is none, the Hub cannot be reached, or it has no safetensors.
+    """
+    looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if looks_local:
+            raise ModelError(f"There is no model folder '{name}': check the path, or {_ELSEWHERE}.")
+        repository, _, revision = name.partition("@")
+        folder = _download(repository, revision or None)
+    _refuse_code(name, folder)
+    missing = [n for n in ("config.json", "*.safetensors") if not any(folder.glob(n))]
+    if missing:
+        raise ModelError(
+            f"The model '{name}' has no {' and no '.join(missing)}: weights are read as "
+            f"safetensors only; convert it, or {_ELSEWHERE}."
+        )
+    return ModelSource(folder)
+
+
+def carded(folder: Path) -> ModelSource:
+    """A model that comes with the project, checked against the hash on its card.
+
+    Raises:
+        ModelError: The weights are not the ones that the card describes.
+    """
+    digest = file_hash(folder / "model.safetensors")
+    if f"`{digest}`" not in (folder / "CARD.md").read_text(encoding="utf-8"):
+        raise ModelError(
+            f"The weights in {folder.name} are not those of its card (sha256 {digest[:12]}… is"
+            " here): install the project again, or type git checkout harness/policies."
+        )
+    return ModelSource(folder)
+
+
+def _refuse_code(name: str, folder: Path) -> None:
+    """Refuse a model that is defined by a program in its folder: it would have to be run to load.
+
+    There is no setting that allows it. Whoever trusts such a program can serve the model with it,
+    and name it as openai:….
+    """
+    for config in ("config.json", "tokenizer_config.json"):
+        try:
+            declared = json.loads((folder / config).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # what cannot be read is refused where it is needed
+        if isinstance(declared, dict) and declared.get("auto_map"):
+            raise ModelError(
+                f"The model '{name}' is defined by a program of its own (auto_map in {config}), and"
+                " programs of models are never run here: choose one that transformers knows, or"
+                " serve it yourself and name it as openai:http://HOST/v1#MODEL."
+            )
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    _refuse_download(name)
+    try:
+        return Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=_FILES, ignore_patterns=["*/*"]
+            )
+        )
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise ModelError(
+            f"The model '{name}' was not found on the Hugging Face Hub, or the Hub cannot be "
+            f"reached ({type(error).__name__}: {reason}): check the name and the network, or "
+            f"{_ELSEWHERE}."
+        ) from error
+
+
+def _refuse_download(name: str) -> None:
+    """Refuse what would not fit here anyway, where the Hub says beforehand how large it is."""
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return  # here already, or begun
+    try:
+        siblings = HfApi().model_info(name, files_metadata=True, timeout=10).siblings or []
+    except Exception:  # the client's own connection errors are no OSError
+        return  # downloading says what is wrong
+    names = [s for s in siblings if "/" not in s.rfilename and s.rfilename.endswith(".safetensors")]
+    size = sum(s.size or 0 for s in names)
+    cache = Path(constants.HF_HUB_CACHE)
+    there = next((p for p in (cache, *cache.parents) if p.exists()), Path("/"))
+    room = {"memory": most_memory(), "disk": shutil.disk_usage(there).free}
+    for what, free in room.items():
+        if free is not None and size > free:
+            raise ModelError(
+                f"The model '{name}' is {size / 1e9:,.1f} GB on the Hub, but there are "
+                f"{free / 1e9:,.1f} GB of {what} free here, so it was not downloaded: choose a "
+                "smaller model, an endpoint (openai:URL#MODEL) or a hosted one (tinker:ORG/NAME)."
+            )

@@ -1,0 +1,1 @@
+"""OpenAI-compatible endpoints. They only sample."""

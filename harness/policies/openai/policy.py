@@ -1,0 +1,289 @@
+"""Any OpenAI-compatible endpoint as a policy: `openai:http://host/v1#model`. It only samples.
+
+The server renders and decodes; this side retries, limits concurrency and accounts. Replies come
+in the order in which they arrive. A request that fails for good yields nothing; its reason stands
+in `failures` under its id, and whoever asked must look there for ids without a reply. A server that
+answers nobody stops the run (see `patience`).
+
+The key comes from OPENAI_API_KEY only and appears in no message.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from harness.errors import HarnessError, ModelError, UsageError, unknown
+from harness.policies.base import CompletionStream, Request
+from harness.policies.openai.request_pool import RequestPool
+from harness.policies.openai.response import LARGEST, MalformedResponse, read_completion
+from harness.policies.openai.retry import RetryPolicy
+from harness.policies.settings import ModelSettings
+from harness.system.secrets import HIDDEN, scrubbed
+from harness.types import Completion
+
+_FORM = "openai:http://host/v1#model"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_SEEDS = 2**31  # some servers keep seeds in 32 bits
+_REMEMBERED = 10_000  # failures; those of days are in the logs
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointAddress:
+    """Where an endpoint is, which model is asked for, and whether it takes grammars."""
+
+    base_url: str
+    host: str
+    model: str
+    grammar: bool
+
+
+def parse_address(url: str) -> EndpointAddress:
+    """Read `openai:http://host/v1?grammar=vllm#model`.
+
+    Raises:
+        UsageError: The URL is not of that form, or holds a password.
+    """
+    parts = urlsplit(url.removeprefix("openai:"))
+    if parts.scheme not in ("http", "https") or not parts.hostname or not parts.fragment:
+        raise UsageError(f"'{scrubbed(url)}' is not the address of a model; write {_FORM}.")
+    if parts.username or parts.password:
+        raise UsageError(
+            "An endpoint's address must not hold a user or password, because addresses are "
+            "recorded: put the key into the environment variable OPENAI_API_KEY."
+        )
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name in options.keys() - {"grammar"}:
+        raise unknown("endpoint option", name, ["grammar"])
+    if options.get("grammar", "vllm") != "vllm":
+        raise unknown("grammar backend", options["grammar"], ["vllm"])
+    base = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+    return EndpointAddress(base, parts.hostname, parts.fragment, "grammar" in options)
+
+
+def _key(address: EndpointAddress) -> str:
+    key = os.environ.get("OPENAI_API_KEY", "")
+    if key or address.host in _LOOPBACK:
+        return key or "none"
+    raise ModelError(
+        f"The endpoint {address.base_url} needs a key: set the environment variable OPENAI_API_KEY."
+    )
+
+
+def transient(error: Exception) -> bool:
+    """Whether the same request may be answered a moment later."""
+    from openai import APIConnectionError, APIStatusError
+
+    if isinstance(error, APIStatusError):
+        return error.status_code in (408, 409, 429) or error.status_code >= 500
+    return isinstance(error, (APIConnectionError, MalformedResponse))
+
+
+def delay_of(error: Exception) -> float | None:
+    """The seconds after which a busy server wants to be asked again; None if it does not say."""
+    from openai import APIStatusError
+
+    if not isinstance(error, APIStatusError) or error.status_code not in (429, 503):
+        return None
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(error.response.headers.get(name, "")) * unit
+        except ValueError:
+            continue  # missing, or a date: the usual pauses do
+        if 0 <= seconds < math.inf:
+            return seconds
+    return None
+
+
+class EndpointPolicy:
+    """A served model. `failures` maps ids of requests that failed for good to the reason."""
+
+    version = 0
+    context: int | None = None
+
+    def __init__(self, name: str, address: EndpointAddress, settings: ModelSettings) -> None:
+        from openai import DefaultHttpxClient, OpenAI
+
+        self.name = name
+        self.failures: dict[str, str] = {}
+        self.notes: tuple[str, ...] = (
+            "The endpoint's own chat template and decoder are used, and equal seeds need not give "
+            "equal replies.",
+        )
+        self._address = address
+        self._concurrency = settings.concurrency
+        self._secret = _key(address)
+        self._settings = settings
+        self._client = OpenAI(
+            api_key=self._secret,
+            base_url=address.base_url,
+            timeout=settings.timeout,
+            max_retries=0,  # `Patience` knows of other requests
+            # A proxy for the world outside knows nothing of this machine's own servers.
+            http_client=DefaultHttpxClient(trust_env=address.host not in _LOOPBACK),
+        )
+        weakref.finalize(self, self._client.close)
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What decides this model's replies, as far as can be known from outside."""
+        return {
+            "weights": f"unverified:{self._address.model}",
+            "quantisation": "unknown",
+            "rendering": "server",
+            "engine": "endpoint",
+            "dtype": "unknown",
+        }
+
+    def check(self) -> None:
+        """Ask for one token, so that a wrong address, key or model is known before anything runs.
+
+        Raises:
+            ModelError: The endpoint cannot be reached, refuses, or counts no tokens.
+            UsageError: It serves no model of that name; lists those it serves.
+        """
+        from openai import (
+            APIConnectionError,
+            AuthenticationError,
+            NotFoundError,
+            OpenAIError,
+            PermissionDeniedError,
+        )
+
+        base = self._address.base_url
+        try:
+            self._patience().persist(self._question, 0, outlast=False)
+        except NotFoundError as error:
+            raise self._not_found(error) from None
+        except (AuthenticationError, PermissionDeniedError) as error:
+            raise ModelError(
+                f"The endpoint {base} refused the key: set the environment variable "
+                f"OPENAI_API_KEY to one that it takes ({self._reason(error)})."
+            ) from None
+        except APIConnectionError as error:
+            raise ModelError(
+                f"The endpoint {base} cannot be reached ({self._reason(error)}): start the "
+                f"server, or correct the address ({_FORM})."
+            ) from None
+        except (OpenAIError, ValueError) as error:
+            raise ModelError(
+                f"The endpoint {base} does not answer ({self._reason(error)}): look into the "
+                "server's log."
+            ) from None
+
+    def generate(self, waiting: deque[Request]) -> CompletionStream:
+        """Answer what waits, in the order of arrival; see `failures` for what was not answered.
+
+        Raises:
+            ModelError: The server has answered nobody for `model.patience` seconds.
+        """
+        patience = self._patience()
+
+        def answer(request: Request) -> Completion:
+            return patience.persist(lambda: self._answer(request), request.seed)
+
+        with RequestPool(self._concurrency, answer, patience.abandon) as crew:
+            while waiting or crew.busy:
+                while waiting and crew.busy < self._concurrency:
+                    crew.give(waiting.popleft())
+                yield from self._settled(*crew.take())
+
+    def _patience(self) -> RetryPolicy:
+        settings = self._settings
+        return RetryPolicy(settings.retries, settings.patience, transient, delay_of, self._question)
+
+    def _settled(self, request: Request, came: Completion | Exception) -> CompletionStream:
+        from openai import OpenAIError
+
+        if isinstance(came, Completion):
+            self.failures.pop(request.id, None)
+            yield request.id, came
+        elif isinstance(came, (OpenAIError, ValueError)):
+            while len(self.failures) >= _REMEMBERED:
+                del self.failures[next(iter(self.failures))]
+            self.failures[request.id] = self._reason(came)
+        elif isinstance(came, ModelError):
+            raise ModelError(self._silenced(str(came)))
+        else:
+            raise came
+
+    def _answer(self, request: Request) -> Completion:
+        sampling = request.sampling
+        options: dict[str, Any] = self._limit(sampling.max_tokens)
+        if self._address.grammar and request.grammar is not None:
+            options["extra_body"] = {"structured_outputs": {"regex": request.grammar}}
+        return self._ask(
+            messages=[{"role": m.role, "content": m.content} for m in request.conversation],
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=request.seed % _SEEDS,
+            **options,
+        )
+
+    def _question(self) -> Completion:
+        """The simplest there is, for one token."""
+        return self._ask(messages=[{"role": "user", "content": "Hello"}], **self._limit(1))
+
+    def _ask(self, **options: Any) -> Completion:
+        """One attempt. A server that sends a byte now and then has no more time than any other."""
+        from openai import APIConnectionError, APITimeoutError
+
+        end, data = time.monotonic() + self._settings.timeout, bytearray()
+        create = self._client.chat.completions.with_streaming_response.create
+        with create(model=self._address.model, **options) as response:
+            parts = response.iter_bytes()
+            while True:
+                try:
+                    part = next(parts, None)
+                except Exception as error:  # of the HTTP library, which openai does not translate
+                    raise APIConnectionError(request=response.http_request) from error
+                if part is None:
+                    came = read_completion(bytes(data))
+                    return replace(came, text=self._silenced(came.text))
+                data += part
+                if time.monotonic() > end:
+                    raise APITimeoutError(response.http_request)
+                if len(data) > LARGEST:
+                    raise MalformedResponse(f"the reply is larger than {LARGEST >> 20} MiB")
+
+    def _limit(self, tokens: int) -> dict[str, int]:
+        """OpenAI's own newer models refuse the name that all other servers know."""
+        own = self._address.host.endswith("openai.com")
+        return {"max_completion_tokens" if own else "max_tokens": tokens}
+
+    def _not_found(self, error: Exception) -> HarnessError:
+        from openai import OpenAIError
+
+        try:
+            return unknown("model", self._address.model, [m.id for m in self._client.models.list()])
+        except OpenAIError:
+            return ModelError(
+                f"The endpoint {self._address.base_url} has no chat completions "
+                f"({self._reason(error)}): the address often ends in /v1 ({_FORM})."
+            )
+
+    def _reason(self, error: Exception) -> str:
+        """The error in one line, without the key."""
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        line = " ".join(f"{type(error).__name__}: {error}{cause}".split())
+        return scrubbed(self._silenced(line))[:300]
+
+    def _silenced(self, text: str) -> str:
+        """Without the key, which some servers echo; the key is kept out of replies and logs too."""
+        if self._secret != "none":
+            text = text.replace(self._secret, HIDDEN)
+        return text
+
+
+def open_endpoint(url: str, settings: ModelSettings) -> EndpointPolicy:
+    """The policy behind `openai:…`, after checking that it answers."""
+    policy = EndpointPolicy(url, parse_address(url), settings)
+    policy.check()
+    return policy

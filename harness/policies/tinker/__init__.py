@@ -1,0 +1,1 @@
+"""Tinker and servers that speak its protocol."""

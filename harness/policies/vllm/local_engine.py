@@ -1,0 +1,305 @@
+"""A vLLM engine of this process's own: token ids in, token ids and log-probabilities out.
+
+The engine's work is done in processes that it starts, so its threads, seeds and default types are
+not this process's. Stands alone: `VLLMEngine(folder, EngineSettings())`, `generate`,
+`load_adapter`. A program that starts one has to be importable without running
+(`if __name__ == "__main__":`), because its processes are spawned.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from multiprocessing import active_children, resource_tracker
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ModelError
+from harness.policies.base import Sampling
+from harness.policies.vllm.base import Answers, SampledTokens, TokenRequest, require_vllm
+from harness.policies.vllm.watchdog import Watchdog
+
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM makes room for
+_GIB = 2**30
+_CPU_CACHE = 2.0  # GiB for keys and values where nothing was said
+_GPU_SHARE = 0.5  # of the device's memory, so that the trainer's copy fits beside it
+_SEEDS = 2**63
+
+# Only where the user has not set them.
+_ENVIRONMENT = {
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # cores are shared with training and worlds
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore",  # of libraries about themselves, in processes that nobody watches
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How an engine is started. `cache` is GiB for keys and values, `context` tokens of prompt and
+    reply together, `threads` a CPU's threads; 0 leaves each at its default.
+    """
+
+    dtype: str = "auto"
+    rows: int = 32
+    rank: int = 32
+    cache: float = 0.0
+    context: int = 0
+    threads: int = 0
+
+
+def room_for(rank: int) -> int:
+    """The smallest rank vLLM makes room for that holds `rank`.
+
+    Raises:
+        ModelError: There is none.
+    """
+    fitting = [r for r in _RANKS if r >= rank]
+    if not fitting:
+        raise ModelError(
+            f"vLLM serves adapters of rank {_RANKS[-1]} at most, not {rank}: "
+            "lower it, as in --set model.lora_rank=32."
+        )
+    return fitting[0]
+
+
+@contextmanager
+def _starting(threads: int) -> Iterator[None]:
+    """What child processes take over: the environment, and not to be hit by Ctrl-C, which asks the
+    run to finish its round and would end the engine in the middle of it.
+    """
+    wanted = {name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()}
+    if threads:
+        wanted["OMP_NUM_THREADS"] = str(threads)
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    resource_tracker.ensure_running()  # started later, it would let the signal through again
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class LocalVLLMEngine:
+    """vLLM with prefix cache and one adapter at a time, beside requests without an adapter.
+
+    Raises:
+        ModelError: vLLM is not installed, or cannot serve this model here.
+    """
+
+    processed = True
+
+    def __init__(self, folder: Path, settings: EngineSettings | None = None) -> None:
+        self.release = require_vllm()
+        self.folder, self.settings = folder, settings or EngineSettings()
+        self.notes: tuple[str, ...] = ()
+        self.dead = False
+        self._keys = count(1)
+        self._done: dict[str, SampledTokens] = {}
+        self._adapters: dict[str, Any] = {}
+        self._asleep = False
+        before = set(active_children())
+        with _starting(self.settings.threads):
+            self._start(folder)
+        started = set(active_children()) - before
+        self._guard = Watchdog([p.pid for p in started if p.pid is not None])
+
+    def _start(self, folder: Path) -> None:
+        from vllm import EngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        self.device: str = current_platform.device_type
+        self._sleeps = self.device != "cpu" and current_platform.is_sleep_mode_available()
+        try:
+            self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**self._arguments(folder)))
+        except Exception as error:  # whatever goes wrong in vLLM's start is one failure here
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(
+                f"vLLM cannot serve the model here ({type(error).__name__}: {reason}): where "
+                "memory is short, try ?context=2048 or ?cache=4 after the model's name; "
+                "VLLM_LOGGING_LEVEL=INFO says more."
+            ) from error
+        self.context: int | None = self._engine.model_config.max_model_len
+        if not self._sleeps:
+            self.notes += (
+                f"Memory: on a {self.device} vLLM cannot give it back while weights are trained.",
+            )
+
+    def _arguments(self, folder: Path) -> Mapping[str, Any]:
+        asked, cpu = self.settings, self.device == "cpu"
+        cache = asked.cache or (_CPU_CACHE if cpu else 0)
+        return {
+            "model": str(folder),
+            "dtype": asked.dtype,
+            "max_num_seqs": asked.rows,
+            "max_model_len": asked.context or None,
+            "kv_cache_memory_bytes": int(cache * _GIB) if cache else None,
+            "gpu_memory_utilization": _GPU_SHARE,
+            "enable_prefix_caching": True,
+            # A prompt read in pieces makes a CPU engine with seeds stop (0.32: "CPU Generator does
+            # not use offset").
+            "enable_chunked_prefill": not cpu,
+            "enable_lora": True,
+            "max_lora_rank": room_for(asked.rank),
+            "max_loras": 1,
+            "max_cpu_loras": 2,  # the new one is there before the old one goes
+            "logprobs_mode": "processed_logprobs",
+            # Compiling takes minutes on a CPU, and adapters switch it off there anyway.
+            "enforce_eager": cpu,
+            "enable_sleep_mode": self._sleeps,
+            "generation_config": "vllm",  # no sampling defaults of the model's own
+            "disable_log_stats": True,
+            "use_tqdm_on_load": False,
+            "seed": 0,  # every request brings its own
+        }
+
+    def generate(self, waiting: deque[TokenRequest], adapter: str = "") -> Answers:
+        """Answer all that waits; see `Engine.generate`.
+
+        Raises:
+            ModelError: The adapter is not loaded, or the engine has died.
+        """
+        if adapter and adapter not in self._adapters:
+            raise ModelError(f"The adapter {adapter} is not loaded: load it before asking for it.")
+        lora = self._adapters.get(adapter)
+        running: dict[str, str] = {}
+        try:
+            while waiting or running:
+                while waiting:
+                    ask = waiting.popleft()
+                    key = f"{next(self._keys)}"
+                    problem = self._enter(key, ask, lora)
+                    if problem:
+                        yield ask.id, SampledTokens(error=problem)
+                    else:
+                        running[key] = ask.id
+                if running:
+                    self._step()
+                # Another generator's answers stay until it asks.
+                for key in [k for k in running if k in self._done]:
+                    yield running.pop(key), self._done.pop(key)
+        finally:
+            if running and not self.dead:
+                with suppress(Exception):  # nobody is left to answer to
+                    self._engine.abort_request(list(running))
+
+    def _enter(self, key: str, ask: TokenRequest, lora: Any) -> str:
+        """Hand one request over; the reason where vLLM does not take it."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        prompt = {"type": "token", "prompt_token_ids": list(ask.prompt)}
+        try:
+            self._engine.add_request(key, prompt, _parameters(ask), lora_request=lora)
+        except EngineDeadError as error:
+            raise self._died(error) from error
+        except Exception as error:  # whatever vLLM has against one request is that one's failure
+            return " ".join(str(error).split())[:300] or type(error).__name__
+        return ""
+
+    def _step(self) -> None:
+        try:
+            outputs = self._engine.step()
+        except Exception as error:
+            raise self._died(error) from error
+        for output in outputs:
+            if output.finished:
+                self._done[output.request_id] = _drawn(output.outputs[0])
+
+    def _died(self, error: Exception) -> ModelError:
+        self.dead = True
+        reason = " ".join(str(error).split())[:200]
+        return ModelError(
+            f"vLLM's engine has stopped ({type(error).__name__}: {reason}): go on from the last "
+            "finished round with harness resume; VLLM_LOGGING_LEVEL=INFO says more."
+        )
+
+    def load_adapter(self, folder: Path) -> str:
+        """Load a peft adapter from `folder`, whose name has not been used before.
+
+        Raises:
+            ModelError: vLLM does not take it.
+        """
+        from vllm.lora.request import LoRARequest
+
+        name = folder.name
+        if name in self._adapters:
+            raise ModelError(f"An adapter {name} is loaded already: give each version its folder.")
+        request = LoRARequest(name, next(self._keys), str(folder))
+        try:
+            taken = self._engine.add_lora(request)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(
+                f"vLLM does not take the adapter ({reason}): train this model as hf:… instead."
+            ) from error
+        if not taken:
+            raise ModelError("vLLM does not take the adapter: train this model as hf:… instead.")
+        self._adapters[name] = request
+        return name
+
+    def drop_adapter(self, name: str) -> None:
+        """Forget an adapter; one that is not there is no error."""
+        request = self._adapters.pop(name, None)
+        if request is not None and not self.dead:
+            self._engine.remove_lora(request.lora_int_id)
+
+    def sleep(self) -> None:
+        """Move weights to the CPU and drop keys and values, where the platform can."""
+        if self._sleeps and not self._asleep:
+            self._engine.sleep(level=1)
+            self._asleep = True
+
+    def wake(self) -> None:
+        """Take the memory again; what the prefix cache held is gone."""
+        if self._asleep:
+            self._engine.wake_up()
+            self._asleep = False
+
+    def close(self) -> None:
+        """End the engine's processes."""
+        if not self.dead:
+            self.dead = True
+            self._engine.engine_core.shutdown()
+            self._guard.let_go()
+
+
+def _parameters(ask: TokenRequest) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    sampling: Sampling = ask.sampling
+    form = None if ask.grammar is None else StructuredOutputsParams(regex=ask.grammar)
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=sampling.max_tokens,
+        seed=ask.seed % _SEEDS,
+        stop_token_ids=list(ask.stops),
+        logprobs=0,  # of the sampled token, and no others
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        structured_outputs=form,
+    )
+
+
+def _drawn(output: Any) -> SampledTokens:
+    """One finished completion of vLLM's."""
+    if output.finish_reason not in ("stop", "length"):
+        return SampledTokens(error=f"vLLM ended the reply with '{output.finish_reason}'")
+    ids = tuple(int(i) for i in output.token_ids)
+    told = [entry[i].logprob for i, entry in zip(ids, output.logprobs or (), strict=True)]
+    return SampledTokens(ids, tuple(float(x) for x in told))

@@ -1,0 +1,283 @@
+"""vLLM as a policy: it samples, a copy of the model here learns, adapters carry what was learnt.
+
+    vllm:NAME                     an engine of this process's own (`vllm_engine`)
+    vllm:http://HOST:PORT#MODEL   a server's (`vllm_server`)
+
+Prompts go in as the token ids of our own rendering, and replies come back as token ids with vLLM's
+log-probabilities. The trainer is that of `hf:` models, opened with the first update; after each
+update the engine serves an adapter of a new name before it answers again. What is promised is the
+accounting, and no equality of bytes: no episode is lost or counted twice.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from math import isfinite
+from pathlib import Path
+
+from harness.errors import ModelError
+from harness.policies.base import CompletionStream, Loss, Request, Sample, Step
+from harness.policies.chat.rendering import Ids, Rendering
+from harness.policies.hf.policy import HFPolicy
+from harness.policies.memory_check import require_room
+from harness.policies.model_files import ModelSource, quantisation, weights_hash
+from harness.policies.reference import Reference
+from harness.policies.settings import ModelSettings
+from harness.policies.vllm.adapter_store import AdapterStore
+from harness.policies.vllm.base import SampledTokens, TokenRequest, VLLMEngine
+from harness.types import Completion, Finish, Tokens
+
+_NEITHER = -1  # a version that no weights have
+NOTE = (
+    "Replies are sampled by vLLM, where equal seeds need not give equal replies; what is promised "
+    "is the accounting: no episode is lost or counted twice."
+)
+
+
+class VLLMPolicy:
+    """A model that vLLM samples from and that is trained here.
+
+    `engine` serves the weights of `source`, which the trainer opens as `model`; `adapters` is where
+    the engine finds what was learnt, `let_go` what to do with the engine at the end. `settings` are
+    resolved for this machine.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        source: ModelSource,
+        settings: ModelSettings,
+        engine: VLLMEngine,
+        rendering: Rendering,
+        adapters: AdapterStore,
+        let_go: Callable[[VLLMEngine], None] = lambda engine: engine.close(),
+    ) -> None:
+        self.name = name
+        self.failures: dict[str, str] = {}
+        self.settings = settings
+        self.engine = engine
+        self.rendering = rendering
+        self.context = engine.context
+        self.notes: tuple[str, ...] = (NOTE, *engine.notes, *rendering.notes)
+        self.versions: Mapping[str, str] = {"vllm": engine.release}
+        self._model, self._source = model, source
+        self._adapters, self._let_go = adapters, let_go
+        self._stops = tuple(sorted(rendering.ends))
+        self._trainer: HFPolicy | None = None
+        self._served: tuple[int, Path | None] = (0, None)
+        self._top_p = 1.0
+        self._closed = False
+        failures: dict[str, str] = {}
+        self._reference = Reference(self, lambda asked: self.answers(asked, "", failures), failures)
+
+    @property
+    def version(self) -> int:
+        """How many updates the weights have seen."""
+        return self._trainer.version if self._trainer else 0
+
+    @property
+    def reference(self) -> Reference:
+        """The model as it was at the start: the same engine, without an adapter."""
+        return self._reference
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What decides this model's replies at version 0, for records."""
+        return {
+            "weights": weights_hash(self._source),
+            "quantisation": quantisation(self._source),
+            "rendering": self.rendering.identity,
+            "engine": "vllm",
+            "dtype": self.settings.dtype,
+        }
+
+    def generate(self, waiting: deque[Request]) -> CompletionStream:
+        """Answer what waits; see `Policy.generate`. Completions always carry their tokens.
+
+        Raises:
+            ModelError: The weights were changed while replies were being sampled, or the engine
+                does not serve the newest.
+        """
+        served = self._served
+        version, folder = served
+        if version != self.version:
+            raise ModelError(
+                f"vLLM serves version {version} of the weights, not {self.version}, because its "
+                "adapter could not be loaded: go on from the last round with harness resume."
+            )
+        for answered in self.answers(waiting, folder.name if folder else "", self.failures):
+            yield answered
+            if self._served != served:
+                raise ModelError(
+                    "The weights changed while replies were being sampled: take all replies from "
+                    "generate before the next update or load."
+                )
+
+    def answers(
+        self, waiting: deque[Request], adapter: str, failures: dict[str, str]
+    ) -> CompletionStream:
+        """Answer what waits with one adapter, or none (""); `failures` takes what went wrong."""
+        asks: deque[TokenRequest] = deque()
+        prompts: dict[str, Ids] = {}
+        with closing(self.engine.generate(asks, adapter)) as answers:
+            while True:
+                while waiting:
+                    request = waiting.popleft()
+                    prompt = self.rendering.prompt(request.conversation).ids
+                    ask = self._ask(request, prompt)
+                    if ask is None:
+                        yield request.id, self._reply(prompt, SampledTokens())
+                        continue
+                    prompts[request.id] = prompt
+                    asks.append(ask)
+                answer = next(answers, None)
+                if answer is None:
+                    return
+                id, drawn = answer
+                prompt = prompts.pop(id)
+                if drawn.error:
+                    failures[id] = drawn.error
+                    continue
+                failures.pop(id, None)
+                yield id, self._reply(prompt, drawn)
+
+    def _ask(self, request: Request, prompt: Ids) -> TokenRequest | None:
+        """What vLLM is asked; nothing where the prompt leaves no room for a reply."""
+        if request.purpose == "act":  # an update has to know it
+            self._top_p = request.sampling.top_p
+        limit = request.sampling.max_tokens
+        if self.context is not None:
+            limit = min(limit, self.context - len(prompt))
+        if limit < 1:
+            return None
+        sampling = replace(request.sampling, max_tokens=limit)
+        return TokenRequest(
+            request.id, prompt, sampling, request.seed, self._stops, request.grammar
+        )
+
+    def _reply(self, prompt: Ids, drawn: SampledTokens) -> Completion:
+        if not all(map(isfinite, drawn.logprobs)):
+            raise ModelError(
+                "The model's outputs are not finite numbers: load it with dtype float32, or "
+                "continue from an earlier checkpoint with a lower learning rate."
+            )
+        stopped = bool(drawn.sampled) and drawn.sampled[-1] in self.rendering.ends
+        finish = Finish.STOP if stopped else Finish.LENGTH
+        tokens = Tokens(prompt, drawn.sampled, drawn.logprobs)
+        return Completion(self.rendering.text(drawn.sampled), finish, len(drawn.sampled), tokens)
+
+    def update(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
+        """Take one gradient step; see `TrainablePolicy.update`. The engine sleeps meanwhile.
+
+        Raises:
+            ModelError: Loss or gradient is not a finite number (the weights are as they were), the
+                log-probabilities are not those that training needs, or vLLM takes no adapter.
+        """
+        self.engine.sleep()
+        try:
+            trainer = self._opened()
+            told = trainer.update(self._aligned(trainer, samples), loss, step)
+            _release(trainer)
+        finally:
+            self.engine.wake()
+        if trainer.version != self._served[0]:  # without samples nothing was learnt
+            self._serve(trainer.version, lambda part: trainer.export(part, False))
+        return told
+
+    def prepare(self) -> None:
+        """Before anything is sampled to learn from: see that there is room for a copy to train.
+
+        Raises:
+            ModelError: There is none.
+        """
+        s = self.settings
+        if self._trainer is None:
+            require_room(self._model, self._source.folder, s.device, s.dtype)
+
+    def save(self, folder: Path) -> None:
+        """Write adapter, optimizer and version, as the same model opened as `hf:` would."""
+        self._opened().save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Read back, bit for bit, what `save` wrote, and serve it.
+
+        Raises:
+            ModelError: It was saved for another model or adapter, or is not complete.
+        """
+        trainer = self._opened()
+        trainer.load(folder)
+        self._serve(trainer.version, lambda part: trainer.export(part, False))
+
+    def export(self, folder: Path, merged: bool) -> None:
+        """Write the adapter in peft's own format, or the whole model with the adapter merged in."""
+        self._opened().export(folder, merged)
+
+    def close(self) -> None:
+        """Let the engine and its adapters go."""
+        if self._closed:
+            return
+        self._closed = True
+        folder = self._served[1]
+        if folder is not None:
+            self.engine.drop_adapter(folder.name)
+        self._let_go(self.engine)
+        self._adapters.close()
+
+    def _opened(self) -> HFPolicy:
+        """The trainer, with a copy of the model of its own; not there before it is needed."""
+        if self._trainer is None:
+            self._trainer = HFPolicy(self._model, self._source, self.settings)
+        return self._trainer
+
+    def _serve(self, version: int, write: Callable[[Path], None]) -> None:
+        """Have the engine serve the adapter that `write` writes, by a name that it has not seen."""
+        _, before = self._served
+        self._served = (_NEITHER, before)  # until the new one is there
+        after = None
+        if version:
+            after = self._adapters.add(version, write)
+            self.engine.load_adapter(after)
+        self._served = (version, after)
+        if before is not None:
+            self.engine.drop_adapter(before.name)
+            self._adapters.remove(before)
+
+    def _aligned(self, trainer: HFPolicy, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples with log-probabilities as a trainer takes them: at their temperature, over
+        the whole vocabulary.
+
+        vLLM's are among the tokens that top-p let through. The trainer takes that mass off again
+        where it renormalises, so that what it compares with is vLLM's own number.
+        """
+        if not self.engine.processed:
+            if any(s.temperature != 1 for s in samples):
+                raise ModelError(
+                    "The server's log-probabilities are those at temperature 1, and replies were "
+                    "sampled at another: start it with --logprobs-mode processed_logprobs, or set "
+                    "--set sampling.temperature=1."
+                )
+            return list(samples)
+        if self._top_p == 1:
+            return list(samples)
+        plain = trainer.logprobs([replace(s, top_p=1.0) for s in samples])
+        among = trainer.logprobs([replace(s, top_p=self._top_p) for s in samples])
+        return [
+            replace(
+                s, logprobs=tuple(o + p - a for o, p, a in zip(s.logprobs, ps, as_, strict=True))
+            )
+            for s, ps, as_ in zip(samples, plain, among, strict=True)
+        ]
+
+
+def _release(trainer: HFPolicy) -> None:
+    """Give back what a step leaves in an accelerator's cache, so that the engine can have it."""
+    if trainer.settings.device == "cuda":
+        import torch
+
+        gc.collect()
+        torch.cuda.empty_cache()

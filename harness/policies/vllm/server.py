@@ -1,0 +1,234 @@
+"""`vllm serve` on this or another machine: the same questions over HTTP, adapters by path.
+
+    VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve MODEL --enable-lora --max-lora-rank 32 \
+        --logprobs-mode processed_logprobs --generation-config vllm
+
+The server reads an adapter from the folder that this side writes it to, so both have to see it
+under one path. The key comes from OPENAI_API_KEY only and appears in no message.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from harness.errors import ModelError, unknown
+from harness.policies.base import Sampling
+from harness.policies.settings import ModelSettings
+from harness.policies.vllm.base import Answers, SampledTokens, TokenRequest
+from harness.policies.vllm.url import VLLMAddress
+from harness.system.secrets import HIDDEN
+
+if TYPE_CHECKING:
+    from openai.types import Completion
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_SEEDS = 2**63
+_COMMAND = (
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve MODEL --enable-lora --max-lora-rank 32 "
+    "--logprobs-mode processed_logprobs"
+)
+
+
+class VLLMServer:
+    """A server that speaks vLLM's own fields.
+
+    Raises:
+        ModelError: It cannot be reached, refuses the key, or is no vLLM.
+        UsageError: It serves no model of that name; lists those it serves.
+    """
+
+    def __init__(
+        self, address: VLLMAddress, settings: ModelSettings, probe: tuple[int, ...]
+    ) -> None:
+        """`probe` is a short prompt that the model knows, to find out what the server tells."""
+        from openai import DefaultHttpxClient, OpenAI
+
+        host = urlsplit(address.base_url).hostname or ""
+        self._key = os.environ.get("OPENAI_API_KEY", "") or "none"
+        self._base, self._model = address.base_url, address.served
+        self._client = OpenAI(
+            api_key=self._key,
+            base_url=f"{address.base_url}/v1",
+            timeout=settings.timeout,
+            max_retries=settings.retries,
+            # A proxy for the world outside knows nothing of this machine's own servers.
+            http_client=DefaultHttpxClient(trust_env=host not in _LOOPBACK),
+        )
+        self._concurrency = settings.concurrency
+        self.notes: tuple[str, ...] = ()
+        self._look(probe)
+
+    def _look(self, probe: tuple[int, ...]) -> None:
+        """Ask what is served, and two single tokens, to learn what the answers hold."""
+        from openai import AuthenticationError, OpenAIError, PermissionDeniedError
+
+        try:
+            told: Any = self._client.get(f"{self._base}/version", cast_to=object)
+            models = {m.id: m for m in self._client.models.list()}
+        except (AuthenticationError, PermissionDeniedError):
+            raise self._refused() from None
+        except (OpenAIError, ValueError) as error:
+            raise ModelError(
+                f"The vLLM server {self._base} cannot be used ({self._reason(error)}): start it "
+                f"with {_COMMAND}, or correct the address."
+            ) from None
+        known = told.get("version", "unknown") if isinstance(told, dict) else "unknown"
+        self.release = f"{known} (server)"
+        if self._model not in models:
+            raise unknown("model", self._model, models)
+        self.context: int | None = getattr(models[self._model], "max_model_len", None)
+        plain, cool = (self._probe(probe, temperature) for temperature in (1.0, 0.5))
+        # Raw log-probabilities do not depend on the temperature.
+        self.processed = plain != cool
+
+    def _refused(self) -> ModelError:
+        return ModelError(
+            f"The vLLM server {self._base} refused the key: set the environment variable "
+            "OPENAI_API_KEY to the one that it was started with."
+        )
+
+    def _probe(self, prompt: tuple[int, ...], temperature: float) -> list[float]:
+        """The largest log-probabilities of the next token; refuses a server without token ids."""
+        from openai import AuthenticationError, OpenAIError, PermissionDeniedError
+
+        ask = TokenRequest("", prompt, Sampling(temperature, 1.0, 1), 0)
+        try:
+            choice: Any = self._ask(ask, self._model, logprobs=5).choices[0]
+        except (AuthenticationError, PermissionDeniedError):
+            raise self._refused() from None
+        except (OpenAIError, ValueError) as error:
+            raise ModelError(
+                f"The vLLM server {self._base} does not answer ({self._reason(error)}): look into "
+                "its log."
+            ) from None
+        same = getattr(choice, "prompt_token_ids", None) == list(prompt)
+        if not (same and getattr(choice, "token_ids", None)):
+            raise ModelError(
+                f"The server {self._base} does not return the token ids it was sent and sampled "
+                "(return_token_ids), so nothing could be trained on its replies: serve with a "
+                f"newer vLLM, or only sample, as openai:{self._base}/v1#{self._model}."
+            )
+        tops = choice.logprobs.top_logprobs[0] if choice.logprobs else {}
+        return sorted(tops.values())
+
+    def generate(self, waiting: deque[TokenRequest], adapter: str = "") -> Answers:
+        """Answer what waits, in the order of arrival; see `Engine.generate`."""
+        running: dict[Future[SampledTokens], str] = {}
+        pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="vllm")
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._concurrency:
+                    ask = waiting.popleft()
+                    running[pool.submit(self._answer, ask, adapter or self._model)] = ask.id
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in [f for f in running if f in done]:
+                    yield running.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _answer(self, ask: TokenRequest, model: str) -> SampledTokens:
+        from openai import OpenAIError
+
+        try:
+            return _drawn(self._ask(ask, model, logprobs=0))
+        except (OpenAIError, ValueError) as error:  # or a reply that is no JSON
+            return SampledTokens(error=self._reason(error))
+
+    def _ask(self, ask: TokenRequest, model: str, logprobs: int) -> Completion:
+        extra: dict[str, Any] = {
+            "return_token_ids": True,
+            "stop_token_ids": list(ask.stops),
+            "skip_special_tokens": False,
+        }
+        if ask.grammar is not None:
+            extra["structured_outputs"] = {"regex": ask.grammar}
+        answer: Completion = self._client.completions.create(
+            model=model,
+            prompt=list(ask.prompt),
+            max_tokens=ask.sampling.max_tokens,
+            temperature=ask.sampling.temperature,
+            top_p=ask.sampling.top_p,
+            seed=ask.seed % _SEEDS,
+            logprobs=logprobs,
+            extra_body=extra,
+        )
+        if not getattr(answer, "choices", None):
+            raise ValueError("the reply is no completion, or holds no choice")
+        return answer
+
+    def load_adapter(self, folder: Path) -> str:
+        """Have the server read an adapter from a folder that it sees under the same path.
+
+        Raises:
+            ModelError: It does not take it; says how to start one that does.
+        """
+        self._manage("load", {"lora_name": folder.name, "lora_path": str(folder)})
+        return folder.name
+
+    def drop_adapter(self, name: str) -> None:
+        """Have the server forget an adapter; one that it does not know is no error."""
+        from openai import OpenAIError
+
+        try:
+            self._manage("unload", {"lora_name": name})
+        except (ModelError, OpenAIError):
+            return
+
+    def _manage(self, verb: str, body: dict[str, str]) -> None:
+        from openai import NotFoundError, OpenAIError
+
+        try:
+            self._client.post(f"/{verb}_lora_adapter", body=body, cast_to=str)
+        except NotFoundError as error:
+            closed = "lora" not in str(error).lower()  # its own "not found" names the adapter
+            hint = (
+                f"it has to be started with {_COMMAND}"
+                if closed
+                else "it has to see that folder under the same path (?adapters=/shared/adapters)"
+            )
+            raise ModelError(
+                f"The vLLM server {self._base} did not {verb} an adapter "
+                f"({self._reason(error)}): {hint}."
+            ) from None
+        except (OpenAIError, ValueError) as error:
+            raise ModelError(
+                f"The vLLM server {self._base} did not {verb} an adapter ({self._reason(error)}): "
+                f"it has to be started with {_COMMAND}, with a rank of at least model.lora_rank."
+            ) from None
+
+    def sleep(self) -> None:
+        """A server's memory is its own: nothing happens."""
+
+    def wake(self) -> None:
+        """Nothing was given back."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _reason(self, error: Exception) -> str:
+        """The error in one line, without the key."""
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        line = " ".join(f"{type(error).__name__}: {error}{cause}".split())
+        return (line if self._key == "none" else line.replace(self._key, HIDDEN))[:300]
+
+
+def _drawn(answer: Completion) -> SampledTokens:
+    """One completion, by its token ids.
+
+    Raises:
+        ValueError: It holds other than it was asked for.
+    """
+    choice: Any = answer.choices[0]
+    if choice.finish_reason not in ("stop", "length"):
+        return SampledTokens(error=f"vLLM ended the reply with '{choice.finish_reason}'")
+    ids = getattr(choice, "token_ids", None) or []
+    told = choice.logprobs.token_logprobs if choice.logprobs else []
+    if len(told) != len(ids):
+        raise ValueError(f"{len(ids)} token ids came with {len(told)} log-probabilities")
+    return SampledTokens(tuple(ids), tuple(float(x) for x in told))

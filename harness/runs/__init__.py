@@ -1,0 +1,1 @@
+"""Runs: build one from a request, execute it, and write its entry. The library under the CLI."""

@@ -1,0 +1,288 @@
+"""The composition root: world, policy, method, arena and run directory, put together and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+
+import tomli_w
+
+import agents
+from agents.context import MethodContext
+from harness import budget, config
+from harness.arena import Arena
+from harness.budget import BudgetPlan, Shape
+from harness.callbacks import Callbacks
+from harness.config import Config
+from harness.errors import RunError
+from harness.evaluate import Interrupted, chosen_tasks, evaluate, open_test
+from harness.execution_config import without_removed
+from harness.metered import Meter, Metered, MeteredTrainable, metered
+from harness.method import Method
+from harness.policies import open_policy, require_trainable
+from harness.policies.base import Policy, Sampling
+from harness.reward_hacking import alarms, copies
+from harness.rollout import RolloutConfig
+from harness.runs.entry import make_entry
+from harness.runs.envs import world_maker
+from harness.runs.grader_selftest import check_graders
+from harness.seeds import Seeds
+from harness.storage.atomic_files import lines, read_json, write_json, write_text
+from harness.storage.lock import Lock
+from harness.storage.run_dir import Run, signs_of
+from harness.system.resource_errors import told
+from harness.text_env import TextEnvProtocol
+from harness.train import train
+from harness.types import Agent, SystemPrompt
+from leaderboards.records.entry import Entry
+from leaderboards.records.store import clear_drafts, read_entry, write_entry
+
+
+def prepare(request: Config, folder: Path) -> None:
+    """Write the request down before anything else happens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "config.toml", tomli_w.dumps(request.to_tables(), multiline_strings=True))
+
+
+def read_request(folder: Path) -> Config:
+    """The request of an existing run; without engine options that only earlier versions had."""
+    tables = config.read_toml(folder / "config.toml")
+    return config.from_tables({**tables, "engine": without_removed(tables.get("engine", {}))})
+
+
+def _same_as_before(folder: Path, world: TextEnvProtocol, policy: Policy) -> None:
+    """Refuse to go on with other data or another model than the run began with."""
+    identity: dict[str, str] = dict(getattr(policy, "identity", {}))
+    now = {
+        "environment": world.fingerprint(),
+        "weights": identity.get("weights", ""),
+        "rendering": identity.get("rendering", ""),
+    }
+    path = folder / "identity.json"
+    if not path.exists():
+        write_json(path, now)
+    before = read_json(path)
+    different = [name for name, value in now.items() if before.get(name) != value]
+    if different:
+        raise RunError(
+            f"{folder} began with other {' and '.join(different)} than are here now; restore them, "
+            "or start a new run."
+        )
+
+
+def settled(request: Config, policy: Policy) -> Config:
+    """The request with what was only known once the model was open: device, dtype, threads."""
+    return replace(request, model=getattr(policy, "settings", request.model))
+
+
+def reflector_for(request: Config, policy: Metered, meter: Meter) -> Policy:
+    """Who reflects: the start model, the current one, or another model altogether."""
+    name = request.reflection.model
+    if name == "reference":
+        return policy.reference if isinstance(policy, MeteredTrainable) else policy
+    return policy if name == "current" else metered(open_policy(name, request.model), meter)
+
+
+@dataclass
+class RunContext:
+    """Everything one run needs, put together."""
+
+    request: Config
+    folder: Path
+    policy: Metered
+    meter: Meter
+    world: TextEnvProtocol
+    plan: BudgetPlan
+    arena: Arena
+    run: Run
+    watchers: Callbacks
+    reflector: Policy
+
+    def evaluation_table(self, *names: str) -> RolloutConfig:
+        """How the champion is played; `names` give the evaluation randomness of its own."""
+        asked = self.request.evaluation
+        return RolloutConfig(
+            self.policy,
+            self.arena.worlds,
+            Sampling(asked.temperature, asked.top_p, self.request.sampling.max_tokens),
+            Seeds(self.request.run.seed).child(*names),
+            self.request.run.placement,
+            "evaluate",
+        )
+
+    def close(self) -> None:
+        """Let go of worlds and files, and of models that have processes of their own."""
+        for policy in (self.policy, self.reflector):
+            close = getattr(getattr(policy, "inner", None), "close", None)
+            if close is not None:
+                close()
+        self.arena.close()
+        self.world.close()
+        self.run.close()
+
+
+def build_run(
+    request: Config, folder: Path, watchers: Callbacks, stop: Callable[[], bool]
+) -> RunContext:
+    """Open the model and the world; nothing is played yet."""
+    make = world_maker(request)
+    world = make("train")
+    check_graders(world)
+    opened = open_policy(request.model_url, request.model)
+    _same_as_before(folder, world, opened)
+    for note in getattr(opened, "notes", ()):
+        watchers.note(note)
+    request = settled(request, opened)
+    if not (folder / "entry.json").exists():
+        prepare(request, folder)
+    meter = Meter(watchers)
+    policy = metered(opened, meter)
+    wanted = Shape(request.budget.tasks, request.budget.prompts, request.budget.samples)
+    episodes = request.budget.episodes if agents.spec(request.method).plays else 0
+    whole = budget.plan(episodes, wanted, world.size("train"))
+    seeds = Seeds(request.run.seed)
+    arena = Arena(
+        make,
+        world.size("train"),
+        policy,
+        whole,
+        request.sampling,
+        seeds.child("train"),
+        request.run.placement,
+        stop,
+    )
+    run = Run(folder, policy, meter)
+    watchers.add(run)
+    reflector = reflector_for(request, policy, meter)
+    return RunContext(request, folder, policy, meter, world, whole, arena, run, watchers, reflector)
+
+
+def make_method(stage: RunContext) -> Method:
+    """The method, with what it may use."""
+    request = stage.request
+    settings = config.build(agents.config_type(request.method), request.method_table, "method")
+    reflection = request.reflection
+    policy: Policy = stage.policy
+    if agents.trains_weights(request.method):
+        require_trainable(stage.policy.inner)
+    inputs = MethodContext(
+        root=SystemPrompt(request.run.prompt or ""),
+        policy=policy,
+        acting=request.sampling,
+        reflector=stage.reflector,
+        reflection=Sampling(reflection.temperature, reflection.top_p, reflection.max_tokens),
+        reflector_is_separate=reflection.model not in ("reference", "current"),
+        validation_tasks=stage.world.size("validation"),
+    )
+    return agents.make(request.method, settings, inputs)
+
+
+def run_one(request: Config, folder: Path, watchers: Callbacks, stop: Callable[[], bool]) -> Entry:
+    """Train, evaluate once, write the entry; goes on from where an earlier process stopped."""
+    path = folder / "entry.json"
+    if path.exists():
+        return read_entry(path)
+    again = f"go on with harness resume {folder}"
+    with told(f"The run in {folder} cannot go on", again), Lock(folder / "run.lock"):
+        if path.exists():  # finished by another process a moment ago
+            return read_entry(path)
+        clear_drafts(path)
+        stage = build_run(request, folder, watchers, stop)
+        try:
+            method = make_method(stage)
+            agent = train(method, stage.arena, stage.run)
+            if stop():
+                raise Interrupted
+            entry = _test(stage, agent, beside(method), stop)
+            write_entry(path, entry)
+            return entry
+        finally:
+            stage.close()
+
+
+def hand_in(agent: Agent, folder: Path) -> None:
+    """Write the champion down: its prompt as text, and as data to be read back."""
+    prompt = agent.prompt
+    write_text(folder / "champion.txt", prompt.text)
+    write_json(
+        folder / "champion.json",
+        {
+            "briefing": prompt.briefing,
+            "principles": list(prompt.principles),
+            "policy_version": agent.policy_version,
+        },
+    )
+
+
+def champion_of(folder: Path) -> Agent:
+    """The agent a finished run handed in."""
+    kept = cast(dict[str, Any], read_json(folder / "champion.json"))
+    prompt = SystemPrompt(kept["briefing"], tuple(kept["principles"]))
+    return Agent(prompt, kept["policy_version"])
+
+
+def _adapter_hash(folder: Path, agent: Agent) -> str:
+    """Of the adapter; of the file that says where it is, for one that is kept elsewhere."""
+    policy = folder / "checkpoint" / "policy"
+    adapter = policy / "adapter.safetensors"
+    if not adapter.exists():
+        adapter = policy / "policy.json"
+    return sha256(adapter.read_bytes()).hexdigest() if agent.policy_version else ""
+
+
+def _evolved_nothing(folder: Path) -> tuple[str, ...]:
+    """Say so on the row where reflection was paid for and changed nothing."""
+    rounds = [cast(Any, line)["numbers"] for _, line in lines(folder / "rounds.jsonl")]
+    calls = sum(numbers.get("reflection_calls", 0) for numbers in rounds)
+    if not calls or any(numbers.get("edits_applied", 0) for numbers in rounds):
+        return ()
+    return (f"none of {calls:.0f} reflection calls led to an edit: the prompt never changed",)
+
+
+def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
+    """Say on the row what training gave reason to look at, and whether the champion's prompt
+    copies training tasks.
+    """
+    found = alarms(signs_of(folder))
+    played = (cast(Any, line) for _, line in lines(folder / "episodes.jsonl"))
+    tasks = {e["turns"][0]["observation"]: e["answer"] for e in played if e["turns"]}
+    principles = agent.prompt.principles
+    if number := copies(principles, tasks):
+        found.append(f"{number} of {len(principles)} principles hold words or answers of training")
+    return tuple(f"in training: {one}" for one in found)
+
+
+def beside(method: Method) -> tuple[str, ...]:
+    """What the row says where another model reflected while the gradient step was taken."""
+    if not getattr(method, "side_by_side", False):
+        return ()
+    return (
+        "reflection ran beside the gradient step, by a model of its own: the run repeats byte for "
+        "byte only where that model's replies do",
+    )
+
+
+def _test(
+    stage: RunContext, agent: Agent, notes: tuple[str, ...], stop: Callable[[], bool]
+) -> Entry:
+    evaluation = stage.request.evaluation
+    tasks = chosen_tasks("test", stage.world.size("test"), evaluation.tasks or None)
+    table = stage.evaluation_table("test")
+    hand_in(agent, stage.folder)
+    open_test(stage.folder, agent)
+    log = stage.folder / "test.jsonl"
+    played = evaluate(agent, tasks, evaluation.samples, table, stage.meter, log, stop)
+    return make_entry(
+        stage.request,
+        stage.world,
+        stage.policy,
+        stage.meter.spent,
+        agent,
+        played,
+        adapter_hash=_adapter_hash(stage.folder, agent),
+        reflector=stage.reflector,
+        notes=(*notes, *_evolved_nothing(stage.folder), *_hacked(stage.folder, agent)),
+    )

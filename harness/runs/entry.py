@@ -1,0 +1,270 @@
+"""From a finished run to its row: what makes it comparable, and what came of it."""
+
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+import tomli_w
+
+import agents
+import envs
+from harness import budget
+from harness.config import Config, build
+from harness.metered import Metered
+from harness.policies import kind_of
+from harness.policies.base import Policy
+from harness.policies.vllm.url import parse_address
+from harness.runs.envs import answers_once, public_name, public_options
+from harness.storage.transcript import status
+from harness.system.secrets import HIDDEN, scrubbed, secret_name
+from harness.text_env import TextEnvProtocol
+from harness.types import JSON, Agent
+from leaderboards.records.entry import (
+    Entry,
+    Outcome,
+    Prices,
+    Prompt,
+    Provenance,
+    Spent,
+    Track,
+    tasks_hash,
+    text_hash,
+)
+from leaderboards.records.redact import redacted, redacted_json
+
+_PACKAGES = (
+    "espl-harness",
+    "torch",
+    "transformers",
+    "peft",
+    "trueskill",
+    "math-verify",
+    "gymnasium",
+)
+
+
+def make_track(
+    request: Config,
+    world: TextEnvProtocol,
+    policy: Metered,
+    reflector: Policy,
+    tasks: Sequence[str],
+) -> Track:
+    """Everything two rows must share."""
+    identity = _identity(policy)
+    return Track(
+        env=envs.resolve(request.env.name),
+        env_fingerprint=_fingerprint(world),
+        briefing_hash=text_hash(_briefing(request, world)),
+        model=public_model(request.model_url),
+        weights=identity.get("weights", ""),
+        quantisation=identity.get("quantisation", ""),
+        rendering=identity.get("rendering", ""),
+        placement=request.run.placement,
+        reflector=_reflector_name(request.reflection.model, reflector),
+        engine=f"{identity.get('engine', '')} {identity.get('dtype', '')}".strip(),
+        mode="deterministic" if kind_of(request.model_url) in ("hf", "scripted") else "fast",
+        temperature=request.sampling.temperature,
+        top_p=request.sampling.top_p,
+        max_tokens=request.sampling.max_tokens,
+        eval_temperature=request.evaluation.temperature,
+        eval_top_p=request.evaluation.top_p,
+        budget_episodes=request.budget.episodes,
+        test_tasks=len(set(tasks)),
+        test_tasks_hash=tasks_hash(tasks),
+        samples_per_task=request.evaluation.samples,
+        grader=str(getattr(world, "grader_version", "")),
+        reduced=_reduced(request, world),
+        family=str(getattr(world, "family", "")),
+    )
+
+
+def _fingerprint(world: TextEnvProtocol) -> str:
+    """A family is one Track: what its worlds share decides, not what each draws."""
+    shared = getattr(world, "family_fingerprint", None)
+    return str(shared()) if shared is not None else world.fingerprint()
+
+
+def _briefing(request: Config, world: TextEnvProtocol) -> str:
+    """The root prompt; a family's own briefings, which may differ by world, count as one."""
+    if getattr(world, "family", "") and request.run.prompt == world.briefing:
+        return f"the briefing of {getattr(world, 'family', '')}"
+    return request.run.prompt or ""
+
+
+def _identity(policy: Policy) -> Mapping[str, str]:
+    inner = policy.inner if isinstance(policy, Metered) else policy
+    identity: Mapping[str, str] = getattr(inner, "identity", {})
+    return identity
+
+
+def public_model(url: str) -> str:
+    """A local folder by its last name: where it lay is nobody's business, its hash is recorded."""
+    if url.startswith("vllm:"):
+        return parse_address(url).public
+    if url.startswith("hf:") and Path(url[3:]).is_dir():
+        return f"hf:{Path(url[3:]).name}"
+    return redacted(url)
+
+
+def _reflector_name(name: str, reflector: Policy) -> str:
+    if name in ("reference", "current"):
+        return name
+    return f"{public_model(name)} {_identity(reflector).get('weights', '')[:19]}".strip()
+
+
+def _reduced(request: Config, world: TextEnvProtocol) -> str:
+    """In what this Track is smaller than the world's own."""
+    usual = int(getattr(world, "reply_tokens", 0))
+    limit, tasks = request.sampling.max_tokens, request.evaluation.tasks
+    facts = []
+    if limit < usual:
+        facts.append(f"replies of at most {limit} of {usual} tokens")
+    if 0 < tasks < world.size("test"):
+        facts.append(f"{tasks} of {world.size('test')} test tasks")
+    return "; ".join(facts)
+
+
+def make_entry(
+    request: Config,
+    world: TextEnvProtocol,
+    policy: Metered,
+    spent: budget.Usage,
+    agent: Agent,
+    played: Sequence[Mapping[str, JSON]],
+    adapter_hash: str,
+    reflector: Policy,
+    notes: Sequence[str],
+) -> Entry:
+    """The run's row."""
+    once = answers_once(world)
+    outcomes = tuple(_outcome(line, once) for line in played)
+    settings = build(agents.config_type(request.method), request.method_table, "method")
+    return Entry(
+        track=make_track(request, world, policy, reflector, [o.task for o in outcomes]),
+        method=request.method,
+        config=cast(Any, redacted_json(_row_config(request, asdict(settings)))),
+        seed=request.run.seed,
+        outcomes=outcomes,
+        spent=Spent(
+            episodes=spent.episodes,
+            acting_tokens=spent.acting_tokens,
+            reflection_tokens=spent.reflection_tokens,
+            evaluation_tokens=spent.evaluation_tokens,
+            evaluation_episodes=spent.evaluation_episodes,
+            gradient_steps=spent.gradient_steps,
+            seconds=round(spent.seconds, 3),
+        ),
+        prompt=Prompt(agent.prompt.briefing, agent.prompt.principles),
+        provenance=provenance(request, getattr(policy.inner, "versions", {})),
+        adapter_hash=adapter_hash,
+        policy_version=agent.policy_version,
+        notes=(*_lasting(getattr(policy.inner, "notes", ())), *notes),
+    )
+
+
+def _lasting(notes: Sequence[str]) -> tuple[str, ...]:
+    """What was announced about the model and its replies, not about this machine."""
+    here = ("CPU threads", "Memory:")
+    return tuple(redacted(scrubbed(note)) for note in notes if not note.startswith(here))
+
+
+def _row_config(request: Config, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the method was told, without the seed: runs that differ in it are different rows."""
+    if not settings:
+        return {}
+    shape = request.budget
+    reflection = request.reflection
+    return {
+        **settings,
+        "round": [shape.tasks, shape.prompts, shape.samples],
+        "lora": [request.model.lora_rank, request.model.lora_alpha],
+        "reflection": [reflection.temperature, reflection.top_p, reflection.max_tokens],
+    }
+
+
+def _outcome(line: Mapping[str, JSON], once: bool) -> Outcome:
+    """What an episode came to; its replies stay apart, unless its world takes only one."""
+    verdict = status(cast(str, line["ending"]))
+    turns = cast(Sequence[Mapping[str, Any]], line["turns"])
+    replies = tuple(str(turn["reply"]) for turn in turns)
+    return Outcome(
+        task=cast(str, line["task"]),
+        sample=cast(int, line["sample"]),
+        status=cast(Any, verdict),
+        reward=cast(float | None, line["reward"]),
+        success=cast(bool, line["success"]) if verdict != "unscored" else None,
+        tokens=cast(int, line["sampled"]),
+        reply="\n\n".join(replies) if once else replies,
+    )
+
+
+def provenance(request: Config, engine: Mapping[str, str]) -> Provenance:
+    """Where the numbers come from, without naming the machine; `engine` is what samples."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    versions.update(engine)
+    commit, dirty = _commit()
+    return Provenance(
+        commit=commit,
+        dirty=dirty,
+        versions=versions,
+        device=f"{request.model.device} ({platform.system()} {platform.machine()})",
+        threads=max(request.model.threads, 1),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=_command(request),
+        prices=_prices(request),
+    )
+
+
+def _prices(request: Config) -> Prices | None:
+    asked = request.prices
+    if not asked.currency:
+        return None
+    return Prices(asked.currency, asked.acting, asked.reflection)
+
+
+def _command(request: Config) -> tuple[str, ...]:
+    """What asks for this run again; every setting stands in the entry itself."""
+    said = {
+        "--env": public_name(request.env.name),
+        "--method": request.method,
+        "--model": public_model(request.model_url),
+        "--seed": str(request.run.seed),
+        "--episodes": str(request.budget.episodes),
+    }
+    world = {
+        key: HIDDEN if secret_name(key) else scrubbed(value) if isinstance(value, str) else value
+        for key, value in public_options(request.env.name, request.world_table).items()
+    }
+    written = tomli_w.dumps({k: redacted(v) if isinstance(v, str) else v for k, v in world.items()})
+    options = [word for line in written.splitlines() for word in ("--set", f"world.{line}")]
+    if request.env.world_seed not in (None, request.run.seed):
+        options += ["--set", f"env.world_seed={request.env.world_seed}"]
+    return ("harness", "run", *(word for pair in said.items() for word in pair), *options)
+
+
+def _commit() -> tuple[str, bool]:
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != here.parents[1]:
+            return "", False  # installed inside somebody else's repository
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return "", False

@@ -1,0 +1,110 @@
+"""Who finishes runs: this process one by one, processes side by side, or a cluster.
+
+Whoever it is, a run is its run directory: what is finished is not repeated, what was begun goes on
+from its last save, and what comes of it is the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+
+from harness.callbacks import Callbacks
+from harness.display.console import Lines, LiveView
+from harness.display.console_text import forgiving
+from harness.execution_config import EngineSection
+from harness.runs.build import prepare, read_request
+from harness.runs.finish import Terms, finish_one, rounds_of, standings, unfinished
+from harness.runs.progress_table import title
+from harness.runs.subprocess_pool import Job, SubprocessPool, harness_command
+from harness.system.hardware import cores, visible_gpus
+
+
+class Executor(Protocol):
+    """Finishes runs."""
+
+    def work(self, places: Sequence[Path]) -> None:
+        """Finish every run that is not.
+
+        Raises:
+            Interrupted: The user asked to stop; what is stored is whole and can be resumed.
+            HarnessError: A run failed; what the others have saved is kept.
+        """
+        ...
+
+
+def executor(engine: EngineSection, terms: Terms) -> Executor:
+    """The executor of that name; ray is imported here, and only for its own."""
+    if engine.name == "processes":
+        return Processes(engine.jobs, terms)
+    if engine.name == "ray":
+        from harness.runs.ray.ray_runs import RayRuns
+
+        return RayRuns(engine, terms)
+    return Serial(terms)
+
+
+class Serial:
+    """One run after the other, in this process."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+
+    def work(self, places: Sequence[Path]) -> None:
+        """See `Executor.work`."""
+        console = forgiving(Console(stderr=True))
+        threads = 0
+        for place in places:
+            request = read_request(place)
+            # Measured once an experiment: two of its runs should not differ in it by accident.
+            model = replace(request.model, threads=request.model.threads or threads)
+            request = replace(request, model=model)
+            view = None
+            watchers = Callbacks([])
+            if not self._terms.quiet:
+                kind = LiveView if console.is_terminal else Lines
+                view = kind(console, title(request), rounds_of(request))
+                watchers.add(view)
+            try:
+                finish_one(request, place, watchers, self._terms.stop, self._terms.track)
+                threads = read_request(place).model.threads
+            finally:
+                if view is not None:
+                    view.close()
+
+
+class Processes:
+    """Runs side by side, each in a process that resumes it; of several GPUs each sees one."""
+
+    def __init__(self, jobs: int, terms: Terms) -> None:
+        self._jobs, self._terms = jobs or cores(), terms
+
+    def work(self, places: Sequence[Path]) -> None:
+        """See `Executor.work`."""
+        view = standings(places, self._terms.quiet)
+        wanted = {self._job(place): place for place in unfinished(places)}
+
+        def ended(job: Job, seconds: float) -> None:
+            view.look()
+
+        def look(running: Sequence[Job]) -> None:
+            for job in running:
+                view.state(wanted[job], "runs")
+            view.look()
+
+        try:
+            crew = SubprocessPool(self._jobs, ended, look, visible_gpus())
+            crew.work(list(wanted), self._terms.stop)
+        finally:
+            view.close()
+
+    def _job(self, place: Path) -> Job:
+        # One thread unless told otherwise, as the processes beside it take the other cores.
+        request = read_request(place)
+        model = replace(request.model, threads=request.model.threads or 1)
+        prepare(replace(request, model=model, engine=EngineSection()), place)
+        track = ("--track", ",".join(self._terms.track)) if self._terms.track else ()
+        command = harness_command("resume", str(place), "--json", *track)
+        return Job(title(request), command, place / "stderr.log")

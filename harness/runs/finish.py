@@ -1,0 +1,90 @@
+"""Finishing a single run in this process, and helpers that every executor shares."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from rich.console import Console
+
+import agents
+from harness.callbacks import Callbacks
+from harness.config import Config
+from harness.display.trackers import Tracker, open_tracker
+from harness.execution_config import EngineSection
+from harness.runs.build import prepare, read_request, run_one
+from harness.runs.envs import public_name
+from harness.runs.progress_table import ProgressTable, RunProgress
+from harness.storage.atomic_files import lines
+from harness.types import JSON
+from leaderboards.records.entry import Entry
+from leaderboards.stats.scores import result
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How runs are finished: in silence or not, until when, told to which trackers."""
+
+    quiet: bool
+    stop: Callable[[], bool]
+    track: Sequence[str] = ()
+
+
+def finish_one(
+    request: Config,
+    place: Path,
+    watchers: Callbacks,
+    stop: Callable[[], bool],
+    track: Sequence[str] = (),
+) -> Entry:
+    """Finish one run in this process, and tell trackers of it."""
+    trackers: list[Tracker] = []
+    try:
+        trackers += _trackers(track, request, place, watchers)
+        entry = run_one(request, place, watchers, stop)
+        for tracker in trackers:
+            tracker.score(result(entry).score, len(list(lines(place / "rounds.jsonl"))))
+        return entry
+    finally:
+        for tracker in trackers:
+            tracker.close()
+
+
+def _trackers(
+    names: Sequence[str], request: Config, place: Path, watchers: Callbacks
+) -> Iterator[Tracker]:
+    """Trackers that look on from here; a run that is finished has nothing more to tell."""
+    if (place / "entry.json").exists():
+        return
+    settings = cast(Mapping[str, JSON], request.to_tables())
+    name = f"{public_name(request.env.name)} {request.method} seed {request.run.seed}"
+    for kind in names:
+        tracker = open_tracker(kind, place, name, settings, watchers.note)
+        watchers.add(tracker)
+        yield tracker
+
+
+def rounds_of(request: Config) -> int:
+    """About how many rounds there will be; the world may have fewer tasks than a round wants."""
+    shape = request.budget
+    episodes = shape.tasks * shape.prompts * shape.samples
+    return max(1, shape.episodes // episodes) if agents.spec(request.method).plays else 0
+
+
+def unfinished(places: Sequence[Path]) -> list[Path]:
+    """Runs without an entry."""
+    return [place for place in places if not (place / "entry.json").exists()]
+
+
+def hand_over(places: Sequence[Path], engine: EngineSection) -> None:
+    """Let runs be gone on with by another engine than they began with."""
+    for place in unfinished(places):
+        request = read_request(place)
+        if request.engine != engine:
+            prepare(replace(request, engine=engine), place)
+
+
+def standings(places: Sequence[Path], quiet: bool) -> ProgressTable:
+    """A view of these runs."""
+    runs = [RunProgress(place, rounds_of(read_request(place))) for place in places]
+    return ProgressTable(runs, Console(stderr=True), quiet)

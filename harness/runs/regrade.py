@@ -1,0 +1,183 @@
+"""Published replies, graded again: one reply by the world's judge, a conversation by replaying it.
+
+A conversation is put before its world reply by reply, from the task it was played on; what the
+world then says is heard by nobody. Worlds in which the same replies may earn something else another
+time say so (`unrepeatable`), and are not asked. Nothing that a stranger's entry names is opened
+unless it comes with this package, or is trusted by name.
+"""
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import envs
+from envs.errors import EnvError
+from envs.registry import find
+from harness.config import Scalar, parse_set
+from harness.errors import HarnessError
+from harness.rollout import reason
+from harness.runs.envs import answers_once, make_world, takes_seed
+from harness.runs.trust import untrusted
+from harness.text_env import TextEnvProtocol
+from leaderboards.boards.formatting import plain
+from leaderboards.boards.verify import Grader, Judged, Unopened
+from leaderboards.records.entry import Entry, Outcome
+
+ONE_TEXT = "a conversation of schema 1, which was written before its turns were kept apart"
+NO_TASK = "its task is none of the test split"
+
+_Key: TypeAlias = tuple[object, ...]
+
+
+class Graders:
+    """The worlds of entries, each made once; `trusted` names what else they may open."""
+
+    def __init__(self, data_dir: Path | None = None, trusted: Collection[str] = ()) -> None:
+        self._data, self._trusted = str(data_dir or ""), tuple(trusted)
+        self._worlds: dict[_Key, tuple[TextEnvProtocol, str]] = {}
+
+    def bring(self, entry: Entry) -> Grader | Unopened | str:
+        """The grader of an entry's world, or why there is none."""
+        try:
+            name, options = _asked(entry)
+            if why := untrusted(name, {}, self._trusted):
+                return Unopened(why)
+            if why := _never(name):
+                return f"{entry.track.env} cannot be replayed: {why}"
+            if why := untrusted(name, _own(options), self._trusted):
+                return Unopened(why)
+            key = self._key(name, options, entry.seed)
+            world, fingerprint = self._world(key)
+        except (HarnessError, EnvError) as error:
+            return f"the world of {entry.track.env} cannot be made ({plain(error, 160)})"
+        except Exception as error:  # a world may raise anything at options that no run was given
+            return f"the world of {entry.track.env} cannot be made ({plain(reason(error), 160)})"
+        if fingerprint != entry.track.env_fingerprint:
+            return f"{entry.track.env} is another here: its fingerprint differs"
+        if str(getattr(world, "grader_version", "")) != entry.track.grader:
+            return f"{entry.track.env} has another grader here than {entry.track.grader}"
+        if answers_once(world):
+            return _judge(world)
+        if why := str(getattr(world, "unrepeatable", "")):
+            return f"{entry.track.env} cannot be replayed: {why}"
+        return self._replay(key)
+
+    def _key(self, name: str, options: Mapping[tuple[str, str], Scalar], seed: int) -> _Key:
+        chosen = options.get(("env", "world_seed"), seed)
+        return (name, int(chosen) if takes_seed(name) else None, *sorted(_own(options).items()))
+
+    def _world(self, key: _Key) -> tuple[TextEnvProtocol, str]:
+        """A test world, and its fingerprint."""
+        if key not in self._worlds:
+            name, seed, *own = key
+            made: Any = (name, "test", self._data, False, seed, dict(own))  # type: ignore[arg-type]  # as _key pairs them
+            world = make_world(*made)
+            shared = getattr(world, "family_fingerprint", None)
+            told = str(shared()) if shared is not None else world.fingerprint()
+            self._worlds[key] = (world, told)
+        return self._worlds[key]
+
+    def _replay(self, key: _Key) -> Grader:
+        def judge(outcome: Outcome) -> Judged | str:
+            if not isinstance(outcome.reply, tuple):
+                return ONE_TEXT
+            try:
+                world = self._world(key)[0]
+                number = _number(outcome.task, world)
+                if number is None:
+                    return Judged(None, False, NO_TASK)
+                return replayed(world, number, outcome.reply, outcome.status)
+            except Exception as error:  # what a world raises ended the episode when it was played
+                self._drop(key)
+                return Judged(None, False, plain(reason(error), 160))
+
+        return judge
+
+    def _drop(self, key: _Key) -> None:
+        """A world that raised may be broken; the next conversation gets a new one."""
+        if (made := self._worlds.pop(key, None)) is not None:
+            with suppress(Exception):
+                made[0].close()
+
+    def close(self) -> None:
+        """Let the worlds go."""
+        for world, _ in self._worlds.values():
+            world.close()
+        self._worlds.clear()
+
+
+def replayed(world: TextEnvProtocol, number: int, replies: tuple[str, ...], status: str) -> Judged:
+    """What replies to task `number` earn, said in order; `status` is what is recorded of their end.
+
+    Whoever was cut off in the middle of a reply has said no more, so a truncated conversation may
+    end anywhere; a scored one ends where its world ends it.
+    """
+    world.reset(seed=number)
+    earned, over, cut = 0.0, False, False
+    info: Mapping[str, Any] = {}
+    for place, reply in enumerate(replies):
+        if over or cut:
+            return _misfit(f"{len(replies)} replies are recorded, but {place} end the conversation")
+        _, reward, over, cut, info = world.step(reply)
+        if info.get("outcome", "scored") != "scored":
+            return Judged(None, False, plain(info.get("feedback") or "the world failed", 160))
+        earned += float(reward)
+    if not (over or cut):
+        getattr(world, "abandon", int)()  # it may hold a session or a process
+    if status == "scored" and not over:
+        end = "the world cuts it off" if cut else "goes on after its last reply"
+        return _misfit(f"the conversation is recorded as ended, but {end}")
+    return Judged(earned, bool(info.get("success", False)))
+
+
+def _misfit(problem: str) -> Judged:
+    return Judged(None, False, misfit=problem)
+
+
+def _asked(entry: Entry) -> tuple[str, dict[tuple[str, str], Scalar]]:
+    """The world's name and options, from the command that asks for the run again."""
+    words = entry.provenance.command
+    pairs = list(pairwise(words))
+    name = next((value for word, value in pairs if word == "--env"), entry.track.env)
+    settings = (parse_set(value) for word, value in pairs if word == "--set")
+    return name, {(section, key): value for section, key, value in settings}
+
+
+def _own(options: Mapping[tuple[str, str], Scalar]) -> dict[str, Scalar]:
+    """The options of the world itself."""
+    return {key: value for (section, key), value in options.items() if section == "world"}
+
+
+def _never(name: str) -> str:
+    """Why no world of that name can be replayed, known without starting one."""
+    why = getattr(find(name).creator, "unrepeatable", "")
+    return why if isinstance(why, str) else ""
+
+
+def _number(task: str, world: TextEnvProtocol) -> int | None:
+    """The number of a task of the test split, where it is written as runs write it.
+
+    Of test:3, test:03 and a number beyond the split that starts the same task, one is a task: else
+    an entry could earn the same reward under several names.
+    """
+    try:
+        number = int(task.removeprefix("test:")[:20])
+    except ValueError:
+        return None
+    return number if task == f"test:{number}" and 0 <= number < world.size("test") else None
+
+
+def _judge(world: Any) -> Grader:
+    def judge(outcome: Outcome) -> Judged:
+        number = _number(outcome.task, world)
+        if number is None:
+            return Judged(None, False, NO_TASK)
+        if not isinstance(outcome.reply, str):
+            return Judged(None, False, "it is no single reply")
+        verdict: envs.Verdict = world.regrade(number, outcome.reply)
+        scored = verdict.outcome == "scored"
+        return Judged(float(verdict.reward) if scored else None, bool(verdict.success))
+
+    return judge

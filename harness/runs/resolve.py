@@ -1,0 +1,292 @@
+"""From what was typed to a full request: defaults that suit the environment and the machine."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import agents
+from harness import config as configs
+from harness.budget import Shape, plan
+from harness.config import Config, EnvSection, Scalar
+from harness.errors import UsageError, unknown
+from harness.execution_config import check_removed
+from harness.policies import check_url, trainable, untrainable
+from harness.policies.vllm import url as vllm_url
+from harness.runs.envs import (
+    make_world,
+    takes_data,
+    takes_seed,
+    whole_name,
+    whole_options,
+)
+from harness.runs.hosted_checks import check_hosted, hosted_defaults
+from harness.runs.off_policy import REMEDY, corrections, corrects
+from harness.system import hardware
+from harness.text_env import TextEnvProtocol
+
+Tables = Mapping[str, Mapping[str, Scalar]]
+# What a preset lets a reply be at most; elsewhere the world's own limit holds.
+_MOST_TOKENS = {"laptop": 256, "gpu": 4096}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user typed; None and () mean: not said."""
+
+    env: str | None = None
+    methods: tuple[str, ...] = ()
+    model: str | None = None
+    seeds: tuple[int, ...] = ()
+    preset: str | None = None
+    config: Path | None = None
+    sets: tuple[str, ...] = ()
+    prompt: Path | None = None
+    episodes: int | None = None
+    test_tasks: int | None = None
+    samples: int | None = None
+    data_dir: Path | None = None
+    accept_data: bool = False
+    engine: Mapping[str, Scalar] = field(default_factory=dict)
+    """Of `[engine]`: name, address, jobs."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """One request per method and seed, and what the user should know about them."""
+
+    configs: tuple[Config, ...]
+    notes: tuple[str, ...]
+
+
+def _flags(asked: Asked) -> dict[str, dict[str, Scalar]]:
+    said: dict[tuple[str, str], Scalar | None] = {
+        ("env", "name"): asked.env,
+        ("env", "data_dir"): str(asked.data_dir) if asked.data_dir else None,
+        ("env", "accept_data"): asked.accept_data or None,
+        ("model", "url"): asked.model,
+        ("budget", "episodes"): asked.episodes,
+        ("evaluation", "tasks"): asked.test_tasks,
+        ("evaluation", "samples"): asked.samples,
+    }
+    tables: dict[str, dict[str, Scalar]] = {"engine": dict(asked.engine)} if asked.engine else {}
+    for (section, key), value in said.items():
+        if value is not None:
+            tables.setdefault(section, {})[key] = value
+    if asked.prompt is not None:
+        try:
+            tables["run"] = {"prompt": asked.prompt.read_text(encoding="utf-8").strip()}
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"{asked.prompt} cannot be read as text ({error}); check --prompt."
+            ) from error
+    for text in asked.sets:
+        section, key, value = configs.parse_set(text)
+        tables.setdefault(section, {})[key] = value
+    return tables
+
+
+def resolve(asked: Asked) -> Resolved:
+    """Lay preset, file and flags over each other, once per method and seed.
+
+    Whatever can be refused is refused here, before anything is written or loaded.
+    """
+    typed = configs.merge(configs.read_toml(asked.config) if asked.config else {}, _flags(asked))
+    check_removed(typed.get("engine", {}))
+    env = _env(asked.preset, typed)
+    base, preset, notes = _defaults(asked, typed, env)
+    tables = _whole_paths(hosted_defaults(configs.merge(base, configs.preset(preset, env), typed)))
+    section = tables.get("env", {})
+    if section.get("data_dir") and not takes_data(env):
+        notes.append(f"{env} makes its own tasks and reads no data: --data-dir is not used")
+    world = make_world(
+        env,
+        "train",
+        str(section.get("data_dir", "")),
+        section.get("accept_data") is True,
+        world_options=configs.from_tables({"world": tables["world"]}).world_table,
+    )
+    try:
+        tables = _suit(tables, world, preset, typed)
+        methods = asked.methods or (str(tables.get("method", {}).get("name", "espl")),)
+        _check(tables, typed, methods)
+        requests = tuple(_each(tables, typed, methods, _seeds(asked, typed)))
+        for request in requests:
+            check_hosted(request)
+        notes += _fit(requests[0], world) + _warnings(requests[0], world)
+        notes += corrections(requests, tables)
+    finally:
+        world.close()
+    return Resolved(requests, tuple(notes))
+
+
+def _env(preset: str | None, typed: Tables) -> str:
+    """The world that was typed, or that the preset is for; refuses two that differ."""
+    named = configs.preset(preset).get("env", {}).get("name") if preset else None
+    name = whole_name(str(typed.get("env", {}).get("name", named or EnvSection().name)))
+    if named is not None and name != whole_name(str(named)):
+        raise UsageError(
+            f"Preset '{preset}' is for {named}, not for {name}; leave out --env, "
+            "or write --preset paper."
+        )
+    return name
+
+
+def _defaults(asked: Asked, typed: Tables, env: str) -> tuple[Tables, str, list[str]]:
+    """Model and preset that suit this machine, where none was said."""
+    chosen = "url" in typed.get("model", {})
+    if asked.preset and (chosen or "url" in configs.preset(asked.preset).get("model", {})):
+        return {}, asked.preset, []
+    here = hardware.look()
+    choice = hardware.choose(here, env)
+    preset = asked.preset or choice.preset
+    if chosen and typed["model"]["url"] != choice.model and preset == "pocket":
+        preset = "gpu" if here.device == "cuda" else "laptop"  # that preset is for that model
+    notes = []
+    if not chosen:
+        notes.append(f"model: {choice.model}, because {choice.reason}")
+    if not asked.preset:
+        notes.append(f"preset: {preset} (choose with --preset {'|'.join(configs.presets())})")
+    return ({} if chosen else {"model": {"url": choice.model}}), preset, notes
+
+
+def _whole_paths(tables: dict[str, dict[str, Scalar]]) -> dict[str, dict[str, Scalar]]:
+    """Paths that mean the same from any folder, so that a run can be resumed from anywhere."""
+    env = {"name": EnvSection().name, **tables.get("env", {})}
+    env["name"] = whole_name(str(env["name"]))
+    world = whole_options(str(env["name"]), tables.get("world", {}))
+    model = dict(tables.get("model", {}))
+    folder = str(env.get("data_dir") or os.environ.get("HARNESS_DATA_DIR", ""))
+    if folder and takes_data(str(env["name"])):
+        env["data_dir"] = str(Path(folder).resolve())
+    url = str(model.get("url", ""))
+    if url.startswith("hf:") and Path(url[3:]).is_dir():
+        model["url"] = f"hf:{Path(url[3:]).resolve()}"
+    elif url.startswith("vllm:"):
+        model["url"] = vllm_url.whole_path(url)
+    return {**tables, "env": env, "model": model, "world": world}
+
+
+def _suit(
+    tables: dict[str, dict[str, Scalar]], world: TextEnvProtocol, preset: str, typed: Tables
+) -> dict[str, dict[str, Scalar]]:
+    """What the world itself suggests: its briefing, and its limit on replies."""
+    tokens = int(getattr(world, "reply_tokens", 1024))
+    fitted: dict[str, dict[str, Scalar]] = {
+        "run": {"prompt": world.briefing},
+        "sampling": {"max_tokens": min(tokens, _MOST_TOKENS.get(preset, tokens))},
+    }
+    said = {name: typed[name] for name in fitted if name in typed}  # other sections are settled
+    return configs.merge(tables, fitted, said)
+
+
+def _seeds(asked: Asked, typed: Tables) -> tuple[int, ...]:
+    written = typed.get("run", {}).get("seed")
+    if written is None:
+        return asked.seeds or (0,)
+    if asked.seeds:
+        raise UsageError("Both --seed and run.seed were given; leave one of them out.")
+    if type(written) is not int:
+        raise UsageError(f"run.seed is {written!r}, but should be a whole number.")
+    return (written,)
+
+
+def _check(tables: Tables, typed: Tables, methods: Sequence[str]) -> None:
+    if len(set(methods)) != len(methods):
+        raise UsageError(f"A method is named twice in {','.join(methods)}; name each once.")
+    known = {f.name for method in methods for f in fields(agents.config_type(method))}
+    for key in typed.get("method", {}):
+        if key not in known | {"name"}:
+            if not known:
+                raise UsageError(f"{', '.join(methods)} has no settings, so no method.{key}.")
+            raise unknown(f"setting [method] of {', '.join(methods)}", key, known)
+    url = str(tables.get("model", {}).get("url", ""))
+    check_url(url)
+    if not trainable(url) and any(agents.trains_weights(method) for method in methods):
+        raise untrainable(url)
+    reflector = str(tables.get("reflection", {}).get("model", "reference"))
+    if reflector not in ("reference", "current"):
+        check_url(reflector)
+
+
+def _fit(request: Config, world: TextEnvProtocol) -> list[str]:
+    """Say how the budget is cut into rounds, where it is not as asked."""
+    asked = request.budget
+    if not agents.spec(request.method).plays:
+        return []
+    wanted = Shape(asked.tasks, asked.prompts, asked.samples)
+    fitted = plan(asked.episodes, wanted, world.size("train"))
+    notes = []
+    if fitted.rounds and fitted.shape != wanted:
+        s = fitted.shape
+        notes.append(
+            f"rounds shrink to {s.tasks} tasks × {s.prompts} prompts × {s.samples} samples "
+            f"to fit {asked.episodes} episodes and {world.size('train')} training tasks"
+        )
+    if fitted.remainder:
+        notes.append(
+            f"{asked.episodes} episodes are {fitted.rounds} whole rounds of "
+            f"{fitted.shape.episodes}; {fitted.remainder} stay unplayed"
+        )
+    return notes
+
+
+def _warnings(request: Config, world: TextEnvProtocol) -> list[str]:
+    """Say what a small model will come to on a hard world, and how the full run is started."""
+    name = request.env.name
+    if getattr(world, "redistributable", True) or request.model_url != "smollm2":
+        return []
+    full = configs.from_tables(configs.preset("paper"))
+    tests = world.size("test") * full.evaluation.samples
+    tokens = int(getattr(world, "reply_tokens", 15000)) // 2
+    rows = full.model.batch_rows
+    hours = hardware.predicted_hours(full.budget.episodes, tests, tokens, rows)
+    limit = request.sampling.max_tokens
+    return [
+        f"smollm2 has 135 M parameters and scores near zero on {name}; with replies of at most "
+        f"{limit} tokens this is a reduced Track, good for trying the machinery",
+        f"the full run, about {max(1, round(hours))} h on one data-centre GPU if replies average "
+        f"{tokens} tokens: harness run --env {name} --method espl --model hf:Qwen/Qwen3-4B "
+        "--preset paper",
+    ]
+
+
+def _of_family(tables: Tables, typed: Tables, seed: int) -> dict[str, dict[str, Scalar]]:
+    """The world of a family that goes with a run's seed, and that world's own briefing."""
+    chosen = typed.get("env", {}).get("world_seed", seed)
+    world = make_world(
+        str(tables["env"]["name"]),
+        "train",
+        world_seed=int(chosen),
+        world_options=tables.get("world"),
+    )
+    own: dict[str, dict[str, Scalar]] = {"env": {"world_seed": chosen}}
+    if "prompt" not in typed.get("run", {}):
+        own["run"] = {"prompt": world.briefing}
+    world.close()
+    return own
+
+
+def _each(
+    tables: dict[str, dict[str, Scalar]],
+    typed: Tables,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+) -> Iterator[Config]:
+    for method in methods:
+        takes = {f.name for f in fields(agents.config_type(method))}
+        given = {k: v for k, v in tables.get("method", {}).items() if k in takes}
+        if corrects(method, tables):
+            given["correction"] = REMEDY
+        whole = asdict(configs.build(agents.config_type(method), given, "method"))
+        table = {k: v for k, v in whole.items() if v is not None}
+        for seed in seeds:
+            own: dict[str, dict[str, Scalar]] = {
+                "run": {"seed": seed},
+                "model": {"seed": tables.get("model", {}).get("seed", seed)},
+            }
+            if takes_seed(str(tables["env"]["name"])):
+                own = configs.merge(own, _of_family(tables, typed, seed))
+            request = configs.merge({k: v for k, v in tables.items() if k != "method"}, own)
+            request["method"] = {"name": method, **table}
+            yield configs.from_tables(request)

@@ -1,0 +1,168 @@
+"""The run directory: what a run was asked, what it did, and where it can go on.
+
+    config.toml       the resolved request, written first
+    episodes.jsonl    one line per training episode, as it ends
+    rounds.jsonl      one line per round: numbers, signs of hacking, what was learnt, what was spent
+    population.jsonl  the method's state after each round (prompts, ratings, lineage)
+    checkpoint/       the last finished round: method state, weights, optimizer, meter, log lengths
+    opening.json      the one opening of the test split: which agents, since when
+    test.jsonl        one line per test episode
+    entry.json        the row for the leaderboard
+
+A checkpoint is one folder that is renamed into place; a killed run loses the unfinished round and
+nothing else, because its randomness is derived by name and its logs are cut back.
+"""
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+from typing_extensions import override
+
+from harness.callbacks import Callback
+from harness.errors import RunError
+from harness.metered import Meter, Metered, MeteredTrainable
+from harness.method import Method
+from harness.policies.base import Purpose
+from harness.policies.staleness_record import staleness_of
+from harness.reward_hacking import alarms, logged, signs
+from harness.round_data import Rollouts
+from harness.storage.atomic_files import Log, lines, publish, read_json, write_json
+from harness.storage.transcript import episode_json, finite
+from harness.types import JSON, Episode, Report
+
+SCHEMA = 1
+_LOGS = ("episodes", "rounds", "population")
+
+
+class Run(Callback):
+    """One training run on disk; the caller holds the folder's lock."""
+
+    def __init__(self, folder: Path, policy: Metered, meter: Meter) -> None:
+        self.folder = folder
+        self.policy = policy
+        self.meter = meter
+        self.checkpoint = folder / "checkpoint"
+        self.logs = {name: Log(folder / f"{name}.jsonl") for name in _LOGS}
+        self._round = 0
+        self._signs: list[Mapping[str, float | None]] = []
+        _finish_swap(self.checkpoint)
+
+    def resume(self, method: Method) -> int:
+        """Bring everything back to the last checkpoint; returns the next round.
+
+        Raises:
+            RunError: It was written by another version, or with a policy lag.
+            ModelError: Its weights cannot be read.
+        """
+        if not self.checkpoint.exists():
+            for log in self.logs.values():
+                log.cut(0)
+            return 0
+        state = read_json(self.checkpoint / "state.json")
+        if state.get("schema") != SCHEMA:
+            raise RunError(
+                f"{self.checkpoint} has schema {state.get('schema')}, this version reads {SCHEMA}; "
+                "resume it with the version that wrote it."
+            )
+        weights = self.checkpoint / "policy"
+        if weights.exists():
+            self._refuse_lag(staleness_of(weights))
+        method.restore(cast(Mapping[str, JSON], state["method"]))
+        self.meter.restore(cast(Mapping[str, JSON], state["spent"]))
+        if isinstance(self.policy, MeteredTrainable) and weights.exists():
+            self.policy.load(weights)
+        for name, length in cast(Mapping[str, int], state["logs"]).items():
+            self.logs[name].cut(length)
+        self._round = cast(int, state["round"])
+        self._signs = signs_of(self.folder)
+        return self._round
+
+    def _refuse_lag(self, staleness: int) -> None:
+        # Here and not where weights are loaded: who only looks into a run may do so.
+        if staleness:
+            raise RunError(
+                f"{self.folder} was trained with engine.staleness={staleness}, which was removed "
+                "from the harness; start a new run, or go on with the version that began it."
+            )
+
+    def save(self, rollouts: Rollouts, report: Report, state: Mapping[str, JSON]) -> None:
+        """Log the round and make it the checkpoint, in one step."""
+        self._round = rollouts.round.index + 1
+        known = alarms(self._signs)
+        self._signs.append(logged(signs(rollouts)))
+        self.logs["rounds"].append(
+            {
+                "round": rollouts.round.index,
+                "reward": finite(rollouts.mean()),
+                "scores": {id: finite(score) for id, score in rollouts.scores().items()},
+                "unscored": sum(not e.scored for e in rollouts),
+                "numbers": {name: finite(value) for name, value in report.numbers.items()},
+                "signs": self._signs[-1],
+                "lines": list(report.lines),
+                "spent": asdict(self.meter.spent),
+            }
+        )
+        self.logs["population"].append({"round": rollouts.round.index, "state": state})
+        self._write_checkpoint(state)
+        self.meter.watcher.round(rollouts, report, self.meter.spent)
+        for alarm in alarms(self._signs):
+            if _kind(alarm) not in map(_kind, known):
+                self.meter.watcher.note(f"{alarm}; look at: harness show {self.folder.name}")
+
+    def _write_checkpoint(self, state: Mapping[str, JSON]) -> None:
+        part = self.folder / "checkpoint.part"
+        if part.exists():
+            shutil.rmtree(part)
+        part.mkdir()
+        if isinstance(self.policy, MeteredTrainable) and self.policy.version > 0:
+            (part / "policy").mkdir()
+            self.policy.save(part / "policy")
+        whole: Mapping[str, JSON] = {
+            "schema": SCHEMA,
+            "round": self._round,
+            "method": state,
+            "spent": asdict(self.meter.spent),
+            "logs": {name: log.sync() for name, log in self.logs.items()},
+        }
+        write_json(part / "state.json", whole)
+        # Two renames: between them only `checkpoint.old` exists, which the next start puts back.
+        old = self.folder / "checkpoint.old"
+        if self.checkpoint.exists():
+            self.checkpoint.rename(old)
+        publish(part, self.checkpoint)
+        if old.exists():
+            shutil.rmtree(old)
+
+    @override
+    def episode(self, episode: Episode, purpose: Purpose) -> None:
+        """Log a training episode the moment it ends."""
+        if purpose == "act":
+            self.logs["episodes"].append({"round": self._round, **episode_json(episode)})
+
+    def close(self) -> None:
+        """Let go of the logs."""
+        for log in self.logs.values():
+            log.close()
+
+
+def signs_of(folder: Path) -> list[Mapping[str, float | None]]:
+    """The signs of every logged round; rounds of older versions have none."""
+    found = (line.get("signs") for _, line in lines(folder / "rounds.jsonl"))
+    return [cast(Mapping[str, float | None], s) if isinstance(s, dict) else {} for s in found]
+
+
+def _kind(alarm: str) -> str:
+    """An alarm without its figures, so that one that stays is told once."""
+    return re.sub(r"[\d.]+", "", alarm)
+
+
+def _finish_swap(checkpoint: Path) -> None:
+    old = checkpoint.with_name("checkpoint.old")
+    if old.exists() and not checkpoint.exists():
+        old.rename(checkpoint)
+    elif old.exists():
+        shutil.rmtree(old)

@@ -1,0 +1,1 @@
+"""The machine: hardware, resource errors, secrets and the import guard."""

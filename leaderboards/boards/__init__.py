@@ -1,0 +1,1 @@
+"""Leaderboards: rows from entries, comparison, publishing, rendering."""

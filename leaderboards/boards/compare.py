@@ -1,0 +1,144 @@
+"""A few rows of one Track against one of them, named beforehand: two questions, each answered.
+
+*This agent* pairs the test tasks, *this method* the training seeds. The contrasts are each row
+against the reference, in the order in which they were asked for, and Holm's adjustment counts them
+all. Rows of different Tracks are refused, with the fields in which they differ.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from leaderboards.boards.model import ENOUGH_SEEDS, Difference, Row, why_not
+from leaderboards.records.entry import Track
+from leaderboards.stats.paired import Effect, holm, over_seeds, over_tasks
+from leaderboards.stats.scores import result
+
+
+class Incomparable(ValueError):
+    """Rows of different Tracks; `differences` has every field in which they differ."""
+
+    def __init__(self, here: str, there: str, differences: Sequence[Difference]) -> None:
+        self.differences = tuple(differences)
+        named = ", ".join(d.field for d in self.differences)
+        super().__init__(
+            f"'{there}' cannot be compared with '{here}': their Tracks differ in {named}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Contrasted:
+    """One row against the reference. `bounds` is where the difference between the scores would lie
+    whatever the unscored outcomes were; None where nothing is unscored or rewards leave [0, 1].
+    """
+
+    row: Row
+    agent: Effect
+    method: Effect
+    bounds: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The reference and every contrast against it."""
+
+    track: Track
+    unit: bool
+    reference: Row
+    contrasts: tuple[Contrasted, ...]
+    cautions: tuple[str, ...]
+
+
+def compare(rows: Sequence[Row], by_bootstrap: bool = False) -> Comparison:
+    """The first row is the reference, the others are compared with it.
+
+    Raises:
+        Incomparable: if any of them belongs to another Track.
+        ValueError: with fewer than two rows, or where a bootstrap was asked for over too few seeds.
+    """
+    if len(rows) < 2:
+        raise ValueError("a comparison takes two rows or more")
+    reference, *others = rows
+    track = reference.entries[0].track
+    for row in others:
+        if differences := why_not(track, row.entries[0].track):
+            raise Incomparable(reference.label, row.label, differences)
+    unit = all(_unit(row) for row in rows)
+    found = [_contrast(row, reference, unit, by_bootstrap) for row in others]
+    agents = holm([c.agent.p for c in found])
+    methods = holm([c.method.p for c in found])
+    adjusted = tuple(
+        replace(c, agent=replace(c.agent, holm=a), method=replace(c.method, holm=m))
+        for c, a, m in zip(found, agents, methods, strict=True)
+    )
+    return Comparison(track, unit, reference, adjusted, tuple(_cautions(rows, adjusted)))
+
+
+def _unit(row: Row) -> bool:
+    rewards = [o.reward for e in row.entries for o in e.outcomes if o.reward is not None]
+    return all(0 <= reward <= 1 for reward in rewards)
+
+
+def _contrast(row: Row, reference: Row, unit: bool, by_bootstrap: bool) -> Contrasted:
+    mine, theirs = dict(row.scores), dict(reference.scores)
+    pairs = [(mine[s], theirs[s]) for s in mine if s in theirs]
+    differences = [a - b for a, b in pairs if a is not None and b is not None]
+    method = over_seeds(differences, by_bootstrap)
+    return Contrasted(
+        row, _agents(row, reference, unit), method.clipped(unit), _bounds(row, reference)
+    )
+
+
+def _agents(row: Row, reference: Row, unit: bool) -> Effect:
+    """Task by task, each side's mean over its agents.
+
+    Worlds of a family differ by seed, so there only agents of common seeds meet; elsewhere all
+    agents play the same tasks, and all count where no seed is common.
+    """
+    common = set(row.seeds) & set(reference.seeds)
+    if not common and row.entries[0].track.family:
+        return over_tasks([], [], unit)
+    a, b = (_by_task(side, common or set(side.seeds)) for side in (row, reference))
+    tasks = sorted(a.keys() & b.keys())
+    return over_tasks(
+        [a[t] for t in tasks], [b[t] for t in tasks], unit, _single(row, reference, common)
+    ).clipped(unit)
+
+
+def _by_task(row: Row, seeds: set[int]) -> Mapping[str, float]:
+    values: dict[str, list[float]] = {}
+    for entry in row.entries:
+        if entry.seed in seeds:
+            for task, reward in result(entry).means.items():
+                values.setdefault(task, []).append(reward)
+    return {task: sum(rewards) / len(rewards) for task, rewards in values.items()}
+
+
+def _single(row: Row, reference: Row, common: set[int]) -> bool:
+    """One agent a side, one sample a task, every reward 0 or 1: what McNemar's test is for."""
+    if row.entries[0].track.samples_per_task != 1:
+        return False
+    for side in (row, reference):
+        agents = [e for e in side.entries if e.seed in common or not common]
+        rewards = {o.reward for e in agents for o in e.outcomes}
+        if len(agents) != 1 or not rewards <= {0.0, 1.0, None}:
+            return False
+    return True
+
+
+def _bounds(row: Row, reference: Row) -> tuple[float, float] | None:
+    if row.bounds is None or reference.bounds is None or not row.unscored + reference.unscored:
+        return None
+    return row.bounds[0] - reference.bounds[1], row.bounds[1] - reference.bounds[0]
+
+
+def _cautions(rows: Sequence[Row], contrasts: Sequence[Contrasted]) -> list[str]:
+    """What a reader must know before quoting a number."""
+    said = []
+    few = min((c.method.units for c in contrasts), default=0)
+    if few < ENOUGH_SEEDS:
+        seeds = "1 common seed" if few == 1 else f"{few} common seeds"
+        said.append(f"{seeds}: what is said of the methods is provisional")
+    if len({row.cost.episodes for row in rows if row.cost.episodes}) > 1:
+        said.append("the runs did not play equally many training episodes")
+    said += [f"{row.label}: {warning}" for row in rows for warning in row.warnings]
+    return said

@@ -1,0 +1,116 @@
+"""Boards as tables for other programs: CSV and Parquet, one line a row, every Track in one file.
+
+Scores are fractions as they were computed, never rounded. What is unknown is empty, never 0.
+"""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from leaderboards.boards.formatting import plain
+from leaderboards.boards.model import Board, Row
+from leaderboards.records.strict_json import canonical
+from leaderboards.stats.scores import Estimate
+
+Cell = str | int | float | bool | None
+
+LONGEST_CELL = 32_000  # characters; spreadsheets take no more
+
+_TEXT: Final = "text"
+_WHOLE: Final = "whole"
+_NUMBER: Final = "number"
+_TRUTH: Final = "truth"
+
+
+def _end(estimate: Estimate, end: str) -> Any:
+    return getattr(estimate.interval, end, None)
+
+
+COLUMNS: dict[str, tuple[str, Callable[[Board, Row], Cell]]] = {
+    "track": (_TEXT, lambda b, r: b.track.id),
+    "env": (_TEXT, lambda b, r: b.track.env),
+    "model": (_TEXT, lambda b, r: b.track.model),
+    "budget_episodes": (_WHOLE, lambda b, r: b.track.budget_episodes),
+    "test_tasks": (_WHOLE, lambda b, r: b.track.test_tasks),
+    "samples_per_task": (_WHOLE, lambda b, r: b.track.samples_per_task),
+    "rank": (_WHOLE, lambda b, r: r.rank),
+    "provisional": (_TRUTH, lambda b, r: r.provisional),
+    "method": (_TEXT, lambda b, r: r.method),
+    "settings": (_TEXT, lambda b, r: "; ".join(r.settings)),
+    "config": (_TEXT, lambda b, r: canonical(r.config)),
+    "seeds": (_WHOLE, lambda b, r: len(r.scores)),
+    "score": (_NUMBER, lambda b, r: r.score),
+    "method_low": (
+        _NUMBER,
+        lambda b, r: _end(r.of_method, "low"),
+    ),
+    "method_high": (
+        _NUMBER,
+        lambda b, r: _end(r.of_method, "high"),
+    ),
+    "agent_low": (_NUMBER, lambda b, r: _end(r.of_agent, "low")),
+    "agent_high": (_NUMBER, lambda b, r: _end(r.of_agent, "high")),
+    "agent_interval": (
+        _TEXT,
+        lambda b, r: _end(r.of_agent, "kind"),
+    ),
+    "pass_at_k": (_NUMBER, lambda b, r: r.passes.value if r.passes else None),
+    "k": (_WHOLE, lambda b, r: r.passes.k if r.passes else None),
+    "episodes": (_NUMBER, lambda b, r: r.cost.episodes),
+    "acting_tokens": (_NUMBER, lambda b, r: r.cost.acting_tokens),
+    "reflection_tokens": (_NUMBER, lambda b, r: r.cost.reflection_tokens),
+    "evaluation_tokens": (_NUMBER, lambda b, r: r.cost.evaluation_tokens),
+    "gradient_steps": (_NUMBER, lambda b, r: r.cost.gradient_steps),
+    "seconds": (_NUMBER, lambda b, r: r.cost.seconds),
+    "money": (_NUMBER, lambda b, r: r.money.amount if r.money else None),
+    "currency": (_TEXT, lambda b, r: r.money.currency if r.money else None),
+    "outcomes": (_WHOLE, lambda b, r: r.outcomes),
+    "unscored": (_WHOLE, lambda b, r: r.unscored),
+    "truncated": (_WHOLE, lambda b, r: r.truncated),
+    "low_if_unscored_wrong": (_NUMBER, lambda b, r: r.bounds[0] if r.bounds else None),
+    "high_if_unscored_right": (_NUMBER, lambda b, r: r.bounds[1] if r.bounds else None),
+    "warnings": (_TEXT, lambda b, r: "; ".join(r.warnings)),
+    "entries": (_TEXT, lambda b, r: " ".join(entry.id for entry in r.entries)),
+}
+"""Each column's kind and what stands in it."""
+
+
+def table(boards: Sequence[Board]) -> Iterator[dict[str, Cell]]:
+    """One record a row, board after board, best first."""
+    for board in boards:
+        for row in board.rows:
+            yield {name: cell(board, row) for name, (_, cell) in COLUMNS.items()}
+
+
+def write_csv(path: Path, boards: Sequence[Board]) -> None:
+    """UTF-8 with a heading; a text that a spreadsheet would take for a formula begins with ', and
+    none holds control characters.
+    """
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for record in table(boards):
+            writer.writerow({name: _harmless(cell) for name, cell in record.items()})
+
+
+def _harmless(cell: Cell) -> Cell:
+    if not isinstance(cell, str):
+        return cell
+    text = plain(cell, LONGEST_CELL)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def write_parquet(path: Path, boards: Sequence[Board]) -> None:
+    """Parquet with the types of `COLUMNS`, so that empty columns keep theirs."""
+    import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]  # as above
+
+    kinds: dict[str, Any] = {
+        _TEXT: pa.string(),
+        _WHOLE: pa.int64(),
+        _NUMBER: pa.float64(),
+        _TRUTH: pa.bool_(),
+    }
+    schema = pa.schema([(name, kinds[kind]) for name, (kind, _) in COLUMNS.items()])
+    pq.write_table(pa.Table.from_pylist(list(table(boards)), schema=schema), path)

@@ -1,0 +1,84 @@
+"""What stands beside a folder of published entries: the hash of each file, and the boards.
+
+    results/          entries, one file a run
+    results.sha256    their hashes, as `sha256sum --check` reads them
+    results.json      the boards made from them, with every number that is printed
+    README.md         between two marks, the same boards for people; only where it has the marks
+
+They lie outside the folder, so that whoever edits an entry has to edit a second, reviewed file.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from leaderboards.boards.model import Board
+from leaderboards.boards.rank import boards
+from leaderboards.boards.render import as_json, markdown
+from leaderboards.records.store import find_entries, write_whole
+from leaderboards.records.strict_json import RecordError
+
+BEGIN, END = "<!-- boards: generated, do not edit -->", "<!-- end of boards -->"
+_LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\r\n]+)")
+
+
+def manifest_path(folder: Path) -> Path:
+    """Where a folder's hashes are."""
+    return folder.resolve().with_name(folder.resolve().name + ".sha256")
+
+
+def boards_path(folder: Path) -> Path:
+    """Where the boards of a folder's entries are."""
+    return folder.resolve().with_name(folder.resolve().name + ".json")
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_manifest(path: Path) -> Mapping[str, str]:
+    """Hashes by path within the folder; raises RecordError naming the line that is wrong."""
+    folder = path.name.removesuffix(".sha256")
+    found: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        match = _LINE.fullmatch(line)
+        if match is None or not match[2].startswith(f"{folder}/"):
+            problem = f"line {number} is not a hash and a path in {folder}/"
+            raise RecordError(problem, source=path.name)
+        found[match[2].removeprefix(f"{folder}/")] = match[1]
+    return found
+
+
+def write_manifest(folder: Path) -> None:
+    """List every entry file below a folder, and write the boards made from them."""
+    root = folder.resolve()
+    files = sorted(p.relative_to(root).as_posix() for p in root.rglob("*.json") if p.is_file())
+    lines = (f"{file_hash(root / name)}  {root.name}/{name}\n" for name in files)
+    write_whole(manifest_path(root), "".join(lines).encode())
+    made = boards(find_entries([root]).entries)
+    text = json.dumps(as_json(made), indent=1, allow_nan=False) + "\n"
+    write_whole(boards_path(root), text.encode())
+    page = page_path(root)
+    if (parts := read_page(page)) is not None:
+        write_whole(page, f"{parts[0]}{shown(made)}{parts[2]}".encode())
+
+
+def page_path(folder: Path) -> Path:
+    """The page that shows a folder's boards, where it has the marks for them."""
+    return folder.resolve().with_name("README.md")
+
+
+def read_page(page: Path) -> tuple[str, str, str] | None:
+    """A page before, between and after its marks; None where it is not there or has none."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    before, mark, rest = text.partition(BEGIN)
+    inside, end, after = rest.partition(END)
+    return (before + mark, inside, end + after) if mark and end else None
+
+
+def shown(made: Sequence[Board]) -> str:
+    """What stands between the marks."""
+    return f"\n\n{markdown(made) if made else 'No entry has been published yet.'}\n\n"

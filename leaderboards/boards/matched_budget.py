@@ -1,0 +1,99 @@
+"""Rows on the same footing: over the same seeds, and at the same number of sampled tokens.
+
+A method that reflects samples more tokens at equal episodes than one that does not. What a
+weights-only method would have scored with that many is read off its own runs at several budgets,
+seed by seed, on a straight line between them; beyond them nothing is said but that it is not known.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from leaderboards.boards.formatting import count, plain
+from leaderboards.boards.model import AtTokens, Board, Row
+from leaderboards.records.strict_json import canonical
+from leaderboards.stats.intervals import mean
+from leaderboards.stats.paired import holm, over_seeds
+
+REFERENCE = "rl"
+NEAR = 0.05  # beyond its last budget by no more than this share, a method's last score stands
+
+Line = Sequence[tuple[float, float]]
+"""Points of (sampled tokens, score), by rising tokens."""
+
+
+def equal_tokens(
+    board: Board, others: Sequence[Board], reference: str = REFERENCE
+) -> tuple[AtTokens, ...]:
+    """Every trained row against the reference method at as many sampled tokens as the row spent.
+
+    `others` are the boards of Tracks that differ in their budget alone. A contrast without a value
+    says in `reason` what would have to be run. None at all where the board has not exactly one row
+    of the reference.
+    """
+    mine = [row for row in board.rows if row.method == reference]
+    if len(mine) != 1:
+        return ()
+    lines = _lines(mine[0], [board, *others])
+    found = [_contrast(row, mine[0], lines, board.unit) for row in board.rows if row is not mine[0]]
+    kept = [one for one in found if one is not None]
+    adjusted = holm([one.p for one in kept])
+    return tuple(replace(one, holm=p) for one, p in zip(kept, adjusted, strict=True))
+
+
+def tokens_of(row: Row) -> dict[int, float]:
+    """Tokens sampled in training, acting and reflecting, by seed."""
+    return {e.seed: float(e.spent.acting_tokens + e.spent.reflection_tokens) for e in row.entries}
+
+
+def _lines(row: Row, family: Sequence[Board]) -> Mapping[int, Line]:
+    """The reference's score by tokens, for each of its seeds; `base` is what it starts from."""
+    same = canonical(row.config)
+    points: dict[int, dict[float, float]] = {}
+    for board in family:
+        for one in board.rows:
+            if one.method != "base" and (one.method, canonical(one.config)) != (row.method, same):
+                continue
+            tokens = tokens_of(one)
+            for seed, value in one.scores:
+                if value is not None:
+                    points.setdefault(seed, {}).setdefault(tokens[seed], value)
+    return {seed: sorted(found.items()) for seed, found in points.items()}
+
+
+def _contrast(row: Row, against: Row, lines: Mapping[int, Line], unit: bool) -> AtTokens | None:
+    tokens, theirs = tokens_of(row), dict(against.scores)
+    shared = [(s, v) for s, v in row.scores if v is not None and theirs.get(s) is not None]
+    spent = mean([tokens[seed] for seed, _ in shared])
+    if not shared or not spent:
+        return None  # no seed in common, or nothing was sampled in training
+    label = f"{row.label} − {against.label}"
+    gaps = []
+    for seed, value in shared:
+        there = at(lines[seed], tokens[seed])
+        if there is None:
+            most = lines[seed][-1][0]
+            reason = (
+                f"{plain(against.label, 40)} sampled {count(most)} at most with seed {seed}; run "
+                "it with more --episodes"
+            )
+            return AtTokens(label, spent, None, None, 0, reason)
+        gaps.append(value - there)
+    effect = over_seeds(gaps)
+    interval = effect.interval.clipped(-1.0, 1.0) if effect.interval and unit else effect.interval
+    return AtTokens(label, spent, effect.value, interval, effect.units, effect.reason, effect.p)
+
+
+def at(line: Line, tokens: float) -> float | None:
+    """The score at so many tokens, straight between points; None outside of what was run."""
+    place = bisect_left([x for x, _ in line], tokens)
+    if place == len(line):
+        last, score = line[-1]
+        return score if last and tokens <= last * (1 + NEAR) else None
+    after, high = line[place]
+    if after == tokens:
+        return high
+    if place == 0:
+        return high if tokens >= after / (1 + NEAR) else None
+    before, low = line[place - 1]
+    return low + (high - low) * (tokens - before) / (after - before)

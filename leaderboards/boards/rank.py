@@ -1,0 +1,193 @@
+"""Who stands where: rows from entries, one board for each Track, never a rank across Tracks.
+
+A row is a method with its settings, over its training seeds. The first run of a seed counts; how
+two rows differ is told over the seeds they share.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+
+from leaderboards.boards.model import Board, Contrast, Cost, Money, Row
+from leaderboards.records.added_settings import settled
+from leaderboards.records.entry import Entry, Track
+from leaderboards.records.strict_json import JSON, canonical
+from leaderboards.stats.paired import holm, over_seeds
+from leaderboards.stats.rank_intervals import rank_intervals
+from leaderboards.stats.scores import Result, of_agent, of_method, passes, result
+
+
+def boards(entries: Iterable[Entry]) -> tuple[Board, ...]:
+    """One board for each Track, in the order of world, model, budget."""
+    tracks: dict[Track, list[Entry]] = {}
+    for entry in entries:
+        tracks.setdefault(entry.track, []).append(entry)
+    made = [_board(track, mine) for track, mine in tracks.items()]
+    made.sort(key=lambda b: (b.track.env, b.track.model, b.track.budget_episodes, b.track.id))
+    families: dict[Track, list[Board]] = {}
+    for board in made:
+        families.setdefault(replace(board.track, budget_episodes=0), []).append(board)
+    from leaderboards.boards.matched_budget import equal_tokens  # which reads boards
+
+    return tuple(
+        replace(board, at_tokens=equal_tokens(board, [b for b in family if b is not board]))
+        for board in made
+        for family in [families[replace(board.track, budget_episodes=0)]]
+    )
+
+
+def _board(track: Track, entries: Sequence[Entry]) -> Board:
+    results = [result(entry) for entry in entries]
+    unit = all(one.least >= 0 and one.most <= 1 for one in results)
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for one in results:
+        groups.setdefault((one.entry.method, canonical(settled(one.entry))), []).append(one)
+    rows = _labelled([_row(group, unit) for group in groups.values()])
+    rows.sort(key=lambda r: (r.score is None, -(r.score or 0.0), r.label))
+    ranks: dict[float, int] = {}  # equal scores share the better rank
+    for place, row in enumerate(rows, 1):
+        if row.score is not None:
+            ranks.setdefault(row.score, place)
+    open_ranks = rank_intervals([dict(row.scores) for row in rows])
+    ranked = (
+        replace(r, rank=None if r.score is None else ranks[r.score], ranks=left_open)
+        for r, left_open in zip(rows, open_ranks, strict=True)
+    )
+    return Board(track, tuple(ranked), unit)
+
+
+def _row(group: Sequence[Result], unit: bool) -> Row:
+    results, warnings = _one_per_seed(group)
+    entries = tuple(one.entry for one in results)
+    scores = tuple((one.entry.seed, one.score) for one in results)
+    lows, highs = zip(*(one.bounds for one in results), strict=True)
+    k = entries[0].track.samples_per_task
+    costs = [sum(getattr(e.spent, f.name) for e in entries) / len(entries) for f in fields(Cost)]
+    return Row(
+        method=entries[0].method,
+        config=settled(entries[0]),
+        entries=entries,
+        scores=scores,
+        of_method=of_method([value for _, value in scores], unit),
+        of_agent=of_agent(results, unit),
+        passes=passes(results, k) if k > 1 else None,
+        cost=Cost(*costs),
+        money=_money(entries),
+        outcomes=sum(len(e.outcomes) for e in entries),
+        unscored=sum(one.unscored for one in results),
+        truncated=sum(one.truncated for one in results),
+        bounds=(sum(lows) / len(lows), sum(highs) / len(highs)) if unit else None,
+        warnings=(*warnings, *_warnings(entries, scores)),
+    )
+
+
+def _money(entries: Sequence[Entry]) -> Money | None:
+    told = []
+    for entry in entries:
+        prices = entry.provenance.prices
+        amount = None if prices is None else prices.of(entry.spent)
+        if prices is None or amount is None:
+            return None
+        told.append((prices.currency, amount))
+    if len({currency for currency, _ in told}) != 1:
+        return None
+    return Money(told[0][0], math.fsum(amount for _, amount in told) / len(told))
+
+
+def _one_per_seed(group: Sequence[Result]) -> tuple[list[Result], list[str]]:
+    """The first run of each seed counts, so that running again until it looks better is no use."""
+    seeds: dict[int, list[Result]] = {}
+    for one in group:
+        seeds.setdefault(one.entry.seed, []).append(one)
+    kept, warnings = [], []
+    for seed, runs in sorted(seeds.items()):
+        if len(runs) > 1:
+            runs = list({one.entry.id: one for one in runs}.values())
+            runs.sort(key=lambda one: (_moment(one.entry), one.entry.id))
+        kept.append(runs[0])
+        if len(runs) > 1:
+            ids = " and ".join(one.entry.id for one in runs)
+            warnings.append(f"seed {seed} was run {len(runs)} times ({ids}); the first counts")
+    return kept, warnings
+
+
+def _moment(entry: Entry) -> datetime:
+    return datetime.fromisoformat(entry.provenance.created)
+
+
+def _warnings(
+    entries: Sequence[Entry], scores: Sequence[tuple[int, float | None]]
+) -> tuple[str, ...]:
+    found = []
+    if empty := [seed for seed, value in scores if value is None]:
+        found.append(f"nothing was scored for {_seeds(empty)}, which the mean leaves out")
+    if dirty := [e.seed for e in entries if e.provenance.dirty]:
+        found.append(f"uncommitted code for {_seeds(dirty)}")
+    if len(commits := {e.provenance.commit for e in entries}) > 1:
+        found.append(f"the seeds ran on {len(commits)} different commits")
+    if over := [e.seed for e in entries if e.spent.episodes > e.track.budget_episodes]:
+        found.append(f"more episodes than the budget for {_seeds(over)}")
+    found += dict.fromkeys(note for e in entries for note in e.notes)
+    return tuple(found)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _labelled(rows: Sequence[Row]) -> list[Row]:
+    """Rows of one method are told apart by the settings in which they differ."""
+    rivals: dict[str, list[tuple[Row, dict[str, str]]]] = {}
+    for row in rows:
+        rivals.setdefault(row.method, []).append((row, dict(_flat("", row.config))))
+    done = []
+    for group in rivals.values():
+        names = sorted({name for _, settings in group for name in settings})
+        apart = [n for n in names if len({settings.get(n) for _, settings in group}) > 1]
+        for row, settings in group:
+            told = tuple(f"{name}={settings.get(name, 'unset')}" for name in apart)
+            done.append(replace(row, settings=told))
+    return done
+
+
+def _flat(prefix: str, config: Mapping[str, JSON]) -> Iterable[tuple[str, str]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", value if isinstance(value, str) else canonical(value)
+
+
+def paired(a: Row, b: Row) -> Contrast | None:
+    """The difference a − b, paired over the training seeds both have; None if they share none."""
+    left, right = dict(a.scores), dict(b.scores)
+    pairs = [(left[s], right[s]) for s in left if s in right]
+    effect = over_seeds([x - y for x, y in pairs if x is not None and y is not None])
+    if effect.value is None:
+        return None
+    label = f"{a.label} − {b.label}"
+    return Contrast(label, effect.value, effect.interval, effect.units, effect.reason, effect.p)
+
+
+def contrasts(board: Board, reference: str = "base") -> tuple[Contrast, ...]:
+    """Every row against the one row of the reference method; none if there is not exactly one.
+
+    Holm's adjustment counts every row, also one that shares no seed with the reference.
+    """
+    against = [row for row in board.rows if row.method == reference]
+    if len(against) != 1:
+        return ()
+    found = [paired(row, against[0]) for row in board.rows if row is not against[0]]
+    adjusted = holm([contrast.p if contrast else None for contrast in found])
+    return tuple(
+        _possible(replace(contrast, holm=p), board.unit)
+        for contrast, p in zip(found, adjusted, strict=True)
+        if contrast
+    )
+
+
+def _possible(contrast: Contrast, unit: bool) -> Contrast:
+    if contrast.interval is None or not unit:
+        return contrast
+    return replace(contrast, interval=contrast.interval.clipped(-1.0, 1.0))

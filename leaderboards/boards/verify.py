@@ -1,0 +1,217 @@
+"""Can what was published be believed? Files against their manifest, numbers against outcomes,
+rewards against replies.
+
+It knows no grader: whoever calls it brings one. What cannot be graded again is counted and said,
+never passed over; what a stranger's entry asks to be opened is not, before somebody says so. What
+it cannot see is a reply that no model wrote; see README.md.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from leaderboards.boards.manifest import (
+    boards_path,
+    file_hash,
+    manifest_path,
+    page_path,
+    read_manifest,
+    read_page,
+)
+from leaderboards.boards.manifest import shown as boards_shown
+from leaderboards.boards.model import Board
+from leaderboards.boards.rank import boards
+from leaderboards.boards.render import as_json
+from leaderboards.records.entry import Entry, Outcome
+from leaderboards.records.store import find_entries
+from leaderboards.records.strict_json import RecordError, parse, shown
+
+MOST_NAMED = 20  # problems of one kind that are spelt out
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a grader says of a reply: `reward` is None where it gave no score, and `why` says why.
+
+    `misfit` says what of a conversation cannot have been: that it went on after its end, say.
+    """
+
+    reward: float | None
+    success: bool
+    why: str = ""
+    misfit: str = ""
+
+
+Grader: TypeAlias = Callable[[Outcome], Judged | str]
+"""What an outcome's reply earns, or why it cannot be graded again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """Why a world is not opened before somebody says that it may be."""
+
+    why: str
+
+
+Bring: TypeAlias = Callable[[Entry], Grader | Unopened | str]
+"""The grader of an entry's world, or why there is none."""
+UNOPENED = "their entries were not replayed"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was checked, what could not be, and what is wrong; empty `problems`: nothing is.
+
+    `graded` counts outcomes graded again, `left` those that were not, by reason; `numbers` counts
+    published numbers that were recomputed. `unopened` names the files of entries that were not
+    replayed, by what would have to be trusted.
+    """
+
+    entries: int
+    outcomes: int
+    graded: int
+    numbers: int
+    left: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    unopened: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def verify(folder: Path, bring: Bring) -> Verified:
+    """Check every entry below a folder, and what was published beside it."""
+    found = find_entries([folder])
+    if not (found.stored or found.problems or manifest_path(folder).exists()):
+        return Verified(0, 0, 0, 0)  # nothing was published yet
+    problems = [*found.problems, *_manifest(folder)]
+    graded, left, unopened = 0, dict[str, int](), dict[str, list[str]]()
+    for stored in found.stored:
+        name = stored.path.relative_to(folder).as_posix()
+        grader = bring(stored.entry)
+        if isinstance(grader, Unopened):
+            unopened.setdefault(grader.why, []).append(name)
+            grader = UNOPENED
+        wrong, count, reasons = _graded(stored.entry, grader)
+        problems += [f"{name}: {problem}" for problem in wrong]
+        graded += count
+        for reason, number in reasons.items():
+            left[reason] = left.get(reason, 0) + number
+    made = boards(found.entries)
+    numbers, wrong = _numbers(folder, made)
+    page = read_page(page_path(folder))
+    if page is not None and page[1] != boards_shown(made):
+        wrong.append(f"{page_path(folder).name}: its boards are not those of the entries")
+    return Verified(
+        entries=len(found.entries),
+        outcomes=sum(len(e.outcomes) for e in found.entries),
+        graded=graded,
+        numbers=numbers,
+        left=left,
+        problems=(*problems, *wrong),
+        unopened=unopened,
+    )
+
+
+def _manifest(folder: Path) -> Iterator[str]:
+    """The files of a folder against the list of hashes beside it."""
+    path = manifest_path(folder)
+    if not path.exists():
+        yield f"{path.name} is missing, so edited files cannot be told; `leaderboard add` writes it"
+        return
+    try:
+        listed = read_manifest(path)
+    except RecordError as error:
+        yield str(error)
+        return
+    there = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*.json") if p.is_file()}
+    for name in sorted(listed.keys() | there.keys()):
+        if name not in there:
+            yield f"{name}: is in {path.name}, but not here"
+        elif name not in listed:
+            yield f"{name}: is here, but not in {path.name}"
+        elif file_hash(there[name]) != listed[name]:
+            yield f"{name}: was changed after it was published; its hash is not that of {path.name}"
+
+
+def _graded(entry: Entry, grader: Grader | str) -> tuple[list[str], int, dict[str, int]]:
+    """Every kept reply put before the grader again."""
+    if isinstance(grader, str):
+        return [], 0, {grader: len(entry.outcomes)}
+    problems, graded, left = [], 0, dict[str, int]()
+    for outcome in entry.outcomes:
+        reason = ""
+        if outcome.status == "unscored":
+            reason = "world or grader had failed, so there is nothing to compare"
+        elif outcome.reply is None:
+            reason = "no reply was kept"
+        judged = reason or grader(outcome)
+        if isinstance(judged, str):
+            left[judged] = left.get(judged, 0) + 1
+            continue
+        graded += 1
+        if problem := _compared(outcome, judged):
+            problems.append(f"{shown(outcome.task)} sample {outcome.sample}: {problem}")
+    if len(problems) > MOST_NAMED:
+        rest = len(problems) - MOST_NAMED
+        problems[MOST_NAMED:] = [f"and {rest} more outcomes are graded differently"]
+    return problems, graded, left
+
+
+def _compared(outcome: Outcome, judged: Judged) -> str:
+    if judged.misfit:
+        return judged.misfit
+    if judged.reward is None:
+        why = f" ({judged.why})" if judged.why else ""
+        return f"reward {outcome.reward:g} is recorded, but the grader gives no score{why}"
+    if not math.isclose(judged.reward, outcome.reward or 0.0, rel_tol=1e-9, abs_tol=1e-9):
+        return f"reward {outcome.reward:g} is recorded, but the reply earns {judged.reward:g}"
+    if outcome.success is not None and judged.success is not outcome.success:
+        return f"success {outcome.success} is recorded, but the grader says {judged.success}"
+    return ""
+
+
+def _numbers(folder: Path, made: Sequence[Board]) -> tuple[int, list[str]]:
+    """Every number of the published boards, computed again from the outcomes."""
+    path = boards_path(folder)
+    if not path.exists():
+        return 0, [f"{path.name} is missing, so no printed number could be compared"]
+    try:
+        published = parse(path.read_bytes(), path.name)
+    except RecordError as error:
+        return 0, [str(error)]
+    pairs = list(_leaves("", published, as_json(made)))
+    wrong = [
+        f"{path.name}: {where} says {shown(there)}, but the outcomes give {shown(here)}"
+        for where, there, here in pairs
+        if not _same(there, here)
+    ]
+    if len(wrong) > MOST_NAMED:
+        wrong[MOST_NAMED:] = [f"{path.name}: and {len(wrong) - MOST_NAMED} more differ"]
+    return sum(_is_number(here) for _, _, here in pairs), wrong
+
+
+_ABSENT = "nothing"
+
+
+def _leaves(where: str, there: Any, here: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Pairs of plain values at the same place of two JSON values."""
+    if isinstance(there, dict) and isinstance(here, Mapping):
+        for key in sorted({*there, *here}):
+            inner = there.get(key, _ABSENT), here.get(key, _ABSENT)
+            yield from _leaves(f"{where}.{key}" if where else key, *inner)
+    elif isinstance(there, list) and isinstance(here, (list, tuple)) and len(there) == len(here):
+        for number, pair in enumerate(zip(there, here, strict=True)):
+            yield from _leaves(f"{where}[{number}]", *pair)
+    else:
+        yield where, there, here
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _same(there: Any, here: Any) -> bool:
+    if _is_number(there) and _is_number(here):
+        # Another machine's quantiles may differ in their last digit.
+        return math.isclose(there, here, rel_tol=1e-9, abs_tol=1e-12)
+    return type(there) is type(here) and bool(there == here)

@@ -1,0 +1,1 @@
+"""Records of runs: tracks, entries, strict reading, migrations, files."""

@@ -1,0 +1,61 @@
+"""Entries of older schemas, brought forward one version after the other.
+
+A parsed entry comes in and another goes out; nothing is read, and nothing is decoded here.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from leaderboards.records.strict_json import RecordError, shown
+
+SCHEMA = 2
+
+Migration: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def _first(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Schema 1 knew no prices, and kept all turns of a conversation as one text. Where one ends and
+    the next begins cannot be found again, so such a text stays what it is.
+    """
+    outcomes = raw.get("outcomes")
+    for number, outcome in enumerate(outcomes if isinstance(outcomes, list) else ()):
+        if isinstance(outcome, dict) and isinstance(outcome.get("reply"), list):
+            raise RecordError("must be a string in schema 1", f"outcomes[{number}].reply")
+    made = raw.get("provenance")
+    if not isinstance(made, dict):
+        return raw
+    if "prices" in made:
+        raise RecordError("is unknown to schema 1", "provenance.prices")
+    return {**raw, "provenance": {**made, "prices": None}}
+
+
+# From a schema version to the next. Each step is pure, and none is ever edited once released.
+MIGRATIONS: Mapping[int, Migration] = {1: _first}
+
+
+def migrate(
+    raw: object,
+    source: str = "entry",
+    migrations: Mapping[int, Migration] = MIGRATIONS,
+    schema: int = SCHEMA,
+) -> Mapping[str, Any]:
+    """Bring a parsed entry to the current schema, one version after the other.
+
+    Raises:
+        RecordError: if it has no schema, or one newer than this code knows.
+    """
+    if not isinstance(raw, dict):
+        raise RecordError(f"must be an object, but is {shown(raw)}", source=source)
+    version = raw.get("schema")
+    if type(version) is not int or version < 1:
+        problem = "is missing" if version is None else f"must be 1 to {schema}"
+        raise RecordError(problem, "schema", source)
+    if version > schema:
+        problem = f"is {version}, but this version reads up to {schema}; update the harness"
+        raise RecordError(problem, "schema", source)
+    try:
+        for step in range(version, schema):
+            raw = {**migrations[step](raw), "schema": step + 1}
+    except RecordError as error:
+        raise error.named(source) from None
+    return raw

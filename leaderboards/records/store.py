@@ -1,0 +1,148 @@
+"""Entries on disk: written once and whole, found by folder; a bad one is named and passed by."""
+
+import gc
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from leaderboards.records.entry import Entry
+from leaderboards.records.strict_json import RecordError
+
+LARGEST = 1 << 28  # bytes; an entry with replies of 400 × 15,000 tokens is a tenth of it
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An entry and the file it was read from."""
+
+    path: Path
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEntries:
+    """What a search came to; `problems` has one sentence for each file that is not an entry."""
+
+    stored: tuple[Stored, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The good entries, in the order of their paths."""
+        return tuple(s.entry for s in self.stored)
+
+
+def write_entry(path: Path | str, entry: Entry) -> Path:
+    """Write an entry so that the file is whole or absent, even if power fails.
+
+    Writing the same entry again does nothing. A run owns its path: two processes that write
+    different entries to one new path at the same moment are not kept apart.
+
+    Raises:
+        RecordError: if the file exists and holds anything else, or if the entry was made of values
+            that would not be read back.
+    """
+    path = Path(path)
+    text = entry.to_json().encode("ascii")
+    Entry.from_json(text, str(path))
+    if path.exists():
+        if path.read_bytes() == text:
+            return path
+        problem = "already exists and holds something else; entries are never overwritten"
+        raise RecordError(f"{problem}, so choose another name or remove it", source=str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text)
+    return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is old or new, never half, even if power fails."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def clear_drafts(path: Path) -> None:
+    """Remove what processes killed while writing `path` left; only for whom alone may write it."""
+    for draft in path.parent.glob(f".{path.name}.*.tmp"):
+        draft.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename durable, where the system has folders that can be opened."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_entry(path: Path | str) -> Entry:
+    """Read one entry.
+
+    Raises:
+        RecordError: if it cannot be read, or is not an entry; names file and field.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise RecordError("is not a file", source=str(path))
+        if path.stat().st_size > LARGEST:
+            raise RecordError(f"is larger than {LARGEST >> 20} MiB", source=str(path))
+        text = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"cannot be read ({error.strerror})", source=str(path)) from None
+    return Entry.from_json(text, str(path))
+
+
+def find_entries(paths: Iterable[Path | str]) -> FoundEntries:
+    """Read all entries in files and, recursively, folders: `entry.json` and `*.entry.json`."""
+    stored: list[Stored] = []
+    problems: list[str] = []
+    files = (file for given in paths for file in entry_files(Path(given), problems))
+    with uncollected():
+        for path in dict.fromkeys(files):
+            try:
+                stored.append(Stored(path, read_entry(path)))
+            except RecordError as error:
+                problems.append(str(error))
+    return FoundEntries(tuple(stored), tuple(problems))
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """While records are read: they hold no cycles; looking for some is a quarter of the work."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def entry_files(given: Path, problems: list[str]) -> Iterator[Path]:
+    """The files to read, in the order of their names; a file that was named is taken as it is."""
+
+    def report(error: OSError) -> None:
+        problems.append(f"{error.filename}: cannot be opened ({error.strerror}).")
+
+    if not given.is_dir():
+        yield given
+        return
+    for folder, below, names in os.walk(given, onerror=report):
+        below.sort()
+        for name in sorted(names):
+            if name == "entry.json" or name.endswith(".entry.json"):
+                yield Path(folder, name)

@@ -1,0 +1,82 @@
+"""Variants of one agent on the same tasks: what each difference between them is worth.
+
+Everything here answers for *this agent*: the tasks are the unit, and the cells are paired by task.
+What another training run would have found takes more runs, and `compare`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from leaderboards.stats.intervals import Interval, mean, t_interval, wilson
+from leaderboards.stats.paired import Effect, holm, over_tasks, paired_t
+
+Cell = Mapping[str, float]
+"""A variant's mean reward by task; a task without any scored episode is absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """A named difference between cells, and what it came to."""
+
+    name: str
+    effect: Effect
+
+
+def height(cell: Cell, unit: bool) -> tuple[float | None, Interval | None]:
+    """A cell's mean over tasks and its 95 % interval; Wilson's where all tasks agree."""
+    values = list(cell.values())
+    value = mean(values)
+    if value is None:
+        return None, None
+    if unit and value in (0.0, 1.0):
+        return value, wilson(len(values) if value else 0, len(values))
+    interval = t_interval(values)
+    return value, interval.clipped(0.0, 1.0) if interval and unit else interval
+
+
+def within_unit(cells: Sequence[Cell]) -> bool:
+    """Whether all rewards lie within [0, 1]."""
+    return all(0 <= value <= 1 for cell in cells for value in cell.values())
+
+
+def differences(pairs: Sequence[tuple[str, Cell, Cell]], unit: bool) -> list[Worth]:
+    """Each named pair's first minus its second, adjusted for all of them together (Holm)."""
+    found = []
+    for name, a, b in pairs:
+        tasks = sorted(a.keys() & b.keys())
+        effect = over_tasks([a[t] for t in tasks], [b[t] for t in tasks], unit)
+        found.append(Worth(name, effect.clipped(unit)))
+    return adjusted(found)
+
+
+def interaction(joint: Cell, first: Cell, second: Cell, neither: Cell) -> Effect:
+    """By how much both together exceed the sum of each alone, task by task."""
+    tasks = sorted(joint.keys() & first.keys() & second.keys() & neither.keys())
+    values = [joint[t] - first[t] - second[t] + neither[t] for t in tasks]
+    interval, p = t_interval(values), paired_t(values)
+    reason = "" if interval else ("no spread" if len(values) > 1 else "too few tasks")
+    test = f"paired t, df {len(values) - 1}" if p is not None else ""
+    return Effect("this agent", mean(values), interval, p, len(values), test, reason)
+
+
+def factorial(neither: Cell, prompt: Cell, weights: Cell, both: Cell, unit: bool) -> list[Worth]:
+    """{base, trained weights} × {root, evolved prompt}: four effects, named beforehand."""
+    found = differences(
+        [
+            ("evolved prompt alone", prompt, neither),
+            ("trained weights alone", weights, neither),
+            ("both together", both, neither),
+        ],
+        unit,
+    )
+    together = Worth("more than the sum of both", interaction(both, prompt, weights, neither))
+    return adjusted([*found, together])
+
+
+def adjusted(found: Sequence[Worth]) -> list[Worth]:
+    """With Holm's adjustment over all of them."""
+    p_values = holm([one.effect.p for one in found])
+    return [
+        replace(one, effect=replace(one.effect, holm=p))
+        for one, p in zip(found, p_values, strict=True)
+    ]

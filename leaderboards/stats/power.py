@@ -1,0 +1,198 @@
+"""Before anything is spent: what difference can so many tasks, samples and seeds show?
+
+Power is that of the paired t test at 5 %, from the noncentral t distribution. Spreads are standard
+deviations on the rewards' own scale; where none was measured, the caller says what it assumed.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from leaderboards.stats.intervals import mean
+from leaderboards.stats.paired import spread
+from leaderboards.stats.scores import Result
+
+ALPHA = 0.05
+POWER = 0.80
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """n tasks × k samples × s seeds; `own_tasks`: every seed has test tasks of its own."""
+
+    tasks: int
+    samples: int
+    seeds: int
+    own_tasks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What makes paired differences vary.
+
+    `task` is the deviation over tasks of the true difference between two agents, `sample` the
+    variance of a reward within one task and agent, `seed` the deviation over training seeds of the
+    true difference between two methods.
+    """
+
+    task: float
+    sample: float
+    seed: float
+
+    def of_agent(self, design: Design) -> float:
+        """The deviation over tasks of the difference between two rows' task means."""
+        noise = 2 * self.sample / (design.samples * design.seeds)
+        own = design.seeds if design.own_tasks else 1
+        return math.sqrt(self.task**2 / own + noise)
+
+    def of_method(self, design: Design) -> float:
+        """The deviation over seeds of the difference between two scores."""
+        noise = 2 * self.sample / design.samples / design.tasks
+        drawn = self.task**2 / design.tasks if design.own_tasks else 0.0
+        return math.sqrt(self.seed**2 + drawn + noise)
+
+
+ASSUMED = Spread(task=0.25, sample=0.25, seed=0.05)
+"""Where nothing was measured: samples vary like coin flips (the most there is), methods differ by
+25 points more or less from task to task, and by 5 from seed to seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Smallest:
+    """The smallest true difference found in 80 % of the cases; None: too few units, or over 1."""
+
+    agent: float | None
+    method: float | None
+
+
+def power(effect: float, deviation: float, units: int, alpha: float = ALPHA) -> float:
+    """The chance that a two-sided paired t test over so many pairs finds a true difference."""
+    if units < 2:
+        return 0.0
+    if deviation <= 0:
+        return 1.0 if effect else alpha
+    from scipy.special import nctdtr, stdtrit
+
+    df = units - 1
+    shift = abs(effect) / deviation * math.sqrt(units)
+    critical = float(stdtrit(df, 1 - alpha / 2))
+    found = float(1 - nctdtr(df, shift, critical) + nctdtr(df, shift, -critical))
+    return found if math.isfinite(found) else _by_quadrature(shift, critical, df)
+
+
+def _by_quadrature(shift: float, critical: float, df: int) -> float:
+    """The same, averaged over the deviation's own distribution: SciPy's series fails at df 1."""
+    import numpy as np
+    from scipy.special import gammaincinv, ndtr
+
+    shares = (np.arange(4096) + 0.5) / 4096
+    deviations = np.sqrt(2 * gammaincinv(df / 2, shares) / df)
+    above = ndtr(shift - critical * deviations) + ndtr(-shift - critical * deviations)
+    return float(above.mean())
+
+
+def detectable(
+    deviation: float, units: int, alpha: float = ALPHA, wanted: float = POWER
+) -> float | None:
+    """The smallest difference with that power; None with fewer than two pairs."""
+    if units < 2:
+        return None
+    if deviation <= 0:
+        return 0.0
+    low, high = 0.0, deviation
+    while power(high, deviation, units, alpha) < wanted:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        enough = power(middle, deviation, units, alpha) >= wanted
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+def smallest(design: Design, known: Spread, contrasts: int = 1) -> Smallest:
+    """What the design can show, where `contrasts` are adjusted for together.
+
+    Holm's first step is Bonferroni's, so this is what the strictest of the contrasts faces.
+    """
+    alpha = ALPHA / max(1, contrasts)
+    agent = detectable(known.of_agent(design), design.tasks, alpha)
+    method = detectable(known.of_method(design), design.seeds, alpha)
+    return Smallest(_possible(agent), _possible(method))
+
+
+def _possible(effect: float | None) -> float | None:
+    return effect if effect is not None and effect <= 1 else None
+
+
+def seeds_needed(design: Design, known: Spread, effect: float, contrasts: int = 1) -> int | None:
+    """The fewest seeds that show this difference between methods; None if 1,000 do not."""
+    deviation, alpha = known.of_method(design), ALPHA / max(1, contrasts)
+    for seeds in range(2, 1001):
+        if power(effect, deviation, seeds, alpha) >= POWER:
+            return seeds
+    return None
+
+
+def measured(results: Iterable[Result], reference: str = "base") -> Spread | None:
+    """The spreads seen in finished runs of one Track; None where no two runs share a seed.
+
+    Each method is paired with the reference, or with the first there is. What sampling adds to a
+    spread is taken off; a spread between seeds takes three common seeds to be measured, and is
+    assumed otherwise.
+    """
+    by_method: dict[str, dict[int, Result]] = {}
+    for one in results:
+        by_method.setdefault(one.entry.method, {}).setdefault(one.entry.seed, one)
+    if len(by_method) < 2:
+        return None
+    first = reference if reference in by_method else next(iter(by_method))
+    inner = mean([v for of in by_method.values() for one in of.values() for v in _within(one)])
+    sample = ASSUMED.sample if inner is None else inner
+    tasks: list[float] = []
+    seeds: list[float] = []
+    for method, mine in by_method.items():
+        if method == first:
+            continue
+        tasks += _over_tasks(mine, by_method[first], sample)
+        seeds += _over_seeds(mine, by_method[first], sample)
+    if not tasks:
+        return None
+    seed = math.sqrt(max(0.0, mean(seeds) or 0.0)) if seeds else ASSUMED.seed
+    return Spread(math.sqrt(max(0.0, mean(tasks) or 0.0)), sample, seed)
+
+
+def _within(one: Result) -> list[float]:
+    """Each task's unbiased variance over its samples, where it has two or more."""
+    by_task: dict[str, list[float]] = {}
+    for outcome in one.entry.outcomes:
+        if outcome.reward is not None:
+            by_task.setdefault(outcome.task, []).append(outcome.reward)
+    return [(spread(v) or 0.0) ** 2 for v in by_task.values() if len(v) > 1]
+
+
+def _over_tasks(
+    mine: Mapping[int, Result], theirs: Mapping[int, Result], sample: float
+) -> list[float]:
+    """For each common seed, the variance over tasks of the difference, without sampling noise."""
+    found = []
+    for seed in mine.keys() & theirs.keys():
+        a, b = mine[seed], theirs[seed]
+        both = a.means.keys() & b.means.keys()
+        deviation = spread([a.means[t] - b.means[t] for t in sorted(both)])
+        noise = mean([sample / a.counts[t] + sample / b.counts[t] for t in sorted(both)])
+        if len(both) > 1:
+            found.append((deviation or 0.0) ** 2 - (noise or 0.0))
+    return found
+
+
+def _over_seeds(
+    mine: Mapping[int, Result], theirs: Mapping[int, Result], sample: float
+) -> Sequence[float]:
+    """The variance over seeds of the difference, without what sampling adds."""
+    common = sorted(mine.keys() & theirs.keys())
+    pairs = [(mine[s].score, theirs[s].score, mine[s]) for s in common]
+    differences = [a - b for a, b, _ in pairs if a is not None and b is not None]
+    if len(differences) < 3:
+        return []
+    drawn = mean([float(sum(one.counts.values())) for _, _, one in pairs]) or 1.0
+    return [(spread(differences) or 0.0) ** 2 - 2 * sample / drawn]

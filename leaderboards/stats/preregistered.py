@@ -1,0 +1,147 @@
+"""Contrasts that were written down beforehand, and whether results bear them out.
+
+A file of contrasts says which method should differ from which on which world, and how that is
+judged. Training seeds are the unit throughout: differences are paired over the seeds that both
+methods have.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from leaderboards.records.strict_json import RecordError, decode
+from leaderboards.stats.intervals import Interval, mean, t_interval
+
+CALIBRATION = Path(__file__).resolve().parents[1] / "contrasts" / "calibration.toml"
+
+Scores = Mapping[str, Mapping[int, float]]
+"""A world's scores in points, by method and training seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """One contrast. `kind` says how it is judged; see the file's head."""
+
+    world: str
+    kind: Literal["more", "at least", "within", "null"]
+    method: str
+    than: str
+    of: str
+    margin: float
+    repeats: int
+
+    @property
+    def words(self) -> str:
+        """What is claimed."""
+        if self.kind == "more":
+            return f"{self.method} > {self.than}"
+        if self.kind == "at least":
+            return f"{self.method} at least {self.of} − {self.margin:g}"
+        if self.kind == "within":
+            return f"{self.method} within ±{self.margin:g} of {self.of}"
+        return f"no method differs from {self.of} by chance too often"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredPlan:
+    """A file of contrasts: what is run, and what is claimed of it."""
+
+    name: str
+    episodes: int
+    model: str
+    preset: str
+    methods: tuple[str, ...]
+    contrast: tuple[Registered, ...]
+
+    @property
+    def worlds(self) -> tuple[str, ...]:
+        """Every world a contrast is about, in the file's order."""
+        return tuple(dict.fromkeys(c.world for c in self.contrast))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A contrast and what came of it: a difference in points, or a rate; None: nothing to tell."""
+
+    contrast: Registered
+    holds: bool
+    seeds: int
+    value: float | None
+    interval: Interval | None
+    said: str
+
+
+def read_plan(path: Path) -> RegisteredPlan:
+    """A file of contrasts; raises RecordError naming the field that is wrong."""
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise RecordError(f"cannot be read ({error})", source=str(path)) from error
+    blank = {"method": "", "than": "", "of": "", "margin": 0.0, "repeats": 0}
+    rows = told.get("contrast")
+    if isinstance(rows, list):
+        told["contrast"] = [blank | row if isinstance(row, dict) else row for row in rows]
+    try:
+        return decode(RegisteredPlan, told)
+    except RecordError as error:
+        raise error.named(str(path)) from None
+
+
+def findings(plan: RegisteredPlan, scores: Mapping[str, Scores]) -> Iterator[Finding]:
+    """Judge every contrast of the worlds that have scores."""
+    for contrast in plan.contrast:
+        if contrast.world in scores:
+            yield judge(contrast, scores[contrast.world])
+
+
+def judge(contrast: Registered, scores: Scores) -> Finding:
+    """Whether one contrast holds."""
+    if contrast.kind == "null":
+        return _null(contrast, scores)
+    other = contrast.than or contrast.of
+    mine, theirs = scores.get(contrast.method, {}), scores.get(other, {})
+    differences = [mine[seed] - theirs[seed] for seed in sorted(mine) if seed in theirs]
+    level = 0.95 if contrast.kind == "more" else 0.90
+    interval = t_interval(differences, level)
+    value = mean(differences)
+    if interval is None or value is None:
+        why = "no spread over seeds" if len(differences) > 1 else "needs two seeds or more"
+        return Finding(contrast, False, len(differences), value, None, why)
+    if contrast.kind == "more":
+        holds = interval.low > 0
+    else:
+        below = contrast.kind == "at least" or interval.high < contrast.margin
+        holds = -contrast.margin < interval.low and below
+    said = f"{value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}], {level:.0%} paired t"
+    return Finding(contrast, holds, len(differences), value, interval, said)
+
+
+def _null(contrast: Registered, scores: Scores) -> Finding:
+    """Shuffle the labels within each seed, so that nothing can differ, and count what seems to."""
+    from scipy.stats import binomtest, ttest_1samp
+
+    seeds = sorted(set.intersection(*(set(of) for of in scores.values())) if scores else set())
+    methods = [contrast.of, *(m for m in scores if m != contrast.of)]
+    if len(seeds) < 2 or contrast.of not in scores or len(methods) < 2:
+        return Finding(contrast, False, len(seeds), None, None, "needs two seeds or more")
+    table = np.array([[scores[m][s] for m in methods] for s in seeds])
+    rng = np.random.default_rng(20261122)
+    shuffled = rng.permuted(np.broadcast_to(table, (contrast.repeats, *table.shape)), axis=2)
+    against = shuffled[:, :, 1:] - shuffled[:, :, :1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p_values = ttest_1samp(against, 0.0, axis=1).pvalue
+    # Some method is significant after Holm just when the smallest p passes Bonferroni's threshold.
+    wrong = int((np.nanmin(p_values, axis=1) <= 0.05 / against.shape[2]).sum())
+    rate = wrong / contrast.repeats
+    above = binomtest(wrong, contrast.repeats, 0.05, alternative="greater").pvalue < 0.05
+    said = f"{rate:.1%} of {contrast.repeats:,} repeats, over {against.shape[2]} methods"
+    return Finding(contrast, not above, len(seeds), rate, None, said)
+
+
+def means(scores: Scores, methods: Sequence[str]) -> list[float | None]:
+    """Each method's mean over seeds."""
+    return [mean(list(scores.get(method, {}).values())) for method in methods]

@@ -1,0 +1,61 @@
+"""Which ranks a row may have: an interval instead of a number that its seeds do not support.
+
+Every two rows are compared by the paired t test over the training seeds they share, and Holm's
+adjustment over all pairs keeps the chance of any false order at 5 %. A row's best rank counts the
+rows shown to be better, its worst the rows shown to be worse; one seed shows nothing.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+
+from leaderboards.stats.paired import paired_t
+
+FEW = 40  # rows up to which their pairs are compared sooner than NumPy is imported
+
+Scores = Mapping[int, float | None]
+Finding = tuple[float, int, int]
+"""The p of a pair, the better row, the worse row."""
+
+
+def rank_intervals(rows: Sequence[Scores], level: float = 0.95) -> list[tuple[int, int] | None]:
+    """Each row's best and worst rank, from its score by seed; None for a row without any score."""
+    scored = [i for i, row in enumerate(rows) if any(v is not None for v in row.values())]
+    found: list[tuple[int, int] | None] = [None] * len(rows)
+    above, below = _counted(_by_p([rows[i] for i in scored], 1 - level), len(scored), 1 - level)
+    for place, i in enumerate(scored):
+        found[i] = (1 + above[place], len(scored) - below[place])
+    return found
+
+
+def _by_p(rows: Sequence[Scores], alpha: float) -> Iterable[Finding]:
+    """All pairs that differ at this level by themselves, the smallest p first."""
+    if len(rows) <= FEW:
+        return sorted(_pairs(rows, alpha))
+    from leaderboards.stats.rank_intervals_numpy import by_p
+
+    return by_p(rows, alpha)
+
+
+def _pairs(rows: Sequence[Scores], alpha: float) -> Iterator[Finding]:
+    for (here, a), (there, b) in combinations(enumerate(rows), 2):
+        both = [(a[seed], b[seed]) for seed in a.keys() & b.keys()]
+        gaps = [x - y for x, y in both if x is not None and y is not None]
+        p = paired_t(gaps)
+        if p is not None and p <= alpha:
+            yield (p, here, there) if math.fsum(gaps) > 0 else (p, there, here)
+
+
+def _counted(found: Iterable[Finding], rows: int, alpha: float) -> tuple[list[int], list[int]]:
+    """For each row, how many rows were shown to be better, and how many to be worse.
+
+    Holm over all pairs of rows, those that could not be tested included.
+    """
+    asked = rows * (rows - 1) // 2
+    above, below = [0] * rows, [0] * rows
+    for place, (p, better, worse) in enumerate(found):
+        if p * (asked - place) > alpha:
+            break
+        above[worse] += 1
+        below[better] += 1
+    return above, below
