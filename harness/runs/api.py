@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cli.commands.run import lay_out, new_folder, perform
+from harness.runs.executors import perform
 from harness.runs.resolve import Asked, resolve
+from harness.runs.run_dirs import lay_out, new_folder
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import markdown
 from leaderboards.records.entry import Entry

@@ -4,22 +4,26 @@ Whoever it is, a run is its run directory: what is finished is not repeated, wha
 from its last save, and what comes of it is the same.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 
 from harness.callbacks import Callbacks
+from harness.config import Scalar, build
 from harness.display.console import Lines, LiveView
 from harness.display.console_text import forgiving
-from harness.execution_config import EngineSection
+from harness.display.trackers import check_trackers
+from harness.execution_config import EngineSection, check_removed
 from harness.runs.build import prepare, read_request
-from harness.runs.finish import Terms, finish_one, rounds_of, standings, unfinished
+from harness.runs.finish import Terms, finish_one, hand_over, rounds_of, standings, unfinished
 from harness.runs.progress_table import title
 from harness.runs.subprocess_pool import Job, SubprocessPool, harness_command
 from harness.system.hardware import cores, visible_gpus
+from leaderboards.records.entry import Entry
+from leaderboards.records.store import read_entry
 
 
 class Executor(Protocol):
@@ -108,3 +112,38 @@ class Processes:
         track = ("--track", ",".join(self._terms.track)) if self._terms.track else ()
         command = harness_command("resume", str(place), "--json", *track)
         return Job(title(request), command, place / "stderr.log")
+
+
+def engine_for(places: Sequence[Path], typed: Mapping[str, Scalar]) -> EngineSection | None:
+    """The engine that runs are gone on with: as begun, but for what was typed.
+
+    Another engine by name starts from its own defaults: settings of the first mean nothing to it.
+    """
+    if not typed:
+        return None
+    check_removed(typed)
+    begun = read_request(places[0]).engine
+    same = typed.get("name", begun.name) == begun.name
+    table = {**(asdict(begun) if same else {}), **typed}
+    made: EngineSection = build(EngineSection, table, "engine")
+    return made
+
+
+def perform(
+    places: Sequence[Path],
+    quiet: bool,
+    stop: Callable[[], bool],
+    track: Sequence[str] = (),
+    engine: EngineSection | None = None,
+) -> list[Entry]:
+    """Run what is not finished; `track` names trackers that are told.
+
+    `engine` says where; unset, it is where the runs were begun.
+    """
+    check_trackers(track)
+    if engine is None:
+        engine = read_request(places[0]).engine
+    else:
+        hand_over(places, engine)
+    executor(engine, Terms(quiet, stop, track)).work(places)
+    return [read_entry(place / "entry.json") for place in places]

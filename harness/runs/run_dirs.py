@@ -1,9 +1,15 @@
-"""The run directories of a folder."""
+"""Run directories: found in a folder, laid out for new requests."""
 
+import shutil
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import count
 from pathlib import Path
 
-from harness.cli.commands.run import runs_in
-from harness.errors import UsageError
+from harness.config import Config
+from harness.errors import RunError, UsageError
+from harness.runs.build import prepare
+from harness.storage.lock import Lock
 
 
 def existing(folder: Path) -> list[Path]:
@@ -14,3 +20,79 @@ def existing(folder: Path) -> list[Path]:
         known = f" Latest: {', '.join(near)}." if near else ""
         raise UsageError(f"{folder} holds no run (no config.toml in it or below).{known}")
     return places
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The run directories of an experiment, or the folder itself if it is one."""
+    if (folder / "config.toml").exists():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("*/config.toml"))
+
+
+def _began(place: Path) -> bool:
+    """Whether a run has come further than its request."""
+    logs = (place / "episodes.jsonl", place / "test.jsonl")
+    done = (place / "checkpoint", place / "entry.json", place / "opening.json")
+    return any(p.exists() for p in done) or any(p.exists() and p.stat().st_size for p in logs)
+
+
+def lay_out(requests: Sequence[Config], folder: Path) -> list[Path]:
+    """Write every request down, all at once or not at all; refuses a folder where runs began.
+
+    Runs that never began (their model could not be opened, say) are laid out anew.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give another --run-dir.")
+    there = runs_in(folder) if folder.exists() else []
+    if any(map(_began, there)):
+        raise UsageError(
+            f"{folder} already holds a run; type harness resume {folder}, "
+            "or give another --run-dir."
+        )
+    if folder.exists() and not there and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds other files; give another --run-dir.")
+    for place in there:
+        Lock(place / "run.lock").release()  # refused while another process is about to begin
+    part = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        single = len(requests) == 1
+        names = ["" if single else f"{r.method}-seed{r.run.seed}" for r in requests]
+        for request, name in zip(requests, names, strict=True):
+            prepare(request, part / name)
+        if there:
+            shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)  # over an empty folder, but not over what another process laid out
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written ({error.strerror}); give another --run-dir."
+        ) from error
+    return [folder / name for name in names]
+
+
+def new_folder(name: str) -> Path:
+    """A new, empty folder in runs/, which no other process is given even in the same second.
+
+    Raises:
+        RunError: It cannot be made.
+    """
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
+    stem = Path("runs") / f"{stamp}-{safe}"
+    tries = (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in count(1))
+    try:
+        stem.parent.mkdir(exist_ok=True)
+        return next(folder for folder in tries if _made(folder))
+    except OSError as error:
+        raise RunError(
+            f"{stem} cannot be written ({error.strerror}); give another --run-dir."
+        ) from error
+
+
+def _made(folder: Path) -> bool:
+    """Whether it was this process that made the folder."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True

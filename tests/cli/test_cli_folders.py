@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.commands import run
 from harness.errors import HarnessError, RunError
+from harness.runs import run_dirs
+from harness.runs.build import read_request
 from harness.runs.resolve import Asked, resolve
 
 
@@ -21,7 +22,7 @@ def one_second(tmp_path, monkeypatch):
         def now(cls, tz=None):
             return cls(2026, 5, 1, 12, 0, 0)
 
-    monkeypatch.setattr(run, "datetime", Still)
+    monkeypatch.setattr(run_dirs, "datetime", Still)
 
 
 def request(seed=0):
@@ -31,7 +32,7 @@ def request(seed=0):
 
 def test_runs_of_one_second_have_folders_of_their_own():
     with ThreadPoolExecutor(16) as pool:
-        folders = list(pool.map(run.new_folder, ["calibration/both"] * 64))
+        folders = list(pool.map(run_dirs.new_folder, ["calibration/both"] * 64))
     assert len(set(folders)) == 64
     assert all(folder.is_dir() for folder in folders)
     assert {f.name for f in folders} >= {
@@ -41,24 +42,26 @@ def test_runs_of_one_second_have_folders_of_their_own():
 
 
 def test_an_empty_folder_is_taken_and_one_laid_out_in_between_is_not_overwritten(monkeypatch):
-    folder = run.new_folder("arithmetic")
-    prepare = run.prepare
+    folder = run_dirs.new_folder("arithmetic")
+    prepare = run_dirs.prepare
 
     def slowly(asked, place):
         """Another process lays the same folder out while this one prepares."""
-        monkeypatch.setattr(run, "prepare", prepare)
+        monkeypatch.setattr(run_dirs, "prepare", prepare)
         prepare(request(7)[0], folder)
         prepare(asked, place)
 
-    monkeypatch.setattr(run, "prepare", slowly)
+    monkeypatch.setattr(run_dirs, "prepare", slowly)
     with pytest.raises(RunError, match="cannot be written"):
-        run.lay_out(request(), folder)
-    assert run.read_request(folder).run.seed == 7
-    assert run.lay_out(request(), run.new_folder("arithmetic"))[0].name.endswith("arithmetic-2")
+        run_dirs.lay_out(request(), folder)
+    assert read_request(folder).run.seed == 7
+    assert run_dirs.lay_out(request(), run_dirs.new_folder("arithmetic"))[0].name.endswith(
+        "arithmetic-2"
+    )
 
 
 @pytest.mark.parametrize("spoil", ["file", "dangling"])
 def test_where_no_folder_can_be_made_one_sentence_says_so(spoil):
     Path("runs").write_text("") if spoil == "file" else Path("runs").symlink_to("nowhere")
     with pytest.raises(HarnessError, match=r"cannot be written .* give another --run-dir"):
-        run.new_folder("arithmetic")
+        run_dirs.new_folder("arithmetic")

@@ -15,9 +15,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from harness.cli.commands.run import runs_in
 from harness.display.console_text import forgiving
 from harness.errors import UsageError
+from harness.runs.run_dirs import runs_in
 from harness.runs.subprocess_pool import Job, SubprocessPool, harness_command
 from harness.storage.atomic_files import write_json
 from harness.system.hardware import cores

@@ -17,7 +17,7 @@ from harness.execution_config import EngineSection
 from harness.metered import MeteredTrainable
 from harness.runs.build import build_run, champion_of, read_request
 from harness.runs.resolve import resolve
-from harness.runs.run_dirs import existing
+from harness.runs.run_dirs import existing, lay_out, new_folder
 from harness.storage.atomic_files import write_json
 from harness.storage.lock import Lock
 
@@ -27,8 +27,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.run is not None:
         return _again(arguments)
     resolved = resolve(run.asked_from(arguments, ("base",)))
-    folder = arguments.run_dir or run.new_folder(f"eval-{resolved.configs[0].env.name}")
-    return run.go(run.lay_out(resolved.configs, folder), arguments.quiet, arguments.json)
+    folder = arguments.run_dir or new_folder(f"eval-{resolved.configs[0].env.name}")
+    return run.go(lay_out(resolved.configs, folder), arguments.quiet, arguments.json)
 
 
 # What a run has settled already; the rest (split, tasks, samples) may be asked for anew.

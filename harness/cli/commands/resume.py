@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.cli.commands.run import engine_for, engine_typed, go
+from harness.cli.commands.run import engine_typed, go
 from harness.config import Scalar, read_toml
 from harness.execution_config import check_removed, removed
 from harness.runs.build import read_request
+from harness.runs.executors import engine_for
 from harness.runs.finish import unfinished
 from harness.runs.run_dirs import existing
 

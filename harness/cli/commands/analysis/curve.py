@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.commands.run import runs_in
 from harness.display.console_text import forgiving, plain
 from harness.errors import UsageError
 from harness.runs.build import champion_of, read_request
+from harness.runs.run_dirs import runs_in
 from harness.storage.atomic_files import lines
 from leaderboards.boards.formatting import NOTHING, count, number, signed
 from leaderboards.records.store import find_entries
