@@ -43,9 +43,9 @@ def _file(text: str) -> Path:
 
 def echo() -> Target:
     """The killable worker as it is: any text goes there and back unchanged."""
-    from envs.integrations.killable import Workers
+    from envs.workers.pool import WorkerPool
 
-    workers = Workers(_file(SCRIPT), megabytes=1024)
+    workers = WorkerPool(_file(SCRIPT), megabytes=1024)
     atexit.register(workers.close)
 
     def check(text: str) -> None:
@@ -67,17 +67,17 @@ def babble() -> Target:
     this very job, which whoever runs in the worker always can.
     """
     from envs.grading import pool as grading_pool
-    from envs.integrations import killable
-    from envs.json_worker import WorkerFailed
+    from envs.workers import pool
+    from envs.workers.json_worker import WorkerFailed
 
     place = _file(BABBLER)
-    served, worker = killable._SERVE, grading_pool._WORKER
-    workers, grader = killable.Workers(place, megabytes=1024), grading_pool.Grader(workers=1)
+    served = pool.SERVE
+    workers, grader = pool.WorkerPool(place, megabytes=1024), grading_pool.Grader(workers=1)
     atexit.register(workers.close)
     atexit.register(grader.close)
 
     def check(text: str) -> None:
-        killable._SERVE, grading_pool._WORKER = place, place
+        pool.SERVE = place
         try:
             with suppress(WorkerFailed):
                 _own(workers.ask({"text": text}, 8.0), text)
@@ -87,7 +87,7 @@ def babble() -> Target:
                 assert "failed" in told or isinstance(told["right"], bool)
                 _own(told, text)
         finally:
-            killable._SERVE, grading_pool._WORKER = served, worker
+            pool.SERVE = served
 
     return check
 

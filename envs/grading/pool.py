@@ -17,25 +17,24 @@ compared here, as math-verify would. This module never imports sympy.
 
 import atexit
 import os
-import queue
-import sys
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from typing_extensions import override
-
 from envs.grading.boxed_answer import both_whole, last_boxed, objection
-from envs.json_worker import JSONWorker, WorkerFailed
 from envs.verdict import Verdict
+from envs.workers.json_worker import MEBIBYTE, WorkerFailed, WorkerLabels
+from envs.workers.pool import WorkerPool
 
 RULE_VERSION = "boxed-2"
 _UNEQUAL = "Wrong: what is boxed does not equal the reference answer."
 _WORKER = Path(__file__).with_name("worker.py")
+_MEGABYTES = 2048  # 10^{10^{10}} would take all there is
+_MAX_ANSWER_BYTES = MEBIBYTE  # a verdict takes fewer than a hundred
+_LABELS = WorkerLabels("the grading worker", "the grading worker", "grading", "verdict")
 
 
 def grader_version() -> str:
@@ -49,27 +48,9 @@ def grader_version() -> str:
     return "/".join(parts)
 
 
-class _Worker(JSONWorker):
-    """A process that judges one box at a time; it starts none of its own."""
-
-    name = speaker = "the grading worker"
-    doing, product = "grading", "verdict"
-    longest = 1 << 20  # a verdict takes fewer than a hundred
-
-    def __init__(self) -> None:
-        surroundings = os.environ | {"PYTHONHASHSEED": "0"}  # set order decides simplification
-        super().__init__([sys.executable, "-P", str(_WORKER)], surroundings, own_group=False)
-
-    @override
-    def refusal(self, greeting: Mapping[str, Any]) -> str:
-        if greeting.get("ready"):
-            return ""
-        return str(greeting.get("failed", "the grading worker did not start"))
-
-    @override
-    def expected(self, answer: Mapping[str, Any]) -> bool:
-        told = isinstance(answer.get("right"), bool) and isinstance(answer.get("read"), bool)
-        return told or isinstance(answer.get("failed"), str)
+def _is_verdict(answer: Mapping[str, Any]) -> bool:
+    judged = isinstance(answer.get("right"), bool) and isinstance(answer.get("read"), bool)
+    return judged or isinstance(answer.get("failed"), str)
 
 
 class Grader:
@@ -79,13 +60,14 @@ class Grader:
         if workers < 1 or deadline <= 0:
             raise ValueError(f"want workers ≥ 1 and deadline > 0 s, got {workers} and {deadline}")
         self.deadline = deadline
-        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
-        for _ in range(workers):
-            self._idle.put(None)
-        self._size = workers
-        # The kernel's death signal follows the *thread* that started a process, so all are
-        # started by one thread that lives as long as the pool.
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="grading-starter")
+        self._pool = WorkerPool(
+            _WORKER,
+            count=workers,
+            megabytes=_MEGABYTES,
+            max_answer_bytes=_MAX_ANSWER_BYTES,
+            labels=_LABELS,
+            is_answer=_is_verdict,
+        )
         self._closed = False
 
     def grade(self, reply: str, answer: str, deadline: float | None = None) -> Verdict:
@@ -118,31 +100,12 @@ class Grader:
         return Verdict.wrong(_UNEQUAL)
 
     def _ask(self, box: str, answer: str, seconds: float) -> dict[str, Any]:
-        worker = self._idle.get()
-        try:
-            if worker is None or not worker.alive():
-                if worker is not None:
-                    worker.kill()
-                worker = None
-                worker = self._starter.submit(_Worker).result()
-            return worker.ask({"box": box, "answer": answer}, seconds)
-        except BaseException:  # an interrupted worker still has a verdict to give: to nobody
-            if worker is not None:
-                worker.kill()
-            raise
-        finally:
-            self._idle.put(worker)
+        return self._pool.ask({"box": box, "answer": answer}, seconds)
 
     def close(self) -> None:
         """End the workers. Waits for answers being graded; a second call does nothing."""
-        if self._closed:
-            return
         self._closed = True
-        for _ in range(self._size):
-            worker = self._idle.get()
-            if worker is not None:
-                worker.kill()
-        self._starter.shutdown()
+        self._pool.close()
 
     def __enter__(self) -> "Grader":
         return self

@@ -1,27 +1,16 @@
-"""The process that judges mathematics for `envs.grading.pool`; it can be killed at any moment.
+"""Judges mathematics for `envs.grading.pool`, in a process of `envs.workers` that can be killed.
 
-It is run by its path and knows nothing of the rest of the house. One JSON line in
-(`{"job", "box", "answer", "seconds"}`), one JSON line out (`{"job", "right", "read"}`, or `failed`
-instead of the last two); the first line out says whether math-verify could be imported.
+A job is `{"box", "answer"}`, an answer `{"right", "read"}`, or `failed` instead of both. It imports
+nothing of this package.
 
 What a reply contains is parsed as LaTeX only: math-verify's plain-expression extractor, which
 hands text to Python's `eval` through sympy's `parse_expr`, is not used.
-
-It dies with its parent: its input ends, the kernel sends SIGKILL when the thread that started it
-dies (Linux), and an alarm with its default action ends whatever outlives its time.
 """
 
-import json
-import logging
-import os
 import re
-import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
-MEMORY = 2 * 1024**3  # bytes of address space; 10^{10^{10}} would take all there is
-_GRACE = 5.0  # seconds the parent has to kill first
 _THIN_SPACE = re.compile(r"(?<=\d)\\,(?=\d{3}(?!\d))")
 _FACTORIAL_POWER = re.compile(r"(\d+!)\s*\^")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*\\?%")
@@ -121,64 +110,14 @@ def make_judge() -> Judge:
     return judge
 
 
-def die_with_parent() -> None:
-    """Leave no orphan behind, however the parent ends; ignore the terminal's Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":
-        import resource
+def make() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The function that `envs.workers.serve` serves: from a box and an answer to a verdict."""
+    judge = make_judge()
 
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        import ctypes
+    def answer_job(job: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return dict(judge(job["box"], job["answer"]))
+        except Exception as error:  # the error's text may quote the answer: see Verdict
+            return {"failed": f"math-verify raised {type(error).__name__}"}
 
-        _, ceiling = resource.getrlimit(resource.RLIMIT_AS)
-        limit = MEMORY if ceiling == resource.RLIM_INFINITY else min(MEMORY, ceiling)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, ceiling))
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
-def alarm(seconds: float) -> None:
-    """Let the kernel kill this process after that time; 0 calls it off."""
-    if sys.platform != "win32":
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-def answer_to(judge: Judge, job: dict[str, Any]) -> dict[str, Any]:
-    """The verdict on one job, or the name of what went wrong (never its text: see Verdict)."""
-    alarm(float(job["seconds"]) + _GRACE)
-    try:
-        return dict(judge(job["box"], job["answer"]))
-    except Exception as error:  # any crash of the grader is told to the parent as what it is
-        return {"failed": f"math-verify raised {type(error).__name__}"}
-    finally:
-        alarm(0)
-
-
-def main() -> int:
-    """Serve until the input ends."""
-    die_with_parent()
-    logging.disable(logging.CRITICAL)
-    replies = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # whatever a library prints must not look like a verdict
-
-    def say(line: dict[str, Any]) -> None:
-        replies.write(json.dumps(line) + "\n")
-        replies.flush()
-
-    try:
-        judge = make_judge()
-    except ImportError as error:
-        say({"ready": False, "failed": f"math-verify cannot be imported ({error})"})
-        return 1
-    say({"ready": True})
-    for line in sys.stdin.buffer:
-        job = json.loads(line)
-        say({**answer_to(judge, job), "job": job["job"]})
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return answer_job

@@ -32,9 +32,9 @@ from envs.integrations.reasoning_gym_streams import (
     stream,
     workers,
 )
-from envs.json_worker import WorkerFailed
 from envs.text_env import SPLITS, Split, TextEnv
 from envs.verdict import Verdict
+from envs.workers.json_worker import WorkerFailed
 
 SCORE_SECONDS = 10.0
 LONGEST_ANSWER = 50_000  # characters

@@ -16,10 +16,10 @@ from typing import Any
 
 from envs.errors import EnvError
 from envs.fingerprint import canonical_text, digest
-from envs.integrations.killable import Workers, shared_workers
 from envs.integrations.split_shares import deal, in_share, stream_seed
-from envs.json_worker import WorkerFailed
 from envs.text_env import Problem, Split
+from envs.workers.json_worker import WorkerFailed
+from envs.workers.pool import WorkerPool, shared_pool
 
 GENERATOR_VERSION = "1"
 MAKE_SECONDS = 60.0
@@ -38,9 +38,9 @@ class StreamEntry(Problem):
     index: int = 0
 
 
-def workers() -> Workers:
+def workers() -> WorkerPool:
     """The processes in which the package runs."""
-    return shared_workers(Path(__file__).with_name("reasoning_gym_worker.py"), count=2)
+    return shared_pool(Path(__file__).with_name("reasoning_gym_worker.py"), count=2)
 
 
 def asked(job: Mapping[str, Any], seconds: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Makes and scores the tasks of the reasoning-gym package, in a process of `killable`.
+"""Makes and scores the tasks of the reasoning-gym package, in a process of `envs.workers`.
 
 Model output is never executed. Four of the package's scorers hand it to Python's `eval`: here they
 get `ast.literal_eval`. Five hand it to sympy's `parse_expr`, which ends in `eval` too: they get
@@ -287,6 +287,6 @@ def trail(before: dict[State, tuple[State, str]], state: State, start: State) ->
 
 
 def make() -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What `envs.integrations.killable_worker` serves."""
+    """What `envs.workers.serve` serves."""
     sys.addaudithook(watch)
     return TaskMaker().answer

@@ -25,11 +25,11 @@ from envs.errors import EnvError, UnknownEnv, did_you_mean
 from envs.fingerprint import digest
 from envs.games.game import Game
 from envs.integrations.extras import installed, require
-from envs.integrations.killable import shared_workers
 from envs.integrations.split_shares import in_share, stream_seed
-from envs.json_worker import WorkerFailed
 from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
+from envs.workers.json_worker import WorkerFailed
+from envs.workers.pool import shared_pool
 
 GENERATOR_VERSION = "1"
 MAKE_SECONDS = 180.0
@@ -88,7 +88,7 @@ def asked(job: Mapping[str, Any]) -> dict[str, Any]:
     """What the generating process says; raises WorldError where it cannot."""
     script = Path(__file__).with_name("textworld_worker.py")
     try:
-        said = shared_workers(script).ask(job, MAKE_SECONDS)
+        said = shared_pool(script).ask(job, MAKE_SECONDS)
     except WorkerFailed as failure:
         raise EnvError(f"textworld could not make this game: {failure}.") from failure
     if "failed" in said:

@@ -1,4 +1,4 @@
-"""Generates and compiles the games of the textworld package, in a process of `killable`.
+"""Generates and compiles the games of the textworld package, in a process of `envs.workers`.
 
 The order of sets decides what some games look like; the process is started with a fixed one.
 """
@@ -56,5 +56,5 @@ class Games:
 
 
 def make() -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What `envs.integrations.killable_worker` serves."""
+    """What `envs.workers.serve` serves."""
     return Games().answer

@@ -25,11 +25,11 @@ from envs.adapters.text_spaces import check_number
 from envs.errors import UnknownEnv, UnknownOption
 from envs.fingerprint import digest
 from envs.integrations.hosted import Heard, Hosted, OutsideFailed, finite, sentence
-from envs.integrations.killable import Workers
 from envs.integrations.messages import answered, opening
 from envs.integrations.split_shares import deal
-from envs.json_worker import WorkerFailed
 from envs.text_env import SPLITS, Split
+from envs.workers.json_worker import WorkerFailed
+from envs.workers.pool import WorkerPool
 
 PYTHON = "HARNESS_VERIFIERS_PYTHON"
 """Names the interpreter where the option does not."""
@@ -60,18 +60,18 @@ class Desks:
     """Processes that play one episode at a time: taken, given back, and kept for the next."""
 
     def __init__(self) -> None:
-        self._idle: dict[Wanted, list[Workers]] = {}
+        self._idle: dict[Wanted, list[WorkerPool]] = {}
         self._lock = threading.Lock()
 
-    def take(self, wanted: Wanted) -> Workers:
+    def take(self, wanted: Wanted) -> WorkerPool:
         """One that nobody else uses."""
         with self._lock:
             idle = self._idle.setdefault(wanted, [])
             if idle:
                 return idle.pop()
-        return Workers(_WORKER, megabytes=wanted.megabytes, python=wanted.python)
+        return WorkerPool(_WORKER, megabytes=wanted.megabytes, python=wanted.python)
 
-    def give(self, wanted: Wanted, workers: Workers) -> None:
+    def give(self, wanted: Wanted, workers: WorkerPool) -> None:
         """Back, for whoever comes next."""
         with self._lock:
             self._idle.setdefault(wanted, []).append(workers)
@@ -89,7 +89,7 @@ desks = Desks()
 atexit.register(desks.close)
 
 
-def asked(workers: Workers, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def asked(workers: WorkerPool, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """The other process's answer; raises OutsideFailed."""
     try:
         said = workers.ask(job, seconds)
@@ -176,7 +176,7 @@ class Verifiers(Hosted):
         parts = self._about["parts"]
         self._places = dealt(list(parts.get("train", ())), list(parts.get("eval", ())))
         self.briefing = str(self._about["system"])
-        self._workers: Workers | None = None
+        self._workers: WorkerPool | None = None
 
     def size(self, split: Split) -> int:
         """As its data are dealt out."""

@@ -1,4 +1,4 @@
-"""Plays environments of the verifiers package, in a process of `envs.integrations.killable`.
+"""Plays environments of the verifiers package, in a process of `envs.workers.pool`.
 
 Another interpreter runs it: it has the standard library and verifiers, nothing of this house.
 
@@ -183,7 +183,7 @@ class Player:
 
 
 def make() -> Callable[[Job], Answer]:
-    """What `envs.integrations.killable_worker` serves."""
+    """What `envs.workers.serve` serves."""
     logging.disable(logging.NOTSET)
     importlib.import_module("verifiers")
     return Player().answer

@@ -12,6 +12,7 @@ import pytest
 from envs.grading import pool as grading_pool
 from envs.grading.pool import Grader, shared_grader
 from envs.verdict import Verdict
+from envs.workers.pool import SERVE
 
 HANG = "\\boxed{(x+y+z+w+v)^{99}}"
 
@@ -40,16 +41,16 @@ def test_workers_outlive_the_thread_that_first_needed_them(grader):
     thread = threading.Thread(target=grader.grade, args=("\\boxed{2.0}", "2"))
     thread.start()
     thread.join()
-    before = {w.pid for w in grader._idle.queue if w}
+    before = {w.pid for w in grader._pool._idle.queue if w}
     time.sleep(0.2)
     assert grader.grade("\\boxed{2.0}", "2") == Verdict.right()
-    assert {w.pid for w in grader._idle.queue if w} == before
+    assert {w.pid for w in grader._pool._idle.queue if w} == before
 
 
 def test_a_killed_worker_is_unscored_with_the_reason_and_replaced():
     with Grader(workers=1) as pool:
         assert pool.grade("\\boxed{2.0}", "2").success
-        pid = pool._idle.queue[0].pid
+        pid = pool._pool._idle.queue[0].pid
         with ThreadPoolExecutor(1) as thread:
             verdict = thread.submit(pool.grade, HANG, "2")
             time.sleep(0.3)
@@ -62,26 +63,26 @@ def test_a_killed_worker_is_unscored_with_the_reason_and_replaced():
 def test_a_worker_that_died_while_idle_is_replaced_without_notice():
     with Grader(workers=1) as pool:
         assert pool.grade("\\boxed{2.0}", "2").success
-        pid = pool._idle.queue[0].pid
+        pid = pool._pool._idle.queue[0].pid
         os.kill(pid, signal.SIGKILL)
         assert gone(pid)
         assert pool.grade("\\boxed{2.0}", "2").success
-        assert pool._idle.queue[0].pid != pid
+        assert pool._pool._idle.queue[0].pid != pid
 
 
 def test_a_worker_that_cannot_start_is_unscored_with_its_last_words(tmp_path, monkeypatch):
-    (tmp_path / "broken.py").write_text("raise ImportError('no such library')")
+    (tmp_path / "broken.py").write_text("raise OSError('no such file')")
     monkeypatch.setattr(grading_pool, "_WORKER", tmp_path / "broken.py")
     with Grader(workers=1) as pool:
         verdict = pool.grade("\\boxed{2.0}", "2")
     assert verdict.outcome == "unscored"
-    assert "exit code 1: ImportError: no such library" in verdict.feedback
+    assert "exit code 1: OSError: no such file" in verdict.feedback
 
 
 def test_an_interrupted_grade_leaves_no_stale_verdict_behind():
     with Grader(workers=1) as pool:
         assert pool.grade("\\boxed{2.0}", "2").success
-        worker = pool._idle.queue[0]
+        worker = pool._pool._idle.queue[0]
         asked = worker.ask
 
         def interrupted(*job):
@@ -93,7 +94,7 @@ def test_an_interrupted_grade_leaves_no_stale_verdict_behind():
             pool.grade("\\boxed{2.0}", "2")
         worker.ask = asked
         assert not pool.grade("\\boxed{3.0}", "2").success
-        assert pool._idle.queue[0] is not worker
+        assert pool._pool._idle.queue[0] is not worker
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="not run: reads /proc")
@@ -103,7 +104,7 @@ def test_workers_die_with_a_killed_parent_even_while_they_hang():
         "from envs.grading.pool import Grader\n"
         "g = Grader(workers=1, deadline=60)\n"
         "g.grade('\\\\boxed{2.0}', '2')\n"
-        "print(g._idle.queue[0].pid, flush=True)\n"
+        "print(g._pool._idle.queue[0].pid, flush=True)\n"
         f"g.grade({HANG!r}, '2')\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as run:
@@ -118,12 +119,14 @@ def test_workers_die_with_a_killed_parent_even_while_they_hang():
 @pytest.mark.skipif(sys.platform == "win32", reason="not run: there is no SIGALRM")
 def test_the_kernels_alarm_ends_a_worker_nobody_kills():
     with subprocess.Popen(
-        [sys.executable, "-P", str(grading_pool._WORKER)],
+        [sys.executable, "-P", str(SERVE), str(grading_pool._WORKER), str(2**31)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as worker:
         assert worker.stdin is not None
-        worker.stdin.write(b'{"box": "(x+y+z+w+v)^{99}", "answer": "2", "seconds": -4.5}\n')
+        worker.stdin.write(
+            b'{"job": 1, "box": "(x+y+z+w+v)^{99}", "answer": "2", "seconds": -4.5}\n'
+        )
         worker.stdin.flush()
         assert worker.wait(30) == -signal.SIGALRM
 
@@ -131,7 +134,7 @@ def test_the_kernels_alarm_ends_a_worker_nobody_kills():
 def test_a_closed_grader_ends_its_workers_and_says_so():
     pool = Grader(workers=1)
     pool.grade("\\boxed{2.0}", "2")
-    pid = pool._idle.queue[0].pid
+    pid = pool._pool._idle.queue[0].pid
     pool.close()
     pool.close()
     assert gone(pid)
@@ -146,7 +149,7 @@ def test_a_process_has_one_shared_grader_and_leaves_no_worker_behind():
     code = (
         "from envs.grading.pool import shared_grader\n"
         "shared_grader().grade('\\\\boxed{2.0}', '2')\n"
-        "print(shared_grader()._idle.queue[-1].pid)"
+        "print(shared_grader()._pool._idle.queue[-1].pid)"
     )
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],

@@ -8,11 +8,12 @@ import time
 import pytest
 
 from envs.grading import pool as grading_pool
-from envs.integrations import killable, model_endpoint
+from envs.integrations import model_endpoint
 from envs.integrations.hosted import OutsideFailed, finite
-from envs.integrations.killable import Workers
 from envs.integrations.openenv import OpenEnv
-from envs.json_worker import WorkerFailed
+from envs.workers import pool as worker_pool
+from envs.workers.json_worker import WorkerFailed
+from envs.workers.pool import WorkerPool
 
 SAYS = """
 import json, sys, time
@@ -42,8 +43,7 @@ def script(tmp_path, monkeypatch):
     def put(text):
         path = tmp_path / "says.py"
         path.write_text(text)
-        monkeypatch.setattr(killable, "_SERVE", path)
-        monkeypatch.setattr(grading_pool, "_WORKER", path)
+        monkeypatch.setattr(worker_pool, "SERVE", path)
         return path
 
     return put
@@ -51,7 +51,7 @@ def script(tmp_path, monkeypatch):
 
 @pytest.fixture
 def workers(script):
-    pool = Workers(script(SAYS))
+    pool = WorkerPool(script(SAYS))
     yield pool
     pool.close()
 
@@ -93,9 +93,9 @@ def test_a_verdict_that_comes_late_is_nobodys(grader):
 
 
 def test_a_worker_that_reads_nothing_is_killed_in_time_however_long_the_job(script):
-    pool = Workers(script(DEAF))
+    pool = WorkerPool(script(DEAF))
     began = time.monotonic()
-    with pytest.raises(WorkerFailed, match="did not read what it was asked in time"):
+    with pytest.raises(WorkerFailed, match="did not read its job in time"):
         pool.ask({"text": "x" * 1_000_000}, 0.5)
     assert time.monotonic() - began < 30
     pool.close()
@@ -111,7 +111,7 @@ time.sleep(60)
 
 
 def test_a_worker_that_closes_its_output_and_lives_on_is_killed(script):
-    pool = Workers(script(MUTE))
+    pool = WorkerPool(script(MUTE))
     began = time.monotonic()
     with pytest.raises(WorkerFailed, match="the worker died with exit code -9"):
         pool.ask({"text": "x"}, 30.0)
@@ -138,7 +138,7 @@ os._exit(3)
 
 @pytest.mark.parametrize("between", [True, False])
 def test_what_a_worker_started_dies_with_it_whenever_it_dies(script, tmp_path, between):
-    pool, fifo = Workers(script(PARENT)), tmp_path / "held"
+    pool, fifo = WorkerPool(script(PARENT)), tmp_path / "held"
     os.mkfifo(fifo)
     end = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)  # at its end once nobody holds the other
     if between:
@@ -160,10 +160,10 @@ def test_what_a_worker_started_dies_with_it_whenever_it_dies(script, tmp_path, b
 def test_a_worker_that_says_too_much_is_killed(script, bytes_):
     script(f"print('{{\"ready\": true}}', flush=True)\ninput()\nprint('x' * ({bytes_} + 9))\n")
     few = bytes_ == 1 << 20
-    refused = pytest.raises(WorkerFailed, match="grading said more than 1 MB at once")
+    refused = pytest.raises(WorkerFailed, match="grading wrote more than 1 MB at once")
     with grading_pool.Grader(workers=1) as grader, refused:
         grader._ask("x", "2", 30.0)
-    pool = Workers(killable._SERVE)
+    pool = WorkerPool(worker_pool.SERVE)
     with pytest.raises(WorkerFailed, match="gave no answer" if few else "more than 64 MB at once"):
         pool.ask({}, 30.0)
     pool.close()

@@ -1,11 +1,12 @@
 import os
+import signal
 import sys
 import time
 
 import pytest
 
-from envs.integrations.killable import Workers, shared_workers
-from envs.json_worker import WorkerFailed
+from envs.workers.json_worker import WorkerFailed
+from envs.workers.pool import WorkerPool, shared_pool
 
 SCRIPT = """
 import os, sys, time
@@ -23,6 +24,9 @@ def make():
             sys.stderr.write("last words\\n"); sys.stderr.flush()
             os._exit(3)
         time.sleep(job.get("sleep", 0))
+        end = time.process_time() + job.get("spin", 0)
+        while time.process_time() < end:
+            pass
         return {"pid": os.getpid(), "calls": len(calls), "echo": job.get("echo"),
                 "hash": os.environ["PYTHONHASHSEED"]}
     return answer
@@ -38,7 +42,7 @@ def script(tmp_path):
 
 @pytest.fixture
 def pool(script):
-    workers = Workers(script, megabytes=512)
+    workers = WorkerPool(script, megabytes=512)
     yield workers
     workers.close()
 
@@ -69,6 +73,24 @@ def test_a_hang_is_killed_in_time_and_replaced(pool):
     assert pool.ask({}, 20)["pid"] != pid
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="not run: there is no SIGPROF")
+def test_a_limit_of_processor_time_ends_work_but_not_waiting(pool):
+    assert pool.ask({"sleep": 0.6}, 20, cpu_seconds=0.3)["calls"] == 1
+    with pytest.raises(WorkerFailed, match="died with exit code") as failure:
+        pool.ask({"spin": 60}, 20, cpu_seconds=0.3)
+    assert failure.value.exit_code == -signal.SIGPROF
+    assert pool.ask({"spin": 0.5}, 20)["calls"] == 1
+
+
+def test_an_answer_of_the_wrong_form_is_refused_and_its_worker_replaced(script):
+    workers = WorkerPool(script, is_answer=lambda answer: answer["echo"] is not None)
+    pid = workers.ask({"echo": 1}, 20)["pid"]
+    with pytest.raises(WorkerFailed, match="nobody had asked for"):
+        workers.ask({}, 20)
+    assert workers.ask({"echo": 1}, 20)["pid"] != pid
+    workers.close()
+
+
 def test_a_dead_worker_leaves_its_last_words(pool):
     with pytest.raises(WorkerFailed, match="exit code 3: last words"):
         pool.ask({"die": 1}, 20)
@@ -83,11 +105,11 @@ def test_a_file_that_cannot_be_loaded_says_why(tmp_path):
     path = tmp_path / "broken.py"
     path.write_text("import not_there_at_all\n", encoding="utf-8")
     with pytest.raises(WorkerFailed, match="not_there_at_all"):
-        Workers(path).ask({}, 20)
+        WorkerPool(path).ask({}, 20)
 
 
 def test_closed_workers_are_gone_and_say_so(script):
-    workers = Workers(script)
+    workers = WorkerPool(script)
     pid = workers.ask({}, 20)["pid"]
     workers.close()
     workers.close()
@@ -98,4 +120,4 @@ def test_closed_workers_are_gone_and_say_so(script):
 
 
 def test_a_process_shares_one_pool_for_a_file(script):
-    assert shared_workers(script) is shared_workers(script)
+    assert shared_pool(script) is shared_pool(script)
