@@ -19,6 +19,7 @@ from harness.policies.base import (
     Step,
     TrainablePolicy,
 )
+from harness.policies.capabilities import failures_of
 from harness.types import JSON
 
 _PURPOSES: dict[Purpose, str] = {
@@ -92,8 +93,7 @@ class Metered:
     @property
     def failures(self) -> Mapping[str, str]:
         """Requests the wrapped policy could not answer, with the reason."""
-        failures: Mapping[str, str] = getattr(self.inner, "failures", {})
-        return failures
+        return failures_of(self.inner)
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Answer what waits, charging each reply to its request's purpose."""

@@ -1,7 +1,7 @@
 """What a method is: it says who plays next, and what was learnt."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report
@@ -28,4 +28,14 @@ class Method(Protocol):
 
     def restore(self, state: Mapping[str, JSON]) -> None:
         """Take back what `state` gave."""
+        ...
+
+
+@runtime_checkable
+class ReflectsConcurrently(Protocol):
+    """A method that may call the reflection model while the gradient step is taken."""
+
+    @property
+    def side_by_side(self) -> bool:
+        """True where it does so with the models that it was given."""
         ...

@@ -14,8 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from harness.env_capabilities import abandon, concurrency_of, most_open_of, size_of
 from harness.errors import ModelError, UsageError
 from harness.policies.base import Policy, Purpose, Request, Sampling
+from harness.policies.capabilities import failures_of
 from harness.seeds import Seeds
 from harness.system.secrets import scrubbed
 from harness.text_env import EnvFailed, MakeWorld, TextEnvProtocol
@@ -46,20 +48,19 @@ class EnvPool:
         """How many of its worlds step at once: 1 unless they say that they are slow."""
         world = self.take(split)
         self.give(split, world)
-        return int(getattr(world, "side_by_side", 1))
+        return concurrency_of(world)
 
     def most_open(self, split: Split, seats: int) -> int:
         """How many of its conversations may be open: fewer than `seats` where a world says so."""
         world = self.take(split)
         self.give(split, world)
-        return min(seats, int(getattr(world, "most_open", seats)))
+        return min(seats, most_open_of(world, seats))
 
     def size(self, split: Split) -> int | None:
         """How many tasks the split has; None where its worlds do not say."""
         world = self.take(split)
         self.give(split, world)
-        size = getattr(world, "size", None)
-        return None if size is None else int(size(split))
+        return size_of(world, split)
 
     def take(self, split: Split) -> TextEnvProtocol:
         """A world nobody else is using."""
@@ -155,7 +156,7 @@ class _ActiveEpisode:
         if problem:
             return self.end(Ending.FAILED, problem)
         if completion.finish is Finish.LENGTH:
-            getattr(self.world, "abandon", int)()  # it may hold a session or a process
+            abandon(self.world)
             return self.end(Ending.OVERLONG)
         if terminated or truncated:
             return self.end(Ending.TERMINATED if terminated else Ending.TRUNCATED)
@@ -280,8 +281,7 @@ def _in_turns(
 
 def _silence(policy: Policy, id: str) -> str:
     """Why a request has no reply."""
-    failures: Mapping[str, str] = getattr(policy, "failures", {})
-    return failures.get(id, "the policy never replied")
+    return failures_of(policy).get(id, "the policy never replied")
 
 
 def _seats(
@@ -331,7 +331,7 @@ def _fill(
 
 def refuse_silence(episodes: Collection[Episode], policy: Policy) -> None:
     """Stop where a policy answered nothing at all: that is an outage, not a set of outcomes."""
-    failures: Mapping[str, str] = getattr(policy, "failures", {})
+    failures = failures_of(policy)
     if episodes and failures and not any(episode.turns for episode in episodes):
         reason = next(iter(failures.values()))
         raise ModelError(

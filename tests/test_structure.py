@@ -122,6 +122,34 @@ def test_a_public_class_name_means_one_thing():
     assert {name: where for name, where in seen.items() if len(where) > 1} == {}
 
 
+OTHER_LIBRARIES = {
+    "harness/policies/chat": {"eos_token_id"},
+    "harness/policies/hf": {"max_position_embeddings", "gnu_get_libc_version"},
+    "harness/policies/hf/fast_llama": {"quantization_config", "layer_types", "q_norm"},
+    "harness/policies/memory_check.py": {"sysconf"},
+    "harness/policies/tinker": {"trainable", "max_context_length"},
+    "harness/policies/vllm": {"max_model_len", "prompt_token_ids", "token_ids", "choices"},
+    "harness/system": {"filename", "sched_getaffinity"},
+    "harness/cli": {"engine", "address", "jobs"},  # options that not every command has
+}
+"""Optional attributes of other libraries' objects that are read by name."""
+
+
+@pytest.mark.parametrize("path", sources("harness", "agents"), ids=lambda p: str(p.name))
+def test_optional_abilities_are_declared_as_protocols(path):
+    allowed = {
+        name
+        for folder, names in OTHER_LIBRARIES.items()
+        if path.is_relative_to(HOME / folder)
+        for name in names
+    }
+    for node in ast.walk(ast.parse(path.read_text())):
+        called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if called and node.func.id in ("getattr", "hasattr") and len(node.args) > 1:
+            name = node.args[1]
+            assert not isinstance(name, ast.Constant) or name.value in allowed, name.value
+
+
 @pytest.mark.parametrize("path", sources(*ROOMS, "tests"), ids=lambda p: str(p.relative_to(HOME)))
 def test_files_and_functions_stay_small(path):
     text = path.read_text()

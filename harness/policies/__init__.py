@@ -6,6 +6,7 @@ from typing import Literal
 
 from harness.errors import ModelError, UsageError, unknown
 from harness.policies.base import Policy, TrainablePolicy
+from harness.policies.capabilities import PreparesTraining
 from harness.policies.model_files import ModelSource, carded
 from harness.policies.settings import ModelSettings
 
@@ -167,7 +168,7 @@ def require_trainable(policy: Policy) -> TrainablePolicy:
         ModelError: They cannot; says what to use instead.
     """
     if isinstance(policy, TrainablePolicy):
-        if (prepare := getattr(policy, "prepare", None)) is not None:
-            prepare()
+        if isinstance(policy, PreparesTraining):
+            policy.prepare()
         return policy
     raise untrainable(policy.name)

@@ -3,7 +3,6 @@
 Only safetensors are read; a model's own code is never run.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -38,6 +37,8 @@ def cache_folder() -> Path:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file against other processes; it is released when the process dies."""
+    import fcntl  # Windows has none
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -21,9 +21,11 @@ from harness.errors import RunError
 from harness.evaluate import Interrupted, chosen_tasks, evaluate, open_test
 from harness.execution_config import without_removed
 from harness.metered import Meter, Metered, MeteredTrainable, metered
-from harness.method import Method
+from harness.method import Method, ReflectsConcurrently
 from harness.policies import open_policy, require_trainable
 from harness.policies.base import Policy, Sampling
+from harness.policies.capabilities import close as close_policy
+from harness.policies.capabilities import identity_of, notes_of, settings_of
 from harness.reward_hacking import alarms, copies
 from harness.rollout import RolloutConfig
 from harness.runs.entry import make_entry
@@ -55,7 +57,7 @@ def read_request(folder: Path) -> Config:
 
 def _same_as_before(folder: Path, world: TextEnvProtocol, policy: Policy) -> None:
     """Refuse to go on with other data or another model than the run began with."""
-    identity: dict[str, str] = dict(getattr(policy, "identity", {}))
+    identity = identity_of(policy)
     now = {
         "environment": world.fingerprint(),
         "weights": identity.get("weights", ""),
@@ -75,7 +77,7 @@ def _same_as_before(folder: Path, world: TextEnvProtocol, policy: Policy) -> Non
 
 def settled(request: Config, policy: Policy) -> Config:
     """The request with what was only known once the model was open: device, dtype, threads."""
-    return replace(request, model=getattr(policy, "settings", request.model))
+    return replace(request, model=settings_of(policy, request.model))
 
 
 def reflector_for(request: Config, policy: Metered, meter: Meter) -> Policy:
@@ -116,9 +118,7 @@ class RunContext:
     def close(self) -> None:
         """Let go of worlds and files, and of models that have processes of their own."""
         for policy in (self.policy, self.reflector):
-            close = getattr(getattr(policy, "inner", None), "close", None)
-            if close is not None:
-                close()
+            close_policy(policy.inner if isinstance(policy, Metered) else policy)
         self.arena.close()
         self.world.close()
         self.run.close()
@@ -133,7 +133,7 @@ def build_run(
     check_graders(world)
     opened = open_policy(request.model_url, request.model)
     _same_as_before(folder, world, opened)
-    for note in getattr(opened, "notes", ()):
+    for note in notes_of(opened):
         watchers.note(note)
     request = settled(request, opened)
     if not (folder / "entry.json").exists():
@@ -257,7 +257,7 @@ def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
 
 def beside(method: Method) -> tuple[str, ...]:
     """What the row says where another model reflected while the gradient step was taken."""
-    if not getattr(method, "side_by_side", False):
+    if not (isinstance(method, ReflectsConcurrently) and method.side_by_side):
         return ()
     return (
         "reflection ran beside the gradient step, by a model of its own: the run repeats byte for "

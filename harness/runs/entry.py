@@ -15,9 +15,16 @@ import agents
 import envs
 from harness import budget
 from harness.config import Config, build
+from harness.env_capabilities import (
+    completion_tokens_of,
+    family_of,
+    grader_version_of,
+    shared_fingerprint,
+)
 from harness.metered import Metered
 from harness.policies import kind_of
 from harness.policies.base import Policy
+from harness.policies.capabilities import identity_of, notes_of, versions_of
 from harness.policies.vllm.url import parse_address
 from harness.runs.envs import answers_once, public_name, public_options
 from harness.storage.transcript import status
@@ -59,7 +66,7 @@ def make_track(
     identity = _identity(policy)
     return Track(
         env=envs.resolve(request.env.name),
-        env_fingerprint=_fingerprint(world),
+        env_fingerprint=shared_fingerprint(world),
         briefing_hash=text_hash(_briefing(request, world)),
         model=public_model(request.model_url),
         weights=identity.get("weights", ""),
@@ -78,29 +85,22 @@ def make_track(
         test_tasks=len(set(tasks)),
         test_tasks_hash=tasks_hash(tasks),
         samples_per_task=request.evaluation.samples,
-        grader=str(getattr(world, "grader_version", "")),
+        grader=grader_version_of(world),
         reduced=_reduced(request, world),
-        family=str(getattr(world, "family", "")),
+        family=family_of(world),
     )
-
-
-def _fingerprint(world: TextEnvProtocol) -> str:
-    """A family is one Track: what its worlds share decides, not what each draws."""
-    shared = getattr(world, "family_fingerprint", None)
-    return str(shared()) if shared is not None else world.fingerprint()
 
 
 def _briefing(request: Config, world: TextEnvProtocol) -> str:
     """The root prompt; a family's own briefings, which may differ by world, count as one."""
-    if getattr(world, "family", "") and request.run.prompt == world.briefing:
-        return f"the briefing of {getattr(world, 'family', '')}"
+    if family_of(world) and request.run.prompt == world.briefing:
+        return f"the briefing of {family_of(world)}"
     return request.run.prompt or ""
 
 
 def _identity(policy: Policy) -> Mapping[str, str]:
     inner = policy.inner if isinstance(policy, Metered) else policy
-    identity: Mapping[str, str] = getattr(inner, "identity", {})
-    return identity
+    return identity_of(inner)
 
 
 def public_model(url: str) -> str:
@@ -120,7 +120,7 @@ def _reflector_name(name: str, reflector: Policy) -> str:
 
 def _reduced(request: Config, world: TextEnvProtocol) -> str:
     """In what this Track is smaller than the world's own."""
-    usual = int(getattr(world, "reply_tokens", 0))
+    usual = completion_tokens_of(world, 0)
     limit, tasks = request.sampling.max_tokens, request.evaluation.tasks
     facts = []
     if limit < usual:
@@ -161,10 +161,10 @@ def make_entry(
             seconds=round(spent.seconds, 3),
         ),
         prompt=Prompt(agent.prompt.briefing, agent.prompt.principles),
-        provenance=provenance(request, getattr(policy.inner, "versions", {})),
+        provenance=provenance(request, versions_of(policy.inner)),
         adapter_hash=adapter_hash,
         policy_version=agent.policy_version,
-        notes=(*_lasting(getattr(policy.inner, "notes", ())), *notes),
+        notes=(*_lasting(notes_of(policy.inner)), *notes),
     )
 
 

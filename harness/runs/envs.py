@@ -11,6 +11,7 @@ from envs.errors import EnvError, UnknownEnv, UnknownOption
 from envs.integrations.verifiers import is_path
 from envs.registry import path_options
 from harness.config import Config, Scalar, Table
+from harness.env_capabilities import Regradable
 from harness.errors import DataError, UsageError
 from harness.text_env import TextEnvProtocol
 from harness.types import Split
@@ -88,7 +89,7 @@ def world_maker(request: Config) -> Callable[[Split], TextEnvProtocol]:
 
 def answers_once(world: TextEnvProtocol) -> bool:
     """Whether its episodes are one reply, which can be judged without playing an episode."""
-    return callable(getattr(world, "regrade", None)) and type(world).step is envs.TextEnv.step
+    return isinstance(world, Regradable) and type(world).step is envs.TextEnv.step
 
 
 def whole_name(name: str) -> str:

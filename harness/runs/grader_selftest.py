@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from envs.grading.selftest import selftest
+from harness.env_capabilities import HasReferenceSolution
 from harness.errors import SelfTestError
 from harness.text_env import TextEnvProtocol
 
@@ -21,7 +22,7 @@ def check_graders(world: TextEnvProtocol) -> None:
             "see harness doctor. No score would mean anything."
         )
     _tested = True
-    knows = callable(getattr(world, "oracle", None))  # a world of somebody else's may not
+    knows = isinstance(world, HasReferenceSolution)  # a world of somebody else's may not
     for right in (True, False) if knows else (False,):
         info = _last(world, right)
         if info.get("outcome", "scored") != "scored" or bool(info.get("success")) is not right:

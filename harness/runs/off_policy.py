@@ -4,6 +4,7 @@ vLLM's log-probabilities are not quite the trainer's.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import agents
 from agents.parts.rl.importance_correction import CAPS, CorrectionName
@@ -13,6 +14,17 @@ from harness.policies import kind_of
 
 REMEDY: CorrectionName = "token_truncate"
 """Truncated importance weights, by token."""
+
+
+@runtime_checkable
+class HasCorrection(Protocol):
+    """Settings of a method that can correct for the difference between sampler and trainer."""
+
+    @property
+    def correction(self) -> CorrectionName:
+        """The kind of correction."""
+        ...
+
 
 Tables = Mapping[str, Mapping[str, Scalar]]
 
@@ -28,8 +40,9 @@ def corrects(method: str, tables: Tables) -> bool:
     """Whether a method without a remedy of its own gets one."""
     if not _why(tables):
         return False
-    own = getattr(configs.build(agents.config_type(method), {}, "method"), "correction", None)
-    return own == "bypass" and "correction" not in tables.get("method", {})
+    own = configs.build(agents.config_type(method), {}, "method")
+    bypasses = isinstance(own, HasCorrection) and own.correction == "bypass"
+    return bypasses and "correction" not in tables.get("method", {})
 
 
 def corrections(requests: Sequence[Config], tables: Tables) -> list[str]:

@@ -16,6 +16,13 @@ import envs
 from envs.errors import EnvError
 from envs.registry import find
 from harness.config import Scalar, parse_set
+from harness.env_capabilities import (
+    Unrepeatable,
+    abandon,
+    grader_version_of,
+    shared_fingerprint,
+    unrepeatable_reason,
+)
 from harness.errors import HarnessError
 from harness.rollout import reason
 from harness.runs.envs import answers_once, make_world, takes_seed
@@ -56,11 +63,11 @@ class Graders:
             return f"the world of {entry.track.env} cannot be made ({plain(reason(error), 160)})"
         if fingerprint != entry.track.env_fingerprint:
             return f"{entry.track.env} is another here: its fingerprint differs"
-        if str(getattr(world, "grader_version", "")) != entry.track.grader:
+        if grader_version_of(world) != entry.track.grader:
             return f"{entry.track.env} has another grader here than {entry.track.grader}"
         if answers_once(world):
             return _judge(world)
-        if why := str(getattr(world, "unrepeatable", "")):
+        if why := unrepeatable_reason(world):
             return f"{entry.track.env} cannot be replayed: {why}"
         return self._replay(key)
 
@@ -74,9 +81,7 @@ class Graders:
             name, seed, *own = key
             made: Any = (name, "test", self._data, False, seed, dict(own))  # type: ignore[arg-type]  # as _key pairs them
             world = make_world(*made)
-            shared = getattr(world, "family_fingerprint", None)
-            told = str(shared()) if shared is not None else world.fingerprint()
-            self._worlds[key] = (world, told)
+            self._worlds[key] = (world, shared_fingerprint(world))
         return self._worlds[key]
 
     def _replay(self, key: _Key) -> Grader:
@@ -125,7 +130,7 @@ def replayed(world: TextEnvProtocol, number: int, replies: tuple[str, ...], stat
             return Judged(None, False, plain(info.get("feedback") or "the world failed", 160))
         earned += float(reward)
     if not (over or cut):
-        getattr(world, "abandon", int)()  # it may hold a session or a process
+        abandon(world)
     if status == "scored" and not over:
         end = "the world cuts it off" if cut else "goes on after its last reply"
         return _misfit(f"the conversation is recorded as ended, but {end}")
@@ -152,8 +157,10 @@ def _own(options: Mapping[tuple[str, str], Scalar]) -> dict[str, Scalar]:
 
 def _never(name: str) -> str:
     """Why no world of that name can be replayed, known without starting one."""
-    why = getattr(find(name).creator, "unrepeatable", "")
-    return why if isinstance(why, str) else ""
+    creator = find(name).creator
+    # A class with a property of that name knows only once it is made.
+    known = isinstance(creator, Unrepeatable) and isinstance(creator.unrepeatable, str)
+    return unrepeatable_reason(creator) if known else ""
 
 
 def _number(task: str, world: TextEnvProtocol) -> int | None:

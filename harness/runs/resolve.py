@@ -9,6 +9,7 @@ import agents
 from harness import config as configs
 from harness.budget import Shape, plan
 from harness.config import Config, EnvSection, Scalar
+from harness.env_capabilities import completion_tokens_of, redistributable
 from harness.errors import UsageError, unknown
 from harness.execution_config import check_removed
 from harness.policies import check_url, trainable, untrainable
@@ -171,7 +172,7 @@ def _suit(
     tables: dict[str, dict[str, Scalar]], world: TextEnvProtocol, preset: str, typed: Tables
 ) -> dict[str, dict[str, Scalar]]:
     """What the world itself suggests: its briefing, and its limit on replies."""
-    tokens = int(getattr(world, "reply_tokens", 1024))
+    tokens = completion_tokens_of(world, 1024)
     fitted: dict[str, dict[str, Scalar]] = {
         "run": {"prompt": world.briefing},
         "sampling": {"max_tokens": min(tokens, _MOST_TOKENS.get(preset, tokens))},
@@ -234,11 +235,11 @@ def _fit(request: Config, world: TextEnvProtocol) -> list[str]:
 def _warnings(request: Config, world: TextEnvProtocol) -> list[str]:
     """Say what a small model will come to on a hard world, and how the full run is started."""
     name = request.env.name
-    if getattr(world, "redistributable", True) or request.model_url != "smollm2":
+    if redistributable(world) or request.model_url != "smollm2":
         return []
     full = configs.from_tables(configs.preset("paper"))
     tests = world.size("test") * full.evaluation.samples
-    tokens = int(getattr(world, "reply_tokens", 15000)) // 2
+    tokens = completion_tokens_of(world, 15000) // 2
     rows = full.model.batch_rows
     hours = hardware.predicted_hours(full.budget.episodes, tests, tokens, rows)
     limit = request.sampling.max_tokens

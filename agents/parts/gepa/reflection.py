@@ -17,6 +17,7 @@ from agents.parts.prompts.reflector import Reflector
 from agents.parts.prompts.round_report import tally
 from agents.parts.prompts.template_filling import shorten
 from harness.policies.base import Request
+from harness.policies.capabilities import failures_of
 from harness.round_data import Group, Rollouts
 from harness.types import Episode, Message, Report, SystemPrompt
 
@@ -91,7 +92,7 @@ def rewrite(parent: SystemPrompt, groups: Sequence[Group], reflector: Reflector)
     replies = [c.text for _, c in reflector.policy.generate(deque([request]))]
     said = replies[0].rpartition("</think>")[2].strip() if replies else ""
     if not said:
-        failures: Mapping[str, str] = getattr(reflector.policy, "failures", {})
+        failures = failures_of(reflector.policy)
         reflector.unanswered.append(f"{id} ({failures.get(id, 'the reply was empty')})")
         return Birth((parent,), None, "nothing was written")
     text = InstructionProposalSignature.output_extractor(said)["new_instruction"]

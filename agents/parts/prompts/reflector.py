@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from agents.parts.prompts.template_filling import template, write
 from harness.policies.base import Policy, Request, Sampling
+from harness.policies.capabilities import failures_of
 from harness.seeds import Seeds
 from harness.types import Message
 
@@ -64,7 +65,7 @@ class Reflector:
         }
         self.calls += len(requests)
         replies = {id: _said(c.text) for id, c in self.policy.generate(deque(requests.values()))}
-        failures: Mapping[str, str] = getattr(self.policy, "failures", {})
+        failures = failures_of(self.policy)
         answers = {}
         for id, question in zip(requests, questions, strict=True):
             if replies.get(id):

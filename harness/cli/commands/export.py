@@ -5,6 +5,7 @@ import json
 
 from harness.errors import ModelError, UsageError
 from harness.policies import kind_of, loaded_url, open_policy, require_trainable
+from harness.policies.capabilities import Exportable
 from harness.runs.build import read_request
 from harness.runs.run_dirs import existing
 from leaderboards.records.store import read_entry
@@ -36,11 +37,10 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     policy = require_trainable(open_policy(loaded_url(request.model_url), request.model))
     policy.load(weights)
-    export = getattr(policy, "export", None)
-    if export is None:
+    if not isinstance(policy, Exportable):
         raise ModelError(
             f"{request.model_url} cannot write its weights; export works for hf: models."
         )
-    export(to, arguments.merged)
+    policy.export(to, arguments.merged)
     print(f"{to}: the {'merged model' if arguments.merged else 'adapter'}")
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.memory_check import require_room
 from harness.policies.model_files import ModelSource
 from harness.policies.settings import ModelSettings
+from harness.system.hardware import cores
 
 _STEPS = 3  # decoding steps timed for each number of threads
 _WORTH = 1.3
@@ -105,20 +105,14 @@ def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loade
     return Loaded(model, tokenizer, settings)
 
 
-def _cores() -> int:
-    """Cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def choose_threads(network: TransformersForward, rows: int) -> tuple[int, str]:
     """Time decoding steps of `rows` rows with 1, 2, 4, … threads: the fewest that are about as fast
     as any, and a line on it.
 
     As many threads as cores can be many times slower than one where the machine is shared.
     """
-    cores = _cores()
-    counts = sorted({2**i for i in range(cores.bit_length()) if 2**i <= cores} | {cores})
+    most = cores()
+    counts = sorted({2**i for i in range(most.bit_length()) if 2**i <= most} | {most})
     seconds = {}
     with torch.inference_mode():
         for count in counts:

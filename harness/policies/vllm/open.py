@@ -4,7 +4,6 @@ run of the same process that asks for the same.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from harness.policies.vllm.local_engine import EngineSettings, LocalVLLMEngine
 from harness.policies.vllm.policy import VLLMPolicy
 from harness.policies.vllm.server import VLLMServer
 from harness.policies.vllm.url import VLLMAddress, parse_address
+from harness.system.hardware import cores
 from harness.types import Message
 
 _Key = tuple[Path, EngineSettings]
@@ -82,8 +82,7 @@ def _settled(settings: ModelSettings) -> ModelSettings:
     settings = resolve(settings)
     if settings.device != "cpu" or settings.threads:
         return settings
-    affinity = getattr(os, "sched_getaffinity", None)
-    return replace(settings, threads=len(affinity(0)) if affinity else os.cpu_count() or 1)
+    return replace(settings, threads=cores())
 
 
 def _engine(

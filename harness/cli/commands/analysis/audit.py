@@ -15,6 +15,7 @@ from rich.text import Text
 
 from harness.config import Config
 from harness.display.console_text import forgiving, plain
+from harness.env_capabilities import HasProblems
 from harness.errors import UsageError
 from harness.runs.envs import world_maker
 from harness.runs.reevaluation import Analysis, finished
@@ -96,9 +97,9 @@ def look(request: Config, prompt: SystemPrompt) -> AuditFinding:
 
 
 def _items(request: Config, split: Split) -> list[OverlapText]:
-    world: Any = world_maker(request)(split)
+    world = world_maker(request)(split)
     try:
-        if not callable(getattr(world, "problem", None)):
+        if not isinstance(world, HasProblems):
             raise UsageError(
                 f"{request.env.name} does not tell its problems, so there is nothing to compare."
             )

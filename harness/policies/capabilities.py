@@ -1,0 +1,133 @@
+"""Optional abilities of a policy, each declared as a protocol of one or two members.
+
+`Policy` and `TrainablePolicy` in `base` are what every backend has to offer. A backend that can do
+more has the members below; callers read them through the functions here, which state the default
+for a backend without them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from harness.policies.settings import ModelSettings
+
+
+@runtime_checkable
+class ReportsFailures(Protocol):
+    """Records why requests got no completion."""
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """The reason for each unanswered request, by request id."""
+        ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """States what decides its completions, for records."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """`weights`, `quantisation`, `rendering`, `engine` and `dtype` at version 0."""
+        ...
+
+
+@runtime_checkable
+class Annotated(Protocol):
+    """Has remarks that users should read and entries should keep."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One sentence each."""
+        ...
+
+
+@runtime_checkable
+class Configured(Protocol):
+    """Resolved its settings for this machine when it was opened."""
+
+    @property
+    def settings(self) -> ModelSettings:
+        """Settings that give the same numbers when the model is opened with them again."""
+        ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """Names the releases of software, outside this package's dependencies, that it runs on."""
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """A release for each name."""
+        ...
+
+
+@runtime_checkable
+class Closeable(Protocol):
+    """Holds processes or connections that have to be released."""
+
+    def close(self) -> None:
+        """Release them; calling it again does nothing."""
+        ...
+
+
+@runtime_checkable
+class CachesConversations(Protocol):
+    """Keeps the KV cache of conversations between their turns."""
+
+    def drop_cache(self) -> None:
+        """Free it; the next turn of each conversation is prefilled from its beginning."""
+        ...
+
+
+@runtime_checkable
+class PreparesTraining(Protocol):
+    """Has to do something before the first episode whose completions will be trained on."""
+
+    def prepare(self) -> None:
+        """Check what training needs.
+
+        Raises:
+            ModelError: It is missing.
+        """
+        ...
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """Can write its trained weights for use elsewhere."""
+
+    def export(self, folder: Path, merged: bool) -> None:
+        """Write a peft adapter, or with `merged` the whole model, into `folder`."""
+        ...
+
+
+def failures_of(policy: object) -> Mapping[str, str]:
+    """The reason for each request without a completion, by request id."""
+    return policy.failures if isinstance(policy, ReportsFailures) else {}
+
+
+def identity_of(policy: object) -> Mapping[str, str]:
+    """The parts of the policy's identity; empty where it states none."""
+    return policy.identity if isinstance(policy, Identified) else {}
+
+
+def notes_of(policy: object) -> tuple[str, ...]:
+    """The policy's remarks."""
+    return policy.notes if isinstance(policy, Annotated) else ()
+
+
+def settings_of(policy: object, requested: ModelSettings) -> ModelSettings:
+    """The settings as resolved for this machine; the requested ones where nothing was resolved."""
+    return policy.settings if isinstance(policy, Configured) else requested
+
+
+def versions_of(policy: object) -> Mapping[str, str]:
+    """Releases of other software that the policy runs on."""
+    return policy.versions if isinstance(policy, Versioned) else {}
+
+
+def close(policy: object) -> None:
+    """Release what the policy holds, if anything."""
+    if isinstance(policy, Closeable):
+        policy.close()
