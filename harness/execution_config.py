@@ -87,7 +87,7 @@ class EngineSection:
                 reader = next(n for n, read in _READ.items() if one.name in read)
                 raise UsageError(
                     f"engine.{one.name} changes nothing with engine '{self.name}'; "
-                    f"add --engine {reader}, or leave it out."
+                    f"add --executor {reader}, or leave it out."
                 )
         custom(self.resources)
 

@@ -1,5 +1,6 @@
 """What the README shows works as shown."""
 
+import importlib.util
 import json
 import os
 import re
@@ -8,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.cli.parser import build_parser
+from harness.cli.parser import parse
 from leaderboards.boards.formatting import signed
 from leaderboards.boards.rank import boards, paired
 from leaderboards.records.store import find_entries
@@ -48,8 +49,9 @@ def test_every_harness_command_shown_is_understood():
     assert len(commands) >= 10
     for command in commands:
         words = shlex.split(re.sub(r"\s+# .*", "", command))[1:]
-        _, extra = build_parser().parse_known_args(words)
-        assert not extra, command
+        invocation = parse(words)
+        module = f"harness.cli.commands.{invocation.module}"
+        assert importlib.util.find_spec(module) is not None, command
 
 
 def test_the_tree_names_folders_that_exist():

@@ -21,7 +21,7 @@ from agents.evolution import Evolution
 from benchmarks.pocket.acting import FOLLOWS, told_by
 from benchmarks.pocket.playing import WORLDS, Setting, opened, score, trained
 from envs.calibration_language import MEANINGS, Convention
-from harness.cli.parser import _seeds
+from harness.cli.options import seeds
 from harness.method import Method
 from harness.types import Agent, SystemPrompt
 from leaderboards.stats.intervals import t_interval
@@ -139,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", default="both", choices=WORLDS)
     parser.add_argument("--model", default="hf:harness/policies/pocket")
-    parser.add_argument("--seeds", type=_seeds, default=tuple(range(5)))
+    parser.add_argument("--seeds", type=seeds, default=tuple(range(5)))
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--joint", action="store_true", help="score only trained, evolved")

@@ -1,6 +1,5 @@
 """Parsing the command line and turning errors into one sentence and an exit code."""
 
-import argparse
 import importlib
 import os
 import sys
@@ -8,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from harness.cli.parser import build_parser
-from harness.errors import HarnessError, RunError, unknown
+from harness.cli.parser import parse
+from harness.errors import HarnessError, RunError
 from harness.runs.signals import Terminated
 from harness.system.import_guard import check_rooms
 from harness.system.resource_errors import sentence
@@ -17,38 +16,18 @@ from harness.system.secrets import guard_tracebacks, scrubbed
 from leaderboards.records.strict_json import RecordError
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = build_parser()
-    verbs = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    first = next((a for a in arguments if not a.startswith("-")), None)
-    if first is not None and first not in verbs.choices:
-        raise unknown("verb", first, verbs.choices)
-    namespace, extra = parser.parse_known_args(arguments)
-    if namespace.version:
-        from importlib.metadata import version  # a fifth of what it takes to start
-
-        print(f"harness {version('espl-harness')}")
-        raise SystemExit(0)
-    if extra and namespace.verb is None:
-        raise unknown("option", extra[0], ["--help", "--version", *verbs.choices])
-    if extra:
-        known = [o for a in verbs.choices[namespace.verb]._actions for o in a.option_strings]
-        raise unknown(f"option of harness {namespace.verb}", extra[0], known)
-    if namespace.verb is None:
-        parser.print_help()
-        raise SystemExit(0)
-    return namespace
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     guard_tracebacks()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        asked = _parse(given)
+        invocation = parse(given)
+        if invocation is None:
+            return 0
         check_rooms()
-        sys.path.append(str(Path.cwd()))  # last: worlds of one's own are found, nothing is shadowed
-        code: int = importlib.import_module(f"harness.cli.commands.{asked.module}").main(asked)
+        sys.path.append(str(Path.cwd()))  # last: your own modules are found, nothing is shadowed
+        command = importlib.import_module(f"harness.cli.commands.{invocation.module}")
+        code: int = command.main(invocation.arguments)
         return code
     except HarnessError as error:
         _say(f"harness: {_shown(error)}")

@@ -205,8 +205,8 @@ def _package(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise UsageError(
-            f"--track {extra} needs the package {extra}, which is not installed ({error}); "
-            f"type pip install 'espl-harness[{extra}]', or leave --track out."
+            f"--tracker {extra} needs the package {extra}, which is not installed ({error}); "
+            f"type pip install 'espl-harness[{extra}]', or leave --tracker out."
         ) from error
 
 
@@ -238,5 +238,5 @@ def open_tracker(
     except Exception as error:  # somebody else's package: whatever it says stands in one sentence
         reason = scrubbed(f"{type(error).__name__}: {error}")
         raise UsageError(
-            f"The tracker {name} cannot be opened ({reason}); set it up, or leave --track out."
+            f"The tracker {name} cannot be opened ({reason}); set it up, or leave --tracker out."
         ) from error

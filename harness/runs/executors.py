@@ -109,7 +109,7 @@ class Processes:
         request = read_request(place)
         model = replace(request.model, threads=request.model.threads or 1)
         prepare(replace(request, model=model, engine=EngineSection()), place)
-        track = ("--track", ",".join(self._terms.track)) if self._terms.track else ()
+        track = ("--tracker", ",".join(self._terms.track)) if self._terms.track else ()
         command = harness_command("resume", str(place), "--json", *track)
         return Job(title(request), command, place / "stderr.log")
 

@@ -184,8 +184,7 @@ def test_a_budget_that_does_not_fit_says_what_stays_unplayed(capsys):
 
 
 def test_the_version_is_told(capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main(["--version"])
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("harness ")
 
 

@@ -74,7 +74,7 @@ def test_what_has_run_is_found_again_and_a_contrast_that_fails_is_exit_code_1(
 
 
 def test_a_world_without_a_contrast_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["calibrate", "--worlds", "told,arithmetic"]) == 2
+    assert main(["calibrate", "--envs", "told,arithmetic"]) == 2
     assert "arithmetic" in capsys.readouterr().err
 
 

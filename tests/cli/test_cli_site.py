@@ -117,6 +117,6 @@ def test_a_folder_of_other_things_is_refused(home, capsys):
 
 
 def test_an_unknown_tracker_is_refused_before_anything_is_laid_out(home, capsys):
-    assert main([*RUN, "--method", "base", "--track", "tensorbord", "--run-dir", "never"]) == 2
+    assert main([*RUN, "--method", "base", "--tracker", "tensorbord", "--run-dir", "never"]) == 2
     assert "Did you mean 'tensorboard'" in capsys.readouterr().err
     assert not (home / "never").exists()

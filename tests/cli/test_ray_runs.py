@@ -107,7 +107,7 @@ def test_a_node_killed_in_the_middle_loses_nothing_and_doubles_nothing(
     killed = []
     early = [folder / "lost" / f"evolution-seed{seed}" for seed in (0, 1)]
     killer = kill_when_begun(two, node, early, killed)
-    words = ["--engine", "ray", "--address", two.address]
+    words = ["--executor", "ray", "--address", two.address]
     code = main(request("lost", *words, "--set", f"engine.run_dirs={run_dirs}"))
     killer.join(5)
     said = capsys.readouterr().err
@@ -139,7 +139,7 @@ def test_a_node_with_other_code_is_named_before_anything_runs(two, folder, capsy
     machine.write_text(machine.read_text() + "# other\n")
     node = add(two, env_vars={"PYTHONPATH": str(other)})
     try:
-        code = main(request("out", "--engine", "ray", "--address", two.address))
+        code = main(request("out", "--executor", "ray", "--address", two.address))
     finally:
         two.remove_node(node, allow_graceful=False)
     said = capsys.readouterr().err.strip().splitlines()[-1]
@@ -158,7 +158,7 @@ def test_a_node_with_other_code_is_named_before_anything_runs(two, folder, capsy
     ],
 )
 def test_what_no_node_has_is_refused_at_once(two, folder, capsys, setting, said):
-    words = ["--engine", "ray", "--address", two.address, "--set", setting]
+    words = ["--executor", "ray", "--address", two.address, "--set", setting]
     assert main(request("out", *words)) == 7
     assert said in capsys.readouterr().err
 
@@ -174,6 +174,6 @@ def test_what_no_node_has_is_refused_at_once(two, folder, capsys, setting, said)
 def test_a_cluster_that_is_not_there_is_one_sentence(folder, capsys, address, said):
     need_ray()
     began = time.monotonic()
-    assert main(request("out", "--engine", "ray", "--address", address)) == 7
+    assert main(request("out", "--executor", "ray", "--address", address)) == 7
     assert said in capsys.readouterr().err
     assert time.monotonic() - began < 15

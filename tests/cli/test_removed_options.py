@@ -76,8 +76,8 @@ def begun(finished, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--engine", "accelerate"], "tinker:MODEL"),
-        (["--engine", "ray", "--set", "engine.samplers=2"], "--data-parallel-size"),
+        (["--executor", "accelerate"], "tinker:MODEL"),
+        (["--executor", "ray", "--set", "engine.samplers=2"], "--data-parallel-size"),
         (["--set", "engine.staleness=1"], "0 is the only value"),
         (["--set", "engine.learner=actor"], "SkyRL"),
         (["--set", "engine.worlds=4"], "DOCKER_HOST"),
@@ -119,23 +119,23 @@ def test_resume_refuses_a_run_that_was_begun_with_them(begun, table, capsys):
     assert main(["resume", str(place), "--quiet"]) == 2
     told = capsys.readouterr().err
     assert "removed from the harness" in told
-    assert ("--engine serial" in told) is ("staleness" not in table)
+    assert ("--executor serial" in told) is ("staleness" not in table)
     assert (place / "config.toml").read_bytes() == before
     assert not (place / "entry.json").exists()
 
 
 def test_resume_refuses_a_removed_engine_by_name(begun, capsys):
-    assert main(["resume", str(begun({"name": "serial"})), "--engine", "accelerate"]) == 2
+    assert main(["resume", str(begun({"name": "serial"})), "--executor", "accelerate"]) == 2
     assert "tinker:MODEL" in capsys.readouterr().err
 
 
 def test_another_engine_takes_over_what_was_shared_out_but_not_what_lagged(begun, finished, capsys):
     place = begun({"name": "ray", "samplers": 2, "sampler_cpus": 1})
-    assert main(["resume", str(place), "--engine", "serial", "--quiet"]) == 0
+    assert main(["resume", str(place), "--executor", "serial", "--quiet"]) == 0
     for name in ("test.jsonl", "champion.json"):
         assert (place / name).read_bytes() == (finished / name).read_bytes()
     shutil.rmtree(place)
-    assert main(["resume", str(begun(OLD)), "--engine", "serial", "--quiet"]) == 2
+    assert main(["resume", str(begun(OLD)), "--executor", "serial", "--quiet"]) == 2
     assert "0 is the only value" in capsys.readouterr().err
 
 

@@ -45,7 +45,7 @@ def test_each_of_two_runs_sees_another_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
     words = ["run", "--env", "seen_world:Mine/Seen-v0", "--model", "scripted:echo"]
     words += ["--method", "base", "--seeds", "0,1", "--test-tasks", "2", "--samples", "1"]
-    words += ["--engine", "processes", "--jobs", "2", "--quiet", "--run-dir", "out"]
+    words += ["--executor", "processes", "--jobs", "2", "--quiet", "--run-dir", "out"]
     assert main(words) == 0
     seen = {path.name: path.read_text() for path in tmp_path.glob("*.seen")}
     assert sorted(seen.values()) == ["GPU-a", "GPU-b"]

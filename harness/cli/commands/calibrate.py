@@ -4,7 +4,6 @@ Each world and seed is a process of its own, so that none waits for another; eac
 `harness run` would make, kept in a run directory and gone on with where it stopped.
 """
 
-import argparse
 import json
 import signal
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from harness.cli.arguments import Arguments
 from harness.display.console_text import forgiving
 from harness.errors import UsageError
 from harness.runs.run_dirs import runs_in
@@ -163,12 +163,12 @@ def write_report(
     write_json(path, json.loads(json.dumps(told)))
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Run what is missing, print both tables; 1 where a contrast does not hold."""
     plan = read_plan(arguments.contrasts or CALIBRATION)
     if arguments.episodes is not None:
         plan = replace(plan, episodes=arguments.episodes)
-    worlds = arguments.worlds or plan.worlds
+    worlds = arguments.envs or plan.worlds
     if strange := set(worlds) - set(plan.worlds):
         raise UsageError(
             f"No contrast is registered for {', '.join(sorted(strange))}; "

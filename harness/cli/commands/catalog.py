@@ -1,6 +1,5 @@
 """`harness env|model|method list|show`: what there is."""
 
-import argparse
 import inspect
 import json
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from envs.adapters.gymnasium_env import OPTIONS
 from envs.errors import EnvError, UnknownEnv
 from envs.registry import FAMILIES, WHEREABOUTS, members, options
 from harness import config as configs
+from harness.cli.arguments import Arguments
 from harness.errors import UsageError
 from harness.policies import known_models
 from harness.runs.envs import whole_name
@@ -27,7 +27,7 @@ _FLAGS = {
 }
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Print a list, or all that is known of one thing."""
     if arguments.act == "show":
         if arguments.verb == "env":

@@ -1,6 +1,5 @@
 """`harness env check`: does a world keep the rules that every number depends on?"""
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,13 +12,14 @@ from rich.text import Text
 from envs.checks.env_check import CheckResult, check
 from envs.errors import EnvError, UnknownEnv, UnknownOption
 from harness import config
+from harness.cli.arguments import Arguments
 from harness.errors import DataError, UsageError
 from harness.runs.envs import whole_name, whole_options
 
 MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "not asked": ("–", "yellow")}
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Ask everything; exit code 1 where a check failed."""
     name = whole_name(arguments.name)
     console = Console(file=sys.stdout)
@@ -33,7 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
     return finish(arguments.name, found, arguments.json)
 
 
-def _options(name: str, arguments: argparse.Namespace) -> dict[str, object]:
+def _options(name: str, arguments: Arguments) -> dict[str, object]:
     """The options given by --set world.KEY=VALUE, --set env.world_seed=N and the data flags."""
     tables: dict[str, dict[str, config.Scalar]] = {}
     for text in arguments.sets:

@@ -4,7 +4,6 @@ It is trained for a few rounds on the embedded model and `calibration/both`, in 
 once without a break, once broken off in the middle of a round and resumed.
 """
 
-import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
@@ -19,6 +18,7 @@ from envs.checks.env_check import CheckResult, Status
 from harness import config
 from harness.budget import Usage
 from harness.callbacks import Callback, Callbacks
+from harness.cli.arguments import Arguments
 from harness.cli.commands.check_env import finish, row
 from harness.config import Config
 from harness.errors import HarnessError
@@ -83,7 +83,7 @@ class Trial:
         return self.folder / "broken"
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Ask everything; exit code 1 where a check failed."""
     console, found = Console(), []
     for one in check(arguments.name, arguments.sets):

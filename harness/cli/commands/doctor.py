@@ -1,6 +1,5 @@
 """`harness doctor`: is this machine able to give numbers that mean something?"""
 
-import argparse
 import json
 import os
 import time
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from envs.grading.selftest import selftest
+from harness.cli.arguments import Arguments
 from harness.errors import DataError, HarnessError, SelfTestError
 from harness.runs.envs import make_world
 from harness.system import hardware
@@ -65,7 +65,7 @@ def _data(name: str, folder: Path | None) -> Callable[[], Check]:
     return check
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Run every check; the exit code speaks of graders alone, since data may not be wanted."""
     checks: dict[str, Callable[[], Check]] = {
         "graders": _graders,

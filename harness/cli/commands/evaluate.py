@@ -1,6 +1,5 @@
 """`harness eval`: a model and prompt without training, or a finished run's champion once more."""
 
-import argparse
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from harness.callbacks import Callbacks
+from harness.cli.arguments import Arguments
 from harness.cli.commands import run
 from harness.errors import UsageError
 from harness.evaluate import chosen_tasks, evaluate
@@ -22,7 +22,7 @@ from harness.storage.atomic_files import write_json
 from harness.storage.lock import Lock
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Without a run: the `base` method. With one: an analysis record beside it, never an entry."""
     if arguments.run is not None:
         return _again(arguments)
@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
 _NOT_AGAIN = ("env", "model", "seeds", "preset", "config", "sets", "prompt", "episodes", "run_dir")
 
 
-def _again(arguments: argparse.Namespace) -> int:
+def _again(arguments: Arguments) -> int:
     given = [name for name in _NOT_AGAIN if getattr(arguments, name)]
     if given:
         raise UsageError(
@@ -61,7 +61,7 @@ def _again(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _analyse(place: Path, arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
+def _analyse(place: Path, arguments: Arguments) -> tuple[Path, dict[str, Any]]:
     request = replace(read_request(place), engine=EngineSection())  # here, whoever made it
     stage = build_run(request, place, Callbacks([]), lambda: False)
     try:

@@ -1,8 +1,8 @@
 """`harness export`: a run's weights and prompt, for use elsewhere."""
 
-import argparse
 import json
 
+from harness.cli.arguments import Arguments
 from harness.errors import ModelError, UsageError
 from harness.policies import kind_of, loaded_url, open_policy, require_trainable
 from harness.policies.capabilities import Exportable
@@ -11,7 +11,7 @@ from harness.runs.run_dirs import existing
 from leaderboards.records.store import read_entry
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Write system_prompt.txt and, where weights were trained, the adapter or the merged model."""
     folder, to = arguments.run, arguments.to
     places = existing(folder)

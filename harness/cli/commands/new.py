@@ -1,6 +1,5 @@
 """`harness env new` and `harness method new`: a working start of one's own, with its test."""
 
-import argparse
 import importlib.util
 import keyword
 import re
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from harness.cli.arguments import Arguments
 from harness.errors import UsageError
 
 _STARTERS = "harness.cli.starters"
@@ -39,17 +39,17 @@ _KINDS = {
 }
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Write both files, or neither; nothing is ever overwritten."""
     name, folder = arguments.name, arguments.dir
     _check_name(name)
-    written = write(arguments.kind, name, folder)
+    written = write(arguments.verb, name, folder)
     console = Console(highlight=False)
     for path in written:
         console.print(f"written:   {path}", markup=False)
     if folder != Path():
         console.print(f"go there:  cd {folder}", markup=False, soft_wrap=True)
-    told = _KINDS[arguments.kind].told
+    told = _KINDS[arguments.verb].told
     for old, new in (("{name}", name), ("{title}", title(name)), ("{test}", written[1].name)):
         told = told.replace(old, new)
     console.print(told, markup=False, soft_wrap=True)

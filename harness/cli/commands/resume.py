@@ -1,9 +1,9 @@
 """`harness resume`: go on where a run stopped; a finished run prints its summary."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.cli.arguments import Arguments
 from harness.cli.commands.run import engine_typed, go
 from harness.config import Scalar, read_toml
 from harness.execution_config import check_removed, removed
@@ -13,12 +13,12 @@ from harness.runs.finish import unfinished
 from harness.runs.run_dirs import existing
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Finish what is unfinished; nothing new is created."""
     places, typed = existing(arguments.run), engine_typed(arguments)
     engine = engine_for(places, typed)
     _check(unfinished(places), typed, arguments.run)
-    return go(places, arguments.quiet, arguments.json, arguments.track, engine)
+    return go(places, arguments.quiet, arguments.json, arguments.tracker, engine)
 
 
 def _check(places: Sequence[Path], typed: Mapping[str, Scalar], folder: Path) -> None:
@@ -31,6 +31,6 @@ def _check(places: Sequence[Path], typed: Mapping[str, Scalar], folder: Path) ->
         name = table.get("name", "serial")
         lags = "staleness" in removed(table)
         if lags or typed.get("name", name) == name:
-            way = f"harness resume {folder} --engine serial goes on without"
+            way = f"harness resume {folder} --executor serial goes on without"
             check_removed(table, f"{place}: ", "" if lags else way)
         read_request(place)

@@ -1,6 +1,5 @@
 """`harness run`: resolve what was typed, run every method and seed, print the board."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from harness.cli.arguments import Arguments
 from harness.cli.run_summary import glance
 from harness.config import Scalar
 from harness.display.console_text import forgiving, plain
@@ -25,7 +25,7 @@ from leaderboards.records.entry import Entry
 from leaderboards.stats.scores import result
 
 
-def asked_from(arguments: argparse.Namespace, methods: Sequence[str]) -> Asked:
+def asked_from(arguments: Arguments, methods: Sequence[str]) -> Asked:
     """What was typed, as a value."""
     return Asked(
         env=arguments.env,
@@ -45,10 +45,10 @@ def asked_from(arguments: argparse.Namespace, methods: Sequence[str]) -> Asked:
     )
 
 
-def engine_typed(arguments: argparse.Namespace) -> dict[str, Scalar]:
+def engine_typed(arguments: Arguments) -> dict[str, Scalar]:
     """What was typed of `[engine]`, by key."""
     said = {
-        "name": getattr(arguments, "engine", None),
+        "name": getattr(arguments, "executor", None),
         "address": getattr(arguments, "address", None),
         "jobs": getattr(arguments, "jobs", None),
     }
@@ -109,9 +109,9 @@ def go(
     return 0
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Train, evaluate once, print the board."""
-    check_trackers(arguments.track)
+    check_trackers(arguments.tracker)
     resolved = resolve(asked_from(arguments, arguments.method))
     console = forgiving(Console(stderr=True))
     requests = resolved.configs
@@ -119,4 +119,4 @@ def main(arguments: argparse.Namespace) -> int:
         console.print(plain(note, 1000), markup=False, highlight=False)
     folder = arguments.run_dir or new_folder(requests[0].env.name)
     places = lay_out(requests, folder)
-    return go(places, arguments.quiet, arguments.json, arguments.track)
+    return go(places, arguments.quiet, arguments.json, arguments.tracker)

@@ -3,7 +3,6 @@
 Whatever a model or world wrote is shown as text: no markup, no escape sequences.
 """
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from harness.cli.arguments import Arguments
 from harness.cli.show_prompt_pools import kept
 from harness.display.console_text import plain, sparkline
 from harness.errors import RunError
@@ -199,7 +199,7 @@ def _print(console: Console, place: Path, transcripts: int) -> None:
         _transcripts(console, played, transcripts)
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Print one run, or every run of an experiment."""
     console = Console()
     for place in existing(arguments.run):

@@ -82,7 +82,7 @@ def load() -> Any:
     except ImportError as error:
         raise EngineError(
             "The engine 'ray' needs the package ray, which is not installed; "
-            "type pip install 'espl-harness[ray]', or choose --engine processes."
+            "type pip install 'espl-harness[ray]', or choose --executor processes."
         ) from error
 
 

@@ -1,0 +1,102 @@
+"""Commands that print or write what runs have come to: show, export, leaderboard."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from harness.cli import options as o
+from harness.cli.declare import RESULTS, command
+
+
+@command(
+    panel=RESULTS,
+    module="show",
+    examples="""
+    harness show runs/my-run
+    harness show runs/my-run --transcripts 10
+    """,
+)
+def show(
+    run: o.Run,
+    transcripts: Annotated[
+        Any,
+        o.option(
+            "--transcripts",
+            parser=o.count(0),
+            metavar="N",
+            help="how many transcripts to print (default: 2)",
+        ),
+    ] = 2,
+) -> None:
+    """Print prompts with ratings and lineage, learning curve and transcripts."""
+
+
+@command(
+    panel=RESULTS,
+    module="export",
+    examples="""
+    harness export runs/my-run --to exported
+    harness export runs/my-run --to exported --merged
+    """,
+)
+def export(
+    run: o.Run,
+    to: Annotated[Path, o.option("--to", metavar="FOLDER", help="a folder to create")],
+    merged: Annotated[
+        bool, o.option("--merged", help="merge the LoRA adapter into the weights")
+    ] = False,
+) -> None:
+    """Write a run's weights and prompt for use elsewhere."""
+
+
+@command(
+    panel=RESULTS,
+    module="leaderboard",
+    examples="""
+    harness leaderboard
+    harness leaderboard runs --markdown
+    harness leaderboard runs --html site
+    harness leaderboard add runs/my-run
+    harness leaderboard verify
+    """,
+)
+def leaderboard(
+    paths: Annotated[
+        list[Path] | None,
+        o.argument(
+            "PATH",
+            "folders or files with entries (default: runs/ and the published results); "
+            "`verify` and a folder checks published entries, `add` and runs publishes them",
+        ),
+    ] = None,
+    markdown: Annotated[
+        bool, o.option("--markdown", help="print Markdown tables", panel=o.OUTPUT)
+    ] = False,
+    html: Annotated[
+        Path | None,
+        o.option("--html", metavar="FOLDER", help="write a static site there", panel=o.OUTPUT),
+    ] = None,
+    csv: Annotated[
+        Path | None, o.option("--csv", metavar="FILE", help="write rows as CSV", panel=o.OUTPUT)
+    ] = None,
+    parquet: Annotated[
+        Path | None,
+        o.option("--parquet", metavar="FILE", help="write rows as Parquet", panel=o.OUTPUT),
+    ] = None,
+    json: o.Json = False,
+    data_dir: Annotated[
+        Path | None,
+        o.option("--data-dir", metavar="FOLDER", help="verify: data to grade again with"),
+    ] = None,
+    trust: Annotated[
+        list[str] | None,
+        o.option(
+            "--trust",
+            metavar="NAME",
+            help="verify, --html: a module, model or file named by entries that may be opened",
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None, o.option("--to", metavar="FOLDER", help="add: where entries are published")
+    ] = None,
+) -> None:
+    """Print, publish or verify leaderboards."""
