@@ -130,7 +130,6 @@ OTHER_LIBRARIES = {
     "harness/policies/tinker": {"trainable", "max_context_length"},
     "harness/policies/vllm": {"max_model_len", "prompt_token_ids", "token_ids", "choices"},
     "harness/system": {"filename", "sched_getaffinity"},
-    "harness/cli": {"engine", "address", "jobs"},  # options that not every command has
 }
 """Optional attributes of other libraries' objects that are read by name."""
 
@@ -172,18 +171,18 @@ def test_train_is_one_short_loop():
     "statement",
     [
         "import harness, envs, agents, leaderboards",
-        "from harness.cli.parser import parse; sys.stdout = io.StringIO(); parse(['--help']); sys.stdout = sys.__stdout__",
+        "from harness.cli.parser import parse; parse(['--help'])",
         "import harness.cli.commands.leaderboard",
         "import harness.cli.commands.catalog",
         "import harness.cli.commands.analysis.compare",
     ],
 )
 def test_what_needs_no_model_starts_without_the_heavy_libraries(statement):
-    code = f"import io, sys\n{statement}\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    code = f"{statement}\nimport sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
     )
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_no_package_folder_under_tests_shadows_a_room():

@@ -117,7 +117,7 @@ def _register(app: typer.Typer, one: _Command, verb: str, act: str) -> None:
     @wraps(one.signature)
     def invoked(**values: object) -> Invocation:
         # An option that may be repeated and was not given is None to Typer, [] to commands.
-        none = {name: [] for name in _lists(one.signature) if values[name] is None}
+        none: dict[str, object] = {n: [] for n in _lists(one.signature) if values[n] is None}
         return Invocation(one.module, Arguments(verb=verb, act=act, **values | none))
 
     register = app.command(
@@ -129,7 +129,7 @@ def _register(app: typer.Typer, one: _Command, verb: str, act: str) -> None:
 def _lists(signature: Declaration) -> Iterator[str]:
     """Parameters that take any number of values."""
     for name, hint in get_type_hints(signature).items():
-        if list in map(get_origin, get_args(hint)):
+        if any(get_origin(part) is list for part in get_args(hint)):
             yield name
 
 

@@ -1,6 +1,6 @@
 """The command line as a whole: every declared command, and errors that suggest what exists."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -55,13 +55,14 @@ def parse(arguments: Sequence[str]) -> Invocation | None:
     return found if isinstance(found, Invocation) else None
 
 
-def _usage_error(error: Any) -> UsageError:
+def _usage_error(error: typer.TyperException) -> UsageError:
     """Typer's error as one sentence; its classes are private, so it is known by what it carries."""
-    context = getattr(error, "ctx", None)
+    carried: Mapping[str, Any] = vars(error)
+    context = carried.get("ctx")
     path = context.command_path if context else "harness"
-    wrong = getattr(error, "option_name", None)
-    if context and getattr(error, "possibilities", False) is not False:
-        known = [flag for p in context.command.get_params(context) for flag in p.opts]
-        return unknown(f"option of {path}", str(wrong), [o for o in known if o.startswith("--")])
+    if context and "possibilities" in carried:
+        flags = (flag for param in context.command.get_params(context) for flag in param.opts)
+        known = [flag for flag in flags if flag.startswith("--")]
+        return unknown(f"option of {path}", str(carried["option_name"]), known)
     said = error.format_message().replace("Value error, ", "").rstrip(".")
     return UsageError(f"{said}; see {path} --help.")

@@ -47,10 +47,11 @@ def asked_from(arguments: Arguments, methods: Sequence[str]) -> Asked:
 
 def engine_typed(arguments: Arguments) -> dict[str, Scalar]:
     """What was typed of `[engine]`, by key."""
+    typed = vars(arguments)  # not every command has these options
     said = {
-        "name": getattr(arguments, "executor", None),
-        "address": getattr(arguments, "address", None),
-        "jobs": getattr(arguments, "jobs", None),
+        "name": typed.get("executor"),
+        "address": typed.get("address"),
+        "jobs": typed.get("jobs"),
     }
     return {key: value for key, value in said.items() if value is not None}
 

@@ -1,6 +1,5 @@
 """`harness plan`: before anything is spent, what a run would cost and what it could show."""
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +13,7 @@ import agents
 import envs
 from harness import budget
 from harness.budget import Shape
+from harness.cli.arguments import Arguments
 from harness.cli.commands.run import asked_from
 from harness.cli.select_rows import places
 from harness.config import Config
@@ -86,7 +86,7 @@ class Planned:
         return testing / (testing + training) if testing + training else 0.0
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Predict; exit code 0 whatever is predicted, because nothing was tried."""
     resolved = resolve(asked_from(arguments, arguments.method))
     prices = read_prices(arguments.prices, resolved.configs[0].model_url)
