@@ -252,23 +252,27 @@ def rendering(model: str = "pocket") -> Target:
 
 
 def workers() -> Target:
-    """The line protocol of the grading workers: one line in, one line out, whatever a box holds."""
-    from envs.grading.worker import answer_to, make_judge
+    """A grading worker's answers: one line of JSON each, whatever a box holds."""
+    from envs.grading.boxed_answer import objection
+    from envs.grading.worker import make_judge
 
     judge = make_judge()
 
     def check(text: str) -> None:
-        from envs.grading.boxed_answer import objection
-
         box = " ".join(text.split())[:300]
-        if objection(box, "918273645") or "^" in box or "!" in box:
-            return  # what may be slow is judged in a worker that is killed, not here
-        job = json.loads(json.dumps({"box": box, "answer": "918273645", "seconds": 10}))
-        line = json.dumps(answer_to(judge, job))
+        if objection(box, "918273645"):
+            return
+        job = json.loads(json.dumps({"box": box, "answer": "918273645"}))
+        line = json.dumps(judge(job))
         assert "\n" not in line
-        assert not json.loads(line).get("right") or "918273645" in box.replace(",", ""), line
+        assert not json.loads(line).get("right") or _says_it(box), line
 
     return check
+
+
+def _says_it(text: str) -> bool:
+    """Whether the digits of the reference answer stand in a text in their order."""
+    return "918273645" in "".join(sign for sign in normalize("NFKC", text) if sign.isdigit())
 
 
 def grader() -> Target:
@@ -280,7 +284,7 @@ def grader() -> Target:
 
     def check(text: str) -> None:
         verdict = pool.grade(f"\\boxed{{{text[:300]}}}", "918273645")
-        assert not verdict.success or "918273645" in text.replace(",", ""), text
+        assert not verdict.success or _says_it(text), text
 
     return check
 

@@ -15,6 +15,7 @@ from typing import ClassVar
 from envs.datasets import DataSource, Row, dapo_100, read_hub, read_jsonl
 from envs.errors import DataDiffers, DataMalformed, DataUnavailable
 from envs.fingerprint import digest, problem_key
+from envs.grading.answer_graders import GRADERS
 from envs.grading.pool import grader_version, shared_grader
 from envs.text_env import DataFile, Problem, Split, TextEnv
 from envs.verdict import Verdict
@@ -104,7 +105,7 @@ def load(benchmark: Benchmark, data_dir: str, accept_data: bool) -> dict[Split, 
 
 
 class CompetitionEnv(TextEnv):
-    """Competition problems whose boxed answer is judged by math-verify.
+    """Competition problems whose boxed answer is judged as mathematics.
 
     `data_dir` is a folder of JSONL; without it HARNESS_DATA_DIR, without that the Hub.
     `accept_data` takes content that differs from what was pinned; it changes the fingerprint.
@@ -138,6 +139,10 @@ class CompetitionEnv(TextEnv):
     def judge(self, reply: str, answer: str) -> Verdict:
         """Ask the process's shared grader."""
         return shared_grader().grade(reply, answer)
+
+    def renderings(self, answer: str) -> tuple[str, ...]:
+        """Replies that say a reference answer in other ways, all of them right."""
+        return GRADERS["math"].ways(answer)
 
     def oracle(self) -> str:
         """The reference answer, boxed."""

@@ -2,7 +2,8 @@
 
     {"problem": "What is 6 × 7?", "answer": "42"}
 
-`question` will do for `problem`; `id` and `split` are optional. The split rule: either every line
+`question` will do for `problem`; a list in `answers` says that any of several is right, as does
+`golden_answers`; `id` and `split` are optional. The split rule: either every line
 has a `split` of train, validation or test, or none has, and the problems are put in the order of
 a seeded hash of their texts, of which the first are test's, the next validation's. With a `split`
 field and no validation lines, validation is cut from train by the same hash. A folder with
@@ -11,7 +12,7 @@ A problem that occurs twice is kept once, in test before validation before train
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from typing import Any
 from envs.datasets import objects
 from envs.errors import DataDiffers, DataMalformed, DataUnavailable, UnknownOption, did_you_mean
 from envs.fingerprint import canonical_text, content_fingerprint, digest, problem_key
-from envs.grading.answer_graders import GRADERS
+from envs.grading.answer_graders import GRADERS, accepted_answers
 from envs.text_env import SPLITS, Problem, Split, TextEnv
 from envs.verdict import Verdict
 
 _PROBLEM, _ANSWER = ("problem", "question"), ("answer",)
+_ANSWERS = ("answers", "golden_answers")
 _STRICTEST: tuple[Split, ...] = ("test", "validation", "train")
 
 
@@ -71,8 +73,24 @@ def _line(cells: Mapping[str, Any], where: str, split: str) -> QuestionLine:
         raise DataMalformed(
             f"{where} has the split '{named}'; expected one of {', '.join(SPLITS)}."
         )
-    problem, answer = (_cell(cells, names, where) for names in (_PROBLEM, _ANSWER))
+    problem = _cell(cells, _PROBLEM, where)
+    answer = _accepted(cells, where) or _cell(cells, _ANSWER, where)
     return QuestionLine(where, problem, answer, str(cells.get("id") or ""), named)
+
+
+def _accepted(cells: Mapping[str, Any], where: str) -> str:
+    """The accepted answers of a line, one a line of text; "" where it lists none."""
+    for name in _ANSWERS:
+        listed = cells.get(name)
+        if listed is None:
+            continue
+        if not isinstance(listed, list) or not listed:
+            raise DataMalformed(f"{where} has no list of accepted answers in {name}.")
+        texts = [_cell({"answer": one}, _ANSWER, where) for one in listed]
+        if any(len(text.splitlines()) > 1 for text in texts):
+            raise DataMalformed(f"{where} has an accepted answer of several lines in {name}.")
+        return "\n".join(dict.fromkeys(texts))
+    return ""
 
 
 def _cell(cells: Mapping[str, Any], names: tuple[str, ...], where: str) -> str:
@@ -207,9 +225,10 @@ class Questions(TextEnv):
         place = Path(path)
         self._lines = _load(place, _stamps(place), float(validation), float(test), split_seed)
         for line in (line for part in self._lines.values() for line in part):
-            if not self.grader.reads(line.answer):
+            unread = [one for one in accepted_answers(line.answer) if not self.grader.reads(one)]
+            if unread:
                 raise DataMalformed(
-                    f"{line.where} has the answer {line.answer[:60]!r}, which the grader {grader}"
+                    f"{line.where} has the answer {unread[0][:60]!r}, which the grader {grader}"
                     f" ({self.grader.about}) cannot judge; choose another world.grader."
                 )
         found = self.content()
@@ -238,6 +257,15 @@ class Questions(TextEnv):
     def judge(self, reply: str, answer: str) -> Verdict:
         """What the named grader says."""
         return self.grader.judge(reply, answer)
+
+    def feedback(self, verdict: Verdict, problem: Problem) -> str:
+        """As of any environment; several accepted answers are told with "or" between them."""
+        told = " or ".join(accepted_answers(problem.answer))
+        return super().feedback(verdict, replace(problem, answer=told))
+
+    def renderings(self, answer: str) -> tuple[str, ...]:
+        """Replies that say an accepted answer in other ways, all of them right."""
+        return self.grader.ways(answer)
 
     def oracle(self) -> str:
         """The reference answer in the form the briefing asks for."""

@@ -18,11 +18,12 @@ from typing import Any, Literal
 from gymnasium.utils.env_checker import check_env
 
 from envs.checks.probe import MOST_TURNS, PLAYED, EnvProbe, Replies, identity, play, rest, saying
-from envs.text_env import SPLITS
+from envs.text_env import SPLITS, Split
 
 Status = Literal["passed", "failed", "not asked"]
 _SECONDS = 10.0  # for one reply, however long
 _SPEED_SECONDS = 1.0
+_REFERENCE_SECONDS = 10.0  # for the references of one split, after the first
 _TOLD = 20  # test tasks whose feedback is read
 CRUMBS = 0.05
 """What any answer may earn: some partial scores of other packages are above zero for anything."""
@@ -167,6 +168,37 @@ def _right(subject: EnvProbe) -> tuple[Status, str]:
     return "passed", f"The oracle earns 1 on the first {PLAYED} tasks of each split."
 
 
+def _references(subject: EnvProbe) -> tuple[Status, str]:
+    known = all(callable(getattr(subject.made(), n, None)) for n in ("renderings", "problem"))
+    if not known and not callable(getattr(subject.made(), "oracle", None)):
+        return "not asked", "It has no oracle() and no renderings(), so nobody knows right replies."
+    references, ways = 0, 0
+    for split in SPLITS:
+        world, end = subject.made(split), time.monotonic() + _REFERENCE_SECONDS
+        for index in range(world.size(split)):
+            for reply, verdict in _ways(world, split, index) if known else _told(world, index):
+                ways += 1
+                if not verdict:
+                    return "failed", f"On {split} task {index} the right {reply!r} is not right."
+            references += 1
+            if time.monotonic() > end:
+                break
+        world.close()
+    total = sum(subject.made().size(split) for split in SPLITS)
+    return "passed", f"{references} of {total} reference answers are right, said in {ways} ways."
+
+
+def _ways(world: Any, split: Split, index: int) -> Iterator[tuple[str, bool]]:
+    """Replies that say a task's reference answer in different ways, and whether each is right."""
+    answer = world.problem(split, index).answer
+    for reply in world.renderings(answer):
+        yield reply[:120], world.judge(reply, answer).success
+
+
+def _told(world: Any, index: int) -> Iterator[tuple[str, bool]]:
+    yield "reply of the oracle", bool(play(world, index, _oracle).info.get("success"))
+
+
 def _nonsense(subject: EnvProbe) -> tuple[Status, str]:
     most = 0.0
     for split in SPLITS:
@@ -267,6 +299,7 @@ CHECKS: Mapping[str, Callable[[EnvProbe], tuple[Status, str]]] = {
     "the same in every process": _processes,
     "splits are disjoint": _disjoint,
     "the oracle earns 1": _right,
+    "references are right": _references,
     "nonsense earns nothing": _nonsense,
     "feedback says something": _feedback,
     "test tells no answer": _silent,

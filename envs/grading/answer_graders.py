@@ -1,172 +1,172 @@
-"""Judging short answers by name: how a reply states one, and when it equals the reference.
+"""The graders of short answers by name, and the renderings that each has to see through.
 
-A reply states its answer on the first line after its last "Answer:". Without that word the whole
-reply is the answer, for `number` its last number. Mathematics is judged in `envs.grading.pool`.
+How a reply states an answer is read in `envs.grading.stated_answer`; mathematics is judged in
+`envs.grading.pool`. A task may have several accepted answers, one a line: any of them is right.
 """
 
 import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 
 from envs.fingerprint import canonical_text
-from envs.grading import pool as grading_pool
+from envs.grading.choice_answer import judge_choice, reference_letter
+from envs.grading.contained_answer import judge_contained, words_of
+from envs.grading.number_answer import judge_number, plain_number, readable
+from envs.grading.pool import grader_version, shared_grader
+from envs.grading.stated_answer import stated, wrappings
 from envs.verdict import Verdict
 
-LONGEST_STATED = 200  # characters: a longer answer lists guesses
-_READ = 4000  # characters at the end of a reply that are searched
-_ANSWER = re.compile(r"answer\s*:", re.IGNORECASE)
-_NUMBER = re.compile(r"(?<![\w.])([-−+]?)([0-9]{1,40}(?:,[0-9]{3})*)(\.[0-9]{1,40})?(?![\w])")
-_LETTER = re.compile(r"\(?([A-Za-z])\)?(?![A-Za-z])")
-_NEXT = r"\s*(?:[,;/|&+]|\bor\b|\band\b|\s)+\s*"  # what stands between two guesses
-_BETWEEN = re.compile(_NEXT, re.IGNORECASE)
-_LETTERS = re.compile(
-    rf"\(?[A-Za-z]\)?{_NEXT}(?:or\s+|and\s+)?\(?(?!a\b|I\b)[A-Za-z]\)?(?![\w'’])", re.IGNORECASE
-)
-_OR = re.compile(r"\bor\b|[;|/]", re.IGNORECASE)
-_MOST_PARTS = 2  # "Paris, France" is one place
+Renderings = Callable[[str], tuple[str, ...]]
+_SHORT = re.compile(r"[^\\${}^_]{1,80}")
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerGrader:
-    """One way to judge: `reads` says whether a reference answer is of its kind."""
+    """One way to judge: `reads` says whether a reference answer is of its kind.
+
+    `renderings` are replies that say a reference answer in other ways, all of them right.
+    """
 
     about: str
     version: Callable[[], str]
     briefing: str
     reads: Callable[[str], bool]
-    judge: Callable[[str, str], Verdict]
-    oracle: Callable[[str], str] = "Answer: {}".format
+    judge_one: Callable[[str, str], Verdict]
+    renderings: Renderings
+    oracle_one: Callable[[str], str] = "Answer: {}".format
+
+    def judge(self, reply: str, answer: str) -> Verdict:
+        """The best verdict over the accepted answers, one a line of `answer`.
+
+        Raises nothing for any reply; where no answer is right and one could not be judged, the
+        reply is unscored.
+        """
+        last = Verdict.wrong()
+        unscored: Verdict | None = None
+        for accepted in accepted_answers(answer):
+            last = self.judge_one(reply, accepted)
+            if last.success:
+                return last
+            if last.outcome == "unscored":
+                unscored = last
+        return unscored or last
+
+    def ways(self, answer: str) -> tuple[str, ...]:
+        """Replies that say each of the accepted answers in other ways, all of them right."""
+        return tuple(way for one in accepted_answers(answer) for way in self.renderings(one))
+
+    def oracle(self, answer: str) -> str:
+        """A reply that gives the first accepted answer as the briefing asks."""
+        return self.oracle_one(accepted_answers(answer)[0])
 
 
-def stated(reply: str) -> str:
-    """The answer a reply states; "" where it states none."""
-    end = reply[-_READ:]
-    marks = list(_ANSWER.finditer(end))
-    if not marks:
-        return reply.strip() if len(reply) <= _READ else ""
-    lines = end[marks[-1].end() :].lstrip(" \t\r\n*_:").splitlines()
-    return lines[0].strip(" \t*_") if lines else ""
-
-
-def number_in(text: str) -> Decimal | None:
-    """The last number of a text: 1,000 is a thousand, a sign and decimals count."""
-    found = list(_NUMBER.finditer(text[-_READ:]))
-    if not found:
-        return None
-    sign, whole, part = found[-1].groups()
-    try:
-        value = Decimal(whole.replace(",", "") + (part or ""))
-    except InvalidOperation:
-        return None
-    return -value if sign in ("-", "−") else value
-
-
-def _letter(text: str) -> str:
-    found = _LETTER.match(text.strip(" \t*_[]\"'"))
-    return found[1].upper() if found else ""
-
-
-def _folded(text: str) -> str:
-    return canonical_text(unicodedata.normalize("NFKC", text).casefold())
-
-
-def _verdict(right: bool) -> Verdict:
-    return Verdict.right() if right else Verdict.wrong()
+def accepted_answers(answer: str) -> list[str]:
+    """The accepted answers of a task, of which each stands on a line."""
+    return [line.strip() for line in answer.splitlines() if line.strip()] or [""]
 
 
 def _exact(reply: str, answer: str) -> Verdict:
-    said = canonical_text(stated(reply))
-    if not said:
-        return Verdict.wrong("Wrong: the reply does not say Answer: and an answer.")
-    return _verdict(said == canonical_text(answer))
-
-
-def _number(reply: str, answer: str) -> Verdict:
-    text = stated(reply) or reply
-    said = number_in(text)
-    if said is None:
-        return Verdict.wrong("Wrong: the reply states no number as its answer.")
-    *_, before, last = [None, *_NUMBER.finditer(text[-_READ:])]
-    if before and last and _BETWEEN.fullmatch(text[-_READ:], before.end(), last.start()):
-        return Verdict.wrong("Wrong: several numbers are stated as the answer.")
-    return _verdict(said == number_in(answer))
-
-
-def _choice(reply: str, answer: str) -> Verdict:
-    said = _letter(stated(reply))
-    if not said:
-        return Verdict.wrong("Wrong: the reply does not say Answer: and a letter.")
-    if _LETTERS.match(stated(reply).strip(" \t*_[]\"'")):
-        return Verdict.wrong("Wrong: several letters are stated as the answer.")
-    return _verdict(said == _letter(answer))
-
-
-def _contains(reply: str, answer: str) -> Verdict:
     said = stated(reply)
     if not said:
         return Verdict.wrong("Wrong: the reply does not say Answer: and an answer.")
-    if len(said) > max(LONGEST_STATED, 2 * len(answer)):
-        return Verdict.wrong(f"Wrong: the answer is longer than {LONGEST_STATED} characters.")
-    parts = [part for part in said.split(",") if part.strip()]
-    if (_OR.search(said) and not _OR.search(answer)) or len(parts) > _MOST_PARTS + answer.count(
-        ","
-    ):
-        return Verdict.wrong("Wrong: several answers are stated.")
-    return _verdict(f" {_words(answer)} " in f" {_words(said)} ")
-
-
-def _words(text: str) -> str:
-    return " ".join(re.findall(r"\w+", _folded(text))) or _folded(text)
+    right = canonical_text(answer) in map(canonical_text, wrappings(said))
+    return Verdict.right() if right else Verdict.wrong()
 
 
 def _math(reply: str, answer: str) -> Verdict:
-    return grading_pool.shared_grader().grade(reply, answer)
+    return shared_grader().grade(reply, answer)
 
 
 def _something(answer: str) -> bool:
     return bool(answer.strip()) and "\n" not in answer.strip()
 
 
+def _stated_ways(answer: str) -> tuple[str, ...]:
+    return (
+        f"Let me see.\nAnswer: {answer}",
+        f"**Answer:** {answer}",
+        f"**Answer**: {answer}",
+        f"Final answer： {answer}",
+        f"<think>Answer: something else</think>Answer: {answer}",
+    )
+
+
+def _exact_ways(answer: str) -> tuple[str, ...]:
+    return (*_stated_ways(answer), f"Answer:\n{answer}", f"Answer:   {answer}  ")
+
+
+def _choice_ways(answer: str) -> tuple[str, ...]:
+    letter = reference_letter(answer)
+    shown = (f"({letter})", f"{letter}.", f"${letter}$", f"\\boxed{{{letter}}}", f"`{letter}`",
+             f"**{letter}**", f"Option {letter}", f"The correct answer is {letter}")  # fmt: skip
+    return (*_stated_ways(letter), *(f"Answer: {way}" for way in shown))
+
+
+def _contained_ways(answer: str) -> tuple[str, ...]:
+    return (*_stated_ways(answer), f"Answer: It is {answer}", f"Answer: **{answer}**")
+
+
+def _number_ways(answer: str) -> tuple[str, ...]:
+    ways = (*_stated_ways(answer), f"Answer: ${answer}$", f"Answer: \\boxed{{{answer}}}")
+    plain = plain_number(answer)
+    if plain is None or plain[1]:
+        return ways
+    return (*ways, f"Answer: {answer}.", f"Answer: It is {answer}", f"Answer: {answer} pieces")
+
+
+def _math_ways(answer: str) -> tuple[str, ...]:
+    ways = (f"\\boxed{{{answer}}}", f"$\\boxed{{ {answer} }}$", f"\\[\\boxed{{{answer}.}}\\]",
+            f"\\boxed{{\\boldsymbol{{{answer}}}}}", f"\\boxed{{{{{answer}}}}}",
+            f"\\boxed{{{answer}}}, as \\boxed{{}} was asked for",
+            f"<think>\\boxed{{nothing}}</think>\\boxed{{{answer}}}")  # fmt: skip
+    if _SHORT.fullmatch(answer):
+        return (*ways, f"\\boxed{{\\text{{The answer is }}{answer}}}")
+    return ways
+
+
 _LINE = "Think, then end with a line that says Answer: and"
 GRADERS: dict[str, AnswerGrader] = {
     "choice": AnswerGrader(
         "one letter",
-        lambda: "choice-2",
+        lambda: "choice-3",
         f"{_LINE} the letter of the right choice.",
-        lambda answer: bool(re.fullmatch(r"\(?[A-Za-z]\)?", answer.strip())),
-        _choice,
+        lambda answer: bool(reference_letter(answer)),
+        judge_choice,
+        _choice_ways,
     ),
     "contains": AnswerGrader(
         "the reference's words, in order, within a short answer",
-        lambda: "contains-2",
+        lambda: "contains-3",
         f"{_LINE} the answer in a few words.",
-        lambda answer: _something(answer) and bool(_words(answer)),
-        _contains,
+        lambda answer: _something(answer) and bool(words_of(answer)),
+        judge_contained,
+        _contained_ways,
     ),
     "exact": AnswerGrader(
         "the same text but for white space",
-        lambda: "exact-1",
+        lambda: "exact-2",
         f"{_LINE} the answer, and nothing after it.",
         _something,
         _exact,
+        _exact_ways,
     ),
     "math": AnswerGrader(
         "equal as mathematics, in \\boxed{}",
-        grading_pool.grader_version,
+        grader_version,
         "Solve the problem. Reason step by step, then give the final answer, and only it, in"
         " \\boxed{}.",
         _something,
         _math,
+        _math_ways,
         "\\boxed{{{}}}".format,
     ),
     "number": AnswerGrader(
         "the same number",
-        lambda: "number-2",
+        lambda: "number-3",
         f"{_LINE} the number.",
-        lambda answer: number_in(answer) is not None and len(answer) <= LONGEST_STATED,
-        _number,
+        readable,
+        judge_number,
+        _number_ways,
     ),
 }
 """Every grader by name."""

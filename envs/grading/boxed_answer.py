@@ -8,7 +8,8 @@ machine. A notation that the reference answer uses itself is never refused.
 import re
 
 LONGEST_BOX = 300  # characters
-DEEPEST_BOX = 10  # brackets; math-verify's parser takes a second for these, 20 take minutes
+DEEPEST_BOX = 10  # brackets
+_LAST_BOXES = 20  # that are looked at for one that holds something
 LARGEST_POWER = 10_000  # of an exponent or a factorial; more digits than any contest asks for
 
 _TOKEN = re.compile(r"\\+boxed\s*\{|\\.|[{}]", re.DOTALL)
@@ -47,7 +48,8 @@ def both_whole(box: str, answer: str) -> bool:
 def last_boxed(reply: str) -> str | None:
     r"""The content of the last `\boxed{…}`; None where there is none or it is not closed.
 
-    A box that stands within another is part of it: `\boxed{1, \boxed{2}}` is one box.
+    A box that stands within another is part of it: `\boxed{1, \boxed{2}}` is one box. An empty one
+    behind an answer is passed over: "I put it in \boxed{} as asked" takes nothing back.
     """
     opened: list[tuple[int, int]] = []  # where each open brace's content begins, and its box
     outermost: list[tuple[int, int]] = []  # closed boxes, none within another
@@ -68,7 +70,8 @@ def last_boxed(reply: str) -> str | None:
                 outermost.append((start, token.start()))
     if last_start < 0 or not last_closed:
         return None
-    start, end = outermost[-1]
+    filled = [place for place in outermost[-_LAST_BOXES:] if reply[slice(*place)].strip()]
+    start, end = filled[-1] if filled else outermost[-1]
     content = reply[start:end] if end - start <= 4 * LONGEST_BOX else "?" * (LONGEST_BOX + 1)
     while wrapped := _WRAPPED.fullmatch(content):
         inner = wrapped[1]

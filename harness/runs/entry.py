@@ -50,7 +50,7 @@ _PACKAGES = (
     "transformers",
     "peft",
     "trueskill",
-    "math-verify",
+    "mpmath",
     "gymnasium",
 )
 

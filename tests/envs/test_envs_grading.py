@@ -10,7 +10,6 @@ from envs.grading.pool import Grader, grader_version
 from envs.grading.selftest import selftest
 from envs.verdict import Verdict
 
-HANG = "\\boxed{(x+y+z+w+v)^{99}}"
 RIGHT = [
     ("\\boxed{2}", "2"),
     ("a \\boxed{3} then \\boxed{ 2 }.", "2"),
@@ -32,6 +31,9 @@ RIGHT = [
     ("x" * 100_000 + "\\boxed{2}", "2"),
     ("\\boxed{3}" * 10_000 + "\\boxed{2}", "2"),
     ("λ中🙂 \\boxed{2} 🙂", "2"),
+    ("\\boxed{２}", "2"),  # a digit in full width is that digit
+    ("\\boxed{2}, which stands in \\boxed{} as asked", "2"),
+    ("<think>\\boxed{3}</think> \\boxed{2}", "2"),
 ]
 WRONG = [
     ("2", "2"),
@@ -42,6 +44,8 @@ WRONG = [
     ("\\boxed{2", "2"),
     ("\\boxed{2} \\boxed{", "2"),
     ("\\boxed{2} but \\boxed{3}", "2"),
+    ("<think>\\boxed{2}</think> I am not sure.", "2"),
+    ("<think>so it is \\boxed{2}", "2"),
     ("\\boxed{1,2,3}", "2"),
     ("\\boxed{\\{1, 2\\}}", "2"),
     ("\\boxed{2 \\text{ or } 3}", "2"),
@@ -55,7 +59,6 @@ WRONG = [
     ("\\boxed{\\infty}", "2"),
     ("\\boxed{\\frac{0}{0}}", "2"),
     ("\\boxed{٢}", "2"),
-    ("\\boxed{２}", "2"),
     ("\\boxed{\ud800}", "2"),
     ("\\boxed{" + "2" * 100_000 + "}", "2"),
     ("\\boxed{" + "{" * 140 + "2" + "}" * 140 + "}", "2"),
@@ -122,12 +125,14 @@ def test_the_last_box(reply, box):
     assert last_boxed(reply) == box
 
 
-def test_a_hang_is_unscored_within_the_deadline_and_the_next_answer_is_judged(grader):
+def test_a_job_that_never_ends_is_wrong_after_two_tries_and_the_next_answer_is_judged(grader):
     began = time.monotonic()
-    verdict = grader.grade(HANG, "2", deadline=0.5)
-    assert time.monotonic() - began < 5.0
-    assert (verdict.outcome, verdict.reward) == ("unscored", 0.0)
-    assert verdict.feedback == "Not scored: grading took longer than 0.5 s"
+    verdict = grader.endless(0.3)
+    assert time.monotonic() - began < 20.0
+    assert (verdict.outcome, verdict.reward) == ("scored", 0.0)
+    assert verdict.feedback == (
+        "Wrong: what is boxed cannot be judged: it took over 0.3 s of CPU, twice."
+    )
     assert grader.grade("\\boxed{2}", "2") == Verdict.right()
 
 
@@ -140,11 +145,14 @@ def test_the_selftest_names_what_a_bad_grader_misjudges(grader):
         def grade(self, reply, answer, deadline=None):
             return Verdict.right()
 
+        def endless(self, deadline):
+            return Verdict.unscored("it was killed")
+
     with Generous() as generous:
         failures = selftest(generous)
-    assert {f.expected for f in failures} == {"wrong", "unscored"}
+    assert {f.expected for f in failures} == {"wrong"}
     assert "should be wrong, but is right (Right.)" in str(failures[0])
-    assert failures[-1].reply == HANG
+    assert "never ends" in failures[-1].reply
 
 
 def test_verdicts_are_the_same_in_main_thread_worker_thread_and_another_process(grader):
@@ -172,7 +180,7 @@ def test_nothing_of_a_reply_is_ever_compiled_or_run():
         "import sys\n"
         "from envs.grading.worker import make_judge\n"
         "judge = make_judge()\n"
-        "judge('2', '2')\n"
+        "judge({'box': '2+0', 'answer': '2'})\n"
         "seen = []\n"
         "def audit(event, args):\n"
         "    if event in ('compile', 'exec', 'os.system', 'subprocess.Popen', 'import'):\n"
@@ -181,7 +189,7 @@ def test_nothing_of_a_reply_is_ever_compiled_or_run():
         "for box in ('marker', 'marker(1)', '2+marker', '\\\\text{marker}', 'marker=2',\n"
         "            '__import__(marker)', '\\\\operatorname{marker}(2)', '\"marker\"',\n"
         "            'lambda marker: 2', 'marker_{2}', '[marker for marker in (2,)]'):\n"
-        "    judge(box, '2')\n"
+        "    judge({'box': box, 'answer': '2'})\n"
         "print([s for s in seen if 'marker' in s[1] or s[0].startswith(('os', 'sub'))])"
     )
     run = subprocess.run(
@@ -192,10 +200,6 @@ def test_nothing_of_a_reply_is_ever_compiled_or_run():
 
 def test_the_graders_version_names_the_rule_and_the_libraries():
     rule, *libraries = grader_version().split("/")
-    assert rule == "boxed-2"
-    assert [part.rsplit("-", 1)[0] for part in libraries] == [
-        "math-verify",
-        "latex2sympy2_extended",
-        "sympy",
-    ]
+    assert rule == "boxed-3"
+    assert [part.rsplit("-", 1)[0] for part in libraries] == ["mpmath"]
     assert "missing" not in grader_version()

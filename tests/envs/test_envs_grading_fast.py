@@ -1,4 +1,4 @@
-"""Whole numbers are judged without math-verify, and as math-verify judges them."""
+"""Whole numbers are judged without a worker, and as the workers judge them."""
 
 import json
 import random
@@ -27,7 +27,7 @@ def grader():
         yield pool
 
 
-def by_math_verify(grader: Grader, box: str, answer: str) -> Verdict:
+def by_a_worker(grader: Grader, box: str, answer: str) -> Verdict:
     """What the worker says, past the short cut."""
     said = grader._ask(box, answer, 60)
     return Verdict.right() if said["right"] else Verdict.wrong()
@@ -36,7 +36,7 @@ def by_math_verify(grader: Grader, box: str, answer: str) -> Verdict:
 def agree(grader: Grader, box: str, answer: str) -> None:
     assert both_whole(box, answer)
     quick = grader.grade(f"\\boxed{{{box}}}", answer)
-    slow = by_math_verify(grader, box, answer)
+    slow = by_a_worker(grader, box, answer)
     assert (quick.outcome, quick.success) == (slow.outcome, slow.success), (box, answer)
 
 
@@ -46,13 +46,13 @@ def test_only_plain_whole_numbers_are_taken(text: str) -> None:
     assert not both_whole("7", text)
 
 
-def test_edges_and_neighbours_agree_with_math_verify(grader: Grader) -> None:
+def test_edges_and_neighbours_agree_with_the_workers(grader: Grader) -> None:
     for answer in EDGES:
         for box in EDGES:
             agree(grader, box, answer)
 
 
-def test_random_numbers_and_near_misses_agree_with_math_verify(grader: Grader) -> None:
+def test_random_numbers_and_near_misses_agree_with_the_workers(grader: Grader) -> None:
     source = random.Random(0)
     for _ in range(100):
         answer = source.randrange(-(10 ** source.randrange(1, 15)), 10 ** source.randrange(1, 15))

@@ -14,8 +14,6 @@ from envs.grading.pool import Grader, shared_grader
 from envs.verdict import Verdict
 from envs.workers.pool import SERVE
 
-HANG = "\\boxed{(x+y+z+w+v)^{99}}"
-
 
 @pytest.fixture(scope="module")
 def grader():
@@ -52,12 +50,90 @@ def test_a_killed_worker_is_unscored_with_the_reason_and_replaced():
         assert pool.grade("\\boxed{2.0}", "2").success
         pid = pool._pool._idle.queue[0].pid
         with ThreadPoolExecutor(1) as thread:
-            verdict = thread.submit(pool.grade, HANG, "2")
+            verdict = thread.submit(pool.endless, 30.0)
             time.sleep(0.3)
             os.kill(pid, signal.SIGKILL)
             assert verdict.result(5).outcome == "unscored"
             assert "died with exit code -9" in verdict.result().feedback
         assert pool.grade("\\boxed{2.0}", "2").success
+
+
+def put(monkeypatch, path, does):
+    """Workers that do this with a job, and then say that the box is right."""
+    path.write_text(
+        "import os, signal, time\n"
+        "def answer(job):\n"
+        f"    {does}\n"
+        "    return {'right': True, 'read': True}\n"
+        "def make():\n"
+        "    return answer\n"
+    )
+    monkeypatch.setattr(grading_pool, "_WORKER", path)
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGBUS"])
+def test_a_box_that_brings_two_workers_down_is_wrong(name, tmp_path, monkeypatch):
+    put(monkeypatch, tmp_path / "w.py", f"job.get('alone') or os.kill(os.getpid(), signal.{name})")
+    with Grader(workers=1) as pool:
+        verdict = pool.grade("\\boxed{2.0}", "2")
+    assert (verdict.outcome, verdict.success) == ("scored", False)
+    assert "the reader crashed, twice" in verdict.feedback
+
+
+def test_a_reference_that_brings_workers_down_leaves_its_replies_unscored(tmp_path, monkeypatch):
+    put(monkeypatch, tmp_path / "w.py", "os.kill(os.getpid(), signal.SIGSEGV)")
+    with Grader(workers=1) as pool:
+        verdict = pool.grade("\\boxed{2.0}", "2")
+    assert verdict.outcome == "unscored"
+    assert "as the reference answer alone does" in verdict.feedback
+
+
+def test_a_crash_that_does_not_come_back_changes_no_verdict(tmp_path, monkeypatch):
+    mark = str(tmp_path / "seen")
+    once = f"os.path.exists({mark!r}) or (open({mark!r}, 'w').close(), os.abort())"
+    put(monkeypatch, tmp_path / "w.py", once)
+    with Grader(workers=1) as pool:
+        assert pool.grade("\\boxed{2.0}", "2") == Verdict.right()
+
+
+def test_an_exception_of_the_reader_is_retried_in_a_fresh_worker_and_then_wrong(
+    tmp_path, monkeypatch
+):
+    pids = tmp_path / "pids"
+    real = Path(grading_pool._WORKER)
+    (tmp_path / "w.py").write_text(
+        "import os, runpy\n"
+        f"whole = runpy.run_path({str(real)!r})\n"
+        "def judge(job):\n"
+        f"    open({str(pids)!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
+        "    if not job.get('alone'):\n"
+        "        raise MemoryError\n"
+        "    return {'right': True, 'read': True}\n"
+        "whole['make'].__globals__['make_judge'] = lambda: judge\n"
+        "make = whole['make']\n"
+    )
+    monkeypatch.setattr(grading_pool, "_WORKER", tmp_path / "w.py")
+    with Grader(workers=1) as pool:
+        verdict = pool.grade("\\boxed{3.0}", "2")
+    assert (verdict.outcome, verdict.success) == ("scored", False)
+    assert verdict.feedback.endswith("the reader of mathematics raised MemoryError, twice.")
+    first, alone, second = pids.read_text().split()
+    assert first != alone == second
+
+
+def test_the_deadline_is_time_of_the_workers_cpu_and_not_of_the_wall(tmp_path, monkeypatch):
+    put(monkeypatch, tmp_path / "w.py", "time.sleep(1.0)")
+    with Grader(workers=1, deadline=0.2) as pool:
+        assert pool.grade("\\boxed{2.0}", "2") == Verdict.right()
+
+
+def test_a_machine_that_gives_a_worker_no_time_leaves_the_reply_unscored(tmp_path, monkeypatch):
+    put(monkeypatch, tmp_path / "w.py", "time.sleep(60)")
+    monkeypatch.setattr(grading_pool, "WALL_SECONDS", 0.5)
+    monkeypatch.setattr(grading_pool, "_WALL_FACTOR", 0)
+    with Grader(workers=1) as pool:
+        verdict = pool.grade("\\boxed{2.0}", "2")
+    assert verdict.feedback == "Not scored: grading took longer than 0.5 s"
 
 
 def test_a_worker_that_died_while_idle_is_replaced_without_notice():
@@ -105,7 +181,7 @@ def test_workers_die_with_a_killed_parent_even_while_they_hang():
         "g = Grader(workers=1, deadline=60)\n"
         "g.grade('\\\\boxed{2.0}', '2')\n"
         "print(g._pool._idle.queue[0].pid, flush=True)\n"
-        f"g.grade({HANG!r}, '2')\n"
+        "g.endless(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
@@ -124,9 +200,7 @@ def test_the_kernels_alarm_ends_a_worker_nobody_kills():
         stdout=subprocess.PIPE,
     ) as worker:
         assert worker.stdin is not None
-        worker.stdin.write(
-            b'{"job": 1, "box": "(x+y+z+w+v)^{99}", "answer": "2", "seconds": -4.5}\n'
-        )
+        worker.stdin.write(b'{"job": 1, "spin": true, "box": "", "answer": "2", "seconds": -4.5}\n')
         worker.stdin.flush()
         assert worker.wait(30) == -signal.SIGALRM
 

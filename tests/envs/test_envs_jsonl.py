@@ -6,7 +6,8 @@ import pytest
 
 import envs
 from envs.errors import DataDiffers, DataMalformed, DataUnavailable, UnknownOption
-from envs.grading.answer_graders import GRADERS, number_in
+from envs.grading.answer_graders import GRADERS
+from envs.grading.number_answer import number_in
 from envs.jsonl import Questions
 
 
@@ -125,7 +126,7 @@ def test_a_name_does_not_tell_where_the_file_lies(tmp_path):
     ("grader", "answer", "reply", "right"),
     [
         ("number", "1000", "So. Answer: 1,000.0 apples", True),
-        ("number", "0.5", "Answer: .5", False),  # no digit before the point: reads as 5
+        ("number", "0.5", "Answer: .5", True),
         ("number", "-3", "it is −3", True),
         ("number", "3", "Answer: 3\nor Answer: 4", False),
         ("number", "3", "three", False),
@@ -170,6 +171,32 @@ def test_every_graders_own_answer_is_right_even_with_braces_in_it(grader):
     answer = {"number": "12", "choice": "D", "math": "x^{2}"}.get(grader, "{0} {braces}")
     one = GRADERS[grader]
     assert one.judge(one.oracle(answer), answer).success
+
+
+def test_a_line_may_list_several_accepted_answers(tmp_path):
+    rows = [
+        {"question": "Who?", "answers": ["Mark Twain", "Samuel Clemens"], "split": "train"},
+        {"question": "Where?", "golden_answers": ["NYC", "New York"], "split": "test"},
+        {"question": "When?", "answer": "1876", "split": "train"},
+    ]
+    world = Questions(path=written(tmp_path / "q.jsonl", rows), grader="contains", split="test")
+    assert world.problem("test", 0).answer == "NYC\nNew York"
+    _, info = world.reset(seed=0)
+    assert info["answer"] == ""
+    assert world.judge(world.oracle(), "NYC\nNew York").success
+    assert world.judge("Answer: New York", "NYC\nNew York").success
+    train = Questions(path=str(tmp_path / "q.jsonl"), grader="contains", validation=0.5)
+    several = next(p for p in (train.problem("train", 0), train.problem("validation", 0))
+                   if p.answer != "1876")  # fmt: skip
+    told = train.feedback(train.judge("Answer: Poe", several.answer), several)
+    assert told.endswith("The correct answer is Mark Twain or Samuel Clemens.")
+
+
+@pytest.mark.parametrize("listed", [[], "Rome", [""], [None], ["two\nlines"]])
+def test_a_list_of_answers_that_is_none_is_refused_with_its_line(listed, tmp_path):
+    rows = [*sums(3), {"problem": "who?", "answers": listed, "answer": "x"}]
+    with pytest.raises(DataMalformed, match="line 4 has"):
+        Questions(path=written(tmp_path / "q.jsonl", rows), grader="exact")
 
 
 def test_a_reference_the_grader_cannot_read_is_known_before_a_run():
