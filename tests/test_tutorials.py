@@ -13,7 +13,7 @@ import pytest
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TUTORIALS = ("your_environment.md", "your_method.md")
+TUTORIALS = ("your_environment.md", "your_method.md", "your_model.md")
 
 
 def blocks(name: str) -> list[tuple[str, str]]:
@@ -73,13 +73,15 @@ def test_every_block_is_executed_or_written_to_a_file(name):
     [
         ("your_environment.md", "espl_harness.worlds"),
         ("your_method.md", "espl_harness.methods"),
+        ("your_model.md", "espl_harness.policies"),
     ],
 )
 def test_the_package_announces_what_the_tutorial_wrote(name, group):
     from agents.registry import GROUP as METHODS
     from envs.registry import GROUP as WORLDS
+    from harness.policies.registry import GROUP as MODELS
 
-    assert group in (METHODS, WORLDS)
+    assert group in (METHODS, WORLDS, MODELS)
     text = next(text for language, text in blocks(name) if language == "toml")
     points = tomllib.loads(text)["project"]["entry-points"][group]
     for point, value in points.items():

@@ -22,7 +22,7 @@ from harness.env_capabilities import (
     shared_fingerprint,
 )
 from harness.metered import Metered
-from harness.policies import kind_of
+from harness.policies import deterministic
 from harness.policies.base import Policy
 from harness.policies.capabilities import identity_of, notes_of, versions_of
 from harness.policies.vllm.url import parse_address
@@ -75,7 +75,7 @@ def make_track(
         placement=request.run.placement,
         reflector=_reflector_name(request.reflection.model, reflector),
         engine=f"{identity.get('engine', '')} {identity.get('dtype', '')}".strip(),
-        mode="deterministic" if kind_of(request.model_url) in ("hf", "scripted") else "fast",
+        mode="deterministic" if deterministic(request.model_url) else "fast",
         temperature=request.sampling.temperature,
         top_p=request.sampling.top_p,
         max_tokens=request.sampling.max_tokens,

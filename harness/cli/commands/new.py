@@ -1,4 +1,4 @@
-"""`harness env new` and `harness method new`: a working start of one's own, with its test."""
+"""`harness env|method|model new`: a working start of one's own, with its test."""
 
 import importlib.util
 import keyword
@@ -35,6 +35,12 @@ _KINDS = {
         "check it:  harness method check {name}:SPEC\n"
         "test it:   python -m pytest {test}\n"
         "train:     harness run --method base,{name}:SPEC",
+    ),
+    "model": Starter(
+        "babble",
+        "check it:  harness model check {name}:BACKEND\n"
+        "test it:   python -m pytest {test}\n"
+        "train:     harness run --env arithmetic --model {name}:BACKEND --method base,rl",
     ),
 }
 

@@ -7,7 +7,7 @@ from harness.cli import options as o
 from harness.cli.declare import PLANNING, command, group
 
 ENV = group("env", "List and describe environments; write and check your own.")
-MODEL = group("model", "List models.")
+MODEL = group("model", "List models; write and check your own.")
 METHOD = group("method", "List and describe methods; write and check your own.")
 
 NewName = Annotated[str, o.argument("NAME", "a Python name for the file and what it defines")]
@@ -64,6 +64,28 @@ def env_check(
 @command(of=MODEL, name="list", module="catalog", examples="harness model list")
 def model_list(json: o.Json = False) -> None:
     """List all models."""
+
+
+@command(of=MODEL, name="new", module="new", examples="harness model new my_model --dir mine")
+def model_new(name: NewName, dir: NewDir = Path()) -> None:
+    """Write a model backend of your own, with a test, into a folder."""
+
+
+@command(
+    of=MODEL,
+    name="check",
+    module="check_model",
+    examples="""
+    harness model check pocket
+    harness model check my_model:BACKEND
+    """,
+)
+def model_check(
+    name: Annotated[str, o.argument("NAME", "a model, or module:BACKEND")],
+    sets: o.Sets = None,
+    json: o.Json = False,
+) -> None:
+    """Check that a model keeps the promises of its protocol: ids, seeds, limits, updates."""
 
 
 @command(of=METHOD, name="list", module="catalog", examples="harness method list")
