@@ -9,6 +9,8 @@ import warnings
 from agents.context import MethodContext, MethodSpec
 from agents.registry import METHODS, card, config_type, describe, make, names, spec, trains_weights
 
+__distribution__ = "espl-harness"  # harness.system.import_guard looks for it
+
 __all__ = [
     "METHODS",
     "MethodContext",

@@ -7,14 +7,20 @@ From Python, the same as on the command line:
     print(summary.text)
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from harness.system.import_guard import check_packages
 
 if TYPE_CHECKING:
     from harness.runs.api import Summary
 
 __all__ = ["run"]
+
+if sys.argv[:1] != ["-m"]:  # under `python -m harness`, harness.cli sets the path right first
+    check_packages()
 
 
 def run(

@@ -187,17 +187,3 @@ def test_what_needs_no_model_starts_without_the_heavy_libraries(statement):
 
 def test_no_package_folder_under_tests_shadows_a_room():
     assert not list((HOME / "tests").rglob("__init__.py"))
-
-
-def test_a_room_owned_by_another_distribution_is_refused(tmp_path, monkeypatch):
-    from harness.errors import HarnessError
-    from harness.system.import_guard import check_rooms
-
-    check_rooms()
-    (tmp_path / "agents").mkdir()
-    (tmp_path / "agents" / "__init__.py").write_text("")
-    for name in [m for m in sys.modules if m == "agents" or m.startswith("agents.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(HarnessError, match="'agents' belongs to"):
-        check_rooms()

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from gymnasium.utils.env_checker import check_env
@@ -106,7 +107,9 @@ print(json.dumps(identity(EnvProbe(told["name"], told["options"]))))
 
 def _processes(subject: EnvProbe) -> tuple[Status, str]:
     here = identity(subject)
-    job = {"path": sys.path, "name": subject.name, "options": dict(subject.options)}
+    # Our own folder first: the working directory may hold another folder called envs.
+    path = [str(Path(__file__).resolve().parents[2]), *sys.path]
+    job = {"path": path, "name": subject.name, "options": dict(subject.options)}
     done = subprocess.run(
         [sys.executable, "-c", _ELSEWHERE],
         input=json.dumps(job),

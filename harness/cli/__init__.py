@@ -5,6 +5,11 @@ missing or different · 4 a model that cannot be used · 5 a run directory that 
 6 a grader that misjudges · 130 stopped by the user, 143 by SIGTERM, 129 by SIGHUP (resumable).
 """
 
-from harness.cli.main import main
+from harness.system.import_guard import check_packages, pin_packages
+
+pin_packages()
+check_packages()
+
+from harness.cli.main import main  # noqa: E402 - imports the packages that were pinned
 
 __all__ = ["main"]

@@ -10,7 +10,6 @@ from pathlib import Path
 from harness.cli.parser import parse
 from harness.errors import HarnessError, RunError
 from harness.runs.signals import Terminated
-from harness.system.import_guard import check_rooms
 from harness.system.resource_errors import sentence
 from harness.system.secrets import guard_tracebacks, scrubbed
 from leaderboards.records.strict_json import RecordError
@@ -24,7 +23,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         invocation = parse(given)
         if invocation is None:
             return 0
-        check_rooms()
         sys.path.append(str(Path.cwd()))  # last: your own modules are found, nothing is shadowed
         command = importlib.import_module(f"harness.cli.commands.{invocation.module}")
         code: int = command.main(invocation.arguments)
