@@ -165,7 +165,7 @@ def everything(repeats: int, rng: np.random.Generator) -> None:
         design = Design(tasks, samples, seeds, own_tasks=True)
         least = smallest(design, known).method
         assert least is not None
-        planned = power(least, known.of_method(design), seeds)
+        planned = power(least, known.sd_over_seeds(design), seeds)
         found = seeds_power(design, known, least, repeats, rng)
         print(
             f"  {seeds:3d} seeds {tasks:4d} tasks × {samples}: {100 * least:5.1f} points, ", end=""

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import RunError, UsageError, unknown
-from leaderboards.boards.formatting import apart
-from leaderboards.boards.model import Row, why_not
+from leaderboards.boards.formatting import differing_fields
+from leaderboards.boards.model import Row, track_differences
 from leaderboards.boards.rank import boards
 from leaderboards.records.entry import Entry
 from leaderboards.records.store import find_entries
@@ -70,10 +70,10 @@ def _only(name: str, rows: Sequence[Row]) -> Row:
         return rows[0]
     first, second = rows[:2]
     tracks = [row.entries[0].track for row in (first, second)]
-    if why_not(*tracks):
+    if track_differences(*tracks):
         raise UsageError(
             f"{name} stands for rows of several Tracks, which differ in "
-            f"{apart(tracks[0], tracks[1])}; narrow it down with --in FOLDER."
+            f"{differing_fields(tracks[0], tracks[1])}; narrow it down with --in FOLDER."
         )
     labels = ", ".join(sorted({row.label for row in rows}))
     raise UsageError(
@@ -84,5 +84,5 @@ def _only(name: str, rows: Sequence[Row]) -> Row:
 def tracks_of(rows: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
     """The first row beside each other row that belongs to another Track."""
     for row in rows[1:]:
-        if why_not(rows[0].entries[0].track, row.entries[0].track):
+        if track_differences(rows[0].entries[0].track, row.entries[0].track):
             yield rows[0], row

@@ -31,7 +31,7 @@ from harness.storage.lock import Lock
 from harness.types import Agent, SystemPrompt
 from leaderboards.boards import formatting
 from leaderboards.records.strict_json import encode
-from leaderboards.stats.factorial import Cell, Worth, height, within_unit
+from leaderboards.stats.factorial import Cell, NamedEffect, all_in_unit_interval, cell_mean
 
 
 def finished(run: Path) -> Path:
@@ -132,16 +132,16 @@ class Analysis:
         policy.load(self.place / "checkpoint" / "policy")
 
     def record(
-        self, played: Sequence[Reevaluated], worths: Sequence[Worth], **more: object
+        self, played: Sequence[Reevaluated], effects: Sequence[NamedEffect], **more: object
     ) -> dict[str, Any]:
         """Write the record and print it: a table for people, or one JSON object."""
-        unit = within_unit([one.cell for one in played])
+        unit = all_in_unit_interval([one.cell for one in played])
         told: dict[str, Any] = {
             "kind": self.kind,
             "split": self.split,
             "estimand": "this agent",
             "cells": [_told(one, unit) for one in played],
-            "effects": [{"name": one.name, **encode(one.effect)} for one in worths],
+            "effects": [{"name": one.name, **encode(one.effect)} for one in effects],
             **more,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -149,16 +149,18 @@ class Analysis:
         if self._asked.json:
             print(json.dumps({**told, "record": str(self.folder / "record.json")}))
         else:
-            self._say(played, worths, unit)
+            self._say(played, effects, unit)
         return told
 
-    def _say(self, played: Sequence[Reevaluated], worths: Sequence[Worth], unit: bool) -> None:
+    def _say(
+        self, played: Sequence[Reevaluated], effects: Sequence[NamedEffect], unit: bool
+    ) -> None:
         console = forgiving(Console())
         table = Table(box=None, padding=(0, 2, 0, 0))
         for head in (f"{self.split} split", "score", "95 % interval", "unscored"):
             table.add_column(head, justify="left" if head.endswith("split") else "right")
         for one in played:
-            value, interval = height(one.cell, unit)
+            value, interval = cell_mean(one.cell, unit)
             ends = (
                 [formatting.number(e, unit) for e in (interval.low, interval.high)]
                 if interval
@@ -167,16 +169,16 @@ class Analysis:
             cells = (formatting.number(value, unit), "–".join(ends) or "—", str(one.unscored))
             table.add_row(Text(formatting.plain(one.name, 100)), *cells)
         console.print(table)
-        for worth in worths:
+        for worth in effects:
             console.print(Text(f"· {worth_line(worth, unit)}"))
-        several = f", p adjusted for {len(worths)} (Holm)" if len(worths) > 1 else ""
+        several = f", p adjusted for {len(effects)} (Holm)" if len(effects) > 1 else ""
         console.print(
             f"this agent: tasks are paired, 95 % intervals{several}; for the method, compare runs"
         )
         console.print(f"written to {self.folder / 'record.json'}", markup=False, highlight=False)
 
 
-def worth_line(worth: Worth, unit: bool) -> str:
+def worth_line(worth: NamedEffect, unit: bool) -> str:
     """One difference in words."""
     effect = worth.effect
     name = formatting.plain(worth.name, 120)
@@ -188,12 +190,12 @@ def worth_line(worth: Worth, unit: bool) -> str:
     low, high = (
         formatting.signed(end, unit) for end in (effect.interval.low, effect.interval.high)
     )
-    chance = "" if effect.holm is None else f", p {formatting.chance(effect.holm)}"
+    chance = "" if effect.holm is None else f", p {formatting.p_text(effect.holm)}"
     return f"{text} [{low}, {high}] over {effect.units} tasks{chance}"
 
 
 def _told(one: Reevaluated, unit: bool) -> dict[str, Any]:
-    value, interval = height(one.cell, unit)
+    value, interval = cell_mean(one.cell, unit)
     return {
         "name": one.name,
         "prompt": one.agent.prompt.id,

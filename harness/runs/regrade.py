@@ -29,7 +29,7 @@ from harness.runs.envs import answers_once, make_world, takes_seed
 from harness.runs.trust import untrusted
 from harness.text_env import TextEnvProtocol
 from leaderboards.boards.formatting import plain
-from leaderboards.boards.verify import Grader, Judged, Unopened
+from leaderboards.boards.verify import Grader, GraderVerdict, UntrustedEnv
 from leaderboards.records.entry import Entry, Outcome
 
 ONE_TEXT = "a conversation of schema 1, which was written before its turns were kept apart"
@@ -45,16 +45,16 @@ class Graders:
         self._data, self._trusted = str(data_dir or ""), tuple(trusted)
         self._worlds: dict[_Key, tuple[TextEnvProtocol, str]] = {}
 
-    def bring(self, entry: Entry) -> Grader | Unopened | str:
+    def bring(self, entry: Entry) -> Grader | UntrustedEnv | str:
         """The grader of an entry's world, or why there is none."""
         try:
             name, options = _asked(entry)
             if why := untrusted(name, {}, self._trusted):
-                return Unopened(why)
+                return UntrustedEnv(why)
             if why := _never(name):
                 return f"{entry.track.env} cannot be replayed: {why}"
             if why := untrusted(name, _own(options), self._trusted):
-                return Unopened(why)
+                return UntrustedEnv(why)
             key = self._key(name, options, entry.seed)
             world, fingerprint = self._world(key)
         except (HarnessError, EnvError) as error:
@@ -85,18 +85,18 @@ class Graders:
         return self._worlds[key]
 
     def _replay(self, key: _Key) -> Grader:
-        def judge(outcome: Outcome) -> Judged | str:
+        def judge(outcome: Outcome) -> GraderVerdict | str:
             if not isinstance(outcome.reply, tuple):
                 return ONE_TEXT
             try:
                 world = self._world(key)[0]
                 number = _number(outcome.task, world)
                 if number is None:
-                    return Judged(None, False, NO_TASK)
+                    return GraderVerdict(None, False, NO_TASK)
                 return replayed(world, number, outcome.reply, outcome.status)
             except Exception as error:  # what a world raises ended the episode when it was played
                 self._drop(key)
-                return Judged(None, False, plain(reason(error), 160))
+                return GraderVerdict(None, False, plain(reason(error), 160))
 
         return judge
 
@@ -113,7 +113,9 @@ class Graders:
         self._worlds.clear()
 
 
-def replayed(world: TextEnvProtocol, number: int, replies: tuple[str, ...], status: str) -> Judged:
+def replayed(
+    world: TextEnvProtocol, number: int, replies: tuple[str, ...], status: str
+) -> GraderVerdict:
     """What replies to task `number` earn, said in order; `status` is what is recorded of their end.
 
     Whoever was cut off in the middle of a reply has said no more, so a truncated conversation may
@@ -127,18 +129,20 @@ def replayed(world: TextEnvProtocol, number: int, replies: tuple[str, ...], stat
             return _misfit(f"{len(replies)} replies are recorded, but {place} end the conversation")
         _, reward, over, cut, info = world.step(reply)
         if info.get("outcome", "scored") != "scored":
-            return Judged(None, False, plain(info.get("feedback") or "the world failed", 160))
+            return GraderVerdict(
+                None, False, plain(info.get("feedback") or "the world failed", 160)
+            )
         earned += float(reward)
     if not (over or cut):
         abandon(world)
     if status == "scored" and not over:
         end = "the world cuts it off" if cut else "goes on after its last reply"
         return _misfit(f"the conversation is recorded as ended, but {end}")
-    return Judged(earned, bool(info.get("success", False)))
+    return GraderVerdict(earned, bool(info.get("success", False)))
 
 
-def _misfit(problem: str) -> Judged:
-    return Judged(None, False, misfit=problem)
+def _misfit(problem: str) -> GraderVerdict:
+    return GraderVerdict(None, False, misfit=problem)
 
 
 def _asked(entry: Entry) -> tuple[str, dict[tuple[str, str], Scalar]]:
@@ -177,14 +181,14 @@ def _number(task: str, world: TextEnvProtocol) -> int | None:
 
 
 def _judge(world: Any) -> Grader:
-    def judge(outcome: Outcome) -> Judged:
+    def judge(outcome: Outcome) -> GraderVerdict:
         number = _number(outcome.task, world)
         if number is None:
-            return Judged(None, False, NO_TASK)
+            return GraderVerdict(None, False, NO_TASK)
         if not isinstance(outcome.reply, str):
-            return Judged(None, False, "it is no single reply")
+            return GraderVerdict(None, False, "it is no single reply")
         verdict: envs.Verdict = world.regrade(number, outcome.reply)
         scored = verdict.outcome == "scored"
-        return Judged(float(verdict.reward) if scored else None, bool(verdict.success))
+        return GraderVerdict(float(verdict.reward) if scored else None, bool(verdict.success))
 
     return judge

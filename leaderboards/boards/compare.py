@@ -8,7 +8,7 @@ all. Rows of different Tracks are refused, with the fields in which they differ.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from leaderboards.boards.model import ENOUGH_SEEDS, Difference, Row, why_not
+from leaderboards.boards.model import ENOUGH_SEEDS, Difference, Row, track_differences
 from leaderboards.records.entry import Track
 from leaderboards.stats.paired import Effect, holm, over_seeds, over_tasks
 from leaderboards.stats.scores import result
@@ -26,7 +26,7 @@ class Incomparable(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Contrasted:
+class RowComparison:
     """One row against the reference. `bounds` is where the difference between the scores would lie
     whatever the unscored outcomes were; None where nothing is unscored or rewards leave [0, 1].
     """
@@ -44,7 +44,7 @@ class Comparison:
     track: Track
     unit: bool
     reference: Row
-    contrasts: tuple[Contrasted, ...]
+    contrasts: tuple[RowComparison, ...]
     cautions: tuple[str, ...]
 
 
@@ -60,7 +60,7 @@ def compare(rows: Sequence[Row], by_bootstrap: bool = False) -> Comparison:
     reference, *others = rows
     track = reference.entries[0].track
     for row in others:
-        if differences := why_not(track, row.entries[0].track):
+        if differences := track_differences(track, row.entries[0].track):
             raise Incomparable(reference.label, row.label, differences)
     unit = all(_unit(row) for row in rows)
     found = [_contrast(row, reference, unit, by_bootstrap) for row in others]
@@ -78,12 +78,12 @@ def _unit(row: Row) -> bool:
     return all(0 <= reward <= 1 for reward in rewards)
 
 
-def _contrast(row: Row, reference: Row, unit: bool, by_bootstrap: bool) -> Contrasted:
+def _contrast(row: Row, reference: Row, unit: bool, by_bootstrap: bool) -> RowComparison:
     mine, theirs = dict(row.scores), dict(reference.scores)
     pairs = [(mine[s], theirs[s]) for s in mine if s in theirs]
     differences = [a - b for a, b in pairs if a is not None and b is not None]
     method = over_seeds(differences, by_bootstrap)
-    return Contrasted(
+    return RowComparison(
         row, _agents(row, reference, unit), method.clipped(unit), _bounds(row, reference)
     )
 
@@ -131,7 +131,7 @@ def _bounds(row: Row, reference: Row) -> tuple[float, float] | None:
     return row.bounds[0] - reference.bounds[1], row.bounds[1] - reference.bounds[0]
 
 
-def _cautions(rows: Sequence[Row], contrasts: Sequence[Contrasted]) -> list[str]:
+def _cautions(rows: Sequence[Row], contrasts: Sequence[RowComparison]) -> list[str]:
     """What a reader must know before quoting a number."""
     said = []
     few = min((c.method.units for c in contrasts), default=0)

@@ -43,17 +43,17 @@ COLUMNS: dict[str, tuple[str, Callable[[Board, Row], Cell]]] = {
     "score": (_NUMBER, lambda b, r: r.score),
     "method_low": (
         _NUMBER,
-        lambda b, r: _end(r.of_method, "low"),
+        lambda b, r: _end(r.seed_estimate, "low"),
     ),
     "method_high": (
         _NUMBER,
-        lambda b, r: _end(r.of_method, "high"),
+        lambda b, r: _end(r.seed_estimate, "high"),
     ),
-    "agent_low": (_NUMBER, lambda b, r: _end(r.of_agent, "low")),
-    "agent_high": (_NUMBER, lambda b, r: _end(r.of_agent, "high")),
+    "agent_low": (_NUMBER, lambda b, r: _end(r.item_estimate, "low")),
+    "agent_high": (_NUMBER, lambda b, r: _end(r.item_estimate, "high")),
     "agent_interval": (
         _TEXT,
-        lambda b, r: _end(r.of_agent, "kind"),
+        lambda b, r: _end(r.item_estimate, "kind"),
     ),
     "pass_at_k": (_NUMBER, lambda b, r: r.passes.value if r.passes else None),
     "k": (_WHOLE, lambda b, r: r.passes.k if r.passes else None),

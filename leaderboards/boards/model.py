@@ -1,4 +1,4 @@
-"""The data of a leaderboard: its rows, costs, differences and contrasts."""
+"""The data of a leaderboard: rows, costs, contrasts, differences between Tracks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ ENOUGH_SEEDS = 5  # fewer make a row provisional
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one run cost, on average over the row's seeds."""
+    """The cost of one run, averaged over the row's seeds."""
 
     episodes: float
     acting_tokens: float
@@ -27,7 +27,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """What a run's sampled training tokens cost on average, at the prices its runs recorded."""
+    """The mean cost of a run's sampled training tokens, at the prices its runs recorded."""
 
     currency: str
     amount: float
@@ -37,19 +37,18 @@ class Money:
 class Row:
     """A method with its settings, over its seeds.
 
-    `scores` pairs each seed with its score (None where nothing was scored). `bounds` is where the
-    score would lie if every unscored outcome were wrong, or right; None where rewards are not
-    within [0, 1]. `rank` is the place by score alone, `ranks` the best and the worst rank that the
-    seeds leave open; both are None where there is no score. `settings` are those in which the row
-    differs from the board's other rows of its method.
+    `scores` pairs each seed with its score (None where nothing was scored). `bounds` are the scores
+    if every unscored outcome were wrong, or correct; None where rewards leave [0, 1]. `rank` is the
+    position by score alone, `ranks` the rank interval (best, worst); both are None without a score.
+    `settings` are those in which the row differs from the leaderboard's other rows of its method.
     """
 
     method: str
     config: Mapping[str, JSON]
     entries: tuple[Entry, ...]
     scores: tuple[tuple[int, float | None], ...]
-    of_method: Estimate
-    of_agent: Estimate
+    seed_estimate: Estimate
+    item_estimate: Estimate
     passes: PassAtK | None
     cost: Cost
     money: Money | None
@@ -64,13 +63,13 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The method, and what tells it from the board's other rows of that method."""
+        """The method, with the settings that distinguish it from the other rows of that method."""
         return f"{self.method} ({', '.join(self.settings)})" if self.settings else self.method
 
     @property
     def score(self) -> float | None:
-        """The mean over seeds of each seed's score: what rows are ranked by."""
-        return self.of_method.value
+        """The mean over seeds of each seed's score; rows are ranked by it."""
+        return self.seed_estimate.value
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -79,7 +78,7 @@ class Row:
 
     @property
     def provisional(self) -> bool:
-        """True where too few seeds were trained to trust the order."""
+        """True with too few seeds to trust the order."""
         return len(self.scores) < ENOUGH_SEEDS
 
 
@@ -94,9 +93,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """The mean difference of two rows over the seeds they share, and its paired t interval.
+    """The mean difference of two rows over their common seeds, and its paired t interval.
 
-    `p` is that of the paired t test, `holm` the same adjusted for all contrasts of the board.
+    `p` is of the paired t test; `holm` is p adjusted for all contrasts of the leaderboard.
     """
 
     label: str
@@ -110,9 +109,9 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class AtTokens:
-    """A row against the weights-only method at as many sampled tokens as the row's runs spent.
+    """A row against the weights-only method at the sampled tokens that the row's runs spent.
 
-    `tokens` is their mean; `value` is None where that is not known, and `reason` says why.
+    `tokens` is their mean; `value` is None where the difference is unknown, and `reason` says why.
     """
 
     label: str
@@ -127,7 +126,10 @@ class AtTokens:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """The rows of one Track, best first. `unit` is True where all rewards lie within [0, 1]."""
+    """A leaderboard: the rows of one Track, best first.
+
+    `unit` is True where all rewards lie within [0, 1].
+    """
 
     track: Track
     rows: tuple[Row, ...]
@@ -136,20 +138,20 @@ class Board:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The world's options that every run was asked with, as "numbers=31"."""
-        asked = [_options(entry.provenance.command) for row in self.rows for entry in row.entries]
-        return tuple(o for o in (asked[0] if asked else ()) if all(o in each for each in asked))
+        """The environment's options common to all runs, as "numbers=31"."""
+        given = [_options(entry.provenance.command) for row in self.rows for entry in row.entries]
+        return tuple(o for o in (given[0] if given else ()) if all(o in each for each in given))
 
 
 def _options(command: Sequence[str]) -> tuple[str, ...]:
-    """What stands after `--set world.`."""
-    said = (value for word, value in pairwise(command) if word == "--set")
-    found = (value.removeprefix("world.") for value in said if value.startswith("world."))
+    """The values of `--set env.…`, and of `--set world.…` in the commands of older entries."""
+    values = (value for word, value in pairwise(command) if word == "--set")
+    found = (v.split(".", 1)[1] for v in values if v.startswith(("env.", "world.")))
     return tuple("=".join(part.strip() for part in text.split("=", 1)) for text in found)
 
 
-def why_not(here: Track, there: Track) -> tuple[Difference, ...]:
-    """Why rows of two Tracks cannot be ranked together; empty if they can."""
+def track_differences(here: Track, there: Track) -> tuple[Difference, ...]:
+    """The fields in which two Tracks differ; empty if their rows can be ranked together."""
     return tuple(
         Difference(name, getattr(here, name), getattr(there, name)) for name in here.differs(there)
     )

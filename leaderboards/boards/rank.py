@@ -15,7 +15,13 @@ from leaderboards.records.entry import Entry, Track
 from leaderboards.records.strict_json import JSON, canonical
 from leaderboards.stats.paired import holm, over_seeds
 from leaderboards.stats.rank_intervals import rank_intervals
-from leaderboards.stats.scores import Result, of_agent, of_method, passes, result
+from leaderboards.stats.scores import (
+    Result,
+    estimate_over_items,
+    estimate_over_seeds,
+    passes,
+    result,
+)
 
 
 def boards(entries: Iterable[Entry]) -> tuple[Board, ...]:
@@ -39,7 +45,7 @@ def boards(entries: Iterable[Entry]) -> tuple[Board, ...]:
 
 def _board(track: Track, entries: Sequence[Entry]) -> Board:
     results = [result(entry) for entry in entries]
-    unit = all(one.least >= 0 and one.most <= 1 for one in results)
+    unit = all(one.min_reward >= 0 and one.max_reward <= 1 for one in results)
     groups: dict[tuple[str, str], list[Result]] = {}
     for one in results:
         groups.setdefault((one.entry.method, canonical(settled(one.entry))), []).append(one)
@@ -69,8 +75,8 @@ def _row(group: Sequence[Result], unit: bool) -> Row:
         config=settled(entries[0]),
         entries=entries,
         scores=scores,
-        of_method=of_method([value for _, value in scores], unit),
-        of_agent=of_agent(results, unit),
+        seed_estimate=estimate_over_seeds([value for _, value in scores], unit),
+        item_estimate=estimate_over_items(results, unit),
         passes=passes(results, k) if k > 1 else None,
         cost=Cost(*costs),
         money=_money(entries),

@@ -1,4 +1,4 @@
-"""Boards for the terminal, for Markdown and for machines.
+"""Leaderboards for the terminal, as Markdown and as JSON.
 
 All strings of an entry are untrusted: in the terminal they are text, never markup and never an
 escape sequence; in Markdown they are escaped, never a link, a mention or HTML.
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboards.boards import formatting
-from leaderboards.boards.model import Board, Row, why_not
+from leaderboards.boards.model import Board, Row, track_differences
 from leaderboards.boards.rank import contrasts
 from leaderboards.records.strict_json import encode
 
@@ -27,33 +27,38 @@ _RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its heading, and a row's cell, given whether rewards are in per cent."""
+    """A column: its heading, and its cell for a row and `unit` (rewards lie within [0, 1])."""
 
     heading: str
     cell: Callable[[Row, bool], str]
     left: bool = False
 
 
+_interval = formatting.interval_cell
+
+
 def columns(board: Board, wide: bool) -> list[Column]:
-    """The columns of a board; where there is little room, related ones share one."""
+    """The columns of a leaderboard; without `wide`, related ones share one."""
     found = [
-        Column("#", lambda r, u: formatting.place(r), left=True),
+        Column("#", lambda r, u: formatting.rank_cell(r), left=True),
         Column("method", lambda r, u: formatting.plain(r.label), left=True),
         Column("seeds", lambda r, u: str(len(r.scores))),
         Column("score", lambda r, u: formatting.number(r.score, u)),
-        Column("this\nmethod", lambda r, u: formatting.between(r.of_method, u)),
-        Column("this\nagent", lambda r, u: formatting.between(r.of_agent, u)),
+        Column(
+            "CI over\ntraining\nseeds", lambda r, u: formatting.interval_cell(r.seed_estimate, u)
+        ),
+        Column("CI over\ntest\nitems", lambda r, u: formatting.interval_cell(r.item_estimate, u)),
     ]
     if board.track.samples_per_task > 1:
         heading = f"pass\n@{board.track.samples_per_task}"
         found.append(Column(heading, lambda r, u: _pass(r)))
     known = any(row.money for row in board.rows)
-    cost = [Column("cost", lambda r, u: formatting.money(r))] if known else []
+    cost = [Column("cost", lambda r, u: formatting.money_cell(r))] if known else []
     if wide:
         found += [
             Column("training\nepisodes", lambda r, u: formatting.count(r.cost.episodes)),
-            Column("tokens\nacting", lambda r, u: formatting.count(r.cost.acting_tokens)),
-            Column("tokens\nreflecting", lambda r, u: formatting.count(r.cost.reflection_tokens)),
+            Column("rollout\ntokens", lambda r, u: formatting.count(r.cost.acting_tokens)),
+            Column("reflection\ntokens", lambda r, u: formatting.count(r.cost.reflection_tokens)),
             *cost,
             Column("un-\nscored", lambda r, u: f"{r.unscored:,}"),
             Column("trun-\ncated", lambda r, u: f"{r.truncated:,}"),
@@ -61,7 +66,7 @@ def columns(board: Board, wide: bool) -> list[Column]:
     else:
         found += [
             Column("epi-\nsodes", lambda r, u: formatting.count(r.cost.episodes)),
-            Column("tokens\nact+reflect", _tokens),
+            Column("rollout+\nreflection\ntokens", _tokens),
             *cost,
             Column("unsc./\ntrunc.", lambda r, u: f"{r.unscored:,}/{r.truncated:,}"),
         ]
@@ -73,16 +78,16 @@ def _pass(row: Row) -> str:
 
 
 def _tokens(row: Row, unit: bool) -> str:
-    acting, reflecting = row.cost.acting_tokens, row.cost.reflection_tokens
-    return f"{formatting.count(acting)}+{formatting.count(reflecting)}"
+    rollout, reflection = row.cost.acting_tokens, row.cost.reflection_tokens
+    return f"{formatting.count(rollout)}+{formatting.count(reflection)}"
 
 
 @dataclass(frozen=True, slots=True)
 class TerminalTable:
-    """Boards as rich prints them: `Console().print(Terminal(boards))`.
+    """Leaderboards for rich: `Console().print(TerminalTable(boards))`.
 
-    `refused` are boards whose rows were asked for but belong to other Tracks than the first board;
-    `problems` are sentences about files that could not be read.
+    `refused` are leaderboards whose rows were requested but belong to other Tracks than the first
+    one; `problems` are sentences about files that could not be read.
     """
 
     boards: Sequence[Board]
@@ -90,10 +95,10 @@ class TerminalTable:
     problems: Sequence[str] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
-        """What to print, at the width there is."""
+        """The lines and tables to print at the console's width."""
         width = options.max_width
         if not self.boards:
-            yield from _lines("No entries yet: `harness run` makes the first.", width)
+            yield from _lines("No results yet: `harness run` makes the first.", width)
         for number, board in enumerate(self.boards):
             if number:
                 yield Text()
@@ -112,7 +117,7 @@ class TerminalTable:
 
 def _board(board: Board, width: int) -> Iterator[RenderableType]:
     yield from _lines(formatting.title(board.track, board.options), width, "bold")
-    for line in formatting.about(board.track):
+    for line in formatting.track_lines(board.track):
         yield from _lines(line, width, "dim")
     yield Text()
     yield from _table(board, width)
@@ -137,7 +142,7 @@ def _board(board: Board, width: int) -> Iterator[RenderableType]:
 
 
 def _table(board: Board, width: int) -> Iterator[RenderableType]:
-    """The widest layout that fits; where none does, a paragraph a row. Numbers are never cut."""
+    """The widest layout that fits, or else a paragraph for each row. Numbers are never cut."""
     for wide, gap, room in ((True, 2, 24), (False, 2, 20), (False, 1, 10)):
         shown = columns(board, wide)
         cells = [[c.cell(row, board.unit) for c in shown] for row in board.rows]
@@ -150,8 +155,8 @@ def _table(board: Board, width: int) -> Iterator[RenderableType]:
             yield _grid(board, shown, cells, sizes, gap)
             return
     for line in cells:
-        told = (f"{_flat(c.heading)} {cell}" for c, cell in zip(shown[2:], line[2:], strict=True))
-        yield from _lines(f"{line[0]} {line[1]}: {', '.join(told)}", width)
+        parts = (f"{_flat(c.heading)} {cell}" for c, cell in zip(shown[2:], line[2:], strict=True))
+        yield from _lines(f"{line[0]} {line[1]}: {', '.join(parts)}", width)
 
 
 def _size(*texts: str) -> int:
@@ -159,7 +164,10 @@ def _size(*texts: str) -> int:
 
 
 def _flat(heading: str) -> str:
-    return heading.replace("-\n", "").replace("\n@", "@").replace("/\n", "/").replace("\n", " ")
+    """A heading in one line: a hyphen at a line's end is removed, + and / join without a space."""
+    for end, joined in (("-\n", ""), ("\n@", "@"), ("/\n", "/"), ("+\n", "+"), ("\n", " ")):
+        heading = heading.replace(end, joined)
+    return heading
 
 
 def _grid(
@@ -192,15 +200,14 @@ def _lines(text: str, width: int, style: str = "", mark: str = "") -> Iterator[T
 
 
 def _separate(first: Board, board: Board) -> str:
-    return (
-        f"Not ranked with the first board, because of {formatting.apart(board.track, first.track)}:"
-    )
+    differing = formatting.differing_fields(board.track, first.track)
+    return f"Not ranked with the first leaderboard: the Tracks differ in {differing}:"
 
 
 def markdown(
     boards: Sequence[Board], refused: Sequence[Board] = (), problems: Sequence[str] = ()
 ) -> str:
-    """The boards as a Markdown document, one section a Track."""
+    """Leaderboards as a Markdown document, one section for each Track."""
     lines: list[str] = []
     for number, board in enumerate(boards):
         if number:
@@ -224,7 +231,7 @@ def _section(board: Board) -> list[str]:
     shown = columns(board, wide=True)
     headings = (_flat(c.heading) for c in shown)
     lines = [f"## {escaped(formatting.title(board.track, board.options))}", ""]
-    lines += [f"- {escaped(line)}" for line in formatting.about(board.track)]
+    lines += [f"- {escaped(line)}" for line in formatting.track_lines(board.track)]
     lines += ["", f"| {' | '.join(headings)} |"]
     lines.append(f"|{'|'.join(':---' if c.left else '---:' for c in shown)}|")
     for row in board.rows:
@@ -237,13 +244,13 @@ def _section(board: Board) -> list[str]:
         lines += [
             f"- {escaped(formatting.tokens_line(one, board.unit))}" for one in board.at_tokens
         ]
-    if said := list(formatting.remarks(board)):
-        lines += ["", *(f"- **!** {escaped(remark)}" for remark in said)]
+    if cautions := list(formatting.remarks(board)):
+        lines += ["", *(f"- **!** {escaped(remark)}" for remark in cautions)]
     return [*lines, "", *(escaped(line) + "  " for line in formatting.legend(board)), ""]
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is: no emphasis, link, mention, mathematics or HTML."""
+    """Text that Markdown shows literally: no emphasis, link, mention, mathematics or HTML."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", text)
     text = text.replace("://", "&#58;//").replace("@", "&#64;")
@@ -253,14 +260,14 @@ def escaped(text: str) -> str:
 def as_json(
     boards: Sequence[Board], refused: Sequence[Board] = (), problems: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The boards as plain JSON values; every number is finite or None."""
+    """Leaderboards as plain JSON values; every number is finite or None."""
     return {
         "boards": [_board_json(board) for board in boards],
         "refused": [
             {
                 "track": other.track.id,
                 "rows": [row.label for row in other.rows],
-                "differs": [encode(d) for d in why_not(boards[0].track, other.track)],
+                "differs": [encode(d) for d in track_differences(boards[0].track, other.track)],
             }
             for other in (refused if boards else ())
         ],
@@ -289,8 +296,8 @@ def _row_json(row: Row) -> dict[str, Any]:
         "config": encode(row.config),
         "seeds": [{"seed": seed, "score": value} for seed, value in row.scores],
         "score": row.score,
-        "this_method": encode(row.of_method),
-        "this_agent": encode(row.of_agent),
+        "this_method": encode(row.seed_estimate),
+        "this_agent": encode(row.item_estimate),
         "pass_at_k": encode(row.passes) if row.passes else None,
         "cost": encode(row.cost),
         "money": encode(row.money) if row.money else None,

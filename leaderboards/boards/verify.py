@@ -32,7 +32,7 @@ MOST_NAMED = 20  # problems of one kind that are spelt out
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class GraderVerdict:
     """What a grader says of a reply: `reward` is None where it gave no score, and `why` says why.
 
     `misfit` says what of a conversation cannot have been: that it went on after its end, say.
@@ -44,20 +44,20 @@ class Judged:
     misfit: str = ""
 
 
-Grader: TypeAlias = Callable[[Outcome], Judged | str]
+Grader: TypeAlias = Callable[[Outcome], GraderVerdict | str]
 """What an outcome's reply earns, or why it cannot be graded again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unopened:
+class UntrustedEnv:
     """Why a world is not opened before somebody says that it may be."""
 
     why: str
 
 
-Bring: TypeAlias = Callable[[Entry], Grader | Unopened | str]
+GraderFactory: TypeAlias = Callable[[Entry], Grader | UntrustedEnv | str]
 """The grader of an entry's world, or why there is none."""
-UNOPENED = "their entries were not replayed"
+NOT_REPLAYED = "their entries were not replayed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Verified:
     unopened: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def verify(folder: Path, bring: Bring) -> Verified:
+def verify(folder: Path, bring: GraderFactory) -> Verified:
     """Check every entry below a folder, and what was published beside it."""
     found = find_entries([folder])
     if not (found.stored or found.problems or manifest_path(folder).exists()):
@@ -88,9 +88,9 @@ def verify(folder: Path, bring: Bring) -> Verified:
     for stored in found.stored:
         name = stored.path.relative_to(folder).as_posix()
         grader = bring(stored.entry)
-        if isinstance(grader, Unopened):
+        if isinstance(grader, UntrustedEnv):
             unopened.setdefault(grader.why, []).append(name)
-            grader = UNOPENED
+            grader = NOT_REPLAYED
         wrong, count, reasons = _graded(stored.entry, grader)
         problems += [f"{name}: {problem}" for problem in wrong]
         graded += count
@@ -157,7 +157,7 @@ def _graded(entry: Entry, grader: Grader | str) -> tuple[list[str], int, dict[st
     return problems, graded, left
 
 
-def _compared(outcome: Outcome, judged: Judged) -> str:
+def _compared(outcome: Outcome, judged: GraderVerdict) -> str:
     if judged.misfit:
         return judged.misfit
     if judged.reward is None:

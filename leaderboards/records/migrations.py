@@ -39,7 +39,7 @@ def migrate(
     migrations: Mapping[int, Migration] = MIGRATIONS,
     schema: int = SCHEMA,
 ) -> Mapping[str, Any]:
-    """Bring a parsed entry to the current schema, one version after the other.
+    """GraderFactory a parsed entry to the current schema, one version after the other.
 
     Raises:
         RecordError: if it has no schema, or one newer than this code knows.

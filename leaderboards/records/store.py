@@ -111,7 +111,7 @@ def find_entries(paths: Iterable[Path | str]) -> FoundEntries:
     stored: list[Stored] = []
     problems: list[str] = []
     files = (file for given in paths for file in entry_files(Path(given), problems))
-    with uncollected():
+    with gc_paused():
         for path in dict.fromkeys(files):
             try:
                 stored.append(Stored(path, read_entry(path)))
@@ -121,7 +121,7 @@ def find_entries(paths: Iterable[Path | str]) -> FoundEntries:
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """While records are read: they hold no cycles; looking for some is a quarter of the work."""
     was = gc.isenabled()
     gc.disable()

@@ -1,10 +1,10 @@
-"""The static site: boards, plots, run pages. One folder, no server, nothing fetched from anywhere.
+"""The static site: leaderboards, plots, run pages; one folder, no server, nothing fetched.
 
-Every text in it is escaped, no script is inline, and it refuses to write over a folder that is not
-a site. It knows of runs only what it is given as plain values (`RunLog`).
+Every text is escaped, no script is inline, and a folder that is not a site is never overwritten.
+Logs of runs are passed in as plain values (`RunLog`).
 """
 
 from leaderboards.site.build import SiteSummary, build_site
-from leaderboards.site.log import Attempt, Lived, LoggedRun, RunLog
+from leaderboards.site.log import EpisodeLog, PopulationMember, RoundLog, RunLog
 
-__all__ = ["Attempt", "Lived", "LoggedRun", "RunLog", "SiteSummary", "build_site"]
+__all__ = ["EpisodeLog", "PopulationMember", "RoundLog", "RunLog", "SiteSummary", "build_site"]

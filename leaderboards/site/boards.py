@@ -1,7 +1,7 @@
-"""A board's page, and the first page that leads to all of them.
+"""The page of one leaderboard.
 
-The first rows stand in the page itself; all rows, with what they are sorted by, are in the script
-beside it. Both are made from the same cells.
+The page itself holds the first rows; the script beside it holds all rows with their sort keys.
+Both are made from the same cells.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +13,14 @@ from leaderboards.boards.model import Board, Row
 from leaderboards.boards.rank import contrasts
 from leaderboards.records.strict_json import JSON
 from leaderboards.site import plots
-from leaderboards.site.page import render, told_track
+from leaderboards.site.page import board_title, render, track_table
 
 PAGE = 50  # rows shown at once
 
 
 @dataclass(frozen=True, slots=True)
 class SiteColumn:
-    """A column: how a cell reads, what it is sorted by, and which order comes first."""
+    """A column: its cell's text, its sort key, and the order of the first click."""
 
     name: str
     heading: str
@@ -35,13 +35,13 @@ class SiteColumn:
 class BoardLine:
     """A row as a page shows it.
 
-    `spots` are where, in per cent of the column's width, the interval over seeds begins, that over
-    tasks begins, the score lies, that over tasks ends, that over seeds ends; None where unknown.
+    `positions` are five points of the interval plot in per cent of its width: low end over seeds,
+    low end over items, score, high end over items, high end over seeds; None where unknown.
     """
 
     cells: tuple[str, ...]
     keys: tuple[float | str | None, ...]
-    spots: tuple[float | None, ...]
+    positions: tuple[float | None, ...]
     seeds: tuple[tuple[int, str, str], ...]
     warnings: tuple[str, ...]
     method: str
@@ -50,27 +50,27 @@ class BoardLine:
 
 
 def columns(board: Board) -> list[SiteColumn]:
-    """What a board's table shows."""
+    """The columns of a leaderboard's table."""
     k = board.track.samples_per_task
     priced = any(row.money for row in board.rows)
     several, money = [_pass(k)] if k > 1 else [], [_money()] if priced else []
-    return [*_standing(), *several, *_costs(), *money, *_remarks()]
+    return [*_result_columns(), *several, *_costs(), *money, *_remarks()]
 
 
-def _standing() -> list[SiteColumn]:
+def _result_columns() -> list[SiteColumn]:
     return [
         SiteColumn(
             "rank",
             "#",
-            "rank by score",
-            lambda r, u: formatting.place(r),
+            "rank interval by paired t tests; sorted by score",
+            lambda r, u: formatting.rank_cell(r),
             lambda r: r.rank,
             "ascending",
         ),
         SiteColumn(
             "method",
             "method",
-            "method, and the settings in which its rows differ",
+            "method, with the settings in which its rows differ",
             lambda r, u: formatting.plain(r.label),
             lambda r: r.label,
             "ascending",
@@ -79,17 +79,15 @@ def _standing() -> list[SiteColumn]:
         SiteColumn(
             "score",
             "score",
-            "mean reward on test",
+            "mean reward on the test split",
             lambda r, u: formatting.number(r.score, u),
             lambda r: r.score,
         ),
         SiteColumn(
             "interval",
-            "intervals",
-            "thick: this agent, over tasks; thin: this method, over seeds",
-            lambda r, u: (
-                f"{formatting.between(r.of_agent, u)} | {formatting.between(r.of_method, u)}"
-            ),
+            "95 % CI",
+            "thick: over test items; thin: over training seeds",
+            _intervals,
             _width,
             "ascending",
             "interval",
@@ -97,7 +95,7 @@ def _standing() -> list[SiteColumn]:
         SiteColumn(
             "seeds",
             "seeds",
-            "training runs; open to see each",
+            "training runs; click to list them",
             lambda r, u: str(len(r.scores)),
             lambda r: len(r.scores),
             kind="seeds",
@@ -109,7 +107,7 @@ def _pass(k: int) -> SiteColumn:
     return SiteColumn(
         "pass",
         f"pass@{k}",
-        f"chance that one of {k} replies is right",
+        f"chance that at least one of {k} completions is correct",
         lambda r, u: formatting.number(r.passes.value, True) if r.passes else formatting.NOTHING,
         lambda r: r.passes.value if r.passes else None,
     )
@@ -120,23 +118,23 @@ def _costs() -> list[SiteColumn]:
         SiteColumn(
             "episodes",
             "episodes",
-            "played in training, mean of a run",
+            "training episodes, mean of a run",
             lambda r, u: formatting.count(r.cost.episodes),
             lambda r: r.cost.episodes,
             "ascending",
         ),
         SiteColumn(
             "acting",
-            "acting",
-            "tokens sampled while playing, mean of a run",
+            "rollout tokens",
+            "tokens sampled in rollouts, mean of a run",
             lambda r, u: formatting.count(r.cost.acting_tokens),
             lambda r: r.cost.acting_tokens,
             "ascending",
         ),
         SiteColumn(
             "reflecting",
-            "reflecting",
-            "tokens sampled while reflecting, mean of a run",
+            "reflection tokens",
+            "tokens sampled in reflection, mean of a run",
             lambda r, u: formatting.count(r.cost.reflection_tokens),
             lambda r: r.cost.reflection_tokens,
             "ascending",
@@ -148,8 +146,8 @@ def _money() -> SiteColumn:
     return SiteColumn(
         "cost",
         "cost",
-        "of the tokens sampled in training, mean of a run, at the prices it was told",
-        lambda r, u: formatting.money(r),
+        "of the tokens sampled in training, mean of a run, at the prices the runs recorded",
+        lambda r, u: formatting.money_cell(r),
         lambda r: r.money.amount if r.money else None,
         "ascending",
     )
@@ -160,14 +158,14 @@ def _remarks() -> list[SiteColumn]:
         SiteColumn(
             "failed",
             "unsc./trunc.",
-            "test outcomes unscored, and truncated",
+            "unscored and truncated test outcomes",
             lambda r, u: f"{r.unscored:,}/{r.truncated:,}",
             lambda r: r.unscored + r.truncated,
         ),
         SiteColumn(
             "notes",
             "notes",
-            "provisional rows have fewer than five seeds",
+            "warnings; provisional rows have fewer than five seeds",
             lambda r, u: "",
             lambda r: len(r.warnings) + 0.5 * r.provisional,
             kind="notes",
@@ -175,8 +173,13 @@ def _remarks() -> list[SiteColumn]:
     ]
 
 
+def _intervals(row: Row, unit: bool) -> str:
+    items = formatting.interval_cell(row.item_estimate, unit)
+    return f"{items} | {formatting.interval_cell(row.seed_estimate, unit)}"
+
+
 def _width(row: Row) -> float | None:
-    interval = row.of_agent.interval
+    interval = row.item_estimate.interval
     return interval.high - interval.low if interval else None
 
 
@@ -187,7 +190,7 @@ def lines(board: Board, shown: Sequence[SiteColumn], tones: Mapping[str, int]) -
         BoardLine(
             cells=tuple(c.cell(row, board.unit) for c in shown),
             keys=tuple(c.key(row) for c in shown),
-            spots=_spots(row, scale),
+            positions=_positions(row, scale),
             seeds=tuple(
                 (seed, formatting.number(value, board.unit), entry.id)
                 for (seed, value), entry in zip(row.scores, row.entries, strict=True)
@@ -204,11 +207,7 @@ def lines(board: Board, shown: Sequence[SiteColumn], tones: Mapping[str, int]) -
 def _warnings(row: Row) -> list[str]:
     if not row.unscored:
         return list(row.warnings)
-    text = f"{row.unscored:,} of {row.outcomes:,} outcomes unscored"
-    if row.bounds:
-        low, high = (formatting.number(value, True) for value in row.bounds)
-        text += f"; the score would be {low} were they all wrong, {high} all right"
-    return [text, *row.warnings]
+    return [formatting.unscored_text(row), *row.warnings]
 
 
 def _scale(board: Board) -> tuple[float, float]:
@@ -219,7 +218,7 @@ def _scale(board: Board) -> tuple[float, float]:
 
 
 def _ends(row: Row) -> list[float | None]:
-    seeds, tasks = row.of_method.interval, row.of_agent.interval
+    seeds, tasks = row.seed_estimate.interval, row.item_estimate.interval
     return [
         seeds.low if seeds else None,
         tasks.low if tasks else None,
@@ -229,7 +228,7 @@ def _ends(row: Row) -> list[float | None]:
     ]
 
 
-def _spots(row: Row, scale: tuple[float, float]) -> tuple[float | None, ...]:
+def _positions(row: Row, scale: tuple[float, float]) -> tuple[float | None, ...]:
     low, span = scale[0], (scale[1] - scale[0]) or 1.0
     return tuple(None if e is None else round(100 * (e - low) / span, 1) for e in _ends(row))
 
@@ -237,14 +236,15 @@ def _spots(row: Row, scale: tuple[float, float]) -> tuple[float | None, ...]:
 def board_page(
     board: Board, shown: Sequence[SiteColumn], rows: Sequence[BoardLine], drawn: bool
 ) -> str:
-    """A board as a page; `drawn` says whether there are learning curves."""
+    """The page of one leaderboard; `drawn`: its script holds learning curves."""
     differences = contrasts(board)
     return render(
         "board.html",
         board=board,
         title=formatting.title(board.track, board.options),
-        about=formatting.about(board.track),
-        track=told_track(board.track),
+        env_title=board_title(board),
+        about=formatting.track_lines(board.track),
+        track=track_table(board.track),
         columns=shown,
         rows=rows[:PAGE],
         total=len(rows),
@@ -272,10 +272,10 @@ def board_numbers(
     curves: Mapping[str, plots.PlotCurve],
     tones: Mapping[str, int],
 ) -> dict[str, Any]:
-    """What a board's scripts need: every row, and the plots; plain JSON values."""
+    """Every row and the plots, as plain JSON values for the page's scripts."""
     drawn: dict[str, JSON] = {"spent": plots.spent(groups, tones, board.unit)}
-    if learnt := plots.learning(board.rows, curves, tones, board.unit):
-        drawn["learning"] = learnt
+    if learning := plots.learning(board.rows, curves, tones, board.unit):
+        drawn["learning"] = learning
     return {
         "page": PAGE,
         "columns": [[c.name, c.kind, c.first] for c in shown],
@@ -283,7 +283,7 @@ def board_numbers(
             [
                 list(r.cells),
                 list(r.keys),
-                list(r.spots),
+                list(r.positions),
                 [list(seed) for seed in r.seeds],
                 list(r.warnings),
                 r.method,

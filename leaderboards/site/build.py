@@ -1,4 +1,4 @@
-"""Entries to a folder of pages, written beside its place and moved there when it is whole."""
+"""A site from entries, built in a temporary folder and moved into place when complete."""
 
 import gc
 import os
@@ -15,33 +15,36 @@ from leaderboards.boards.formatting import plain
 from leaderboards.boards.model import Board
 from leaderboards.boards.rank import boards
 from leaderboards.records.entry import Track
-from leaderboards.records.store import entry_files, read_entry, uncollected
+from leaderboards.records.store import entry_files, gc_paused, read_entry
 from leaderboards.records.strict_json import JSON, RecordError, canonical, encode
 from leaderboards.site.boards import board_numbers, board_page, columns, lines
 from leaderboards.site.log import RunLog
-from leaderboards.site.matrix import apart, matrix
+from leaderboards.site.matrix import distinguishing_fields, matrix
 from leaderboards.site.page import HERE, render
 from leaderboards.site.plots import PlotCurve, curve
-from leaderboards.site.reading import Slim, identity, restored, slim
+from leaderboards.site.reading import CompactEntry, compact, identity, restore
 from leaderboards.site.runs import write_run
 from leaderboards.site.script import write_script
 
-MARK = "site.json"  # a folder that holds it was made here, and may be replaced
-_ALONE = 200  # with fewer entries than this, starting other processes takes longer than it saves
+MARK = "site.json"  # marks a folder as a site of ours, which may be replaced
+_ONE_PROCESS = 200  # with fewer entries, starting other processes takes longer than it saves
 _TONES = 8
 
-Reader = Callable[[Path], RunLog | None]
-"""From an entry's file to what its run can tell, or None; picklable, for it is called elsewhere."""
+LogReader = Callable[[Path], RunLog | None]
+"""The log of the run that an entry file belongs to, or None; must be picklable for workers."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteSummary:
-    """What was written; `problems` has a sentence for each file that is not an entry."""
+    """Counts of what was written; `problems` has a sentence for each file that is not an entry.
+
+    `with_logs` counts the runs whose learning curves are drawn.
+    """
 
     folder: Path
     entries: int
     boards: int
-    told: int
+    with_logs: int
     problems: tuple[str, ...]
 
 
@@ -51,37 +54,37 @@ def no_log(path: Path) -> RunLog | None:
 
 
 def build_site(
-    folder: Path, paths: Iterable[Path | str], read_log: Reader = no_log, jobs: int = 1
+    folder: Path, paths: Iterable[Path | str], read_log: LogReader = no_log, jobs: int = 1
 ) -> SiteSummary:
     """Read all entries in `paths` and write the site; the old one goes when the new one is whole.
 
-    `jobs` is how many processes read entries and write run pages; 0: one a core, which a script may
-    only ask for behind `if __name__ == "__main__"`.
+    `jobs` is the number of processes that read entries and write run pages; 0 means one for each
+    core, which a script may use only under `if __name__ == "__main__"`.
 
     Raises:
         RecordError: if `folder` holds anything but a site.
     """
-    with _in_place(folder) as part, uncollected():
+    with _in_place(folder) as part, gc_paused():
         problems: list[str] = []
         found_files = (file for given in paths for file in entry_files(Path(given), problems))
         files = list(dict.fromkeys(found_files))
-        found: dict[str, Slim] = {}
-        for told in _all(partial(_one, folder=part, read_log=read_log), files, jobs):
-            if isinstance(told, str):
-                problems.append(told)
-            elif told.id not in found or found[told.id].curve is None:
-                found[told.id] = told
+        found: dict[str, CompactEntry] = {}
+        for read in _all(partial(_one, folder=part, read_log=read_log), files, jobs):
+            if isinstance(read, str):
+                problems.append(read)
+            elif read.id not in found or found[read.id].curve is None:
+                found[read.id] = read
         curves = {id: one.curve for id, one in found.items() if one.curve is not None}
-        made = boards([restored(one) for one in found.values()])
+        made = boards([restore(one) for one in found.values()])
         _write_boards(part, made, curves, problems)
-        told_all: JSON = {"entries": len(found), "boards": len(made), "problems": problems}
-        (part / MARK).write_text(canonical(told_all) + "\n", encoding="ascii")
+        summary: JSON = {"entries": len(found), "boards": len(made), "problems": problems}
+        (part / MARK).write_text(canonical(summary) + "\n", encoding="ascii")
     return SiteSummary(folder, len(found), len(made), len(curves), tuple(problems))
 
 
 @contextmanager
 def _in_place(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of the old site if nothing goes wrong."""
+    """A temporary folder that replaces the old site unless an error is raised."""
     if (
         folder.exists()
         and not (folder / MARK).is_file()
@@ -106,23 +109,23 @@ def _in_place(folder: Path) -> Iterator[Path]:
 
 
 def _all(
-    work: Callable[[Path], Slim | str], files: Sequence[Path], jobs: int
-) -> Iterator[Slim | str]:
-    """The work done on every file, in the files' order, by as many processes as help."""
+    work: Callable[[Path], CompactEntry | str], files: Sequence[Path], jobs: int
+) -> Iterator[CompactEntry | str]:
+    """`work` on every file, in the files' order, in as many processes as help."""
     jobs = jobs or min(os.cpu_count() or 1, 16)
-    if jobs == 1 or len(files) < _ALONE:
+    if jobs == 1 or len(files) < _ONE_PROCESS:
         yield from map(work, files)
         return
-    # Spawned, not forked: the caller may have threads, and a copy of their locks.
-    # Each collects seldom: it keeps nothing of an entry but what it sends back.
+    # Spawned, not forked: a fork would copy the locks of the caller's threads.
+    # Garbage collection is made rare: a worker keeps nothing of an entry but what it returns.
     with ProcessPoolExecutor(
         jobs, get_context("spawn"), initializer=gc.set_threshold, initargs=(100_000, 20, 100)
     ) as pool:
         yield from pool.map(work, files, chunksize=25)
 
 
-def _one(path: Path, folder: Path, read_log: Reader) -> Slim | str:
-    """Read one entry, write its page, and give back what the boards need, or what is wrong."""
+def _one(path: Path, folder: Path, read_log: LogReader) -> CompactEntry | str:
+    """Read one entry and write its page; return its compact form, or the problem as a sentence."""
     try:
         entry = read_entry(path)
         log = read_log(path)
@@ -130,7 +133,7 @@ def _one(path: Path, folder: Path, read_log: Reader) -> Slim | str:
         return str(error)
     id, outcomes = identity(entry)
     write_run(folder, entry, id, outcomes, log)
-    return slim(entry, id, curve(log.rounds) if log else None)
+    return compact(entry, id, curve(log.rounds) if log else None)
 
 
 def _write_boards(
@@ -154,12 +157,12 @@ def _write_boards(
     first = render(
         "index.html",
         boards=[(board, _entries(board)) for board in made],
-        apart=apart(made),
+        apart=distinguishing_fields(made),
         matrix=table,
         entries=sum(map(_entries, made)),
         methods=len(_methods(made)),
-        worlds=len({board.track.env for board in made}),
-        told=len(curves),
+        environments=len({board.track.env for board in made}),
+        with_logs=len(curves),
         problems=[plain(problem, 400) for problem in problems],
     )
     (folder / "index.html").write_text(first, encoding="utf-8")
@@ -178,6 +181,6 @@ def _but_budget(track: Track) -> str:
 
 
 def _tones(made: Sequence[Board]) -> dict[str, int]:
-    """A method has one colour on all pages, as far as there are colours; `base` is grey."""
+    """One colour for each method on all pages, repeating after eight; `base` is grey."""
     names = sorted(_methods(made) - {"base"})
     return {name: number % _TONES for number, name in enumerate(names)}

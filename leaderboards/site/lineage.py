@@ -1,6 +1,6 @@
-"""The evolutionary tree: who descends from whom, what each edge changed, where each node is drawn.
+"""The evolutionary tree of a run's prompts: descent, changes along edges, positions of nodes.
 
-Pure: prompts in, positions and differences out. Ratings decide nothing here.
+Pure functions: prompts in, positions and differences out. Ratings have no influence here.
 """
 
 import re
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
-from leaderboards.site.log import Lived
+from leaderboards.site.log import PopulationMember
 
-ALIKE = 0.7  # of two principles: above it, one became the other; below, one left and one came
-_COMPARED = 2000  # characters of a principle that are compared word by word
+SIMILAR = 0.7  # above this ratio a principle was edited; below, one was removed and one added
+_LONGEST_DIFF = 2000  # characters; longer principles are not compared word by word
 
 Part = tuple[Literal["same", "gone", "new"], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an edge did to one principle: added, removed, or changed word by word."""
+    """The change of one principle along an edge: added, removed, or changed word by word."""
 
     kind: Literal["added", "removed", "changed"]
     parts: tuple[Part, ...]
@@ -28,7 +28,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """From a parent to its child. `first` is the parent that the child's text is compared with."""
+    """An edge from parent to offspring. `first`: the parent that the text is compared with."""
 
     parent: str
     child: str
@@ -37,21 +37,21 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class LineageNode:
-    """A prompt, its place in the drawing (column by birth, lane), and what made it."""
+    """A prompt, its position in the drawing (column by generation, lane), and its changes."""
 
-    prompt: Lived
+    prompt: PopulationMember
     column: int
     lane: int
     changes: tuple[Change, ...]
-    champion: bool
-    ancestor: bool  # of the champion, or the champion itself
+    selected: bool
+    ancestor: bool  # of the selected prompt, or the selected prompt itself
 
 
 @dataclass(frozen=True, slots=True)
 class LineageTree:
-    """All prompts by birth, with their edges; `columns` and `lanes` say how large the drawing is.
+    """All prompts by generation, with their edges; `columns` and `lanes` are the drawing's size.
 
-    `path` leads from the root to the champion by first parents.
+    `path` leads from the initial prompt to the selected one by first parents.
     """
 
     nodes: tuple[LineageNode, ...]
@@ -61,10 +61,10 @@ class LineageTree:
     path: tuple[LineageNode, ...]
 
 
-def grow(prompts: Sequence[Lived], champion: str) -> LineageTree:
-    """Lay the tree out: the champion's line keeps the first lane for itself."""
+def lay_out_tree(prompts: Sequence[PopulationMember], selected: str) -> LineageTree:
+    """Lay out the tree; the ancestors of the selected prompt have the first lane to themselves."""
     known = {prompt.id: prompt for prompt in prompts}
-    line = _line(known, champion)
+    line = _line(known, selected)
     columns = _columns(prompts, known)
     ordered = sorted(prompts, key=lambda p: columns[p.id])
     lanes = _lanes(ordered, columns, line)
@@ -74,7 +74,7 @@ def grow(prompts: Sequence[Lived], champion: str) -> LineageTree:
             columns[prompt.id],
             lanes[prompt.id],
             tuple(changes(prompt, known)),
-            prompt.id == champion,
+            prompt.id == selected,
             prompt.id in line,
         )
         for prompt in ordered
@@ -90,39 +90,41 @@ def grow(prompts: Sequence[Lived], champion: str) -> LineageTree:
     return LineageTree(nodes, edges, wide + 1, deep + 1, path)
 
 
-def _line(known: Mapping[str, Lived], champion: str) -> list[str]:
-    """From the oldest known ancestor to the champion, by first parents."""
+def _line(known: Mapping[str, PopulationMember], selected: str) -> list[str]:
+    """Ids from the oldest known ancestor to the selected prompt, by first parents."""
     line: list[str] = []
-    at = champion
+    at = selected
     while at in known and at not in line:
         line.append(at)
         at = next(iter(known[at].parents), "")
     return line[::-1]
 
 
-def _columns(prompts: Sequence[Lived], known: Mapping[str, Lived]) -> dict[str, int]:
-    """One column for each round in which something was born; a child is right of its parents."""
+def _columns(
+    prompts: Sequence[PopulationMember], known: Mapping[str, PopulationMember]
+) -> dict[str, int]:
+    """One column for each round that made a prompt; offspring are right of their parents."""
     columns: dict[str, int] = {}
-    for prompt in sorted(prompts, key=lambda p: p.born):
+    for prompt in sorted(prompts, key=lambda p: p.generation):
         parents = [columns[p] for p in prompt.parents if p in columns]
         columns[prompt.id] = max(
-            [prompt.born + (1 if prompt.parents else 0)] + [c + 1 for c in parents]
+            [prompt.generation + (1 if prompt.parents else 0)] + [c + 1 for c in parents]
         )
     steps = {column: place for place, column in enumerate(sorted(set(columns.values())))}
     return {id: steps[column] for id, column in columns.items()}
 
 
 def _lanes(
-    ordered: Sequence[Lived], columns: Mapping[str, int], line: Sequence[str]
+    ordered: Sequence[PopulationMember], columns: Mapping[str, int], line: Sequence[str]
 ) -> dict[str, int]:
-    """A lane for each: on from its parent's where that is free, else the nearest free one.
+    """A lane for each prompt: its parent's where that is free, else the nearest free one.
 
-    An edge leaves its parent at once and then runs along its child's lane, which is therefore
-    taken from behind the parent on.
+    An edge leaves its parent at once and then runs along its offspring's lane, so that lane is
+    occupied from the column after the parent.
     """
     lanes = dict.fromkeys(line, 0)
     taken: dict[int, int] = {0: max(columns.values(), default=0)} if line else {}
-    tips = set(line)  # prompts whose lane goes on already
+    tips = set(line)  # prompts whose lane is already continued
     for prompt in ordered:
         if prompt.id in lanes:
             continue
@@ -139,8 +141,8 @@ def _lanes(
     return lanes
 
 
-def changes(child: Lived, known: Mapping[str, Lived]) -> Iterator[Change]:
-    """How a child's principles differ from its first parent's, in the child's order."""
+def changes(child: PopulationMember, known: Mapping[str, PopulationMember]) -> Iterator[Change]:
+    """The differences of a prompt's principles from its first parent's, in the prompt's order."""
     parents = [known[p] for p in child.parents if p in known]
     if not child.parents:
         yield from (Change("added", (("new", text),)) for text in child.principles)
@@ -154,12 +156,12 @@ def changes(child: Lived, known: Mapping[str, Lived]) -> Iterator[Change]:
 
 
 def _block(gone: Sequence[str], new: Sequence[str], others: Mapping[str, str]) -> Iterator[Change]:
-    """Pair what was replaced with the most alike of what replaced it."""
+    """Pair each removed principle with the most similar added one."""
     left = list(gone)
     for text in new:
-        alike = [(SequenceMatcher(None, was, text, autojunk=False).ratio(), was) for was in left]
-        ratio, was = max(alike, default=(0.0, ""))
-        if ratio > ALIKE and text not in others:
+        ratios = [(SequenceMatcher(None, was, text, autojunk=False).ratio(), was) for was in left]
+        ratio, was = max(ratios, default=(0.0, ""))
+        if ratio > SIMILAR and text not in others:
             left.remove(was)
             yield Change("changed", tuple(_words(was, text)))
         else:
@@ -168,7 +170,7 @@ def _block(gone: Sequence[str], new: Sequence[str], others: Mapping[str, str]) -
 
 
 def _words(was: str, now: str) -> Iterator[Part]:
-    if max(len(was), len(now)) > _COMPARED:
+    if max(len(was), len(now)) > _LONGEST_DIFF:
         yield "gone", was
         yield "new", now
         return

@@ -1,15 +1,15 @@
-"""What a run page can tell beyond its entry: plain values, as somebody read them from a run."""
+"""The log of a run for its page, as plain values that the caller read from a run directory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedRun:
-    """One round: what was played and learnt.
+class RoundLog:
+    """One round (iteration) of training.
 
-    `reward` is the round's mean, None where nothing was scored; the other numbers are sums since
-    the run began. `ratings` are (μ, σ) by prompt id, `lines` what was learnt, in words.
+    `reward` is the round's mean, None if nothing was scored; counts and seconds are totals since
+    the start of the run. `ratings` are (μ, σ) by prompt id, `lines` a summary of the update.
     """
 
     round: int
@@ -24,28 +24,29 @@ class LoggedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Lived:
-    """A prompt that was in the run's population: its text, its parents, when it was born.
+class PopulationMember:
+    """A prompt that was in the run's population: text, parents, and the round that made it.
 
-    `mu` and `sigma` are its last rating; None for a method that does not rate.
+    `mu` and `sigma` are its last rating; None for a method without ratings. `evaluations` counts
+    the rounds that used it.
     """
 
     id: str
     principles: tuple[str, ...]
     parents: tuple[str, ...]
     origin: str
-    born: int
+    generation: int
     mu: float | None = None
     sigma: float | None = None
-    played: int = 0
+    evaluations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """One episode: every turn is (what the world said, what was replied).
+class EpisodeLog:
+    """One episode; every turn is (observation, completion).
 
-    `round` is None for a test episode. What the world said is "" where it may not be told, and then
-    `task_hash` says which text it was.
+    `round` is None for a test episode. An observation is "" where it may not be published;
+    `task_hash` then identifies the text.
     """
 
     round: int | None
@@ -63,27 +64,30 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class RunLog:
-    """A run as its folder tells it.
+    """The log of one run.
 
-    `tests` are the test episodes, `training` a choice of the `trained` training episodes.
-    `texts` says whether the world's texts may be published; where not, no attempt holds any.
+    `selected` is the id of the selected prompt. `tests` are the test episodes, `training` a sample
+    of the `trained` training episodes. `texts`: the environment's texts may be published; if not,
+    no episode holds any.
     """
 
-    rounds: tuple[LoggedRun, ...] = ()
-    prompts: tuple[Lived, ...] = ()
-    champion: str = ""
-    tests: tuple[Attempt, ...] = ()
-    training: tuple[Attempt, ...] = ()
+    rounds: tuple[RoundLog, ...] = ()
+    prompts: tuple[PopulationMember, ...] = ()
+    selected: str = ""
+    tests: tuple[EpisodeLog, ...] = ()
+    training: tuple[EpisodeLog, ...] = ()
     trained: int = 0
     texts: bool = False
 
     def __post_init__(self) -> None:
-        if not self.texts and any(_tells(attempt) for attempt in (*self.tests, *self.training)):
+        if not self.texts and any(
+            _holds_text(episode) for episode in (*self.tests, *self.training)
+        ):
             raise ValueError(
-                "A run of a world whose texts may not be published holds what the world said; "
-                "give ids, hashes and replies only."
+                "A run holds observations of an environment whose texts may not be published; "
+                "give ids, hashes and completions only."
             )
 
 
-def _tells(attempt: Attempt) -> bool:
-    return bool(attempt.feedback) or any(said for said, _ in attempt.turns)
+def _holds_text(episode: EpisodeLog) -> bool:
+    return bool(episode.feedback) or any(observation for observation, _ in episode.turns)

@@ -1,4 +1,4 @@
-"""Every method on every world at a glance: a column is one Track, for only there scores compare."""
+"""Methods by environments; a column is one Track, because scores compare only within one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from leaderboards.boards import formatting
 from leaderboards.boards.model import Board, Row
 
-COLUMNS = 16  # more Tracks than this, and each world shows the one with the most entries
+COLUMNS = 16  # with more Tracks, each environment shows the one with the most entries
 METHODS = 60  # rows of the table at most
 
 
@@ -14,7 +14,7 @@ METHODS = 60  # rows of the table at most
 class Cell:
     """A method's best row on a Track; `heat` is its score in tenths where rewards are in [0, 1].
 
-    `of` counts the method's rows there: a best of many is worth less than a best of one.
+    `of` counts the method's rows there, because the best of many is a biased choice.
     """
 
     text: str
@@ -27,7 +27,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Methods by Tracks; None where a method has not been run. What is missing is counted."""
+    """Methods by Tracks; None where a method has not been run. Omitted rows are counted."""
 
     boards: tuple[Board, ...]
     methods: tuple[tuple[str, tuple[Cell | None, ...]], ...]
@@ -35,17 +35,17 @@ class Matrix:
     methods_left_out: int
 
 
-def apart(boards: Sequence[Board]) -> dict[str, str]:
-    """By Track, what sets it apart from the first Track of the same world, model and budget."""
+def distinguishing_fields(boards: Sequence[Board]) -> dict[str, str]:
+    """By Track id, its differences from the first Track of the same environment, model, budget."""
     first: dict[tuple[str, str, int], Board] = {}
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     for board in boards:
         track = board.track
         alike = first.setdefault((track.env, track.model, track.budget_episodes), board)
         names = [name.replace("_", " ") for name in track.differs(alike.track)]
         more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-        told[track.id] = f"other {', '.join(names[:2])}{more}" if names else ""
-    return told
+        found[track.id] = f"other {', '.join(names[:2])}{more}" if names else ""
+    return found
 
 
 def matrix(boards: Sequence[Board]) -> Matrix:
@@ -57,14 +57,14 @@ def matrix(boards: Sequence[Board]) -> Matrix:
             if row.rank is not None:
                 places.setdefault(row.method, []).append(row.rank / len(board.rows))
     found = {row.method for board in chosen for row in board.rows}
-    # By how often and how far ahead a method stands: best placed first, then by name.
-    ordered = sorted(found, key=lambda m: (_typical(places.get(m, [])), m))
+    # Best mean relative rank first, then by name.
+    ordered = sorted(found, key=lambda m: (_mean_place(places.get(m, [])), m))
     shown = ordered[:METHODS]
-    told = [(formatting.plain(m, 60), tuple(_cell(board, m) for board in chosen)) for m in shown]
-    return Matrix(tuple(chosen), tuple(told), len(boards) - len(chosen), len(ordered) - len(shown))
+    rows = [(formatting.plain(m, 60), tuple(_cell(board, m) for board in chosen)) for m in shown]
+    return Matrix(tuple(chosen), tuple(rows), len(boards) - len(chosen), len(ordered) - len(shown))
 
 
-def _typical(places: Sequence[float]) -> float:
+def _mean_place(places: Sequence[float]) -> float:
     return sum(places) / len(places) if places else 2.0
 
 
@@ -91,7 +91,7 @@ def _cell(board: Board, method: str) -> Cell | None:
     heat = None if best.score is None or not board.unit else min(10, int(10 * best.score))
     return Cell(
         formatting.number(best.score, board.unit),
-        formatting.between(best.of_agent, board.unit),
+        formatting.interval_cell(best.item_estimate, board.unit),
         heat,
         best.rank == 1,
         best.provisional,

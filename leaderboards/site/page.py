@@ -1,4 +1,4 @@
-"""Templates to pages: autoescape is on for everything, and what is missing is an error."""
+"""Pages from templates: autoescape is on everywhere, and a missing value is an error."""
 
 from dataclasses import fields
 from functools import cache, lru_cache
@@ -9,7 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from leaderboards.boards.formatting import count, plain
+from leaderboards.boards.formatting import count, env_title, plain
+from leaderboards.boards.model import Board
 from leaderboards.records.entry import Track
 
 HERE = Path(__file__).resolve().parent
@@ -17,7 +18,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'"
 )
-"""What a page may do: nothing inline, nothing from elsewhere."""
+"""Content security policy: nothing inline, nothing from another host."""
 
 
 @cache
@@ -30,7 +31,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"policy": POLICY, "made_by": _made_by()}
-    made.filters |= {"plain": safe, "count": count, "world": world}
+    made.filters |= {"plain": safe, "count": count, "env": env_name, "env_title": board_title}
     return made
 
 
@@ -42,30 +43,35 @@ def _made_by() -> str:
 
 
 def render(name: str, **values: Any) -> str:
-    """A page. Every value is escaped where it stands; none is ever read as a template."""
+    """A page. Every value is escaped where it is inserted; none is ever read as a template."""
     return _environment().get_template(name).render(**values)
 
 
 def safe(text: object, longest: int = 160) -> str:
-    """What `plain` gives, at once where there is nothing to do: a page asks it a hundred times."""
-    told = str(text)
-    clean = told.isascii() and told.isprintable() and told == " ".join(told.split())
-    return told if clean and len(told) <= longest else plain(told, longest)
+    """The same as `plain`, with a shortcut for clean text: a page calls it a hundred times."""
+    given = str(text)
+    clean = given.isascii() and given.isprintable() and given == " ".join(given.split())
+    return given if clean and len(given) <= longest else plain(given, longest)
 
 
-def world(env: str) -> str:
-    """A world's name as a heading shows it: without the namespace that all of ours share."""
+def env_name(env: str) -> str:
+    """An environment's name for a heading, without the namespace of this package."""
     return safe(env.removeprefix("harness/"), 60)
 
 
+def board_title(board: Board) -> str:
+    """A leaderboard's environment for a heading, with its options and its gloss."""
+    return env_title(board.track, board.options).removeprefix("harness/")
+
+
 @lru_cache(maxsize=4096)
-def facts(told: tuple[tuple[str, str], ...]) -> Markup:
-    """Rows of a table, a name and a value each; thousands of pages show the same ones."""
-    return Markup(render("facts.html", facts=told))  # a template's output, escaped there
+def facts(pairs: tuple[tuple[str, str], ...]) -> Markup:
+    """Table rows of a name and a value each; cached, because thousands of pages share them."""
+    return Markup(render("facts.html", facts=pairs))  # a template's output, escaped there
 
 
 @cache
-def told_track(track: Track) -> Markup:
+def track_table(track: Track) -> Markup:
     """Every field of a Track, by name."""
     return facts(
         tuple((f.name.replace("_", " "), str(getattr(track, f.name))) for f in fields(track))

@@ -1,7 +1,7 @@
-"""What the plots show, as numbers: learning curves, ratings, score against what was spent.
+"""Data of the plots: learning curves, ratings, score against budget.
 
-A plot is plain JSON that `assets/plots.js` draws: series with one y and one x for each axis that a
-reader can choose. Nothing is smoothed; what was not scored is a gap.
+A plot is plain JSON that `assets/plots.js` draws: series with one y and an x for each axis that a
+reader can choose. Nothing is smoothed; an unscored round is a gap.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from leaderboards.boards import formatting
 from leaderboards.boards.model import Row
 from leaderboards.records.strict_json import JSON, canonical
-from leaderboards.site.log import LoggedRun, RunLog
+from leaderboards.site.log import RoundLog, RunLog
 from leaderboards.stats.intervals import mean
 
-MUTED = -1  # the tone of what is drawn without a colour of its own
-_POINTS = 400  # of one line at most; more rounds are thinned evenly
+MUTED = -1  # the tone of series without a colour of their own
+_POINTS = 400  # of one line at most; longer curves are thinned evenly
 _ROWS = 8  # lines of a board's learning curves: one for each colour
 DRAWN = 100  # rows of a plot of scores; a method with the same settings counts once
-_GHOSTS = 6  # seeds drawn singly behind their mean
+_GHOSTS = 6  # single seeds drawn behind their mean
 
 AXES = {"episodes": "training episodes", "tokens": "tokens sampled in training"}
 
@@ -30,10 +30,10 @@ class PlotCurve:
     y: tuple[float | None, ...]
 
 
-def curve(rounds: Sequence[LoggedRun]) -> PlotCurve:
-    """A run's learning curve, thinned to what can be seen."""
+def curve(rounds: Sequence[RoundLog]) -> PlotCurve:
+    """A run's learning curve, thinned to at most 400 points."""
     step = -(-len(rounds) // _POINTS) or 1
-    kept = [told for number, told in enumerate(rounds) if number % step == 0 or told is rounds[-1]]
+    kept = [each for number, each in enumerate(rounds) if number % step == 0 or each is rounds[-1]]
     return PlotCurve(
         {
             "episodes": tuple(float(t.episodes) for t in kept),
@@ -45,36 +45,38 @@ def curve(rounds: Sequence[LoggedRun]) -> PlotCurve:
 
 def run_curve(log: RunLog, unit: bool) -> JSON:
     """The learning curve of one run."""
-    told = curve(log.rounds)
-    line = _series("this run", 0, told.x, _scaled(told.y, unit), strong=True)
+    found = curve(log.rounds)
+    line = _series("this run", 0, found.x, _scaled(found.y, unit), strong=True)
     return _plot(_reward(unit), AXES, [line], unit)
 
 
 def ratings(log: RunLog, line: Sequence[str]) -> JSON:
-    """μ by round for every prompt, with μ ± σ for those on the champion's line."""
+    """μ by round for every prompt, with μ ± σ for ancestors of the selected prompt."""
     series: list[JSON] = []
     for prompt in sorted(log.prompts, key=lambda p: p.id in line):
         rated = [(t.round + 1, *t.ratings[prompt.id]) for t in log.rounds if prompt.id in t.ratings]
         if not rated:
             continue
-        told = prompt.id in line
+        ancestor = prompt.id in line
         last = bool(line) and prompt.id == line[-1]
-        tone = (list(line).index(prompt.id) % 8) if told else MUTED
-        name = f"{prompt.id}{' (champion)' if last else ''}"
+        tone = (list(line).index(prompt.id) % 8) if ancestor else MUTED
+        name = f"{prompt.id}{' (selected)' if last else ''}"
         x = {"round": tuple(float(r) for r, _, _ in rated)}
         y = [mu for _, mu, _ in rated]
-        low = [mu - sigma for _, mu, sigma in rated] if told else None
-        high = [mu + sigma for _, mu, sigma in rated] if told else None
+        low = [mu - sigma for _, mu, sigma in rated] if ancestor else None
+        high = [mu + sigma for _, mu, sigma in rated] if ancestor else None
         series.append(_series(name, tone, x, y, low, high, strong=last))
-    return _plot("rating: μ, and μ ± σ for the champion's line", {"round": "round"}, series, False)
+    return _plot(
+        "rating μ; μ ± σ for ancestors of the selected prompt", {"round": "round"}, series, False
+    )
 
 
 def learning(
     rows: Sequence[Row], curves: Mapping[str, PlotCurve], tones: Mapping[str, int], unit: bool
 ) -> JSON | None:
-    """A board's learning curves: each row's mean over seeds, its seeds behind it.
+    """Learning curves of a leaderboard: each row's mean over seeds, with the single seeds faint.
 
-    None where no run of the board was there to be read.
+    None if the log of no run could be read.
     """
     series: list[JSON] = []
     drawn = 0
@@ -96,12 +98,12 @@ def learning(
 
 
 def _mean(curves: Sequence[PlotCurve]) -> PlotCurve:
-    """The mean over seeds, round by round, as far as all of them go."""
+    """The mean over seeds, round by round, up to the length of the shortest."""
     length = min(len(one.y) for one in curves)
     y = []
     for place in range(length):
-        told = [one.y[place] for one in curves]
-        y.append(mean([v for v in told if v is not None]))
+        values = [one.y[place] for one in curves]
+        y.append(mean([v for v in values if v is not None]))
     x = {
         axis: tuple(
             sum(one.x[axis][place] for one in curves) / len(curves) for place in range(length)
@@ -112,10 +114,10 @@ def _mean(curves: Sequence[PlotCurve]) -> PlotCurve:
 
 
 def spent(groups: Sequence[Sequence[Row]], tones: Mapping[str, int], unit: bool) -> JSON:
-    """Test score against what training spent, one point a row, with the interval over tasks.
+    """Test score against training cost, one point for each row, with the CI over test items.
 
-    `groups` are the rows of Tracks that differ in their budget alone, the board's own first: a
-    method with the same settings is one line through all its budgets. The first `DRAWN` are drawn.
+    `groups` are the rows of Tracks that differ in their budget alone, this Track's own first: a
+    method with the same settings is one line through all budgets. The first `DRAWN` are drawn.
     """
     lines: dict[tuple[str, str], list[Row]] = {}
     for rows in groups:
@@ -130,7 +132,7 @@ def spent(groups: Sequence[Sequence[Row]], tones: Mapping[str, int], unit: bool)
             "tokens": tuple(r.cost.acting_tokens + r.cost.reflection_tokens for r in rows),
             "seconds": tuple(r.cost.seconds for r in rows),
         }
-        ends = [r.of_agent.interval for r in rows]
+        ends = [r.item_estimate.interval for r in rows]
         low = _scaled([e.low if e else None for e in ends], unit)
         high = _scaled([e.high if e else None for e in ends], unit)
         y = _scaled([r.score for r in rows], unit)

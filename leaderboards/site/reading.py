@@ -1,8 +1,8 @@
-"""Entries read for a site: checked in full, then kept without what only their own page shows.
+"""Compact entries for a site: checked in full, then kept without their completions.
 
-A board is made from outcomes; it needs no replies, and ten thousand entries with replies fill a
-machine. So each file is read, checked and told to its page by one process, and what comes back is
-small. The reader is the strict one; nothing is skipped to be faster.
+Leaderboards need outcomes but no completions, and ten thousand entries with completions fill the
+memory of a machine. So one process reads and checks a file and writes its page, and returns the
+compact form. The reader is the strict one; no check is skipped for speed.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ _kept = attrgetter(*_KEPT)
 
 
 @dataclass(frozen=True, slots=True)
-class Slim:
-    """An entry on its way between processes: all but its outcomes, and those as plain tuples."""
+class CompactEntry:
+    """An entry to send between processes: its fields, and its outcomes as plain tuples."""
 
     id: str
     rest: Mapping[str, Any]
@@ -35,13 +35,13 @@ class Slim:
 def identity(entry: Entry) -> tuple[str, str]:
     """`entry.id` and the canonical text of the outcomes, which is most of what it hashes.
 
-    The same as the entry itself would say, in a tenth of the time: the text is made once for the id
-    and for the page, and what many outcomes have in common once for all of them.
+    Ten times as fast as `entry.id`: the text is made once for the id and the page, and the parts
+    that many outcomes share are made once for all of them.
     """
     texts = (f'{{"reply":{_quoted(o.reply)},{_but_reply(*_kept(o))}}}' for o in entry.outcomes)
     outcomes = f"[{','.join(texts)}]"
-    told = {name: canonical(value) for name, value in entry.content(but="outcomes").items()}
-    parts = (f'"{name}":{text}' for name, text in sorted({**told, "outcomes": outcomes}.items()))
+    fields = {name: canonical(value) for name, value in entry.content(but="outcomes").items()}
+    parts = (f'"{name}":{text}' for name, text in sorted({**fields, "outcomes": outcomes}.items()))
     return sha256(f"{{{','.join(parts)}}}".encode()).hexdigest()[:16], outcomes
 
 
@@ -53,32 +53,32 @@ def _quoted(reply: str | tuple[str, ...] | None) -> str:
 
 @lru_cache(maxsize=1 << 16, typed=True)
 def _but_reply(*values: Any) -> str:
-    """An outcome's other members; "reply" comes before all of them."""
+    """An outcome's other members; "reply" sorts before all of them."""
     return canonical(dict(zip(_KEPT, values, strict=True)))[1:-1]
 
 
-def slim(entry: Entry, id: str, curve: PlotCurve | None) -> Slim:
-    """Without replies, and quick to send."""
+def compact(entry: Entry, id: str, curve: PlotCurve | None) -> CompactEntry:
+    """The compact form of an entry: without completions, and quick to send."""
     rest = {f.name: getattr(entry, f.name) for f in dataclasses.fields(entry)}
     del rest["outcomes"]
     outcomes = tuple(map(_kept, entry.outcomes))
-    return Slim(id, rest, outcomes, curve)
+    return CompactEntry(id, rest, outcomes, curve)
 
 
-def restored(told: Slim) -> Entry:
-    """The entry again, without replies, under the id that it has with them.
+def restore(sent: CompactEntry) -> Entry:
+    """The entry without completions, under the id that it has with them.
 
-    It was checked when it was read; checking it again would only find that the replies are gone
-    from what its id is the hash of.
+    The constructor is bypassed: the entry was checked when it was read, and its id is the hash of
+    content that is no longer here.
     """
     entry = object.__new__(Entry)
-    entry.__dict__.update(told.rest)
-    entry.__dict__["outcomes"] = tuple(_outcome(*values) for values in told.outcomes)
-    entry.__dict__["id"] = told.id
+    entry.__dict__.update(sent.rest)
+    entry.__dict__["outcomes"] = tuple(_outcome(*values) for values in sent.outcomes)
+    entry.__dict__["id"] = sent.id
     return entry
 
 
 @cache
 def _outcome(*values: Any) -> Outcome:
-    """One object for all outcomes that are alike: thousands of runs play the same tasks."""
+    """One object for all equal outcomes: thousands of runs are tested on the same tasks."""
     return Outcome(**dict(zip(_KEPT, values, strict=True)))

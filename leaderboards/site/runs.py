@@ -1,4 +1,4 @@
-"""One run's page: what was asked, what it learnt, how its prompts came to be, what it answered."""
+"""The page of one run: settings, learning curve, evolution of the prompt, transcripts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,38 +7,38 @@ from leaderboards.boards import formatting
 from leaderboards.records.entry import Entry
 from leaderboards.records.strict_json import JSON, canonical
 from leaderboards.site import plots
-from leaderboards.site.lineage import LineageTree, grow
-from leaderboards.site.log import Attempt, RunLog
-from leaderboards.site.page import facts, render, told_track
+from leaderboards.site.lineage import LineageTree, lay_out_tree
+from leaderboards.site.log import EpisodeLog, RunLog
+from leaderboards.site.page import facts, render, track_table
 from leaderboards.site.script import write_script
-from leaderboards.stats.scores import Result, of_agent, passes, result
+from leaderboards.stats.scores import Result, estimate_over_items, passes, result
 
-_TABLED = 60  # rounds told in the table below a plot
+_MOST_ROUNDS = 60  # rounds in the table below a plot
 
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """The tree with the drawing's measures, in pixels."""
+    """The tree of prompts with the size of its drawing, in pixels."""
 
     tree: LineageTree
     width: int
     height: int
 
-    across = 86  # from one birth to the next
+    across = 86  # from one column to the next
     down = 46  # from one lane to the next
     edge = 34
 
     def x(self, column: int) -> int:
-        """Where a column is."""
+        """The horizontal position of a column."""
         return self.edge + self.across * column
 
     def y(self, lane: int) -> int:
-        """Where a lane is."""
+        """The vertical position of a lane."""
         return self.edge + self.down * lane
 
 
 def write_run(folder: Path, entry: Entry, id: str, outcomes: str, log: RunLog | None) -> None:
-    """Write `runs/ID.html` and `runs/ID.js`; without a log, only if nobody wrote them yet.
+    """Write `runs/ID.html` and `runs/ID.js`; without a log, only if they do not exist yet.
 
     `outcomes` is the JSON text of the entry's outcomes.
     """
@@ -54,8 +54,8 @@ def write_run(folder: Path, entry: Entry, id: str, outcomes: str, log: RunLog | 
 
 def _page(entry: Entry, id: str, log: RunLog | None) -> str:
     one = result(entry)
-    unit = one.least >= 0 and one.most <= 1
-    tree = grow(log.prompts, log.champion) if log and log.prompts else None
+    unit = one.min_reward >= 0 and one.max_reward <= 1
+    tree = lay_out_tree(log.prompts, log.selected) if log and log.prompts else None
     return render(
         "run.html",
         entry=entry,
@@ -63,12 +63,12 @@ def _page(entry: Entry, id: str, log: RunLog | None) -> str:
         log=log,
         facts=_facts(one, unit),
         result=one,
-        track=told_track(entry.track),
+        track=track_table(entry.track),
         config=facts(tuple(sorted((k, canonical(v)) for k, v in entry.config.items()))),
         versions=facts((("versions", _versions(entry)),)),
         drawn=_drawn(tree) if tree and len(tree.nodes) > 1 else None,
         rounds=_tabled(log, unit) if log else [],
-        thinned=log is not None and len(log.rounds) > _TABLED,
+        thinned=log is not None and len(log.rounds) > _MOST_ROUNDS,
         rated=log is not None and any(t.ratings for t in log.rounds),
         words=formatting,
     )
@@ -86,9 +86,9 @@ def _drawn(tree: LineageTree) -> RunPage:
 
 
 def _facts(one: Result, unit: bool) -> list[tuple[str, str, str]]:
-    """The run in a few figures: a name, a number, and what stands below it."""
+    """Key figures of the run: a name, a number, and the line below it."""
     entry, spent = one.entry, one.entry.spent
-    agent = of_agent([one], unit)
+    agent = estimate_over_items([one], unit)
     k = entry.track.samples_per_task
     several = passes([one], k) if k > 1 else None
     tokens = spent.acting_tokens + spent.reflection_tokens
@@ -96,7 +96,7 @@ def _facts(one: Result, unit: bool) -> list[tuple[str, str, str]]:
         (
             "score",
             formatting.number(one.score, unit),
-            f"this agent {formatting.between(agent, unit)}",
+            f"{formatting.CI_ITEMS}: {formatting.interval_cell(agent, unit)}",
         ),
         (
             "training episodes",
@@ -104,9 +104,9 @@ def _facts(one: Result, unit: bool) -> list[tuple[str, str, str]]:
             f"{spent.gradient_steps:,} gradient steps",
         ),
         (
-            "tokens",
+            "training tokens",
             formatting.count(tokens),
-            f"{formatting.count(spent.reflection_tokens)} of them reflecting",
+            f"{formatting.count(spent.reflection_tokens)} of them in reflection",
         ),
         (
             "test outcomes",
@@ -115,29 +115,29 @@ def _facts(one: Result, unit: bool) -> list[tuple[str, str, str]]:
         ),
     ]
     if several:
-        told = f"over {several.tasks:,} tasks"
-        found.insert(1, (f"pass@{k}", formatting.number(several.value, True), told))
+        below = f"over {several.tasks:,} tasks"
+        found.insert(1, (f"pass@{k}", formatting.number(several.value, True), below))
     return found
 
 
 def _tabled(log: RunLog, unit: bool) -> list[list[str]]:
-    """The rounds as rows of text, thinned where they are many."""
-    step = -(-len(log.rounds) // _TABLED) or 1
+    """The rounds as rows of text, thinned to at most 60."""
+    step = -(-len(log.rounds) // _MOST_ROUNDS) or 1
     return [
         [
-            str(told.round + 1),
-            formatting.number(told.reward, unit),
-            f"{told.episodes:,}",
-            f"{told.acting_tokens:,}",
-            f"{told.reflection_tokens:,}",
-            f"{told.gradient_steps:,}",
+            str(each.round + 1),
+            formatting.number(each.reward, unit),
+            f"{each.episodes:,}",
+            f"{each.acting_tokens:,}",
+            f"{each.reflection_tokens:,}",
+            f"{each.gradient_steps:,}",
         ]
-        for told in log.rounds[::step]
+        for each in log.rounds[::step]
     ]
 
 
 def _numbers(entry: Entry, log: RunLog | None) -> JSON:
-    """What the page's scripts need besides the outcomes: plots, and what was said."""
+    """The plots and transcripts for the page's scripts; outcomes are passed separately."""
     if log is None:
         return {}
     unit = all(o.reward is None or 0 <= o.reward <= 1 for o in entry.outcomes)
@@ -145,18 +145,18 @@ def _numbers(entry: Entry, log: RunLog | None) -> JSON:
     if len(log.rounds) > 1:
         shown["curve"] = plots.run_curve(log, unit)
     if any(t.ratings for t in log.rounds):
-        line = [node.prompt.id for node in grow(log.prompts, log.champion).path]
+        line = [node.prompt.id for node in lay_out_tree(log.prompts, log.selected).path]
         shown["ratings"] = plots.ratings(log, line)
-    said = {(a.task, a.sample): a for a in log.tests}
-    found = [said.get((o.task, o.sample)) for o in entry.outcomes]
+    logged = {(a.task, a.sample): a for a in log.tests}
+    found = [logged.get((o.task, o.sample)) for o in entry.outcomes]
     return {
         "plots": shown,
-        "said": [_attempt(a) if a else None for a in found],
-        "training": [_attempt(a) for a in log.training],
+        "transcripts": [_episode(a) if a else None for a in found],
+        "training": [_episode(a) for a in log.training],
     }
 
 
-def _attempt(a: Attempt) -> JSON:
+def _episode(a: EpisodeLog) -> JSON:
     return {
         "task": a.task,
         "sample": a.sample,

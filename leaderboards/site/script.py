@@ -1,7 +1,7 @@
-"""Values as script files: `file://` forbids fetching, so a page's numbers come as JavaScript.
+"""Data as script files, because pages opened from `file://` cannot fetch JSON.
 
-What is written is one assignment of one JSON value in ASCII, so nothing in it can end a string, a
-line or an element.
+A file is one assignment of one JSON value in ASCII, so nothing in it can end a string, a line or
+an element.
 """
 
 import json
@@ -11,9 +11,9 @@ from leaderboards.records.strict_json import JSON
 
 
 def as_script(name: str, value: JSON, **texts: str) -> str:
-    """A script that hands `value` to the page under `name`.
+    """A script that gives `value` to the page under `name`.
 
-    `texts` are further members of it that are JSON text already, in ASCII.
+    `texts` are further members of `value` that are already JSON text, in ASCII.
     """
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for key, more in texts.items():
@@ -23,5 +23,5 @@ def as_script(name: str, value: JSON, **texts: str) -> str:
 
 
 def write_script(path: Path, name: str, value: JSON, **texts: str) -> None:
-    """Write it; the folder has to be there."""
+    """Write the script of `as_script`; the folder must exist."""
     path.write_text(as_script(name, value, **texts), encoding="ascii")

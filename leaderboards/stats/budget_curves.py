@@ -33,7 +33,7 @@ class BudgetCurve:
     kind: Literal["steps", "line"]
 
     @property
-    def height(self) -> float | None:
+    def normalised_auc(self) -> float | None:
         """The area under the curve over the budget it spans; None with nothing to span."""
         if self.kind == "steps":
             ends = [0.0, *(budget for budget, _ in self.points)]
@@ -46,7 +46,7 @@ class BudgetCurve:
             return None
         return sum(s * h for s, h in zip(spans, heights, strict=True)) / sum(spans)
 
-    def reaches(self, target: float) -> float | None:
+    def budget_to_reach(self, target: float) -> float | None:
         """The budget at which the target is first reached; None where it never is.
 
         Of steps, the mean of three rounds has to reach it; between the points of a line it rises
@@ -69,7 +69,7 @@ class BudgetCurve:
         return None
 
 
-def of_rounds(rounds: Sequence[Mapping[str, Any]], by: By = "episodes") -> BudgetCurve:
+def training_curve(rounds: Sequence[Mapping[str, Any]], by: By = "episodes") -> BudgetCurve:
     """A run's training curve from the lines of its rounds.jsonl; unscored rounds are left out."""
     points = []
     for line in rounds:
@@ -84,7 +84,7 @@ def _spent(spent: Mapping[str, float], by: By) -> float:
     return float(spent["acting_tokens"] + spent["reflection_tokens"])
 
 
-def of_entries(entries: Sequence[Entry], by: By = "episodes") -> dict[str, BudgetCurve]:
+def curves_of_entries(entries: Sequence[Entry], by: By = "episodes") -> dict[str, BudgetCurve]:
     """Test score against training budget, by method: Tracks that differ in their budget alone.
 
     The start of every curve is `base`, where the same Tracks have it. Methods with one point only,

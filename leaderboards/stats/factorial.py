@@ -15,14 +15,14 @@ Cell = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
+class NamedEffect:
     """A named difference between cells, and what it came to."""
 
     name: str
     effect: Effect
 
 
-def height(cell: Cell, unit: bool) -> tuple[float | None, Interval | None]:
+def cell_mean(cell: Cell, unit: bool) -> tuple[float | None, Interval | None]:
     """A cell's mean over tasks and its 95 % interval; Wilson's where all tasks agree."""
     values = list(cell.values())
     value = mean(values)
@@ -34,18 +34,18 @@ def height(cell: Cell, unit: bool) -> tuple[float | None, Interval | None]:
     return value, interval.clipped(0.0, 1.0) if interval and unit else interval
 
 
-def within_unit(cells: Sequence[Cell]) -> bool:
+def all_in_unit_interval(cells: Sequence[Cell]) -> bool:
     """Whether all rewards lie within [0, 1]."""
     return all(0 <= value <= 1 for cell in cells for value in cell.values())
 
 
-def differences(pairs: Sequence[tuple[str, Cell, Cell]], unit: bool) -> list[Worth]:
+def differences(pairs: Sequence[tuple[str, Cell, Cell]], unit: bool) -> list[NamedEffect]:
     """Each named pair's first minus its second, adjusted for all of them together (Holm)."""
     found = []
     for name, a, b in pairs:
         tasks = sorted(a.keys() & b.keys())
         effect = over_tasks([a[t] for t in tasks], [b[t] for t in tasks], unit)
-        found.append(Worth(name, effect.clipped(unit)))
+        found.append(NamedEffect(name, effect.clipped(unit)))
     return adjusted(found)
 
 
@@ -59,7 +59,9 @@ def interaction(joint: Cell, first: Cell, second: Cell, neither: Cell) -> Effect
     return Effect("this agent", mean(values), interval, p, len(values), test, reason)
 
 
-def factorial(neither: Cell, prompt: Cell, weights: Cell, both: Cell, unit: bool) -> list[Worth]:
+def factorial(
+    neither: Cell, prompt: Cell, weights: Cell, both: Cell, unit: bool
+) -> list[NamedEffect]:
     """{base, trained weights} × {root, evolved prompt}: four effects, named beforehand."""
     found = differences(
         [
@@ -69,11 +71,11 @@ def factorial(neither: Cell, prompt: Cell, weights: Cell, both: Cell, unit: bool
         ],
         unit,
     )
-    together = Worth("more than the sum of both", interaction(both, prompt, weights, neither))
+    together = NamedEffect("more than the sum of both", interaction(both, prompt, weights, neither))
     return adjusted([*found, together])
 
 
-def adjusted(found: Sequence[Worth]) -> list[Worth]:
+def adjusted(found: Sequence[NamedEffect]) -> list[NamedEffect]:
     """With Holm's adjustment over all of them."""
     p_values = holm([one.effect.p for one in found])
     return [

@@ -39,13 +39,13 @@ class Spread:
     sample: float
     seed: float
 
-    def of_agent(self, design: Design) -> float:
+    def sd_over_items(self, design: Design) -> float:
         """The deviation over tasks of the difference between two rows' task means."""
         noise = 2 * self.sample / (design.samples * design.seeds)
         own = design.seeds if design.own_tasks else 1
         return math.sqrt(self.task**2 / own + noise)
 
-    def of_method(self, design: Design) -> float:
+    def sd_over_seeds(self, design: Design) -> float:
         """The deviation over seeds of the difference between two scores."""
         noise = 2 * self.sample / design.samples / design.tasks
         drawn = self.task**2 / design.tasks if design.own_tasks else 0.0
@@ -91,7 +91,7 @@ def _by_quadrature(shift: float, critical: float, df: int) -> float:
     return float(above.mean())
 
 
-def detectable(
+def detectable_difference(
     deviation: float, units: int, alpha: float = ALPHA, wanted: float = POWER
 ) -> float | None:
     """The smallest difference with that power; None with fewer than two pairs."""
@@ -115,8 +115,8 @@ def smallest(design: Design, known: Spread, contrasts: int = 1) -> Smallest:
     Holm's first step is Bonferroni's, so this is what the strictest of the contrasts faces.
     """
     alpha = ALPHA / max(1, contrasts)
-    agent = detectable(known.of_agent(design), design.tasks, alpha)
-    method = detectable(known.of_method(design), design.seeds, alpha)
+    agent = detectable_difference(known.sd_over_items(design), design.tasks, alpha)
+    method = detectable_difference(known.sd_over_seeds(design), design.seeds, alpha)
     return Smallest(_possible(agent), _possible(method))
 
 
@@ -126,14 +126,14 @@ def _possible(effect: float | None) -> float | None:
 
 def seeds_needed(design: Design, known: Spread, effect: float, contrasts: int = 1) -> int | None:
     """The fewest seeds that show this difference between methods; None if 1,000 do not."""
-    deviation, alpha = known.of_method(design), ALPHA / max(1, contrasts)
+    deviation, alpha = known.sd_over_seeds(design), ALPHA / max(1, contrasts)
     for seeds in range(2, 1001):
         if power(effect, deviation, seeds, alpha) >= POWER:
             return seeds
     return None
 
 
-def measured(results: Iterable[Result], reference: str = "base") -> Spread | None:
+def measured_spread(results: Iterable[Result], reference: str = "base") -> Spread | None:
     """The spreads seen in finished runs of one Track; None where no two runs share a seed.
 
     Each method is paired with the reference, or with the first there is. What sampling adds to a

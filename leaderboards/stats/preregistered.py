@@ -23,7 +23,7 @@ Scores = Mapping[str, Mapping[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class PreregisteredContrast:
     """One contrast. `kind` says how it is judged; see the file's head."""
 
     world: str
@@ -35,7 +35,7 @@ class Registered:
     repeats: int
 
     @property
-    def words(self) -> str:
+    def claim(self) -> str:
         """What is claimed."""
         if self.kind == "more":
             return f"{self.method} > {self.than}"
@@ -47,7 +47,7 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
-class RegisteredPlan:
+class PreregisteredPlan:
     """A file of contrasts: what is run, and what is claimed of it."""
 
     name: str
@@ -55,7 +55,7 @@ class RegisteredPlan:
     model: str
     preset: str
     methods: tuple[str, ...]
-    contrast: tuple[Registered, ...]
+    contrast: tuple[PreregisteredContrast, ...]
 
     @property
     def worlds(self) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ class RegisteredPlan:
 class Finding:
     """A contrast and what came of it: a difference in points, or a rate; None: nothing to tell."""
 
-    contrast: Registered
+    contrast: PreregisteredContrast
     holds: bool
     seeds: int
     value: float | None
@@ -75,7 +75,7 @@ class Finding:
     said: str
 
 
-def read_plan(path: Path) -> RegisteredPlan:
+def read_plan(path: Path) -> PreregisteredPlan:
     """A file of contrasts; raises RecordError naming the field that is wrong."""
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -86,19 +86,19 @@ def read_plan(path: Path) -> RegisteredPlan:
     if isinstance(rows, list):
         told["contrast"] = [blank | row if isinstance(row, dict) else row for row in rows]
     try:
-        return decode(RegisteredPlan, told)
+        return decode(PreregisteredPlan, told)
     except RecordError as error:
         raise error.named(str(path)) from None
 
 
-def findings(plan: RegisteredPlan, scores: Mapping[str, Scores]) -> Iterator[Finding]:
+def findings(plan: PreregisteredPlan, scores: Mapping[str, Scores]) -> Iterator[Finding]:
     """Judge every contrast of the worlds that have scores."""
     for contrast in plan.contrast:
         if contrast.world in scores:
             yield judge(contrast, scores[contrast.world])
 
 
-def judge(contrast: Registered, scores: Scores) -> Finding:
+def judge(contrast: PreregisteredContrast, scores: Scores) -> Finding:
     """Whether one contrast holds."""
     if contrast.kind == "null":
         return _null(contrast, scores)
@@ -120,7 +120,7 @@ def judge(contrast: Registered, scores: Scores) -> Finding:
     return Finding(contrast, holds, len(differences), value, interval, said)
 
 
-def _null(contrast: Registered, scores: Scores) -> Finding:
+def _null(contrast: PreregisteredContrast, scores: Scores) -> Finding:
     """Shuffle the labels within each seed, so that nothing can differ, and count what seems to."""
     from scipy.stats import binomtest, ttest_1samp
 

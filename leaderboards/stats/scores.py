@@ -1,8 +1,8 @@
-"""From the outcomes of runs to numbers, each with the question it answers.
+"""Scores of runs from their outcomes, with two confidence intervals.
 
-Two questions are kept apart. *This agent*: how would the agents that were trained do on other tasks
-like these? The tasks are the unit. *This method*: how would an agent from another training run do?
-The training seeds are the unit. Unscored outcomes are left out, and bounded; they are never a 0.
+Over test items: how would the agents that were trained do on other tasks like these? The tasks are
+the unit. Over training seeds: how would an agent from another training run do? The training seeds
+are the unit. Unscored outcomes are left out and bounded; they never count as 0.
 """
 
 import math
@@ -16,9 +16,10 @@ from leaderboards.stats.intervals import Interval, mean, pass_at_k, t_interval, 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean and its 95 % interval, with the question it answers.
+    """A mean and its 95 % interval over test items or over training seeds.
 
-    `units` counts tasks or seeds; `reason` says why there is no interval, where there is none.
+    `estimand` is "this agent" for items and "this method" for seeds, as in published JSON. `units`
+    counts the tasks or seeds; `reason` says why the interval is missing, if it is.
     """
 
     estimand: Literal["this agent", "this method"]
@@ -30,7 +31,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class PassAtK:
-    """pass@k: the mean over tasks, then over seeds; `tasks` counts those with k samples judged."""
+    """pass@k: the mean over tasks, then over seeds; `tasks` counts those with k graded samples."""
 
     k: int
     value: float
@@ -39,44 +40,44 @@ class PassAtK:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A run and what its outcomes add up to. Scored and truncated outcomes count.
+    """Totals over a run's outcomes. Scored and truncated outcomes count, unscored ones do not.
 
-    `counts` and `means` are by task: how many samples count, and their mean reward; a task without
-    any is absent. `right` counts a task's successes; it is None where a world does not tell.
-    `least` and `most` are the smallest and the largest reward.
+    `counts` and `means` hold, by task, the number of samples that count and their mean reward; a
+    task without any is absent. `correct` counts successes by task; it is None where an environment
+    does not report success. `min_reward` and `max_reward` are over all samples.
     """
 
     entry: Entry
     counts: Mapping[str, int]
     means: Mapping[str, float]
-    right: Mapping[str, int] | None
+    correct: Mapping[str, int] | None
     unscored: int
     truncated: int
-    least: float
-    most: float
+    min_reward: float
+    max_reward: float
 
     @property
     def score(self) -> float | None:
         """The mean over tasks of each task's mean reward; None where nothing was scored.
 
-        Every task weighs the same, however many of its samples count; where none is unscored, this
-        is the plain mean of all rewards.
+        Every task has the same weight, whatever the number of its samples that count; with nothing
+        unscored this is the plain mean of all rewards.
         """
         return mean(list(self.means.values()))
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The score if every unscored outcome were wrong (0), and if every one were right (1)."""
+        """The score if every unscored outcome were wrong (0), and if every one were correct (1)."""
         total = math.fsum(self.means[task] * n for task, n in self.counts.items())
         outcomes = len(self.entry.outcomes)
         return total / outcomes, (total + self.unscored) / outcomes
 
 
 def result(entry: Entry) -> Result:
-    """Add up a run's outcomes."""
+    """Total a run's outcomes."""
     rewards: dict[str, list[float]] = {}
-    right: dict[str, int] = {}
-    known, truncated, least, most = True, 0, math.inf, -math.inf
+    correct: dict[str, int] = {}
+    known, truncated, lowest, highest = True, 0, math.inf, -math.inf
     for outcome in entry.outcomes:
         task, reward, success = outcome.task, outcome.reward, outcome.success
         if reward is None:
@@ -84,34 +85,35 @@ def result(entry: Entry) -> Result:
         if task in rewards:
             rewards[task].append(reward)
         else:
-            rewards[task], right[task] = [reward], 0
+            rewards[task], correct[task] = [reward], 0
         if success:
-            right[task] += 1
+            correct[task] += 1
         elif success is None:
             known = False
         if outcome.status == "truncated":
             truncated += 1
-        if reward < least:
-            least = reward
-        if reward > most:
-            most = reward
+        if reward < lowest:
+            lowest = reward
+        if reward > highest:
+            highest = reward
     counts = {task: len(values) for task, values in rewards.items()}
     return Result(
         entry=entry,
         counts=counts,
         means={task: math.fsum(values) / len(values) for task, values in rewards.items()},
-        right=right if known else None,
+        correct=correct if known else None,
         unscored=len(entry.outcomes) - sum(counts.values()),
         truncated=truncated,
-        least=least if rewards else 0.0,
-        most=most if rewards else 0.0,
+        min_reward=lowest if rewards else 0.0,
+        max_reward=highest if rewards else 0.0,
     )
 
 
-def of_agent(results: Sequence[Result], unit: bool) -> Estimate:
-    """The trained agents on other tasks: the tasks are the unit, each with its mean over samples
-    and over the row's agents. Wilson's interval, over tasks, where all outcomes are 0 or all 1.
-    `unit` says that rewards lie within [0, 1].
+def estimate_over_items(results: Sequence[Result], unit: bool) -> Estimate:
+    """Estimate for the trained agents on other tasks; the tasks are the unit.
+
+    A task's value is its mean over samples and over the row's agents. Student's t interval, or
+    Wilson's over tasks where all outcomes are 0 or all 1. `unit`: all rewards lie within [0, 1].
     """
     by_task: dict[str, list[float]] = {}
     for one in results:
@@ -122,15 +124,16 @@ def of_agent(results: Sequence[Result], unit: bool) -> Estimate:
     if value is None:
         return Estimate("this agent", None, None, 0, "nothing scored")
     if unit and value in (0.0, 1.0):
-        right = len(means) if value else 0
-        return Estimate("this agent", value, wilson(right, len(means)), len(means))
+        # Without spread a t interval would be empty; Wilson's is not.
+        successes = len(means) if value else 0
+        return Estimate("this agent", value, wilson(successes, len(means)), len(means))
     interval = t_interval(means)
     reason = "" if interval else ("1 task" if len(means) == 1 else "no spread")
     return Estimate("this agent", value, _possible(interval, unit), len(means), reason)
 
 
-def of_method(scores: Sequence[float | None], unit: bool) -> Estimate:
-    """An agent of another training run: the seeds are the unit, t with df = seeds − 1."""
+def estimate_over_seeds(scores: Sequence[float | None], unit: bool) -> Estimate:
+    """Estimate for an agent of another training run; seeds are the unit, t with df = seeds − 1."""
     counted = [value for value in scores if value is not None]
     interval = t_interval(counted)
     reason = ""
@@ -149,11 +152,11 @@ def passes(results: Sequence[Result], k: int) -> PassAtK | None:
     values: list[float] = []
     tasks: set[str] = set()
     for one in results:
-        if one.right is None:
+        if one.correct is None:
             return None
         enough = [task for task, n in one.counts.items() if n >= k]
         tasks.update(enough)
-        value = mean([pass_at_k(one.counts[task], one.right[task], k) for task in enough])
+        value = mean([pass_at_k(one.counts[task], one.correct[task], k) for task in enough])
         values += [] if value is None else [value]
     value = mean(values)
     return None if value is None else PassAtK(k, value, len(tasks))

@@ -44,7 +44,7 @@ class Overlap:
 
 
 @dataclass(frozen=True, slots=True)
-class Twins:
+class NearDuplicates:
     """Problems of one split that another has too: ids in pairs, the second one's share alike."""
 
     same: tuple[tuple[str, str], ...]
@@ -64,7 +64,7 @@ def grams(words: Gram, size: int) -> Iterator[Gram]:
         yield words[start : start + size]
 
 
-class Index:
+class OverlapIndex:
     """Items by their phrases and answers; phrases that are the world's form are left out."""
 
     def __init__(self, items: Sequence[OverlapText], form: Iterable[str] = ()) -> None:
@@ -102,7 +102,7 @@ def _found(words: Gram, sizes: Sequence[int], index: dict[Gram, list[str]]) -> t
     return tuple(ids)
 
 
-def twins(first: Sequence[OverlapText], second: Sequence[OverlapText]) -> Twins:
+def near_duplicates(first: Sequence[OverlapText], second: Sequence[OverlapText]) -> NearDuplicates:
     """Problems of the second that the first has, word for word or nearly."""
     left = [(item.id, words_of(item.text)) for item in first]
     right = [(item.id, words_of(item.text)) for item in second]
@@ -110,7 +110,7 @@ def twins(first: Sequence[OverlapText], second: Sequence[OverlapText]) -> Twins:
     same = [(whole[words], id) for id, words in right if words in whole]
     done = {id for _, id in same}
     rest = [(id, words) for id, words in right if id not in done]
-    return Twins(tuple(same), tuple(_alike(left, rest)))
+    return NearDuplicates(tuple(same), tuple(_alike(left, rest)))
 
 
 def _alike(

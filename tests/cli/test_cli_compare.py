@@ -44,7 +44,7 @@ def two(tmp_path, capsys):
 def test_methods_are_compared_with_the_first_named(two, capsys):
     assert main(["compare", "base", "espl", "--in", "plain", "--in", "learnt"]) == 0
     shown = capsys.readouterr().out
-    assert "this method: what other training runs would differ by (seeds are paired)" in shown
+    assert "CI over training seeds: differences between training runs, paired by seed" in shown
     # 8, 9 and 10 of 12 against 2 of 12: 7/12, sd 1/12, t(2) 4.302653: ± 0.2070; p for t = 12.12.
     assert "· espl − base: +58.3 [+37.6, +79.0] over 3 seeds, p = 0.007 (paired t, df 2)" in shown
     assert "over 6 tasks" in shown

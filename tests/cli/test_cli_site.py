@@ -47,11 +47,11 @@ def of(folder, method):
 
 def test_a_site_of_real_runs_tells_curves_and_what_was_said(home, capsys):
     assert main(["leaderboard", "out", "--html", "site"]) == 0
-    assert "2 runs on 1 boards, 2 with curves" in capsys.readouterr().err
+    assert "2 runs on 1 leaderboard, 2 with learning curves" in capsys.readouterr().err
     entry, place = of(home, "evolution")
     told = given(place.with_suffix(".js"))
     assert len(told["outcomes"]) == len(entry["outcomes"]) == 8
-    assert all("turns" in said and said["turns"][0][0] for said in told["said"])
+    assert all("turns" in said and said["turns"][0][0] for said in told["transcripts"])
     assert told["plots"]["curve"]["series"][0]["x"]["episodes"][-1] == 16
     assert told["plots"]["ratings"]["series"]
     _, place = of(home, "reflection")
@@ -84,7 +84,7 @@ def test_a_damaged_run_is_named_and_passed_by(home, tmp_path, capsys):
     (tmp_path / "out" / "evolution-seed0" / "rounds.jsonl").write_text('{"round": 0}\n')
     assert main(["leaderboard", str(tmp_path / "out"), "--html", str(tmp_path / "site")]) == 0
     told = capsys.readouterr().err
-    assert "1 runs on 1 boards" in told and "in a damaged run" in " ".join(told.split())
+    assert "1 run on 1 leaderboard" in told and "in a damaged run" in " ".join(told.split())
 
 
 def test_rows_as_csv_and_parquet_are_the_same(home, tmp_path):

@@ -14,7 +14,7 @@ from envs.untrusted import UntrustedPart, untrusted_parts
 from harness.cli.commands.site import read_log
 from harness.cli.main import main
 from harness.runs.regrade import Graders
-from leaderboards.boards.verify import Unopened
+from leaderboards.boards.verify import UntrustedEnv
 from leaderboards.records.store import read_entry
 
 WORLD = """
@@ -142,7 +142,7 @@ def test_models_files_and_doors_are_not_opened_either(published, monkeypatch, en
     object.__setattr__(entry.provenance, "command", tuple(command))
     monkeypatch.setattr("harness.runs.regrade.make_world", lambda *_: pytest.fail("was made"))
     brought = Graders().bring(entry)
-    assert isinstance(brought, Unopened) and part in brought.why
+    assert isinstance(brought, UntrustedEnv) and part in brought.why
 
 
 def test_files_that_a_generator_takes_are_strange():
@@ -172,4 +172,4 @@ def test_what_is_to_be_typed_is_one_word_of_the_shell(published):
     command = ("harness", "run", "--env", "x; rm -rf ~\n:CartPole-v1")
     object.__setattr__(entry.provenance, "command", command)
     brought = Graders().bring(entry)
-    assert isinstance(brought, Unopened) and brought.why.endswith("add --trust 'x; rm -rf ~'")
+    assert isinstance(brought, UntrustedEnv) and brought.why.endswith("add --trust 'x; rm -rf ~'")

@@ -3,7 +3,13 @@
 import pytest
 from scipy import stats
 
-from leaderboards.stats.factorial import differences, factorial, height, interaction, within_unit
+from leaderboards.stats.factorial import (
+    all_in_unit_interval,
+    cell_mean,
+    differences,
+    factorial,
+    interaction,
+)
 
 NEITHER = {"a": 0.0, "b": 0.0, "c": 0.5, "d": 0.0}
 PROMPT = {"a": 0.5, "b": 0.5, "c": 0.5, "d": 0.0}
@@ -45,9 +51,9 @@ def test_only_tasks_that_both_cells_have_are_compared() -> None:
 
 
 def test_a_cell_whose_tasks_all_agree_has_wilsons_interval() -> None:
-    value, interval = height(BOTH, unit=True)
+    value, interval = cell_mean(BOTH, unit=True)
     assert value == 1.0 and interval is not None and interval.kind == "wilson"
-    assert height({}, unit=True) == (None, None)
-    value, interval = height(NEITHER, unit=True)
+    assert cell_mean({}, unit=True) == (None, None)
+    value, interval = cell_mean(NEITHER, unit=True)
     assert value == 0.125 and interval is not None and interval.low == 0.0
-    assert within_unit([BOTH]) and not within_unit([{"a": 2.0}])
+    assert all_in_unit_interval([BOTH]) and not all_in_unit_interval([{"a": 2.0}])

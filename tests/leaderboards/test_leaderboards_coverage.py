@@ -56,7 +56,7 @@ def test_power_matches_the_plan(rng: np.random.Generator) -> None:
     known, design = Spread(task=0.1, sample=0.25, seed=0.04), Design(60, 4, 5, own_tasks=True)
     least = smallest(design, known).method
     assert least is not None
-    assert power(least, known.of_method(design), 5) == pytest.approx(0.8, abs=1e-6)
+    assert power(least, known.sd_over_seeds(design), 5) == pytest.approx(0.8, abs=1e-6)
     assert near(coverage.seeds_power(design, known, least, REPEATS, rng), 0.8)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from leaderboards.records.entry import Entry
-from leaderboards.stats.budget_curves import BudgetCurve, of_entries, of_rounds
+from leaderboards.stats.budget_curves import BudgetCurve, curves_of_entries, training_curve
 from leaderboards.stats.selection_bias import advantages
 
 Make = Callable[..., Entry]
@@ -26,32 +26,32 @@ def rounds(*rewards: float | None) -> list[dict[str, Any]]:
 
 def test_a_training_curves_height_weighs_rounds_by_what_they_spent() -> None:
     # 10 episodes at 0.2, 10 at 0.4, and a round nothing was scored in: its 10 go to the next.
-    curve = of_rounds(rounds(0.2, 0.4, None, 1.0))
+    curve = training_curve(rounds(0.2, 0.4, None, 1.0))
     assert curve.points == ((10.0, 0.2), (20.0, 0.4), (40.0, 1.0))
-    assert curve.height == pytest.approx((10 * 0.2 + 10 * 0.4 + 20 * 1.0) / 40)
-    assert of_rounds(rounds(0.2), "tokens").points == ((101.0, 0.2),)
+    assert curve.normalised_auc == pytest.approx((10 * 0.2 + 10 * 0.4 + 20 * 1.0) / 40)
+    assert training_curve(rounds(0.2), "tokens").points == ((101.0, 0.2),)
 
 
 def test_a_measured_curves_height_is_the_area_under_its_line() -> None:
     curve = BudgetCurve(((0.0, 0.0), (10.0, 0.4), (30.0, 0.4)), "line")
-    assert curve.height == pytest.approx((10 * 0.2 + 20 * 0.4) / 30)
-    assert BudgetCurve(((5.0, 1.0),), "line").height is None
-    assert BudgetCurve((), "steps").height is None
+    assert curve.normalised_auc == pytest.approx((10 * 0.2 + 20 * 0.4) / 30)
+    assert BudgetCurve(((5.0, 1.0),), "line").normalised_auc is None
+    assert BudgetCurve((), "steps").normalised_auc is None
 
 
 def test_one_lucky_round_is_no_arrival() -> None:
-    curve = of_rounds(rounds(0.0, 0.9, 0.0, 0.3, 0.6, 0.6))
+    curve = training_curve(rounds(0.0, 0.9, 0.0, 0.3, 0.6, 0.6))
     # Means of three: 0.3, 0.4, 0.3, 0.5.
-    assert curve.reaches(0.39) == 40
-    assert curve.reaches(0.45) == 60
-    assert curve.reaches(0.6) is None
+    assert curve.budget_to_reach(0.39) == 40
+    assert curve.budget_to_reach(0.45) == 60
+    assert curve.budget_to_reach(0.6) is None
 
 
 def test_between_measured_budgets_a_score_rises_evenly() -> None:
     curve = BudgetCurve(((0.0, 0.2), (100.0, 0.6), (200.0, 0.5)), "line")
-    assert curve.reaches(0.4) == pytest.approx(50.0)
-    assert curve.reaches(0.1) == 0.0
-    assert curve.reaches(0.7) is None
+    assert curve.budget_to_reach(0.4) == pytest.approx(50.0)
+    assert curve.budget_to_reach(0.1) == 0.0
+    assert curve.budget_to_reach(0.7) is None
 
 
 def test_entries_of_several_budgets_make_a_curve_that_starts_at_base(make_entry: Make) -> None:
@@ -66,11 +66,11 @@ def test_entries_of_several_budgets_make_a_curve_that_starts_at_base(make_entry:
         return entry
 
     entries = [at(100, 1, method="base"), at(100, 2), at(400, 4), at(400, 2, seed=1)]
-    assert of_entries(entries) == {
+    assert curves_of_entries(entries) == {
         "espl on arithmetic-v1": BudgetCurve(((0.0, 0.25), (100.0, 0.5), (400.0, 0.75)), "line")
     }
-    assert of_entries([at(100, 2)]) == {}
-    assert of_entries([at(100, 2), at(400, 4, method="rl")]) == {}
+    assert curves_of_entries([at(100, 2)]) == {}
+    assert curves_of_entries([at(100, 2), at(400, 4, method="rl")]) == {}
 
 
 def test_advantages_are_told_within_rounds_so_that_learning_weights_do_not_count() -> None:

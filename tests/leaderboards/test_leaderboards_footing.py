@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from leaderboards.boards.common_seeds import same_seeds
+from leaderboards.boards.common_seeds import common_seed_scores
 from leaderboards.boards.formatting import board_remarks, tokens_line
 from leaderboards.boards.matched_budget import at
 from leaderboards.boards.rank import boards
@@ -63,7 +63,7 @@ def test_what_was_never_run_is_not_known_and_says_what_to_run(run):
     entries = [run(m, s, 1, t) for s in (0, 1) for m, t in (("rl", 100), ("espl", 200))]
     (one,) = boards(entries)[0].at_tokens
     assert one.value is None
-    assert "not known (rl sampled 100 at most with seed 0; run it with more --episodes)" in (
+    assert "unknown (rl sampled 100 at most with seed 0; run it with more --episodes)" in (
         tokens_line(one, True)
     )
 
@@ -88,10 +88,10 @@ def test_rows_of_different_seeds_are_told_over_those_in_common(run):
     entries = [run("rl", s, 1 if s < 2 else 4, 100) for s in range(4)]
     entries += [run("espl", s, 2, 100) for s in range(2)]
     (board,) = boards(entries)
-    assert same_seeds(board) == ((0, 1), (("espl", 0.5), ("rl", 0.25)))
+    assert common_seed_scores(board) == ((0, 1), (("espl", 0.5), ("rl", 0.25)))
     assert board_remarks(board) == [
-        "rows have different seeds; over the 2 that all have: espl 50.0, rl 25.0"
+        "rows have different seeds; scores over the 2 common ones: espl 50.0, rl 25.0"
     ]
     (same,) = boards(entries[:2] + entries[4:])
-    assert same_seeds(same) is None
+    assert common_seed_scores(same) is None
     assert board_remarks(same) == []

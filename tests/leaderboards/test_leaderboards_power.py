@@ -10,8 +10,8 @@ from leaderboards.stats.power import (
     ASSUMED,
     Design,
     Spread,
-    detectable,
-    measured,
+    detectable_difference,
+    measured_spread,
     power,
     seeds_needed,
     smallest,
@@ -44,7 +44,7 @@ def test_power_over_two_units_is_the_cauchy_distributions() -> None:
 
 @pytest.mark.parametrize("units", [2, 3, 5, 10, 100])
 def test_the_smallest_difference_has_just_the_power_asked_for(units: int) -> None:
-    found = detectable(0.2, units)
+    found = detectable_difference(0.2, units)
     assert found is not None
     assert power(found, 0.2, units) == pytest.approx(0.8, abs=1e-6)
 
@@ -53,7 +53,7 @@ def test_one_seed_can_show_nothing_of_methods() -> None:
     found = smallest(Design(tasks=100, samples=2, seeds=1), ASSUMED)
     assert found.method is None
     assert found.agent is not None and 0 < found.agent < 0.2
-    assert detectable(0.0, 5) == 0.0
+    assert detectable_difference(0.0, 5) == 0.0
 
 
 def test_what_no_reward_can_differ_by_is_none() -> None:
@@ -64,12 +64,12 @@ def test_spreads_add_up_by_hand() -> None:
     # Over tasks: 0.3² + 2 · 0.2 / (4 · 2) = 0.14. Over seeds: 0.1² + 2 · 0.2 / (4 · 50) = 0.012.
     known = Spread(task=0.3, sample=0.2, seed=0.1)
     design = Design(tasks=50, samples=4, seeds=2)
-    assert known.of_agent(design) == pytest.approx(0.14**0.5)
-    assert known.of_method(design) == pytest.approx(0.012**0.5)
+    assert known.sd_over_items(design) == pytest.approx(0.14**0.5)
+    assert known.sd_over_seeds(design) == pytest.approx(0.012**0.5)
     # Worlds of a family: tasks are drawn anew, 0.3² / 50 more; and a task's mean is over one world.
     own = Design(tasks=50, samples=4, seeds=2, own_tasks=True)
-    assert known.of_method(own) == pytest.approx((0.012 + 0.09 / 50) ** 0.5)
-    assert known.of_agent(own) == pytest.approx((0.045 + 0.05) ** 0.5)
+    assert known.sd_over_seeds(own) == pytest.approx((0.012 + 0.09 / 50) ** 0.5)
+    assert known.sd_over_items(own) == pytest.approx((0.045 + 0.05) ** 0.5)
 
 
 def test_more_of_anything_shows_smaller_differences_and_more_contrasts_larger_ones() -> None:
@@ -83,7 +83,7 @@ def test_the_seeds_needed_are_the_fewest_that_suffice() -> None:
     design = Design(100, 2, 5)
     enough = seeds_needed(design, ASSUMED, 0.05)
     assert enough is not None
-    deviation = ASSUMED.of_method(design)
+    deviation = ASSUMED.sd_over_seeds(design)
     assert power(0.05, deviation, enough) >= 0.8 > power(0.05, deviation, enough - 1)
     assert seeds_needed(design, Spread(0.1, 0.1, 5.0), 0.01) is None
 
@@ -97,13 +97,13 @@ def test_spreads_are_measured_between_methods_that_share_seeds(make_entry: Make)
     # Differences by seed 0.5, 0.5, 1: variance 1/12. Within tasks there is none.
     some = {"a": [1.0, 1.0], "b": [0.0, 0.0]}
     espl = entries("espl", [some, some, {"a": [1.0, 1.0], "b": [1.0, 1.0]}])
-    found = measured([result(e) for e in base + espl])
+    found = measured_spread([result(e) for e in base + espl])
     assert found is not None
     assert found.sample == 0.0
     assert found.seed == pytest.approx((1 / 12) ** 0.5)
     # By task: 1 and 0 twice (variance 1/2), 1 and 1 once (0): the mean variance is 1/3.
     assert found.task == pytest.approx((1 / 3) ** 0.5)
-    assert measured([result(e) for e in base]) is None
-    assert measured([result(e) for e in (base[0], espl[1])]) is None
-    two = measured([result(e) for e in base[:2] + espl[:2]])
+    assert measured_spread([result(e) for e in base]) is None
+    assert measured_spread([result(e) for e in (base[0], espl[1])]) is None
+    two = measured_spread([result(e) for e in base[:2] + espl[:2]])
     assert two is not None and two.seed == ASSUMED.seed

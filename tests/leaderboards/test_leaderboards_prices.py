@@ -32,14 +32,14 @@ def priced(make_entry):
 def test_a_cost_is_price_times_sampled_tokens(priced):
     (row,) = boards([priced(), priced(seed=1, acting=1.6)])[0].rows
     assert row.money == Money("USD", pytest.approx((2.2 + 4.2) / 2))
-    assert formatting.money(row) == "3.20 USD"
+    assert formatting.money_cell(row) == "3.20 USD"
 
 
 @pytest.mark.parametrize("second", [{"currency": "EUR"}, {"reflection": None}])
 def test_what_one_run_does_not_know_the_row_does_not_know(priced, second):
     (row,) = boards([priced(), priced(seed=1, **second)])[0].rows
     assert row.money is None
-    assert formatting.money(row) == "—"
+    assert formatting.money_cell(row) == "—"
 
 
 def test_a_price_is_not_asked_for_tokens_that_were_not_sampled(priced):

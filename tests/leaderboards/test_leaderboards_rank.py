@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from leaderboards.boards.model import Row, why_not
+from leaderboards.boards.model import Row, track_differences
 from leaderboards.boards.rank import boards, contrasts, paired
 from leaderboards.records.entry import Entry
 from leaderboards.stats.scores import result
@@ -54,19 +54,19 @@ def test_where_nothing_was_scored_there_is_no_score(make_entry: Make) -> None:
     assert (first.method, first.rank, first.score) == ("base", 1, 0)
     assert (last.method, last.rank, last.score) == ("espl", None, None)
     assert last.bounds == (0, 1)
-    assert last.of_agent.reason == last.of_method.reason == "nothing scored"
+    assert last.item_estimate.reason == last.seed_estimate.reason == "nothing scored"
 
 
 def test_a_seed_without_a_score_is_left_out_and_named(make_entry: Make) -> None:
     row = only_row(make_entry({"a": [None]}, seed=0), make_entry({"a": [1]}, seed=1))
     assert row.score == 1
-    assert row.of_method.units == 1
+    assert row.seed_estimate.units == 1
     assert "nothing was scored for seed 0, which the mean leaves out" in row.warnings
 
 
 def test_this_agent_resamples_tasks(make_entry: Make) -> None:
     # Task means 1, 0, 0, 0: mean 1/4, sd 1/2, se 1/4, t(3) 3.182446: −0.5456 … 1.0456, clipped.
-    estimate = only_row(make_entry(ONE_IN_FOUR)).of_agent
+    estimate = only_row(make_entry(ONE_IN_FOUR)).item_estimate
     assert (estimate.estimand, estimate.units, estimate.value) == ("this agent", 4, 0.25)
     assert estimate.interval is not None
     assert (estimate.interval.low, estimate.interval.high) == (0, 1)
@@ -78,12 +78,12 @@ def test_this_agent_averages_samples_and_seeds_before_tasks(make_entry: Make) ->
         make_entry({"a": [1], "b": [0], "c": [0], "d": [1]}, seed=0),
         make_entry({"a": [0], "b": [1], "c": [0], "d": [1]}, seed=1),
     ]
-    interval = only_row(*entries).of_agent.interval
+    interval = only_row(*entries).item_estimate.interval
     assert interval is not None
     assert interval.low == 0
     assert interval.high == pytest.approx(1.0)
     wide = [make_entry({str(i): [i] for i in range(4)}, seed=0)]  # rewards 0 … 3 are not clipped
-    interval = only_row(*wide).of_agent.interval
+    interval = only_row(*wide).item_estimate.interval
     assert interval is not None
     assert interval.low == pytest.approx(1.5 - 3.182446 * (5 / 12) ** 0.5, abs=1e-6)
 
@@ -93,19 +93,19 @@ def test_where_all_outcomes_agree_wilson_speaks_over_tasks(
     make_entry: Make, reward: float, low: float, high: float
 ) -> None:
     # Three tasks of five samples each are three trials: z² / (3 + z²) = 0.561497.
-    interval = only_row(make_entry({t: [reward] * 5 for t in "abc"})).of_agent.interval
+    interval = only_row(make_entry({t: [reward] * 5 for t in "abc"})).item_estimate.interval
     assert interval is not None
     assert interval.kind == "wilson"
     assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-6)
 
 
 def test_one_task_that_disagrees_with_itself_has_no_interval(make_entry: Make) -> None:
-    estimate = only_row(make_entry({"a": [1, 0]})).of_agent
+    estimate = only_row(make_entry({"a": [1, 0]})).item_estimate
     assert (estimate.interval, estimate.reason) == (None, "1 task")
 
 
 def test_tasks_that_all_scored_alike_have_no_interval(make_entry: Make) -> None:
-    estimate = only_row(make_entry({"a": [1, 0], "b": [0, 1]})).of_agent
+    estimate = only_row(make_entry({"a": [1, 0], "b": [0, 1]})).item_estimate
     assert (estimate.interval, estimate.reason) == (None, "no spread")
 
 
@@ -114,21 +114,21 @@ def test_this_method_has_seeds_as_its_unit(make_entry: Make) -> None:
     rewards = [ONE_IN_FOUR, TWO_IN_FOUR, THREE_IN_FOUR]
     row = only_row(*(make_entry(r, seed=i) for i, r in enumerate(rewards)))
     assert row.scores == ((0, 0.25), (1, 0.5), (2, 0.75))
-    assert (row.of_method.estimand, row.of_method.units) == ("this method", 3)
-    assert row.of_method.interval is not None
-    assert (row.of_method.interval.low, row.of_method.interval.high) == (0, 1)
+    assert (row.seed_estimate.estimand, row.seed_estimate.units) == ("this method", 3)
+    assert row.seed_estimate.interval is not None
+    assert (row.seed_estimate.interval.low, row.seed_estimate.interval.high) == (0, 1)
     doubled = [
         make_entry({t: [4 * v[0]] for t, v in r.items()}, seed=i) for i, r in enumerate(rewards)
     ]
-    interval = only_row(*doubled).of_method.interval
+    interval = only_row(*doubled).seed_estimate.interval
     assert interval is not None
     assert (interval.low, interval.high) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-5)
 
 
 def test_one_seed_says_nothing_of_the_method(make_entry: Make) -> None:
     row = only_row(make_entry())
-    assert (row.of_method.interval, row.of_method.reason) == (None, "1 seed")
-    assert row.of_method.value == row.score == 0.75
+    assert (row.seed_estimate.interval, row.seed_estimate.reason) == (None, "1 seed")
+    assert row.seed_estimate.value == row.score == 0.75
 
 
 def test_fewer_than_five_seeds_are_provisional(make_entry: Make) -> None:
@@ -211,7 +211,7 @@ def test_two_tracks_never_share_a_board(make_entry: Make, change: dict[str, Any]
     ours, theirs = make_entry(), make_entry(track=change, method="rl")
     made = boards([ours, theirs])
     assert [[r.method for r in b.rows] for b in made if b.track == ours.track] == [["espl"]]
-    (difference,) = why_not(ours.track, theirs.track)
+    (difference,) = track_differences(ours.track, theirs.track)
     (name, value) = next(iter(change.items()))
     assert (difference.field, difference.there) == (name, value)
     assert difference.here == getattr(ours.track, name)

@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 
 from leaderboards.records.strict_json import RecordError
-from leaderboards.stats.preregistered import CALIBRATION, Registered, findings, judge, read_plan
+from leaderboards.stats.preregistered import (
+    CALIBRATION,
+    PreregisteredContrast,
+    findings,
+    judge,
+    read_plan,
+)
 
-MORE = Registered("told", "more", "evolution", "base", "", 0.0, 0)
-WITHIN = Registered("told", "within", "espl", "", "evolution", 5.0, 0)
-NULL = Registered("neither", "null", "", "", "base", 0.0, 400)
+MORE = PreregisteredContrast("told", "more", "evolution", "base", "", 0.0, 0)
+WITHIN = PreregisteredContrast("told", "within", "espl", "", "evolution", 5.0, 0)
+NULL = PreregisteredContrast("neither", "null", "", "", "base", 0.0, 400)
 
 
 def paired(*differences: float) -> dict[str, dict[int, float]]:
@@ -74,7 +80,7 @@ def test_the_registered_file_is_about_all_four_worlds() -> None:
     plan = read_plan(CALIBRATION)
     assert plan.worlds == ("told", "shown", "both", "neither")
     assert plan.episodes == 1600
-    both = [c.words for c in plan.contrast if c.world == "both"]
+    both = [c.claim for c in plan.contrast if c.world == "both"]
     assert both == ["espl > rl", "espl > evolution"]
 
 

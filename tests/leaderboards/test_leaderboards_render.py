@@ -40,7 +40,7 @@ def five(make_entry: Make) -> tuple[Board, ...]:
 def test_a_board_says_its_track_its_rows_and_how_to_read_them(five: Sequence[Board]) -> None:
     text = screen(TerminalTable(five), 80)
     assert text.startswith("arithmetic-v1 · smollm2 · track ")
-    assert "training: 480 episodes, temperature 1, top-p 1, up to 256 tokens a reply" in text
+    assert "training: 480 episodes, temperature 1, top-p 1, max new tokens 256" in text
     assert "test: 4 tasks × 1 sample, temperature 0.6, top-p 0.95, grader 1" in text
     lines = [line.split() for line in text.splitlines()]
     assert [
@@ -81,7 +81,7 @@ def test_a_board_says_its_track_its_rows_and_how_to_read_them(five: Sequence[Boa
     ] in wide
     assert "· espl − base: +50.0, no interval (1 seed)" in text
     assert "°: provisional, fewer than 5 seeds" in text
-    assert "#: the ranks that the seeds leave open" in text
+    assert "#: rank interval, from paired t tests" in text
 
 
 @pytest.mark.parametrize("width", [30, 50, 74, 80, 100, 120, 200])
@@ -140,9 +140,11 @@ def test_rows_of_two_tracks_stand_apart_with_the_field_named(make_entry: Make) -
         [make_entry(method="ours"), make_entry(method="theirs", track={"model": "pocket"})]
     )
     text = screen(TerminalTable(made), 100)
-    first, second = text.split("Not ranked with the first board, because of ")
+    first, second = " ".join(text.split()).split(
+        "Not ranked with the first leaderboard: the Tracks differ in "
+    )
     assert "theirs" in first and "ours" not in first
-    assert second.startswith("model ('pocket' there, 'smollm2' here):\n")
+    assert second.startswith("model ('pocket' there, 'smollm2' here): ")
     assert "ours" in second and "theirs" not in second
 
 
@@ -166,7 +168,7 @@ def test_many_differences_are_named_and_three_are_shown(make_entry: Make) -> Non
             "grader": "2",
         }
     ).track
-    told = formatting.apart(here, there)
+    told = formatting.differing_fields(here, there)
     assert told.startswith(
         "env_fingerprint ('ffffffff…' there, '00000000…' here), model ('m' there"
     )
@@ -177,29 +179,30 @@ def test_where_nothing_was_scored_a_dash_stands(make_entry: Make) -> None:
     made = boards([make_entry({"a": [None, None]})])
     line = next(s for s in screen(TerminalTable(made)).splitlines() if "espl" in s)
     assert line.split()[:7] == ["—", "espl", "1", "—", "—", "—", "—"]
-    assert (
-        "2 of 2 outcomes unscored; the score would be 0.0 were they all wrong, 100.0"
-        in " ".join(screen(TerminalTable(made)).split())
+    assert "2 of 2 outcomes unscored; the score would be 0.0 if all were wrong, 100.0" in " ".join(
+        screen(TerminalTable(made)).split()
     )
 
 
 def test_unscored_outcomes_are_told_with_their_bounds(make_entry: Make) -> None:
     text = markdown(boards([make_entry({"a": [1, 0], "b": [None, 1]})]))
-    assert "1 of 4 outcomes unscored; the score would be 50.0 were they all wrong, 75.0 all" in text
+    assert (
+        "1 of 4 outcomes unscored; the score would be 50.0 if all were wrong, 75.0 if all" in text
+    )
 
 
-def test_a_reduced_track_says_so_in_its_heading_and_why(make_entry: Make) -> None:
+def test_a_subset_is_named_in_the_heading_and_explained(make_entry: Make) -> None:
     text = screen(
         TerminalTable(boards([make_entry(track={"reduced": "48 episodes on two cores"})]))
     )
-    assert "smollm2 · reduced · track" in text
-    assert "reduced Track: 48 episodes on two cores" in text
+    assert "smollm2 · subset · track" in text
+    assert "subset: 48 episodes on two cores" in text
 
 
 def test_wilsons_intervals_are_marked_and_explained(make_entry: Make) -> None:
     text = screen(TerminalTable(boards([make_entry({"a": [0], "b": [0], "c": [0]})])), 100)
     assert "0.0–56.1w" in text
-    assert "w: Wilson's interval instead of t, where all outcomes agree" in text
+    assert "w: Wilson's interval instead of t, because all outcomes agree" in text
 
 
 def test_rewards_beyond_one_are_not_per_cent(make_entry: Make) -> None:
@@ -231,7 +234,7 @@ def test_machines_get_every_number_finite(make_entry: Make) -> None:
 
 
 def test_no_entries_say_what_to_do() -> None:
-    assert screen(TerminalTable([])) == "No entries yet: `harness run` makes the first.\n"
+    assert screen(TerminalTable([])) == "No results yet: `harness run` makes the first.\n"
     assert markdown([]) == ""
 
 
@@ -269,6 +272,31 @@ def test_a_contrast_in_words(make_entry: Make) -> None:
 def asked(entry, *options):
     words = ("harness", "run", *(w for o in options for w in ("--set", f"world.{o}")))
     return replace(entry, provenance=replace(entry.provenance, command=words))
+
+
+@pytest.mark.parametrize(
+    ("name", "gloss"),
+    [
+        ("told", "knowledge missing"),
+        ("shown", "skill missing"),
+        ("both", "knowledge and skill missing"),
+        ("neither", "nothing learnable"),
+    ],
+)
+def test_every_calibration_leaderboard_explains_its_name(make_entry, name, gloss):
+    env = f"harness/Calibration{name.title()}-v1"
+    made = boards([make_entry(track={"env": env, "family": f"calibration/{name}"})])
+    assert screen(TerminalTable(made), 120).startswith(f"{env}: {gloss} · smollm2 · track ")
+    assert f"## {env}: {gloss} · smollm2" in markdown(made)
+    assert f"per-seed task distribution: calibration/{name}" in markdown(made)
+
+
+def test_options_of_an_environment_are_read_from_commands_old_and_new(make_entry):
+    for prefix in ("world", "env"):
+        words = ("harness", "run", "--set", f"{prefix}.numbers=31", "--set", "run.seed=1")
+        made = make_entry()
+        made = replace(made, provenance=replace(made.provenance, command=words))
+        assert boards([made])[0].options == ("numbers=31",)
 
 
 def test_a_title_tells_the_options_that_every_run_of_a_world_was_asked_with(make_entry):

@@ -11,7 +11,7 @@ import pytest
 
 from leaderboards.boards.manifest import BEGIN, END, boards_path, manifest_path, read_manifest
 from leaderboards.boards.publish import add, refusal
-from leaderboards.boards.verify import Grader, Judged, Verified, verify
+from leaderboards.boards.verify import Grader, GraderVerdict, Verified, verify
 from leaderboards.records.entry import Entry, Outcome
 from leaderboards.records.store import read_entry, write_entry
 from leaderboards.records.strict_json import RecordError
@@ -19,10 +19,10 @@ from leaderboards.records.strict_json import RecordError
 Make = Callable[..., Entry]
 
 
-def judge(outcome: Outcome) -> Judged:
+def judge(outcome: Outcome) -> GraderVerdict:
     """The world of these entries: task test:0 is answered by "12", test:1 by "7"."""
     right = outcome.reply == {"test:0": "12", "test:1": "7"}[outcome.task]
-    return Judged(float(right), right)
+    return GraderVerdict(float(right), right)
 
 
 def graded(_: Entry) -> Grader | str:
@@ -177,7 +177,7 @@ def test_what_cannot_be_graded_again_is_counted_by_its_reason(
 
 
 def test_a_grader_that_gives_no_score_now_is_a_problem(folder: Path) -> None:
-    found = verify(folder, lambda _: lambda outcome: Judged(None, False))
+    found = verify(folder, lambda _: lambda outcome: GraderVerdict(None, False))
     assert len(found.problems) == 6
     assert "but the grader gives no score" in found.problems[0]
 

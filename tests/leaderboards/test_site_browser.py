@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from leaderboards.records.store import write_entry
-from leaderboards.site import Lived, LoggedRun, RunLog, build_site
+from leaderboards.site import PopulationMember, RoundLog, RunLog, build_site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="not run: chromium is not installed")
@@ -108,13 +108,15 @@ class Browser:
 
 def read_log(path):
     rounds = tuple(
-        LoggedRun(
+        RoundLog(
             n, 0.2 * n, 96 * (n + 1), 900, 100, n, 1.0, {"root": (25.0, 8.0), "kid": (27.0, 5.0)}
         )
         for n in range(5)
     )
-    kid = Lived("kid", ("Carry <b>the</b> one.",), ("root",), "mutation", 1, 27.0, 5.0, 4)
-    return RunLog(rounds, (Lived("root", (), (), "root", 0, 25.0, 8.0, 5), kid), "kid")
+    kid = PopulationMember(
+        "kid", ("Carry <b>the</b> one.",), ("root",), "mutation", 1, 27.0, 5.0, 4
+    )
+    return RunLog(rounds, (PopulationMember("root", (), (), "root", 0, 25.0, 8.0, 5), kid), "kid")
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +188,7 @@ def test_filters_and_pages_show_the_rows_that_fit(browser, site):
     assert all(text.startswith("rl") for text in rows(browser, "method"))
     browser.run("f.find.value = 'no such'; f.dispatchEvent(new Event('input'))")
     assert rows(browser) == []
-    assert browser.run("document.getElementById('where').innerText") == "no row fits"
+    assert browser.run("document.getElementById('where').innerText") == "no row matches"
 
 
 def test_rows_drawn_by_the_script_look_like_those_in_the_page(browser, site):
@@ -254,7 +256,7 @@ def test_a_link_to_a_prompt_opens_what_it_stands_in(browser, site):
     place = next(site.glob("runs/*.html"))
     browser.look(place)
     browser.run(
-        "document.querySelector('.node.champion').dispatchEvent("
+        "document.querySelector('.node.selected').dispatchEvent("
         "new MouseEvent('click', {bubbles: true, cancelable: true}))"
     )
     browser.run("new Promise(r => setTimeout(r, 200))")

@@ -11,8 +11,8 @@ import pytest
 from leaderboards.records.entry import Prompt, Track
 from leaderboards.records.store import write_entry
 from leaderboards.records.strict_json import RecordError
-from leaderboards.site import Attempt, Lived, LoggedRun, RunLog, build_site
-from leaderboards.site.reading import identity, restored, slim
+from leaderboards.site import EpisodeLog, PopulationMember, RoundLog, RunLog, build_site
+from leaderboards.site.reading import compact, identity, restore
 from leaderboards.site.script import as_script
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{ 7*7 }}\u2028"
@@ -83,16 +83,16 @@ def read_log(path):
 def a_log(**changes):
     made = RunLog(
         rounds=tuple(
-            LoggedRun(
+            RoundLog(
                 n, 0.25 * n, 40 * (n + 1), 900 * (n + 1), 100, n, 1.0, {"root": (25.0, 8.0 - n)}
             )
             for n in range(3)
         ),
         prompts=(
-            Lived("root", (), (), "root", 0, 25.0, 6.0, 3),
-            Lived("kid", ("Carry the one.",), ("root",), "mutation", 1, 27.0, 7.0, 1),
+            PopulationMember("root", (), (), "root", 0, 25.0, 6.0, 3),
+            PopulationMember("kid", ("Carry the one.",), ("root",), "mutation", 1, 27.0, 7.0, 1),
         ),
-        champion="kid",
+        selected="kid",
     )
     return replace(made, **changes)
 
@@ -143,8 +143,8 @@ def test_hostile_texts_are_text(publish, make_entry):
     entry = replace(entry, outcomes=tuple(replace(o, reply=HOSTILE) for o in entry.outcomes))
     log = a_log(
         prompts=(
-            Lived("root", (), (), HOSTILE, 0, 25.0, 8.0, 1),
-            Lived("kid", (HOSTILE,), ("root",), HOSTILE, 1),
+            PopulationMember("root", (), (), HOSTILE, 0, 25.0, 8.0, 1),
+            PopulationMember("kid", (HOSTILE,), ("root",), HOSTILE, 1),
         )
     )
     site = publish([entry], log)
@@ -192,7 +192,7 @@ def test_a_row_says_its_numbers_its_warnings_and_that_it_is_provisional(publish,
     entry = make_entry({"test:0": [1, None], "test:1": [1, 0]}, notes=("Beware of the dog.",))
     site = publish([entry])
     text = read(site, f"boards/{entry.track.id}.html").text
-    assert "1 of 4 outcomes unscored; the score would be 50.0 were they all wrong" in text
+    assert "1 of 4 outcomes unscored; the score would be 50.0 if all were wrong" in text
     assert "Beware of the dog." in text and "provisional" in text
     row = given(site / "boards" / f"{entry.track.id}.js")["rows"][0]
     assert row[0][1:3] == ["espl", "75.0"]  # the mean of a task's 1 and a task's 0.5
@@ -200,21 +200,25 @@ def test_a_row_says_its_numbers_its_warnings_and_that_it_is_provisional(publish,
 
 
 def test_texts_of_a_world_that_may_not_be_published_cannot_be_handed_in():
-    said = Attempt(None, "", "test:0", 0, "scored", 1.0, True, 3, (("What is 2 + 2?", "4"),))
-    with pytest.raises(ValueError, match="ids, hashes and replies only"):
+    said = EpisodeLog(None, "", "test:0", 0, "scored", 1.0, True, 3, (("What is 2 + 2?", "4"),))
+    with pytest.raises(ValueError, match="ids, hashes and completions only"):
         RunLog(tests=(said,), texts=False)
-    with pytest.raises(ValueError, match="ids, hashes and replies only"):
+    with pytest.raises(ValueError, match="ids, hashes and completions only"):
         RunLog(training=(replace(said, turns=(("", "4"),), feedback="It was 4."),), texts=False)
     assert RunLog(tests=(said,), texts=True).tests == (said,)
 
 
 def test_a_run_without_texts_shows_replies_and_the_hash_of_the_task(publish, make_entry):
     entry = make_entry()
-    hidden = Attempt(None, "kid", "test:0", 0, "scored", 1.0, True, 3, (("", "12"),), "", "ab" * 32)
+    hidden = EpisodeLog(
+        None, "kid", "test:0", 0, "scored", 1.0, True, 3, (("", "12"),), "", "ab" * 32
+    )
     site = publish([entry], a_log(tests=(hidden,)))
     told = given(site / "runs" / f"{entry.id}.js")
-    assert told["said"][0]["hash"] == "ab" * 32 and told["said"][0]["turns"] == [["", "12"]]
-    assert told["said"][1:] == [None] * 3
+    assert told["transcripts"][0]["hash"] == "ab" * 32 and told["transcripts"][0]["turns"] == [
+        ["", "12"]
+    ]
+    assert told["transcripts"][1:] == [None] * 3
     assert "may not be published" in read(site, f"runs/{entry.id}.html").text
 
 
@@ -222,7 +226,13 @@ def test_a_run_page_tells_curve_tree_and_provenance(publish, make_entry):
     entry = make_entry()
     site = publish([entry], a_log())
     page = read(site, f"runs/{entry.id}.html")
-    for told in ("Learning curve", "How the champion came to be", "Ratings", "0123abc", "torch"):
+    for told in (
+        "Learning curve",
+        "Ancestors of the selected prompt",
+        "Ratings",
+        "0123abc",
+        "torch",
+    ):
         assert told in page.text
     assert "Carry the one." in page.text
     curve = given(site / "runs" / f"{entry.id}.js")["plots"]["curve"]["series"][0]
@@ -314,7 +324,7 @@ def test_an_entry_sent_without_replies_keeps_its_id_and_its_outcomes(make_entry)
     entry = make_entry({"test:0": [1, None], "test:1": [0, 0.5]})
     id, text = identity(entry)
     assert id == entry.id and len(json.loads(text)) == 4
-    back = restored(slim(entry, id, None))
+    back = restore(compact(entry, id, None))
     assert back.id == entry.id and back.track == entry.track
     assert back.outcomes == tuple(replace(o, reply=None) for o in entry.outcomes)
 

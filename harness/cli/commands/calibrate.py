@@ -25,7 +25,7 @@ from leaderboards.records.store import find_entries
 from leaderboards.stats.preregistered import (
     CALIBRATION,
     Finding,
-    RegisteredPlan,
+    PreregisteredPlan,
     Scores,
     findings,
     means,
@@ -52,7 +52,7 @@ class Unit:
         """What the progress line calls it."""
         return self.folder.name
 
-    def job(self, plan: RegisteredPlan) -> Job:
+    def job(self, plan: PreregisteredPlan) -> Job:
         """What is run: anew, or on from where it stopped."""
         if self.folder.is_dir() and runs_in(self.folder):
             command = harness_command("resume", str(self.folder), "--json")
@@ -73,7 +73,7 @@ class Unit:
 
 
 def units(
-    plan: RegisteredPlan, worlds: Sequence[str], seeds: Sequence[int], out: Path
+    plan: PreregisteredPlan, worlds: Sequence[str], seeds: Sequence[int], out: Path
 ) -> list[Unit]:
     """Every process there is to run: seed after seed, so that early results are about all worlds.
 
@@ -90,7 +90,7 @@ def units(
     return made
 
 
-def work(plan: RegisteredPlan, wanted: Sequence[Unit], jobs: int, console: Console) -> None:
+def work(plan: PreregisteredPlan, wanted: Sequence[Unit], jobs: int, console: Console) -> None:
     """Run all that is not done; raises RunError with the words of the first that failed."""
     waiting = [unit for unit in wanted if not unit.done]
     done = first = len(wanted) - len(waiting)
@@ -121,7 +121,7 @@ def collect(wanted: Sequence[Unit]) -> dict[str, dict[str, dict[int, float]]]:
     return scores
 
 
-def judged(plan: RegisteredPlan, scores: Mapping[str, Scores]) -> list[Finding]:
+def judged(plan: PreregisteredPlan, scores: Mapping[str, Scores]) -> list[Finding]:
     """The findings; runs at another budget take no part."""
     same = {
         world: {m: of for m, of in by_method.items() if not m.endswith(FOUR)}
@@ -131,7 +131,7 @@ def judged(plan: RegisteredPlan, scores: Mapping[str, Scores]) -> list[Finding]:
 
 
 def show(
-    plan: RegisteredPlan, scores: Mapping[str, Scores], found: Sequence[Finding]
+    plan: PreregisteredPlan, scores: Mapping[str, Scores], found: Sequence[Finding]
 ) -> Iterator[Table]:
     """Mean scores, then contrasts."""
     methods = list(dict.fromkeys([*plan.methods, *(m for of in scores.values() for m in of)]))
@@ -147,12 +147,12 @@ def show(
         table.add_column(head)
     for one in found:
         held = "yes" if one.holds else "NO"
-        table.add_row(one.contrast.world, one.contrast.words, one.said, str(one.seeds), held)
+        table.add_row(one.contrast.world, one.contrast.claim, one.said, str(one.seeds), held)
     yield table
 
 
 def write_report(
-    path: Path, plan: RegisteredPlan, scores: Mapping[str, Scores], found: Sequence[Finding]
+    path: Path, plan: PreregisteredPlan, scores: Mapping[str, Scores], found: Sequence[Finding]
 ) -> None:
     """Everything the tables say; what is needed to repeat a run is in its entry."""
     told = {

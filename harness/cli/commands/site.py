@@ -1,8 +1,8 @@
-"""`harness leaderboard --html/--csv/--parquet`: boards for publication.
+"""`harness leaderboard --html/--csv/--parquet`: leaderboards for publication.
 
-Beside an entry its run may lie; what that can tell is read here and handed on as plain values. What
-a world said is handed on only where its texts may be published; where nobody can say whether they
-may, they may not.
+An entry file may lie in its run directory; the run's log is read here and passed on as plain
+values. Observations are included only if the environment allows its texts to be published; if that
+cannot be found out, they are left out.
 """
 
 import argparse
@@ -29,25 +29,29 @@ from leaderboards.boards.export_tables import write_csv, write_parquet
 from leaderboards.boards.rank import boards
 from leaderboards.records.store import find_entries
 from leaderboards.records.strict_json import RecordError
-from leaderboards.site import Attempt, Lived, LoggedRun, RunLog, build_site
+from leaderboards.site import EpisodeLog, PopulationMember, RoundLog, RunLog, build_site
 
 Record = Mapping[str, Any]
-_EACH = 3  # training episodes of a round that were right, and as many that were not
-_MOST = 600  # training episodes of a run
-_LINES = 20  # of what was learnt in a round
+_EACH = 3  # correct training episodes shown for each round, and as many incorrect ones
+_MOST = 600  # training episodes shown of a run
+_ORIGINS = {"root": "initial"}
+_LINES = 20  # lines shown of a round's summary
 
 
 def publish(arguments: argparse.Namespace, paths: Sequence[Path]) -> int:
-    """Write what was asked for; say where it is."""
+    """Write the requested files and print where they are."""
     console = Console(stderr=True)
     problems: Sequence[str] = ()
     if arguments.html:
         reader = partial(read_log, trusted=tuple(arguments.trust))
         built = build_site(arguments.html, paths, reader, jobs=0)
         problems = built.problems
-        told = f"{built.entries:,} runs on {built.boards:,} boards, {built.told:,} with curves"
+        summary = (
+            f"{_number(built.entries, 'run')} on {_number(built.boards, 'leaderboard')}, "
+            f"{built.with_logs:,} with learning curves"
+        )
         page = built.folder / "index.html"
-        console.print(f"{told}: open {page}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{summary}: open {page}", markup=False, highlight=False, soft_wrap=True)
     if arguments.csv or arguments.parquet:
         found = find_entries(paths)
         problems = found.problems
@@ -57,9 +61,13 @@ def publish(arguments: argparse.Namespace, paths: Sequence[Path]) -> int:
                 _write(path, write, made)
                 console.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
     for problem in problems:
-        told = f"not read: {plain(problem)}"
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        message = f"not read: {plain(problem)}"
+        console.print(message, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _write(path: Path, write: Any, made: Any) -> None:
@@ -73,25 +81,29 @@ def _write(path: Path, write: Any, made: Any) -> None:
 
 
 def read_log(entry: Path, trusted: tuple[str, ...] = ()) -> RunLog | None:
-    """The run an entry lies in; None where it lies elsewhere. A damaged run is a RecordError.
+    """The log of the run directory that an entry file lies in; None if it lies elsewhere.
 
-    `trusted` names modules whose worlds may be asked whether their texts may be published.
+    `trusted` names modules whose environments may be imported to find out whether their texts may
+    be published.
+
+    Raises:
+        RecordError: if the run is damaged.
     """
-    place = entry.parent
-    if entry.name != "entry.json" or not (place / "config.toml").is_file():
+    run_dir = entry.parent
+    if entry.name != "entry.json" or not (run_dir / "config.toml").is_file():
         return None
     try:
-        request = read_request(place)
+        request = read_request(run_dir)
         texts = _may_publish(request, trusted)
-        states = [line for _, line in lines(place / "population.jsonl")]
-        handed_in = (place / "champion.json").is_file()
-        training, trained = _training(place / "episodes.jsonl", texts)
+        states = [line for _, line in lines(run_dir / "population.jsonl")]
+        finished = (run_dir / "champion.json").is_file()
+        training, trained = _training(run_dir / "episodes.jsonl", texts)
         return RunLog(
-            rounds=tuple(_rounds(place / "rounds.jsonl")),
+            rounds=tuple(_rounds(run_dir / "rounds.jsonl")),
             prompts=tuple(_prompts(states)),
-            champion=champion_of(place).prompt.id if handed_in else "",
+            selected=champion_of(run_dir).prompt.id if finished else "",
             tests=tuple(
-                _attempt(cast(Record, line), texts) for _, line in lines(place / "test.jsonl")
+                _episode(cast(Record, line), texts) for _, line in lines(run_dir / "test.jsonl")
             ),
             training=training,
             trained=trained,
@@ -104,11 +116,11 @@ def read_log(entry: Path, trusted: tuple[str, ...] = ()) -> RunLog | None:
 
 
 def _may_publish(request: Config, trusted: tuple[str, ...]) -> bool:
-    """Whether what the world said may stand on a page.
+    """True if observations may be shown on a page.
 
-    A world that reads files of somebody's own says so only for the files it comes with, unless the
-    request itself says `publish`; a world that cannot be found, or is nobody's that is trusted, is
-    not known.
+    An environment's permission covers only the data that it comes with, not data files named by
+    the user, unless the configuration sets `publish`. No permission is assumed for environments
+    that cannot be found or are not trusted.
     """
     options = request.world_table
     if options.get("publish") is True:
@@ -127,13 +139,13 @@ def _described(name: str, trusted: tuple[str, ...]) -> tuple[bool, tuple[str, ..
         return False, ()
 
 
-def _rounds(path: Path) -> Iterator[LoggedRun]:
+def _rounds(path: Path) -> Iterator[RoundLog]:
     for _, line in lines(path):
         r = cast(Record, line)
         spent, numbers = r["spent"], r.get("numbers", {})
         if not r["scores"]:
             continue
-        yield LoggedRun(
+        yield RoundLog(
             round=int(r["round"]),
             reward=None if r["reward"] is None else float(r["reward"]),
             episodes=int(spent["episodes"]),
@@ -150,45 +162,47 @@ def _rounds(path: Path) -> Iterator[LoggedRun]:
         )
 
 
-def _prompts(states: Sequence[Record]) -> Iterator[Lived]:
-    """Everybody who was ever in the population; of a method with one prompt, each it went through.
+def _prompts(states: Sequence[Record]) -> Iterator[PopulationMember]:
+    """Every prompt that was ever in the population; for a method with one prompt, each version.
 
-    The pool forgets its oldest members, so all rounds are asked; a member's last rating stands.
+    The pool drops its oldest members, so all rounds are read; a member keeps its last rating.
     """
-    members: dict[str, Lived] = {}
+    members: dict[str, PopulationMember] = {}
     before = ""
     for state in states:
         for population in within(state["state"], "population"):
             for m in cast(Sequence[Record], population):
-                members[str(m["id"])] = _lived(m)
+                members[str(m["id"])] = _member(m)
         single = next(within(state["state"], "prompt"), None)
         if isinstance(single, Mapping) and str(single["id"]) not in members:
             id, round = str(single["id"]), int(cast(Any, state["round"]))
             principles = tuple(str(p) for p in cast(Sequence[str], single["principles"]))
             parents = (before,) if before else ()
-            members[id] = Lived(id, principles, parents, "revision" if before else "root", round)
+            members[id] = PopulationMember(
+                id, principles, parents, "revision" if before else "initial", round
+            )
         if isinstance(single, Mapping):
             before = str(single["id"])
     yield from members.values()
 
 
-def _lived(m: Record) -> Lived:
+def _member(m: Record) -> PopulationMember:
     rated = "mu" in m and m["mu"] is not None
-    return Lived(
+    return PopulationMember(
         id=str(m["id"]),
         principles=tuple(str(p) for p in m["principles"]),
         parents=tuple(str(p) for p in m["parents"]),
-        origin=plain(str(m["origin"]), 40),
-        born=int(m["born"]),
+        origin=_ORIGINS.get(str(m["origin"]), plain(str(m["origin"]), 40)),
+        generation=int(m["born"]),
         mu=float(m["mu"]) if rated else None,
         sigma=float(m["sigma"]) if rated else None,
-        played=int(m.get("played", 0)),
+        evaluations=int(m.get("played", 0)),
     )
 
 
-def _training(path: Path, texts: bool) -> tuple[tuple[Attempt, ...], int]:
-    """The first right and the first other episodes of each round, and how many there were."""
-    chosen: list[Attempt] = []
+def _training(path: Path, texts: bool) -> tuple[tuple[EpisodeLog, ...], int]:
+    """The first correct and the first other episodes of each round, and the total count."""
+    chosen: list[EpisodeLog] = []
     seen: dict[tuple[int, bool], int] = {}
     count = 0
     for _, line in lines(path):
@@ -197,17 +211,17 @@ def _training(path: Path, texts: bool) -> tuple[tuple[Attempt, ...], int]:
         kind = (int(e["round"]), bool(e["success"]))
         seen[kind] = seen.get(kind, 0) + 1
         if seen[kind] <= _EACH:
-            chosen.append(_attempt(e, texts))
+            chosen.append(_episode(e, texts))
     step = -(-len(chosen) // _MOST) or 1
     return tuple(chosen[::step]), count
 
 
-def _attempt(e: Record, texts: bool) -> Attempt:
+def _episode(e: Record, texts: bool) -> EpisodeLog:
     verdict = status(str(e["ending"]))
     turns = [(str(t["observation"]), str(t["reply"])) for t in e["turns"]]
     first = turns[0][0] if turns else ""
     hashed = hashlib.sha256(first.encode("utf-8", "surrogatepass")).hexdigest()
-    return Attempt(
+    return EpisodeLog(
         round=int(e["round"]) if "round" in e else None,
         prompt=str(e.get("prompt", "")),
         task=str(e["task"]),
@@ -216,7 +230,7 @@ def _attempt(e: Record, texts: bool) -> Attempt:
         reward=None if e["reward"] is None else float(e["reward"]),
         success=bool(e["success"]) if verdict != "unscored" else None,
         tokens=int(e["sampled"]),
-        turns=tuple((said if texts else "", reply) for said, reply in turns),
+        turns=tuple((seen if texts else "", completion) for seen, completion in turns),
         feedback=str(e["error"] or e["feedback"]) if texts else "",
         task_hash="" if texts else hashed,
     )

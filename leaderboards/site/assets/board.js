@@ -1,13 +1,13 @@
 "use strict";
-// Sorting, filters and pages of a board. Texts are only ever set as text.
+// Sorting, filters and pages of a leaderboard. Texts are only ever set as text.
 (() => {
   const { page, columns, rows } = globalThis.given.board;
-  const [CELLS, KEYS, SPOTS, SEEDS, WARNINGS, METHOD, PROVISIONAL, TONE] = [0, 1, 2, 3, 4, 5, 6, 7];
+  const [CELLS, KEYS, POSITIONS, SEEDS, WARNINGS, METHOD, PROVISIONAL, TONE] = [0, 1, 2, 3, 4, 5, 6, 7];
   const table = document.getElementById("board");
   const body = table.tBodies[0];
   const filters = document.getElementById("filters");
   const [earlier, later, where] = ["earlier", "later", "where"].map((id) => document.getElementById(id));
-  let sorted = rows.map((_, i) => i), from = 0, column = 0, order = "ascending", said = "";
+  let sorted = rows.map((_, i) => i), from = 0, column = 0, order = "ascending", sorting = "";
 
   const element = (name, className, ...inside) => {
     const made = document.createElement(name);
@@ -26,7 +26,7 @@
     made.setAttribute("viewBox", "0 0 100 16");
     made.setAttribute("preserveAspectRatio", "none");
     made.setAttribute("aria-hidden", "true");
-    const [a, b, c, d, e] = row[SPOTS];
+    const [a, b, c, d, e] = row[POSITIONS];
     const path = (name, d) => {
       const line = document.createElementNS(space, "path");
       line.setAttribute("class", name);
@@ -41,8 +41,8 @@
   };
   const cells = {
     interval: (row, text) => {
-      const [agent, method] = text.split(" | ");
-      return [svg(row), element("span", "told", element("span", "", `agent ${agent}`), " ", element("span", "", `method ${method}`))];
+      const [items, seeds] = text.split(" | ");
+      return [svg(row), element("span", "told", element("span", "", `items ${items}`), " ", element("span", "", `seeds ${seeds}`))];
     },
     seeds: (row, text) => [folded(text, "", row[SEEDS].map(([seed, value, id]) => {
       const link = element("a", "", `seed ${seed}`);
@@ -73,7 +73,7 @@
     body.replaceChildren(...sorted.slice(from, from + page).map((i) => line(rows[i])));
     const end = Math.min(from + page, sorted.length);
     const all = sorted.length.toLocaleString("en");
-    where.textContent = `${sorted.length ? `${(from + 1).toLocaleString("en")}–${end.toLocaleString("en")} of ${all}` : "no row fits"}${said}`;
+    where.textContent = `${sorted.length ? `${(from + 1).toLocaleString("en")}–${end.toLocaleString("en")} of ${all}` : "no row matches"}${sorting}`;
     earlier.disabled = from === 0;
     later.disabled = end >= sorted.length;
   };
@@ -87,7 +87,7 @@
     const sign = order === "ascending" ? 1 : -1;
     sorted = rows.map((_, i) => i).filter((i) => fits(rows[i])).sort((i, j) => {
       const a = rows[i][KEYS][column], b = rows[j][KEYS][column];
-      if (a === null || b === null) return (a === null) - (b === null) || i - j; // what is unknown is last
+      if (a === null || b === null) return (a === null) - (b === null) || i - j; // unknown values come last
       return sign * compare(a, b) || i - j;
     });
     from = 0;
@@ -102,7 +102,7 @@
       column = wanted;
       for (const head of table.tHead.querySelectorAll("th")) head.removeAttribute("aria-sort");
       button.closest("th").setAttribute("aria-sort", order);
-      said = `, by ${button.textContent.trim()}, ${order}`;
+      sorting = `, by ${button.textContent.trim()}, ${order}`;
       arrange();
     });
   }
@@ -115,6 +115,6 @@
   later.addEventListener("click", () => turn(1));
   filters.addEventListener("input", arrange);
   filters.addEventListener("submit", (event) => event.preventDefault());
-  // A browser that goes back may bring filters with it.
+  // After "back", a browser may restore the filters.
   if (new FormData(filters).get("find") || new FormData(filters).get("method") || filters.querySelector(":checked:not(option)")) arrange();
 })();

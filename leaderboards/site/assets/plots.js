@@ -1,6 +1,6 @@
 "use strict";
-// Draws the plots that a page asks for. What is drawn, and in which tone, was decided when the site
-// was made; here are only the axes a reader chooses, the keys, and the colours of the scheme.
+// Draws the plots of a page. Series and their tones come from the data files; this script handles
+// the choice of axes, the legend, the keyboard and the colour scheme.
 (() => {
   const root = document.documentElement;
   const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
@@ -13,7 +13,7 @@
   const number = (v) => v == null ? "—" : Math.abs(v) >= 1000 ? Math.round(v).toLocaleString("en") : String(+v.toPrecision(4));
   const brief = (v) => Math.abs(v) >= 1e6 ? `${+(v / 1e6).toPrecision(3)}M` : Math.abs(v) >= 1e4 ? `${+(v / 1e3).toPrecision(3)}k` : String(+v.toPrecision(6));
 
-  // Series with x of their own, on one common x.
+  // Puts series with different x values on one common x axis.
   const aligned = (plot, axis) => {
     const all = new Set();
     for (const s of plot.series) for (const x of s.x[axis]) all.add(x);
@@ -46,7 +46,7 @@
     return [low - room, high + room];
   };
 
-  // Behind the lines: bands for lines, bars for points.
+  // Intervals, drawn below the lines: bands for lines, bars for points.
   const bounds = (plot, state) => (u) => {
     const ctx = u.ctx;
     ctx.save();
@@ -112,8 +112,8 @@
       ticks: { stroke: () => colour("--line"), width: 1 }, values: (_, v) => v.map((n) => n == null ? "" : brief(n)), ...extra,
     });
     const make = () => {
-      const told = aligned(plot, state.axis);
-      state.bounds = told.bounds;
+      const table = aligned(plot, state.axis);
+      state.bounds = table.bounds;
       const shown = u ? u.series.slice(1).map((s) => s.show) : null;
       u?.destroy();
       const [low, high] = range(plot);
@@ -137,7 +137,7 @@
             say(n, n == null ? null : v.cursor.idxs?.[n + 1] ?? v.cursor.idx);
           }],
         },
-      }, told.data, canvas);
+      }, table.data, canvas);
       if (shown) shown.forEach((show, n) => { if (!show) u.setSeries(n + 1, { show }); });
     };
 

@@ -1,17 +1,17 @@
 "use strict";
-// Transcripts: chosen, found, paged. Every word of a model or a world is set as text.
+// Transcripts: filters, search, pages. Text of models and environments is only ever set as text.
 (() => {
-  const told = globalThis.given.run;
+  const run = globalThis.given.run;
   const PAGE = 20;
   const place = document.getElementById("episodes");
   const filters = document.getElementById("transcript-filters");
   const [earlier, later, where] = ["earlier", "later", "where"].map((id) => document.getElementById(id));
   let chosen = [], from = 0;
-  // What the run says of a test episode, or else what the entry keeps of it.
-  const tests = told.outcomes.map((o, i) => told.said?.[i] ?? {
+  // The transcript of a test episode from the run directory, or else its outcome in the entry.
+  const tests = run.outcomes.map((o, i) => run.transcripts?.[i] ?? {
     ...o, turns: o.reply === null ? [] : [o.reply].flat().map((reply) => ["", reply]), feedback: "", hash: "", round: null, prompt: "",
   });
-  const kinds = { test: tests, training: told.training ?? [] };
+  const kinds = { test: tests, training: run.training ?? [] };
 
   const element = (name, className, ...inside) => {
     const made = document.createElement(name);
@@ -22,20 +22,20 @@
   const right = (e) => e.success === true || (e.success === null && e.reward !== null && e.reward >= 1);
   const graded = (e) => {
     if (e.status === "unscored") return ["unscored", "warn"];
-    const word = e.success === null ? "graded" : right(e) ? "right" : "not right";
+    const word = e.success === null ? "graded" : right(e) ? "correct" : "incorrect";
     const cut = e.status === "truncated" ? ", truncated" : "";
     return [`${word}${cut} · reward ${+e.reward.toPrecision(4)}`, right(e) ? "right" : e.success === false ? "wrong" : ""];
   };
-  const said = (e) => {
-    const list = element("dl", "said");
-    for (const [world, reply] of e.turns) {
-      if (world) list.append(element("dt", "", "world"), element("dd", "", world));
-      list.append(element("dt", "", "agent"), element("dd", "reply", reply || "(nothing)"));
+  const transcript = (e) => {
+    const list = element("dl", "transcript");
+    for (const [observation, completion] of e.turns) {
+      if (observation) list.append(element("dt", "", "environment"), element("dd", "", observation));
+      list.append(element("dt", "", "agent"), element("dd", "reply", completion || "(empty)"));
     }
-    if (!e.turns.length) list.append(element("dt", "", "the reply was not kept"));
+    if (!e.turns.length) list.append(element("dt", "", "the completion was not kept"));
     if (e.feedback) list.append(element("dt", "", "feedback"), element("dd", "", e.feedback));
     if (e.hash) list.append(element("dt", "", "SHA-256 of the task's text"), element("dd", "", e.hash));
-    if (e.prompt) list.append(element("dt", "", "played with prompt"), element("dd", "", e.prompt));
+    if (e.prompt) list.append(element("dt", "", "system prompt"), element("dd", "", e.prompt));
     return list;
   };
   const episode = (e) => {
@@ -47,13 +47,13 @@
       element("span", "quiet", `sample ${e.sample} · ${e.tokens.toLocaleString("en")} tokens`),
       element("span", "first", begin.slice(0, 160)));
     const made = element("details", "", summary);
-    made.addEventListener("toggle", () => { if (made.open && !made.querySelector("dl")) made.append(said(e)); });
+    made.addEventListener("toggle", () => { if (made.open && !made.querySelector("dl")) made.append(transcript(e)); });
     return made;
   };
   const show = () => {
     place.replaceChildren(...chosen.slice(from, from + PAGE).map(episode));
     const end = Math.min(from + PAGE, chosen.length);
-    where.textContent = chosen.length ? `${from + 1}–${end} of ${chosen.length.toLocaleString("en")}` : "no episode fits";
+    where.textContent = chosen.length ? `${from + 1}–${end} of ${chosen.length.toLocaleString("en")}` : "no episode matches";
     earlier.disabled = from === 0;
     later.disabled = end >= chosen.length;
   };
@@ -73,7 +73,7 @@
   later.addEventListener("click", () => { from += PAGE; show(); });
   choose();
 
-  // A link to a prompt opens what it stands in.
+  // A link to a prompt opens the sections around it.
   const open = () => {
     const aim = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     for (let at = aim; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;

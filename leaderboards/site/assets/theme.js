@@ -1,5 +1,5 @@
 "use strict";
-// Loaded before anything is drawn, so that a chosen colour scheme never flashes.
+// Loaded before the first paint, so that the other colour scheme never flashes.
 (() => {
   const root = document.documentElement;
   const kept = {

@@ -10,7 +10,7 @@ from harness.errors import UsageError
 from harness.runs.reevaluation import Analysis, finished, without
 from harness.types import Agent, SystemPrompt
 from leaderboards.boards.formatting import plain
-from leaderboards.stats.factorial import differences, within_unit
+from leaderboards.stats.factorial import all_in_unit_interval, differences
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -31,8 +31,8 @@ def main(arguments: argparse.Namespace) -> int:
             bare = Agent(SystemPrompt(prompt.briefing), version)
             played.append(analysis.play("without any principle", bare))
             names.append("all principles")
-        unit = within_unit([one.cell for one in (whole, *played)])
+        unit = all_in_unit_interval([one.cell for one in (whole, *played)])
         pairs = zip(names, played, strict=True)
-        worths = differences([(name, whole.cell, one.cell) for name, one in pairs], unit)
-        analysis.record([whole, *played], worths)
+        effects = differences([(name, whole.cell, one.cell) for name, one in pairs], unit)
+        analysis.record([whole, *played], effects)
     return 0

@@ -21,8 +21,14 @@ from harness.runs.envs import world_maker
 from harness.runs.reevaluation import Analysis, finished
 from harness.storage.atomic_files import write_json
 from harness.types import Agent, Split, SystemPrompt
-from leaderboards.stats.factorial import differences, within_unit
-from leaderboards.stats.train_test_overlap import Index, Overlap, OverlapText, Twins, twins
+from leaderboards.stats.factorial import all_in_unit_interval, differences
+from leaderboards.stats.train_test_overlap import (
+    NearDuplicates,
+    Overlap,
+    OverlapIndex,
+    OverlapText,
+    near_duplicates,
+)
 
 MOST = 20_000  # problems of one split that are read
 _SPLITS: tuple[Split, ...] = ("train", "test")
@@ -49,7 +55,7 @@ class AuditFinding:
 
     read: dict[Split, int]
     principles: tuple[Principle, ...]
-    twins: Twins
+    twins: NearDuplicates
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -72,9 +78,9 @@ def main(arguments: argparse.Namespace) -> int:
         redacted = Agent(replace(agent.prompt, principles=kept), agent.policy_version)
         whole = analysis.play("whole prompt", agent)
         clean = analysis.play("redacted prompt", redacted)
-        unit = within_unit([whole.cell, clean.cell])
-        worths = differences([("what was redacted", whole.cell, clean.cell)], unit)
-        analysis.record([whole, clean], worths, overlap=told)
+        unit = all_in_unit_interval([whole.cell, clean.cell])
+        effects = differences([("what was redacted", whole.cell, clean.cell)], unit)
+        analysis.record([whole, clean], effects, overlap=told)
     return 0
 
 
@@ -86,14 +92,14 @@ def look(request: Config, prompt: SystemPrompt) -> AuditFinding:
     """
     items = {split: _items(request, split) for split in _SPLITS}
     root = request.run.prompt or ""
-    index = {split: Index(items[split], [root]) for split in _SPLITS}
+    index = {split: OverlapIndex(items[split], [root]) for split in _SPLITS}
     texts = list(prompt.principles) or ([prompt.briefing] if prompt.briefing != root else [])
     principles = tuple(
         Principle(n, text, index["train"].of(text), index["test"].of(text))
         for n, text in enumerate(texts, 1)
     )
     read = {split: len(items[split]) for split in _SPLITS}
-    return AuditFinding(read, principles, twins(items["train"], items["test"]))
+    return AuditFinding(read, principles, near_duplicates(items["train"], items["test"]))
 
 
 def _items(request: Config, split: Split) -> list[OverlapText]:

@@ -1,4 +1,4 @@
-"""`harness compare`: the difference of runs or methods, with its interval, or why there is none."""
+"""`harness compare`: paired differences between runs or methods, with confidence intervals."""
 
 import argparse
 import json
@@ -13,17 +13,17 @@ from harness.cli.select_rows import rows_for
 from harness.display.console_text import forgiving
 from harness.errors import UsageError
 from leaderboards.boards import formatting
-from leaderboards.boards.compare import Comparison, Contrasted, Incomparable, compare
-from leaderboards.boards.model import Row, why_not
+from leaderboards.boards.compare import Comparison, Incomparable, RowComparison, compare
+from leaderboards.boards.model import Row, track_differences
 from leaderboards.records.strict_json import encode
 from leaderboards.stats.paired import Effect
 
 DIFFERENT = 1
-"""What --why-not returns where rows cannot be compared, as `diff` does."""
+"""Exit code of --why-not if rows cannot be compared, like that of `diff`."""
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Compare every row with the first; exit code 2 where their Tracks differ."""
+    """Compare every row with the first; exit code 2 if their Tracks differ."""
     if len(arguments.sides) < 2:
         raise UsageError(
             "A comparison takes two or more: the reference, then what is compared with it, as in "
@@ -35,8 +35,8 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         found = compare(rows, arguments.interval == "bootstrap")
     except Incomparable as error:
-        words_ = " ".join(["harness compare --why-not", *arguments.sides])
-        raise UsageError(f"{error}; {words_} shows the values.") from error
+        command = " ".join(["harness compare --why-not", *arguments.sides])
+        raise UsageError(f"{error}; {command} shows the values.") from error
     except ValueError as error:
         raise UsageError(f"{error}; leave out --interval bootstrap.") from error
     if arguments.json:
@@ -50,17 +50,17 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _why_not(rows: list[Row], as_json_: bool) -> int:
-    """Every field in which a row's Track differs from the reference's."""
+    """Print every field in which a row's Track differs from the reference's."""
     here = rows[0].entries[0].track
-    apart = {row.label: why_not(here, row.entries[0].track) for row in rows[1:]}
+    apart = {row.label: track_differences(here, row.entries[0].track) for row in rows[1:]}
     if as_json_:
         print(json.dumps({label: [encode(d) for d in found] for label, found in apart.items()}))
     else:
         console = forgiving(Console())
         for label, found in apart.items():
             head = f"{formatting.plain(rows[0].label)} and {formatting.plain(label)}: "
-            told = "one Track, so they can be compared" if not found else "the Tracks differ in"
-            console.print(Text(head + told))
+            result = "one Track, so they can be compared" if not found else "the Tracks differ in"
+            console.print(Text(head + result))
             for d in found:
                 values = f"{formatting.plain(d.here)} and {formatting.plain(d.there)}"
                 console.print(Text(f"  {d.field}: {values}"))
@@ -68,11 +68,11 @@ def _why_not(rows: list[Row], as_json_: bool) -> int:
 
 
 def shown(found: Comparison) -> Iterator[RenderableType]:
-    """The sides, then both questions, then what has to be said."""
+    """The compared rows, the differences over seeds and over items, then the cautions."""
     yield Text(formatting.title(found.track), style="bold")
     yield Text()
     sides = Table(box=None, padding=(0, 2, 0, 0))
-    for head in ("", "seeds", "score", "this method", "this agent", "episodes", "tokens"):
+    for head in ("", "seeds", "score", "CI over seeds", "CI over items", "episodes", "tokens"):
         sides.add_column(head, justify="right" if head else "left")
     for row in (found.reference, *(c.row for c in found.contrasts)):
         tokens = row.cost.acting_tokens + row.cost.reflection_tokens
@@ -80,40 +80,41 @@ def shown(found: Comparison) -> Iterator[RenderableType]:
             Text(formatting.plain(row.label, 60)),
             str(len(row.scores)),
             formatting.number(row.score, found.unit),
-            formatting.between(row.of_method, found.unit),
-            formatting.between(row.of_agent, found.unit),
+            formatting.interval_cell(row.seed_estimate, found.unit),
+            formatting.interval_cell(row.item_estimate, found.unit),
             formatting.count(row.cost.episodes),
             formatting.count(tokens),
         )
     yield sides
-    for question in ("this method", "this agent"):
+    for over_seeds in (True, False):
         yield Text()
-        yield Text(_heading(question, found))
+        yield Text(_heading(over_seeds, found))
         for contrast in found.contrasts:
-            yield Text(f"· {_line(contrast, found, question)}")
+            yield Text(f"· {_line(contrast, found, over_seeds)}")
     yield Text()
     for contrast in found.contrasts:
         if contrast.bounds is not None:
             low, high = (formatting.signed(b, found.unit) for b in contrast.bounds)
             name = formatting.plain(contrast.row.label, 60)
-            yield Text(f"! {name}: whatever the unscored were, {low} to {high}", style="yellow")
+            caution = f"! {name}: {low} to {high} for any reward of the unscored outcomes"
+            yield Text(caution, style="yellow")
     for caution in found.cautions:
         yield Text(f"! {formatting.plain(caution)}", style="yellow")
 
 
-def _heading(question: str, found: Comparison) -> str:
-    unit = " in points" if found.unit else ""
-    what = {
-        "this method": "what other training runs would differ by (seeds are paired)",
-        "this agent": "what these agents would differ by on other tasks (tasks are paired)",
-    }[question]
+def _heading(over_seeds: bool, found: Comparison) -> str:
+    unit = ", in points" if found.unit else ""
+    if over_seeds:
+        what = f"{formatting.CI_SEEDS}: differences between training runs, paired by seed"
+    else:
+        what = f"{formatting.CI_ITEMS}: differences between these agents, paired by task"
     several = len(found.contrasts)
     adjusted = f"; p adjusted for {several} contrasts (Holm)" if several > 1 else ""
-    return f"{question}: {what}{unit}, 95 % intervals{adjusted}"
+    return f"{what}{unit}, 95 % intervals{adjusted}"
 
 
-def _line(contrast: Contrasted, found: Comparison, question: str) -> str:
-    effect = contrast.method if question == "this method" else contrast.agent
+def _line(contrast: RowComparison, found: Comparison, over_seeds: bool) -> str:
+    effect = contrast.method if over_seeds else contrast.agent
     row, reference = contrast.row.label, found.reference.label
     label = f"{formatting.plain(row, 60)} − {formatting.plain(reference, 60)}"
     if effect.value is None:
@@ -124,7 +125,7 @@ def _line(contrast: Contrasted, found: Comparison, question: str) -> str:
     low, high = (
         formatting.signed(end, found.unit) for end in (effect.interval.low, effect.interval.high)
     )
-    units = "seeds" if question == "this method" else "tasks"
+    units = "seeds" if over_seeds else "tasks"
     return f"{text} [{low}, {high}] over {effect.units} {units}{_test(effect)}"
 
 
@@ -133,18 +134,18 @@ def _test(effect: Effect) -> str:
     made = f" ({kind})" if kind else ""
     if effect.holm is None:
         return made
-    return f"{made}, p {formatting.chance(effect.holm)} ({effect.test})"
+    return f"{made}, p {formatting.p_text(effect.holm)} ({effect.test})"
 
 
 def as_json(found: Comparison) -> dict[str, object]:
-    """Everything the tables say; every number is finite or null."""
+    """All values of the tables; every number is finite or null."""
     return {
         "track": found.track.id,
         "unit": found.unit,
-        "reference": _side(found.reference),
+        "reference": _row_json(found.reference),
         "contrasts": [
             {
-                **_side(c.row),
+                **_row_json(c.row),
                 "this_agent": encode(c.agent),
                 "this_method": encode(c.method),
                 "bounds": list(c.bounds) if c.bounds else None,
@@ -155,7 +156,7 @@ def as_json(found: Comparison) -> dict[str, object]:
     }
 
 
-def _side(row: Row) -> dict[str, object]:
+def _row_json(row: Row) -> dict[str, object]:
     return {
         "label": row.label,
         "method": row.method,

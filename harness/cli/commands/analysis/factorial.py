@@ -5,7 +5,7 @@ import argparse
 from harness.errors import UsageError
 from harness.runs.reevaluation import Analysis, finished
 from harness.types import Agent
-from leaderboards.stats.factorial import differences, factorial, within_unit
+from leaderboards.stats.factorial import all_in_unit_interval, differences, factorial
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -21,13 +21,13 @@ def main(arguments: argparse.Namespace) -> int:
         neither = analysis.play("base weights, root prompt", Agent(root, 0))
         if not trained:
             prompt = analysis.play("base weights, evolved prompt", agent)
-            unit = within_unit([neither.cell, prompt.cell])
+            unit = all_in_unit_interval([neither.cell, prompt.cell])
             worth = differences([("evolved prompt", prompt.cell, neither.cell)], unit)
             analysis.record([neither, prompt], worth)
             return 0
         if not evolved:
             weights = analysis.play("trained weights, root prompt", agent)
-            unit = within_unit([neither.cell, weights.cell])
+            unit = all_in_unit_interval([neither.cell, weights.cell])
             worth = differences([("trained weights", weights.cell, neither.cell)], unit)
             analysis.record([neither, weights], worth)
             return 0
@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
         weights = analysis.play("trained weights, root prompt", Agent(root, agent.policy_version))
         both = analysis.play("trained weights, evolved prompt", agent)
         played = [neither, prompt, weights, both]
-        unit = within_unit([one.cell for one in played])
-        worths = factorial(neither.cell, prompt.cell, weights.cell, both.cell, unit)
-        analysis.record(played, worths)
+        unit = all_in_unit_interval([one.cell for one in played])
+        effects = factorial(neither.cell, prompt.cell, weights.cell, both.cell, unit)
+        analysis.record(played, effects)
     return 0

@@ -38,7 +38,7 @@ from leaderboards.stats.power import (
     Design,
     Smallest,
     Spread,
-    measured,
+    measured_spread,
     power,
     seeds_needed,
     smallest,
@@ -183,7 +183,7 @@ def _spread(request: Config, stored: Sequence[Stored]) -> tuple[Spread, str]:
         if (one.entry.track.env, one.entry.track.model) == (env, model):
             tracks.setdefault(one.entry.track.id, []).append(one)
     for id, mine in sorted(tracks.items(), key=lambda pair: (-len(pair[1]), pair[0])):
-        found = measured([result(s.entry) for s in mine])
+        found = measured_spread([result(s.entry) for s in mine])
         if found is not None:
             seeds = len({s.entry.seed for s in mine})
             told = "" if seeds > 2 else "; over seeds assumed"
@@ -204,7 +204,7 @@ def _warnings(
     if effect is None or design.seeds < 2:
         return
     alpha = 0.05 / contrasts
-    chance = power(effect, spread.of_method(design), design.seeds, alpha)
+    chance = power(effect, spread.sd_over_seeds(design), design.seeds, alpha)
     if chance < 0.8:
         enough = seeds_needed(replace(design), spread, effect, contrasts)
         more = f"it takes {enough} seeds" if enough else "no number of seeds up to 1,000 does"

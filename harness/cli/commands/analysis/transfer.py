@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.runs.reevaluation import Analysis, finished
 from harness.runs.resolve import Asked, resolve
 from harness.types import Agent, SystemPrompt
-from leaderboards.stats.factorial import differences, within_unit
+from leaderboards.stats.factorial import all_in_unit_interval, differences
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -28,10 +28,10 @@ def main(arguments: argparse.Namespace) -> int:
         analysis.elsewhere(request)
         before = analysis.play("root prompt", Agent(root, 0))
         after = analysis.play("evolved prompt", Agent(evolved, 0))
-        unit = within_unit([before.cell, after.cell])
+        unit = all_in_unit_interval([before.cell, after.cell])
         where = f"{request.env.name} with {request.model_url}"
-        worths = differences([(f"evolved prompt on {where}", after.cell, before.cell)], unit)
-        analysis.record([before, after], worths, env=request.env.name, model=request.model_url)
+        effects = differences([(f"evolved prompt on {where}", after.cell, before.cell)], unit)
+        analysis.record([before, after], effects, env=request.env.name, model=request.model_url)
     return 0
 
 
