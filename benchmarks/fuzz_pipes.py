@@ -124,9 +124,9 @@ class _Wire:
 
 def openenv() -> Target:
     """What a reply asks an OpenEnv server, and what that server says."""
-    from envs.integrations.hosted import OutsideFailed, finite
-    from envs.integrations.openenv import OpenEnv, seen
-    from envs.integrations.openenv_session import Refused, Session
+    from envs.integrations.hosted_env import OutsideFailed, finite
+    from envs.integrations.openenv.env import OpenEnv, seen
+    from envs.integrations.openenv.session import Refused, Session
 
     worlds = []
     for field, fields in (("", {"a": "string", "b": "number"}), ("n", {"n": "number"})):
@@ -151,7 +151,7 @@ def openenv() -> Target:
 
 def verifiers() -> Target:
     """A reply on its way to an environment of verifiers: a message that any client can read."""
-    from envs.integrations import model_endpoint
+    from envs.integrations.verifiers import model_endpoint
 
     def check(text: str) -> None:
         for tools in (True, False):
@@ -172,7 +172,7 @@ CANARY = "fuzz_canary"
 def strange() -> Target:
     """A world that a stranger's entry names: nothing foreign is imported before it is trusted."""
     from envs.errors import EnvError
-    from envs.registry import find
+    from envs.resolution import find
     from harness.config import parse_set
     from harness.errors import HarnessError
     from harness.runs.trust import untrusted

@@ -89,7 +89,7 @@ def answers() -> Target:
 
 
 def terminal() -> Target:
-    from envs.terminal.world import read_move
+    from envs.terminal.env import read_move
 
     def check(text: str) -> None:
         read_move(text)

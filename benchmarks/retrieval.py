@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.search.corpus import Corpus, Passage
+from envs.search.disk_cache import shelf_folder
 from envs.search.retrieval import BM25
-from envs.search.shelf import shelf_folder
 
 WORDS = 60
 VOCABULARY = 200_000

@@ -27,7 +27,7 @@ import docker
 from envs.containers.daemon import connect
 from envs.containers.owner import OWNER, identity, orphaned
 from envs.containers.reaping import left
-from envs.terminal.world import Terminal
+from envs.terminal.env import Terminal
 
 MISCHIEF = (
     "true",

@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
-from envs import registry
 from envs.errors import EnvError
+from envs.known_envs import FAMILIES
+from envs.resolution import members
 
 SAMPLES = {
     "reasoning_gym": ("chain_sum", "countdown", "gsm_symbolic", "mini_sudoku", "zebra_puzzles"),
@@ -77,14 +78,13 @@ def measured(name: str, seconds: float, most: int) -> Speed:
 
 def wanted(names: list[str]) -> Iterator[str]:
     """The worlds meant: named ones, whole families, or all with some of each family."""
-    families = getattr(registry, "FAMILIES", {})
     if not names:
         yield from envs.names()
-        for family in families:
+        for family in FAMILIES:
             yield from (f"{family}/{member}" for member in SAMPLES.get(family, ()))
     for name in names:
-        if name in families:
-            yield from registry.members(name)
+        if name in FAMILIES:
+            yield from members(name)
         else:
             yield name
 

@@ -92,7 +92,7 @@ class Arithmetic(TextEnv):
     """Sums, differences and products of small numbers; tested on longer expressions as well."""
 
     name = "arithmetic"
-    briefing = "Work out the result. End with a line that says Answer: and the number."
+    system_prompt = "Work out the result. End with a line that says Answer: and the number."
     reply_tokens = 64
     grader_version = "integer-1"
 

@@ -34,7 +34,7 @@ from envs.text_env import SPLITS, Problem, Split, TextEnv
 from envs.verdict import Verdict
 
 GENERATOR_VERSION = "1"
-BRIEFING = (
+SYSTEM_PROMPT = (
     "Each sign stands for an operation on two digits. Work from left to right, keep the last digit "
     "of every result, and end with Answer: and the digit."
 )
@@ -122,7 +122,7 @@ def dealt(rng: random.Random) -> list[tuple[Split, str, tuple[int, int]]]:
 class Calibration(TextEnv):
     """What the four have in common: a convention, questions with known answers, one digit."""
 
-    briefing = BRIEFING
+    system_prompt = SYSTEM_PROMPT
     reply_tokens = 64
     grader_version = "digit-1"
     signs: ClassVar[int]
@@ -226,7 +226,7 @@ class Shown(Conventional):
 
     def __init__(self, *, split: Split = "train", world_seed: int = 0) -> None:
         super().__init__(split=split, world_seed=world_seed)
-        self.briefing = " ".join([BRIEFING, *self.truths])
+        self.system_prompt = " ".join([SYSTEM_PROMPT, *self.truths])
 
     def questions(self, rng: random.Random) -> dict[Split, list[Asked]]:
         """Chains of three steps, none twice."""
@@ -235,7 +235,7 @@ class Shown(Conventional):
 
     def rules(self) -> str:
         """The briefing belongs to the task here."""
-        return f"{super().rules()}, {self.briefing}"
+        return f"{super().rules()}, {self.system_prompt}"
 
 
 class Both(Conventional):

@@ -112,7 +112,7 @@ class CompetitionEnv(TextEnv):
     """
 
     benchmark: ClassVar[Benchmark]
-    briefing = (
+    system_prompt = (
         "Solve the problem. Reason step by step, then give the final answer, and only it, in"
         " \\boxed{}."
     )

@@ -1,15 +1,15 @@
-"""Every error a world raises on purpose, as one tree.
+"""The errors that environments raise on purpose, as one tree.
 
-    WorldError
-    ├── UnknownWorld       there is no world of that name, or it is not a text world
-    ├── UnknownOption      the world exists but does not take that option
-    ├── ExtraMissing       the world needs a package that is installed on request
-    └── DataError
+    EnvError
+    ├── UnknownEnv         there is no environment of that name, or it is not a text environment
+    ├── UnknownOption      the environment exists but does not take that option
+    ├── ExtraMissing       the environment needs a package that is installed on request
+    └── EnvDataError
         ├── DataUnavailable   neither a folder nor the Hub gave the data
         ├── DataMalformed     a file cannot be read as what it should be; names file and line
         └── DataDiffers       the data is readable but is not what was pinned
 
-Each message is what happened, what was expected, and what to type next.
+Each message says what happened, what was expected, and what to type next.
 """
 
 import difflib
@@ -17,19 +17,19 @@ from collections.abc import Iterable, Sequence
 
 
 class EnvError(Exception):
-    """Anything a world refuses."""
+    """Any refusal of an environment."""
 
 
 class UnknownEnv(EnvError):
-    """There is no world of that name."""
+    """There is no environment of that name."""
 
 
 class UnknownOption(EnvError):
-    """The world does not take that option."""
+    """The environment does not take that option."""
 
 
 class EnvDataError(EnvError):
-    """A world's data is missing, unreadable or not what was pinned."""
+    """An environment's data is missing, unreadable or not what was pinned."""
 
 
 class DataUnavailable(EnvDataError):
@@ -48,8 +48,13 @@ class DataDiffers(EnvDataError):
         self.differences = tuple(differences)
 
 
+def option_key(option: str) -> str:
+    """The key by which a user sets an option of an environment, for messages."""
+    return f"world.{option}"
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """A suggestion where one is near, then the list of what exists."""
+    """A suggestion where a name is near, then the list of what exists."""
     known = sorted(choices)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""

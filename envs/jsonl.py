@@ -220,7 +220,7 @@ class Questions(TextEnv):
             )
         self.redistributable, self.reply_tokens = publish, reply_tokens
         self.grader = GRADERS[grader]
-        self.briefing, self.grader_version = self.grader.briefing, self.grader.version()
+        self.system_prompt, self.grader_version = self.grader.system_prompt, self.grader.version()
         self.kind = grader
         place = Path(path)
         self._lines = _load(place, _stamps(place), float(validation), float(test), split_seed)

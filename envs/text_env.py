@@ -1,11 +1,12 @@
-"""The base of every text world: a task is a split and a number, a reply is judged once.
+"""The base class of text environments: a task is a split and a number, a reply is judged once.
 
-A world with one question and one reply says how many tasks it has (`size`), what they are
-(`problem`) and what a reply is worth (`judge`); everything else is here. A world of several
-turns overrides `step` too. Worlds know nothing of language models, and never tell the answer of
-a test task.
+An environment of one question and one reply defines how many tasks it has (`size`), the tasks
+themselves (`problem`) and what a reply is worth (`judge`); everything else is here. An environment
+of several turns overrides `step` too. Environments know nothing of language models, and never tell
+the answer of a test task.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One task: a stable id, what is asked, and the reference answer."""
+    """One task: a stable id, the question, and the reference answer."""
 
     id: str
     text: str
@@ -33,7 +34,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file a world reads from the data folder, and where the Hub has its content."""
+    """A file that an environment reads from the data folder, and its data set on the Hub."""
 
     name: str
     rows: int
@@ -43,7 +44,7 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class EnvDescription:
-    """What can be said of a world without loading its data. `sizes` counts tasks by split."""
+    """Facts about an environment that need none of its data. `sizes` counts tasks by split."""
 
     name: str
     id: str
@@ -55,25 +56,51 @@ class EnvDescription:
     redistributable: bool
 
 
-class TextEnv(gymnasium.Env[str, str], ABC):
-    """A text world whose episodes are one question and one reply.
+class _OldName:
+    """An attribute under its old name: reads and writes the new one, of a class or an object."""
 
-    Class attributes: `name`; `briefing`, the root prompt ("" where there is none);
-    `reply_tokens`, a sensible limit for one reply; `grader_version`, raised whenever a verdict
-    could change; `redistributable`, whether problem texts may be published in records;
-    `unrepeatable`, why the same replies to a task may earn something else another time ("" where
-    they cannot, so that stored conversations can be judged again);
-    `side_by_side`, how many worlds of a batch are reset and stepped at once, in threads: 1 for
-    worlds that answer in no time, more for those that wait for something outside.
+    def __init__(self, new: str) -> None:
+        self._new = new
+
+    def __get__(self, env: object, owner: type) -> Any:
+        return getattr(owner if env is None else env, self._new)
+
+    def __set__(self, env: object, value: object) -> None:
+        setattr(env, self._new, value)
+
+
+class TextEnv(gymnasium.Env[str, str], ABC):
+    """A text environment whose episodes are one question and one reply.
+
+    Attributes:
+        name: a short name; part of the fingerprint.
+        system_prompt: the initial system prompt, which methods may evolve; "" for none.
+        reply_tokens: a sensible limit for one reply, in tokens.
+        grader_version: raised whenever a verdict could change.
+        redistributable: True where problem texts may be published in results.
+        unrepeatable: why the same replies to a task may earn something else another time; "" where
+            they cannot, so that stored conversations can be judged again.
+        side_by_side: how many environments of a batch are reset and stepped at once, in threads: 1
+            for those that answer at once, more for those that wait for something outside.
     """
 
     name: str = ""
-    briefing: str = ""
+    system_prompt: str = ""
     reply_tokens: int = 256
     grader_version: str = "1"
     redistributable: bool = True
     unrepeatable: str = ""
     side_by_side: int = 1
+    briefing = _OldName("system_prompt")
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Read `briefing`, the old name of `system_prompt`, where a class still defines it."""
+        super().__init_subclass__(**keywords)
+        if "briefing" in cls.__dict__:
+            old = f"{cls.__name__}.briefing is now system_prompt"
+            warnings.warn(old, DeprecationWarning, stacklevel=2)
+            cls.system_prompt = cls.__dict__["briefing"]
+            del cls.briefing
 
     def __init__(self, *, split: Split = "train") -> None:
         if split not in SPLITS:
@@ -85,7 +112,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
 
     @abstractmethod
     def size(self, split: Split) -> int:
-        """How many tasks the split has."""
+        """The number of tasks of the split."""
 
     @abstractmethod
     def problem(self, split: Split, index: int) -> Problem:
@@ -93,29 +120,29 @@ class TextEnv(gymnasium.Env[str, str], ABC):
 
     @abstractmethod
     def judge(self, reply: str, answer: str) -> Verdict:
-        """What a reply is worth. Its feedback must not contain `answer`."""
+        """The verdict on a reply. Its feedback must not contain `answer`."""
 
     def oracle(self) -> str:
         """A reply that earns the full reward for the current task."""
         return self.current.answer
 
     def rules(self) -> str:
-        """Whatever decides a score besides problems, answers and grader version."""
+        """Everything that decides a score besides problems, answers and grader version."""
         return ""
 
     @classmethod
     def sizes(cls) -> Mapping[str, int]:
-        """The tasks of each split as far as known without loading data."""
+        """The number of tasks by split, as far as known without loading data."""
         return {}
 
     @classmethod
     def files(cls) -> tuple[DataFile, ...]:
-        """The data files the world reads; () where it makes its own problems."""
+        """The data files that the environment reads; () where it generates its problems."""
         return ()
 
     @property
     def current(self) -> Problem:
-        """The task being played; raises gymnasium.error.ResetNeeded where there is none."""
+        """The task of the episode; raises gymnasium.error.ResetNeeded where there is none."""
         if self._current is None:
             raise gymnasium.error.ResetNeeded("no task is being played; call reset() first")
         return self._current
@@ -132,30 +159,31 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         return digest([self.name, self.grader_version, self.rules(), tasks])
 
     def task(self, seed: int) -> Problem:
-        """The task that `reset(seed=seed)` starts in this world's split.
+        """The task that `reset(seed=seed)` starts in this environment's split.
 
-        Gymnasium gives any seed to `reset`, so one beyond the split starts a task again; whoever
-        keeps scores by number refuses those.
+        Gymnasium passes any seed to `reset`, so one beyond the split starts a task again; callers
+        that keep scores by number refuse those.
         """
         size = self.size(self.split)
         if size == 0:
-            raise EnvError(f"World '{self.name}' has no {self.split} tasks.")
+            raise EnvError(f"Environment '{self.name}' has no {self.split} tasks.")
         return self.problem(self.split, seed % size)
 
     def regrade(self, seed: int, reply: str) -> Verdict:
         """Judge a stored reply to task `seed` again, without playing an episode.
 
         Raises:
-            WorldError: The split has no task of that number.
+            EnvError: The split has no task of that number.
         """
-        return self.judge(reply, self.numbered(seed).answer)
+        return self.judge(reply, self.task_at(seed).answer)
 
-    def numbered(self, number: int) -> Problem:
-        """Task `number` of this world's split; raises WorldError where it has none."""
+    def task_at(self, number: int) -> Problem:
+        """Task `number` of this environment's split; raises EnvError where it has none."""
         size = self.size(self.split)
         if not 0 <= number < size:
             raise EnvError(
-                f"World '{self.name}' has {size} {self.split} tasks, so none is number {number}."
+                f"Environment '{self.name}' has {size} {self.split} tasks, so none is number"
+                f" {number}."
             )
         return self.problem(self.split, number)
 
@@ -164,18 +192,20 @@ class TextEnv(gymnasium.Env[str, str], ABC):
     ) -> tuple[str, dict[str, Any]]:
         """Start task `seed` of the split, or one drawn from the environment's own generator."""
         if options:
-            raise EnvError(f"World '{self.name}' takes no reset options, got {sorted(options)}.")
+            raise EnvError(
+                f"Environment '{self.name}' takes no reset options, got {sorted(options)}."
+            )
         super().reset(seed=seed)
         number = int(self.np_random.integers(max(1, self.size(self.split))))
         self._current = self.task(number if seed is None else seed)
-        return self._current.text, self._told(self._current)
+        return self._current.text, self.task_info(self._current)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Judge the reply and end the episode."""
         problem = self.current
         verdict = self.judge(action, problem.answer)
         self._current = None
-        info = self._told(problem) | {
+        info = self.task_info(problem) | {
             "outcome": verdict.outcome,
             "success": verdict.success,
             "feedback": self.feedback(verdict, problem),
@@ -183,7 +213,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         return "", verdict.reward, True, False, info
 
     def feedback(self, verdict: Verdict, problem: Problem) -> str:
-        """What a teacher would say; on the test split no more than right, wrong or not scored."""
+        """The text for a reflection model; on the test split only right, wrong or not scored."""
         if verdict.outcome == "unscored":
             return verdict.feedback
         if self.split == "test":
@@ -192,5 +222,10 @@ class TextEnv(gymnasium.Env[str, str], ABC):
             return verdict.feedback
         return f"{verdict.feedback} The correct answer is {problem.answer}."
 
-    def _told(self, problem: Problem) -> dict[str, Any]:
+    def task_info(self, problem: Problem) -> dict[str, Any]:
+        """The part of `info` that names a task; its answer only where training may see it."""
         return {"task": problem.id, "answer": "" if self.split == "test" else problem.answer}
+
+    def _told(self, problem: Problem) -> dict[str, Any]:
+        """The old name of `task_info`, which environments of other packages may call."""
+        return self.task_info(problem)

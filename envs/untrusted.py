@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import gymnasium
 
-from envs.registry import ALIASES, FAMILIES, PATH_OPTIONS, WHEREABOUTS, announced
+from envs.known_envs import ALIASES, FAMILIES, PATH_OPTIONS, SCHEMES
+from envs.resolution import entry_point_envs
 
 _OURS = "envs"
 # Gymnasium's own environments whose options are numbers and words: its others read files, or open
@@ -34,9 +35,9 @@ class UntrustedPart:
 def untrusted_env(name: str) -> UntrustedPart | None:
     """The module behind a world's name, unless it comes with this package; imports nothing."""
     kind, colon, _ = name.partition(":")
-    if (colon and kind in WHEREABOUTS) or name.partition("/")[0] in FAMILIES or name in ALIASES:
+    if (colon and kind in SCHEMES) or name.partition("/")[0] in FAMILIES or name in ALIASES:
         return None
-    entry = announced().get(name)
+    entry = entry_point_envs().get(name)
     if entry is not None:
         return UntrustedPart("module", entry.value.partition(":")[0])
     if module := name.rpartition(":")[0]:
@@ -63,7 +64,7 @@ def untrusted_parts(name: str, options: Mapping[str, object]) -> tuple[Untrusted
         found += [UntrustedPart("model", retriever)] if retriever != "bm25" else []
         kind, colon, place = name.partition(":")
         world_id, option = (
-            WHEREABOUTS[kind] if colon and kind in WHEREABOUTS else (ALIASES.get(name, name), "")
+            SCHEMES[kind] if colon and kind in SCHEMES else (ALIASES.get(name, name), "")
         )
         given = {**options, option: place}
         paths = [str(given.get(option) or "") for option in PATH_OPTIONS.get(world_id, ())]

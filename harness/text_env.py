@@ -18,7 +18,7 @@ class TextEnvProtocol(Protocol):
     `answer` (ground truth where training may see it) and `task` (a stable id).
     """
 
-    briefing: str
+    system_prompt: str
 
     def size(self, split: Split) -> int:
         """How many tasks the split has; their seeds are 0 … size − 1."""

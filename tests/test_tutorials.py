@@ -71,17 +71,17 @@ def test_every_block_is_executed_or_written_to_a_file(name):
 @pytest.mark.parametrize(
     ("name", "group"),
     [
-        ("your_environment.md", "espl_harness.worlds"),
+        ("your_environment.md", "espl_harness.envs"),
         ("your_method.md", "espl_harness.methods"),
         ("your_model.md", "espl_harness.policies"),
     ],
 )
 def test_the_package_announces_what_the_tutorial_wrote(name, group):
     from agents.registry import GROUP as METHODS
-    from envs.registry import GROUP as WORLDS
+    from envs.resolution import GROUP as ENVS
     from harness.policies.registry import GROUP as MODELS
 
-    assert group in (METHODS, WORLDS, MODELS)
+    assert group in (METHODS, ENVS, MODELS)
     text = next(text for language, text in blocks(name) if language == "toml")
     points = tomllib.loads(text)["project"]["entry-points"][group]
     for point, value in points.items():

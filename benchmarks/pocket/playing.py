@@ -48,7 +48,7 @@ class Setting:
     def prompts(self) -> tuple[SystemPrompt, SystemPrompt]:
         """The root prompt, and the one that tells all there is to know."""
         world = self.world_of("train")
-        return SystemPrompt(world.briefing), SystemPrompt(world.briefing, world.truths)
+        return SystemPrompt(world.system_prompt), SystemPrompt(world.system_prompt, world.truths)
 
 
 ACTING = Sampling(temperature=1.0, max_tokens=64)

@@ -31,7 +31,7 @@ def conversations(work: Work, system: str = "") -> list[tuple[Message, ...]]:
     of tasks.
     """
     world = envs.make(work.env, "train")
-    told = system or world.briefing
+    told = system or world.system_prompt
     briefing = (Message("system", told),) if told else ()
     return [
         (*briefing, Message("user", world.reset(seed=t)[0]))

@@ -1,15 +1,17 @@
-"""What an environment prints is no part of what this program says."""
+"""Redirection of what an environment prints: standard output is read by other programs."""
 
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import ParamSpec, TypeVar
 
-_Given = ParamSpec("_Given")
-_Got = TypeVar("_Got")
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
-def aside(call: Callable[_Given, _Got], *given: _Given.args, **named: _Given.kwargs) -> _Got:
-    """Call with whatever is printed on standard error; standard output may be read by a program."""
+def stdout_to_stderr(
+    call: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
+) -> _Result:
+    """Call a function; whatever it prints goes to standard error."""
     with redirect_stdout(sys.stderr):
-        return call(*given, **named)
+        return call(*args, **kwargs)

@@ -1,7 +1,7 @@
-"""Spaces of numbers, put into words: what was seen as text, and an action read from a reply.
+"""Text for Gymnasium spaces: observations written as text, actions parsed from replies.
 
-An action stands after the last "Action:" of a reply, or is the whole of a short one. What cannot
-be told in a page (pictures) is refused: its world needs a description of its own.
+An action stands after the last "Action:" of a reply, or is the whole of a short one. Spaces too
+large for a page of text (pictures) are refused: their environment needs a description of its own.
 """
 
 import re
@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.errors import UnknownEnv, UnknownOption, did_you_mean
+from envs.errors import UnknownEnv, UnknownOption, did_you_mean, option_key
 
 MOST_NUMBERS = 400
 """Of one observation; a picture has more, and is no text."""
@@ -24,77 +24,82 @@ _ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
 _COLOURS = ("gray", "red", "green", "yellow", "blue", "magenta", "cyan", "white", "crimson")
 
 
-class Unreadable(ValueError):
-    """A reply states no action; the message tells the player what would."""
+class UnreadableAction(ValueError):
+    """A reply contains no action; the message tells the model how to write one."""
 
 
 class SpaceText:
-    """Words for one environment: its observations, and the actions that replies state.
+    """Text for one environment: its observations, and the actions parsed from replies.
 
     `actions` names the actions of a Discrete space, by comma; without them the environment's own
-    `actions` enumeration is used where it has one, else numbers. Raises UnknownWorld for spaces
-    that cannot be put into words.
+    `actions` enumeration is used where it has one, else numbers. Raises UnknownEnv for spaces
+    that cannot be written as text.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], actions: str = "") -> None:
-        self.seen = env.observation_space
-        self.done = env.action_space
-        problem = unsayable(self.seen) or undoable(self.done)
+        self.observation_space = env.observation_space
+        self.action_space = env.action_space
+        problem = unsupported_observation(self.observation_space) or unsupported_action(
+            self.action_space
+        )
         if problem:
             raise UnknownEnv(
-                f"'{_id(env)}' cannot be played in words: {problem}. Describe it yourself with"
-                " --set world.wrapper=module:Class (docs/your_environment.md shows one)."
+                f"'{_id(env)}' cannot be played in text: {problem}. Describe it yourself with"
+                f" --set {option_key('wrapper')}=module:Class (docs/your_environment.md shows one)."
             )
-        self.names = _names(env, self.done, actions)
-        self.briefing = f"You act in a world, step by step. {self.manual()}"
+        self.names = _names(env, self.action_space, actions)
+        self.system_prompt = f"You act in a world, step by step. {self.manual()}"
 
     def say(self, observation: Any, info: Mapping[str, Any]) -> str:
-        """What is seen, in words."""
-        return told(self.seen, observation)
+        """The observation as text."""
+        return observation_text(self.observation_space, observation)
 
     def read(self, reply: str) -> Any:
-        """The action a reply states; raises Unreadable."""
-        if isinstance(self.done, spaces.Text) or is_text(self.done):
+        """The action in a reply; raises UnreadableAction."""
+        if isinstance(self.action_space, spaces.Text) or is_text(self.action_space):
             return self._text(reply)
         stated = stated_action(reply)
         if stated is None:
-            raise Unreadable(f"No action was stated. {self.manual()}")
+            raise UnreadableAction(f"No action was stated. {self.manual()}")
         try:
-            return self._parsed(stated)
+            return self._parse(stated)
         except (ValueError, OverflowError):
-            raise Unreadable(f"That is no action of this world. {self.manual()}") from None
+            raise UnreadableAction(f"That is no action of this world. {self.manual()}") from None
 
     def manual(self) -> str:
-        """How an action is written."""
-        if is_text(self.done):
+        """A sentence on how to write an action."""
+        if is_text(self.action_space):
             return "Your whole reply is your action."
-        return f"End your reply with a line that says Action: and {self._form()}."
+        return f"End your reply with a line that says Action: and {self._format()}."
 
-    def _form(self) -> str:
-        if isinstance(self.done, spaces.Dict):
-            parts = (f"{key} = {form(part)}" for key, part in self.done.items())
+    def _format(self) -> str:
+        if isinstance(self.action_space, spaces.Dict):
+            parts = (f"{key} = {action_format(part)}" for key, part in self.action_space.items())
             return f"all of these, separated by semicolons: {'; '.join(parts)}"
-        if isinstance(self.done, spaces.Tuple):
-            return f"these, separated by semicolons: {'; '.join(map(form, self.done.spaces))}"
-        return form(self.done, self.names)
+        if isinstance(self.action_space, spaces.Tuple):
+            formats = map(action_format, self.action_space.spaces)
+            return f"these, separated by semicolons: {'; '.join(formats)}"
+        return action_format(self.action_space, self.names)
 
     def _text(self, reply: str) -> str:
-        if not self.done.contains(reply):
-            raise Unreadable(f"That text is no action of this world, which takes {self.done}.")
+        if not self.action_space.contains(reply):
+            raise UnreadableAction(
+                f"That text is no action of this world, which takes {self.action_space}."
+            )
         return reply
 
-    def _parsed(self, stated: str) -> Any:
-        if isinstance(self.done, spaces.Dict):
+    def _parse(self, stated: str) -> Any:
+        if isinstance(self.action_space, spaces.Dict):
             named = dict(_named(part) for part in stated.split(";") if part.strip())
-            if set(named) != set(self.done.keys()):
-                raise Unreadable(f"Not every part of the action was stated. {self.manual()}")
-            return {key: parsed(part, named[key]) for key, part in self.done.items()}
-        if isinstance(self.done, spaces.Tuple):
+            if set(named) != set(self.action_space.keys()):
+                raise UnreadableAction(f"Not every part of the action was stated. {self.manual()}")
+            return {key: parse_action(part, named[key]) for key, part in self.action_space.items()}
+        if isinstance(self.action_space, spaces.Tuple):
             texts = [part for part in stated.split(";") if part.strip()]
-            if len(texts) != len(self.done.spaces):
-                raise Unreadable(f"Not every part of the action was stated. {self.manual()}")
-            return tuple(map(parsed, self.done.spaces, texts))
-        return parsed(self.done, stated, self.names)
+            if len(texts) != len(self.action_space.spaces):
+                raise UnreadableAction(f"Not every part of the action was stated. {self.manual()}")
+            return tuple(map(parse_action, self.action_space.spaces, texts))
+        return parse_action(self.action_space, stated, self.names)
 
 
 def stated_action(reply: str) -> str | None:
@@ -109,7 +114,7 @@ def stated_action(reply: str) -> str | None:
 
 
 def is_text(space: spaces.Space[Any]) -> bool:
-    """Whether a space holds texts, whatever its class."""
+    """True for a space of texts, whatever its class."""
     if isinstance(space, spaces.Text):
         return True
     if type(space).__module__.startswith("gymnasium.spaces"):
@@ -117,11 +122,11 @@ def is_text(space: spaces.Space[Any]) -> bool:
     return space.contains("") or isinstance(space.sample(), str)
 
 
-def unsayable(space: spaces.Space[Any]) -> str:
-    """Why observations of a space cannot be told; "" where they can."""
+def unsupported_observation(space: spaces.Space[Any]) -> str:
+    """The reason that observations of a space cannot be written as text; "" where they can."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         parts = space.values() if isinstance(space, spaces.Dict) else space.spaces
-        return next(filter(None, map(unsayable, parts)), "")
+        return next(filter(None, map(unsupported_observation, parts)), "")
     if isinstance(space, spaces.Discrete) or is_text(space):
         return ""
     if isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
@@ -132,11 +137,11 @@ def unsayable(space: spaces.Space[Any]) -> str:
     return f"its observations are of {type(space).__name__}"
 
 
-def undoable(space: spaces.Space[Any], inner: bool = False) -> str:
-    """Why actions of a space cannot be read from a reply; "" where they can."""
+def unsupported_action(space: spaces.Space[Any], inner: bool = False) -> str:
+    """The reason that actions of a space cannot be parsed from a reply; "" where they can."""
     if isinstance(space, spaces.Dict | spaces.Tuple) and not inner:
         parts = list(space.values() if isinstance(space, spaces.Dict) else space.spaces)
-        return next(filter(None, (undoable(part, True) for part in parts)), "")
+        return next(filter(None, (unsupported_action(part, True) for part in parts)), "")
     if isinstance(space, spaces.Discrete) or (not inner and is_text(space)):
         return ""
     if isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
@@ -145,15 +150,19 @@ def undoable(space: spaces.Space[Any], inner: bool = False) -> str:
     return f"its actions are of {type(space).__name__}{' within another space' if inner else ''}"
 
 
-def told(space: spaces.Space[Any], value: Any) -> str:
-    """A value of a space in words."""
+def observation_text(space: spaces.Space[Any], value: Any) -> str:
+    """A value of a space as text."""
     if isinstance(value, str):
         return value
     if isinstance(space, spaces.Dict):
-        return "\n".join(f"{key}: {told(part, value[key])}" for key, part in space.items())
+        return "\n".join(
+            f"{key}: {observation_text(part, value[key])}" for key, part in space.items()
+        )
     if isinstance(space, spaces.Tuple):
         parts = zip(space.spaces, value, strict=True)
-        return "\n".join(f"{i}: {told(part, one)}" for i, (part, one) in enumerate(parts, 1))
+        return "\n".join(
+            f"{i}: {observation_text(part, one)}" for i, (part, one) in enumerate(parts, 1)
+        )
     if isinstance(space, spaces.Discrete):
         return f"{int(value)} (of {space.start} to {space.start + space.n - 1})"
     return _array(np.asarray(value))
@@ -168,8 +177,8 @@ def _array(values: Any) -> str:
     return "\n" + "\n".join(lines)
 
 
-def form(space: spaces.Space[Any], names: Sequence[str] = ()) -> str:
-    """How an action of a simple space is written."""
+def action_format(space: spaces.Space[Any], names: Sequence[str] = ()) -> str:
+    """The format of an action of a simple space, as a phrase."""
     if isinstance(space, spaces.Discrete):
         if names:
             return f"one of: {', '.join(names)}"
@@ -186,7 +195,7 @@ def form(space: spaces.Space[Any], names: Sequence[str] = ()) -> str:
     return f"{count} number{'s' if count > 1 else ''} ({ranges})"
 
 
-def parsed(space: spaces.Space[Any], text: str, names: Sequence[str] = ()) -> Any:
+def parse_action(space: spaces.Space[Any], text: str, names: Sequence[str] = ()) -> Any:
     """An action of a simple space; raises ValueError where the text is none."""
     text = text.strip(" \t()[]{}")
     if isinstance(space, spaces.Discrete):
@@ -208,8 +217,8 @@ def parsed(space: spaces.Space[Any], text: str, names: Sequence[str] = ()) -> An
     return made
 
 
-def uncoloured(drawing: str) -> str:
-    """A terminal drawing as text: what was coloured stands between <colour> and </colour>."""
+def colours_as_tags(drawing: str) -> str:
+    """A terminal drawing as text, its colours as tags: <red>…</red>."""
     out, open_colour, end = [], "", 0
     for match in _ESCAPE.finditer(drawing):
         out.append(drawing[end : match.start()])
@@ -234,7 +243,7 @@ def _names(env: gymnasium.Env[Any, Any], space: spaces.Space[Any], said: str) ->
     if not isinstance(space, spaces.Discrete):
         if names:
             raise UnknownOption(
-                f"'{_id(env)}' has no list of actions to name; leave world.actions out."
+                f"'{_id(env)}' has no list of actions to name; leave {option_key('actions')} out."
             )
         return ()
     own = getattr(env.unwrapped, "actions", None)
@@ -244,7 +253,7 @@ def _names(env: gymnasium.Env[Any, Any], space: spaces.Space[Any], said: str) ->
         return names if all(names) and int(space.n) <= _MOST_NAMES else ()
     if names and (len(names) != space.n or len({n.lower() for n in names}) != len(names)):
         raise UnknownOption(
-            f"'{_id(env)}' has {space.n} actions, but world.actions names {len(names)}"
+            f"'{_id(env)}' has {space.n} actions, but {option_key('actions')} names {len(names)}"
             f" ({', '.join(names)}); name each once, in their order."
         )
     return names
@@ -257,12 +266,14 @@ def _id(env: gymnasium.Env[Any, Any]) -> str:
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Refuse an option's value that is not among the choices."""
     if value not in choices:
-        raise UnknownOption(f"world.{name} cannot be '{value}'. {did_you_mean(value, choices)}")
+        raise UnknownOption(
+            f"{option_key(name)} cannot be '{value}'. {did_you_mean(value, choices)}"
+        )
 
 
 def check_number(name: str, value: object, low: int, high: int) -> None:
     """Refuse an option that is no whole number within [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise UnknownOption(
-            f"world.{name} is {value!r}, but should be a whole number from {low} to {high}."
+            f"{option_key(name)} is {value!r}, but should be a whole number from {low} to {high}."
         )

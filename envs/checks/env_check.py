@@ -18,7 +18,16 @@ from typing import Any, Literal
 
 from gymnasium.utils.env_checker import check_env
 
-from envs.checks.probe import MOST_TURNS, PLAYED, EnvProbe, Replies, identity, play, rest, saying
+from envs.checks.env_probe import (
+    MOST_TURNS,
+    PLAYED,
+    EnvProbe,
+    Replies,
+    identity,
+    play,
+    rest,
+    saying,
+)
 from envs.text_env import SPLITS, Split
 
 Status = Literal["passed", "failed", "not asked"]
@@ -100,7 +109,7 @@ _ELSEWHERE = """
 import json, sys
 told = json.load(sys.stdin)
 sys.path[:] = told["path"]
-from envs.checks.probe import EnvProbe, identity
+from envs.checks.env_probe import EnvProbe, identity
 print(json.dumps(identity(EnvProbe(told["name"], told["options"]))))
 """
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from envs.errors import EnvError
-from envs.games.game import Game
+from envs.games.multi_turn_env import Game
 from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
 
@@ -58,7 +58,7 @@ class GuessNumber(Game):
     """
 
     name = "guess_number"
-    briefing = (
+    system_prompt = (
         "Find the secret number with few guesses. Reply with Guess: and one number. After each"
         " guess you are told whether the secret is higher or lower."
     )

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 
 from envs.errors import EnvError
 from envs.fingerprint import digest
-from envs.games.game import Game
 from envs.games.knowledge import best_question, draw_knowledge
+from envs.games.multi_turn_env import Game
 from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
 
@@ -49,7 +49,7 @@ class TwentyQuestions(Game):
     """
 
     name = "twenty_questions"
-    briefing = (
+    system_prompt = (
         "Find out which thing is meant with few questions. Reply with Question: is it ...? and one"
         " of the words, or end with Guess: and the thing."
     )

@@ -29,7 +29,7 @@ class AnswerGrader:
 
     about: str
     version: Callable[[], str]
-    briefing: str
+    system_prompt: str
     reads: Callable[[str], bool]
     judge_one: Callable[[str, str], Verdict]
     renderings: Renderings

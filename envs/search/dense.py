@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from envs.errors import DataMalformed, DataUnavailable
 from envs.fingerprint import digest
 from envs.search.corpus import KEPT_FROM, Corpus, Passage
-from envs.search.shelf import kept_folder
+from envs.search.disk_cache import kept_folder
 
 _VERSION = "1"
 _LONGEST = 256

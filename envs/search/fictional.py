@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from envs.errors import EnvError
 from envs.fingerprint import digest
-from envs.search.base import SearchEnvBase, whole_number
+from envs.search.base_env import SearchEnvBase, whole_number
 from envs.search.corpus import Corpus, Passage
 from envs.search.encyclopedia import GENERATOR_VERSION, MOST_HOPS, Puzzle, written
 from envs.search.scoring import joined
@@ -19,7 +19,7 @@ from envs.search.tool import PROTOCOL_VERSION
 from envs.text_env import SPLITS, Problem, Split
 
 SIZES: Mapping[Split, int] = {"train": 180, "validation": 60, "test": 120}
-BRIEFING = """\
+SYSTEM_PROMPT = """\
 Answer the question with facts from a search tool. To search, reply with a tool call:
 <tool_call>{"name": "search", "arguments": {"query_list": ["a name"]}}</tool_call>
 What is found comes back in the next message. Search step by step: what is found names what to \
@@ -69,7 +69,7 @@ class Fictional(SearchEnvBase):
     """
 
     name = "search/fictional"
-    briefing = BRIEFING
+    system_prompt = SYSTEM_PROMPT
     reply_tokens = 96
 
     def __init__(

@@ -15,8 +15,8 @@ from typing import Any
 from envs.datasets import probe_hub
 from envs.errors import DataMalformed, DataUnavailable
 from envs.search.corpus import Passage
+from envs.search.disk_cache import kept_folder
 from envs.search.questions import SearchQuestion, read_passages, read_questions
-from envs.search.shelf import kept_folder
 from envs.text_env import Split
 
 HUB = "hotpotqa/hotpot_qa"

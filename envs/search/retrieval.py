@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from envs.errors import DataMalformed, EnvError
 from envs.fingerprint import digest
 from envs.search.corpus import KEPT_FROM, Corpus, Passage
-from envs.search.shelf import kept_folder
+from envs.search.disk_cache import kept_folder
 
 _SETTINGS = {"method": "lucene", "k1": 1.5, "b": 0.75, "idf_method": "lucene"}
 _TOKENS = "1: NFKD without marks, casefold, words, the library's English stop words"

@@ -27,7 +27,8 @@ from envs.containers.archive import File, FileTree
 from envs.containers.judging import Judge
 from envs.errors import DataMalformed, DataUnavailable
 from envs.fingerprint import digest
-from envs.terminal.kinds import (
+from envs.terminal.broken_scripts import script
+from envs.terminal.task_kinds import (
     Draft,
     Kind,
     columns,
@@ -42,7 +43,6 @@ from envs.terminal.kinds import (
     sort_unique,
     sum_column,
 )
-from envs.terminal.scripts import script
 from envs.text_env import SPLITS, Split
 
 GENERATOR_VERSION = "1"

@@ -93,7 +93,7 @@ def make_track(
 
 def _briefing(request: Config, world: TextEnvProtocol) -> str:
     """The root prompt; a family's own briefings, which may differ by world, count as one."""
-    if family_of(world) and request.run.prompt == world.briefing:
+    if family_of(world) and request.run.prompt == world.system_prompt:
         return f"the briefing of {family_of(world)}"
     return request.run.prompt or ""
 

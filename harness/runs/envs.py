@@ -8,7 +8,7 @@ from typing import cast
 
 import envs
 from envs.errors import EnvError, UnknownEnv, UnknownOption
-from envs.integrations.verifiers import is_path
+from envs.integrations.verifiers.env import is_path
 from envs.registry import path_options
 from harness.config import Config, Scalar, Table
 from harness.env_capabilities import Regradable

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import envs
 from envs.errors import EnvError
-from envs.registry import find
+from envs.resolution import find
 from harness.config import Scalar, parse_set
 from harness.env_capabilities import (
     Unrepeatable,

@@ -174,7 +174,7 @@ def _suit(
     """What the world itself suggests: its briefing, and its limit on replies."""
     tokens = completion_tokens_of(world, 1024)
     fitted: dict[str, dict[str, Scalar]] = {
-        "run": {"prompt": world.briefing},
+        "run": {"prompt": world.system_prompt},
         "sampling": {"max_tokens": min(tokens, _MOST_TOKENS.get(preset, tokens))},
     }
     said = {name: typed[name] for name in fitted if name in typed}  # other sections are settled
@@ -263,7 +263,7 @@ def _of_family(tables: Tables, typed: Tables, seed: int) -> dict[str, dict[str, 
     )
     own: dict[str, dict[str, Scalar]] = {"env": {"world_seed": chosen}}
     if "prompt" not in typed.get("run", {}):
-        own["run"] = {"prompt": world.briefing}
+        own["run"] = {"prompt": world.system_prompt}
     world.close()
     return own
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-from envs import registry
+from envs.known_envs import ALIASES
+from envs.resolution import GROUP
 from envs.untrusted import UntrustedPart, untrusted_parts
 from harness.cli.commands.site import read_log
 from harness.cli.main import main
@@ -151,14 +152,14 @@ def test_files_that_a_generator_takes_are_strange():
 
 
 def test_what_comes_with_the_package_is_not_strange():
-    names = [*registry.ALIASES, "FrozenLake-v1", "CartPole-v1", "reasoning_gym/gcd", "No/Such-v0"]
+    names = [*ALIASES, "FrozenLake-v1", "CartPole-v1", "reasoning_gym/gcd", "No/Such-v0"]
     assert {name: untrusted_parts(name, {}) for name in names} == dict.fromkeys(names, ())
     assert untrusted_parts("jsonl:mine.jsonl", {"retriever": "bm25"}) == ()
 
 
 def test_a_world_that_a_package_announces_is_opened_where_the_package_is_trusted(monkeypatch):
-    theirs = EntryPoint("their_world", "their_package.worlds:Theirs", registry.GROUP)
-    monkeypatch.setattr("envs.untrusted.announced", lambda: {"their_world": theirs})
+    theirs = EntryPoint("their_world", "their_package.worlds:Theirs", GROUP)
+    monkeypatch.setattr("envs.untrusted.entry_point_envs", lambda: {"their_world": theirs})
     (part,) = untrusted_parts("their_world", {})
     assert part == UntrustedPart("module", "their_package.worlds")
     assert part.allowed(["their_package"]) and part.allowed(["their_package.worlds"])

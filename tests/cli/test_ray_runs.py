@@ -24,7 +24,7 @@ class Slow(TextEnv):
     """A reply that is the number asked for is right; judging takes a moment."""
 
     name = "slow"
-    briefing = "Say the number."
+    system_prompt = "Say the number."
     reply_tokens = 12
 
     def size(self, split):

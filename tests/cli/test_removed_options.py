@@ -18,7 +18,7 @@ class Odd(TextEnv):
     """A reply of an odd number of characters is right."""
 
     name = "odd"
-    briefing = "Say something."
+    system_prompt = "Say something."
     reply_tokens = 6
 
     def size(self, split):

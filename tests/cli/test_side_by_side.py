@@ -17,7 +17,7 @@ class Seen(TextEnv):
     """Writes down which GPUs its process sees."""
 
     name = "seen"
-    briefing = "Say something."
+    system_prompt = "Say something."
     reply_tokens = 8
 
     def size(self, split):

@@ -31,7 +31,7 @@ class Parity(TextEnv):
     """A reply whose characters add up to an even number is right: so even noise sometimes is."""
 
     name = "parity"
-    briefing = "Say something."
+    system_prompt = "Say something."
     reply_tokens = 6
 
     def size(self, split):

@@ -5,8 +5,11 @@ import gymnasium
 import pytest
 
 import envs
+from envs import resolution
 from envs.errors import UnknownEnv, UnknownOption
-from envs.registry import FAMILIES, Family, members, options
+from envs.known_envs import FAMILIES, Family
+from envs.registry import options
+from envs.resolution import members
 
 OWN = '''
 import envs, gymnasium
@@ -36,7 +39,9 @@ def test_names_resolve_to_versioned_ids():
 
 
 def test_an_unknown_world_gets_a_suggestion_and_the_list():
-    with pytest.raises(UnknownEnv, match=r"no world 'arithmetics'. Did you mean 'arithmetic'\?"):
+    with pytest.raises(
+        UnknownEnv, match=r"no environment 'arithmetics'. Did you mean 'arithmetic'\?"
+    ):
         envs.resolve("arithmetics")
     with pytest.raises(UnknownEnv, match="Known: aime25, arithmetic, beyond_aime, calibration"):
         envs.make("zzz", "train")
@@ -58,7 +63,7 @@ def test_half_a_text_world_is_refused():
 
     gymnasium.register("Test/Half-v0", entry_point=Half)
     try:
-        with pytest.raises(UnknownEnv, match="not a text world: it lacks size, fingerprint"):
+        with pytest.raises(UnknownEnv, match="not a text environment: it lacks size, fingerprint"):
             envs.make("Test/Half-v0", "train")
     finally:
         del gymnasium.registry["Test/Half-v0"]
@@ -76,7 +81,7 @@ def test_a_world_of_another_package_is_made_from_its_module(tmp_path, monkeypatc
     assert (told.summary, told.options, told.files) == ("Say yes.", ("loud",), ())
     with pytest.raises(UnknownOption, match=r"no option 'lout'. Did you mean 'loud'\?"):
         envs.make(name, "test", lout=True)
-    with pytest.raises(UnknownEnv, match="put them into the world itself"):
+    with pytest.raises(UnknownEnv, match="put them into the environment itself"):
         envs.make("Theirs/Timed-v0", "test")
 
 
@@ -121,14 +126,14 @@ def test_importing_envs_is_light():
     assert run.stdout.strip() == "[]"
 
 
-def announce(folder, name, points):
+def announce(folder, name, points, group="espl_harness.envs"):
     """A distribution as pip leaves it behind: a module, and metadata with entry points."""
     (folder / f"{name}.py").write_text(OWN)
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     lines = "".join(f"{point} = {value}\n" for point, value in points.items())
-    (info / "entry_points.txt").write_text(f"[espl_harness.worlds]\n{lines}")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{lines}")
 
 
 def test_an_installed_package_announces_worlds_by_name(tmp_path, monkeypatch):
@@ -221,3 +226,53 @@ def test_false_is_handed_on_where_the_default_is_true(tmp_path, monkeypatch):
     (tmp_path / "loud_worlds.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert envs.make("loud_worlds:Loud/Yes-v0", "train", loud=False).loud is False
+
+
+def test_the_old_group_of_entry_points_is_still_read_and_the_new_one_wins(tmp_path, monkeypatch):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    announce(
+        old, "old_yes", {"only_old": "old_yes:Yes", "both": "old_yes:Yes"}, resolution.OLD_GROUP
+    )
+    announce(new, "new_yes", {"both": "new_yes:Yes"})
+    (old / "old_yes.py").write_text(OWN.replace("Theirs/", "Old/"))
+    (new / "new_yes.py").write_text(OWN.replace("Theirs/", "New/"))
+    monkeypatch.syspath_prepend(str(old))
+    monkeypatch.syspath_prepend(str(new))
+    assert envs.resolve("both") == "new_yes/both-v0"
+    with pytest.warns(DeprecationWarning, match=r"worlds is now espl_harness\.envs"):
+        assert envs.resolve("only_old") == "old_yes/only_old-v0"
+
+
+def test_an_environment_that_still_says_briefing_has_a_system_prompt(tmp_path, monkeypatch):
+    source = OWN.replace("Theirs/", "Brief/").replace(
+        '"yes"\n', '"yes"\n    briefing = "Say it."\n'
+    )
+    (tmp_path / "brief_envs.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.warns(DeprecationWarning, match=r"Yes\.briefing is now system_prompt"):
+        env = envs.make("brief_envs:Brief/Yes-v0", "train")
+    assert env.system_prompt == env.briefing == type(env).briefing == "Say it."
+    env.briefing = "Say more."
+    assert env.system_prompt == "Say more."
+
+
+def test_an_object_of_the_old_shape_has_a_system_prompt():
+    class Plain(gymnasium.Env):
+        briefing = "Hm."
+
+        def __init__(self, split="train"):
+            self.split = split
+
+        def size(self, split):
+            return 1
+
+        def fingerprint(self):
+            return "1"
+
+    gymnasium.register("Test/Plain-v0", entry_point=Plain)
+    try:
+        assert envs.make("Test/Plain-v0", "test").system_prompt == "Hm."
+    finally:
+        del gymnasium.registry["Test/Plain-v0"]

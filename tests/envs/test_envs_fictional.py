@@ -192,7 +192,7 @@ def test_one_seed_is_one_world_on_every_machine_and_another_seed_another():
 
 def test_worlds_of_one_family_differ_in_their_seed_only():
     first, second = Fictional(world_seed=1), Fictional(world_seed=2)
-    assert (first.family, first.briefing) == (second.family, second.briefing)
+    assert (first.family, first.system_prompt) == (second.family, second.system_prompt)
     assert first.family_fingerprint() == second.family_fingerprint()
     for other in ({"hops": 2}, {"results": 3}, {"rounds": 4}, {"passage_characters": 200}):
         assert Fictional(**other).family_fingerprint() != first.family_fingerprint()
@@ -202,7 +202,7 @@ def test_an_episode_fits_a_context_of_1024_tokens():
     world, longest = Fictional(split="test"), 0
     for seed in range(world.size("test")):
         said, _ = world.reset(seed=seed)
-        texts = [world.briefing, said]
+        texts = [world.system_prompt, said]
         over = False
         while not over:
             texts.append(world.oracle())

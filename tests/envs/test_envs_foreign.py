@@ -8,7 +8,14 @@ import pytest
 from gymnasium import spaces
 
 import envs
-from envs.adapters.text_spaces import SpaceText, Unreadable, parsed, stated_action, told, uncoloured
+from envs.adapters.text_spaces import (
+    SpaceText,
+    UnreadableAction,
+    colours_as_tags,
+    observation_text,
+    parse_action,
+    stated_action,
+)
 from envs.errors import UnknownEnv, UnknownOption
 
 ALL = ("train", "validation", "test")
@@ -71,7 +78,7 @@ class Words(gymnasium.Wrapper):
 class Knowing:
     """A description that knows what to reply."""
 
-    briefing = "Say a number of threes."
+    system_prompt = "Say a number of threes."
 
     def __init__(self, env):
         self.env = env
@@ -182,7 +189,7 @@ def test_the_toy_worlds_are_played_with_names_and_drawings():
     world = envs.make("FrozenLake-v1", "train", is_slippery=False, **names)
     text, _ = world.reset(seed=0)
     assert text.startswith("<red>S</red>FFF\nFHFH") and text.endswith("0 (of 0 to 15)")
-    assert "one of: left, down, right, up" in world.briefing
+    assert "one of: left, down, right, up" in world.system_prompt
     for move in ("down", "Down", "right", "right", "down", "2"):
         _, reward, terminated, _, info = world.step(f"Action: {move}")
     assert (reward, terminated, info["success"]) == (1.0, True, True)
@@ -219,9 +226,9 @@ def test_a_dict_of_actions_is_read_by_name():
     space = spaces.Dict({"gear": spaces.Discrete(3), "steer": spaces.Box(-1, 1, (1,))})
     words = SpaceText(Signal(done=space))
     assert words.read("Action: steer = -0.5; gear = 2") == {"gear": 2, "steer": [-0.5]}
-    assert "gear = a whole number from 0 to 2; steer = 1 number (-1 to 1)" in words.briefing
+    assert "gear = a whole number from 0 to 2; steer = 1 number (-1 to 1)" in words.system_prompt
     for reply in ("Action: gear = 2", "Action: gear = 2; steer = 7", "Action: gear"):
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableAction):
             words.read(reply)
 
 
@@ -239,7 +246,7 @@ def test_a_dict_of_actions_is_read_by_name():
     ],
 )
 def test_what_is_no_action_is_told_so(space, reply):
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableAction):
         SpaceText(Signal(done=space)).read(reply)
 
 
@@ -265,7 +272,7 @@ def test_a_wrapper_or_a_description_of_ones_own_speaks(monkeypatch):
     assert world.step("Action: 3")[1] == 2.0
     assert not hasattr(world, "oracle")
     knowing = envs.make("Test/Signal-v0", "train", wrapper="here:Knowing")
-    assert knowing.briefing == "Say a number of threes."
+    assert knowing.system_prompt == "Say a number of threes."
     assert knowing.reset(seed=0)[0].startswith("signal ")
     assert knowing.step("two")[0].startswith("Say three.\n\nsignal ")
     assert knowing.step(knowing.oracle())[1:3] == (2.0, True)
@@ -318,7 +325,7 @@ def test_the_fingerprint_disturbs_no_episode():
 
 def test_drawings_keep_what_their_colours_say():
     drawing = "\x1b[41mS\x1b[0mF\n\x1b[34;1mB\x1b[0m:\x1b[43m \x1b[0m"
-    assert uncoloured(drawing) == "<red>S</red>F\n<blue>B</blue>:<yellow> </yellow>"
+    assert colours_as_tags(drawing) == "<red>S</red>F\n<blue>B</blue>:<yellow> </yellow>"
 
 
 @pytest.mark.parametrize(
@@ -338,11 +345,14 @@ def test_the_last_action_counts_or_the_whole_of_a_short_reply(reply, stated):
 
 
 def test_numbers_are_told_shortly():
-    assert told(spaces.Box(-9, 9, (3,)), np.array([0.123456, -1, 2e-9])) == "0.1235 -1 2e-09"
-    assert told(spaces.MultiBinary(2), np.array([1, 0])) == "1 0"
+    assert (
+        observation_text(spaces.Box(-9, 9, (3,)), np.array([0.123456, -1, 2e-9]))
+        == "0.1235 -1 2e-09"
+    )
+    assert observation_text(spaces.MultiBinary(2), np.array([1, 0])) == "1 0"
 
 
 def test_a_number_too_large_for_the_space_is_no_action_and_no_warning():
     space = spaces.Box(-1.0, 1.0, (1,), np.float32)
     with pytest.raises(ValueError):
-        parsed(space, "1e300")
+        parse_action(space, "1e300")

@@ -5,9 +5,9 @@ from outside import free_port, openenv_server
 
 import envs
 from envs.errors import UnknownEnv
-from envs.integrations.hosted import OutsideFailed
-from envs.integrations.openenv import seen
-from envs.integrations.openenv_session import addresses
+from envs.integrations.hosted_env import OutsideFailed
+from envs.integrations.openenv.env import seen
+from envs.integrations.openenv.session import addresses
 
 
 def test_addresses():
@@ -40,7 +40,7 @@ def test_episodes_over_a_socket(tmp_path):
     pytest.importorskip("websockets", reason="not run: websockets is not installed")
     with openenv_server(tmp_path) as name:
         world, other = envs.make(name, "train"), envs.make(name, "test", at_once=2)
-        assert world.briefing == "Add the numbers.\nYour whole reply is your action."
+        assert world.system_prompt == "Add the numbers.\nYour whole reply is your action."
         text, info = world.reset(seed=3)
         assert text == world.reset(seed=3)[0] != other.reset(seed=3)[0]
         assert info == {"task": "openenv:Sums:3", "answer": ""}

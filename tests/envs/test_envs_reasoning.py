@@ -7,8 +7,8 @@ import pytest
 
 from envs.errors import EnvError, UnknownEnv, UnknownOption
 from envs.integrations.extras import ExtraMissing, require
-from envs.integrations.reasoning_gym import ReasoningGym, graded, stated_answer, tasks
-from envs.integrations.reasoning_gym_worker import boxes_home, harmless, rush_hour_moves
+from envs.integrations.reasoning_gym.env import ReasoningGym, graded, stated_answer, tasks
+from envs.integrations.reasoning_gym.worker import boxes_home, harmless, rush_hour_moves
 from envs.integrations.split_shares import deal, in_share
 from envs.text_env import SPLITS
 
@@ -201,7 +201,7 @@ def test_replies_are_never_executed(task, tmp_path):
 
 @needs_package
 def test_a_scorer_that_hangs_leaves_the_reply_unscored(monkeypatch):
-    monkeypatch.setattr("envs.integrations.reasoning_gym.SCORE_SECONDS", 1.0)
+    monkeypatch.setattr("envs.integrations.reasoning_gym.env.SCORE_SECONDS", 1.0)
     world = ReasoningGym(task="countdown")
     world.reset(seed=0)
     info = world.step("Answer: 9**9**9**9")[4]

@@ -12,8 +12,8 @@ import pytest
 import envs.search.retrieval
 from envs.errors import DataMalformed, EnvError
 from envs.search.corpus import KEPT_FROM, Corpus, Passage
+from envs.search.disk_cache import kept_folder, shelf_folder
 from envs.search.retrieval import BM25, best, bm25_identity, shared_retriever, words
-from envs.search.shelf import kept_folder, shelf_folder
 
 COUNT = KEPT_FROM + 1
 
@@ -132,7 +132,8 @@ def test_another_corpus_or_another_library_version_has_an_index_of_its_own(own_c
 
 def test_processes_that_want_one_index_at_once_build_it_once(own_cache):
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom envs.search.shelf import kept_folder\n"
+        "import sys, time\nfrom pathlib import Path\n"
+        "from envs.search.disk_cache import kept_folder\n"
         "def write(folder):\n"
         "    with open(sys.argv[1], 'a') as file: file.write('built\\n')\n"
         "    time.sleep(0.5)\n"
@@ -150,7 +151,7 @@ def test_processes_that_want_one_index_at_once_build_it_once(own_cache):
 
 def test_what_a_killed_process_left_is_cleared_and_never_read(own_cache):
     code = (
-        "import os\nfrom envs.search.shelf import kept_folder\n"
+        "import os\nfrom envs.search.disk_cache import kept_folder\n"
         "def write(folder):\n    (folder / 'x').write_text('half'); os.kill(os.getpid(), 9)\n"
         "kept_folder('k', write)\n"
     )
@@ -203,7 +204,7 @@ def test_only_the_last_used_retrievers_stay():
 
 def test_importing_the_worlds_loads_no_retrieval_library():
     code = (
-        "import sys, json, envs, envs.search.world, envs.search.fictional\n"
+        "import sys, json, envs, envs.search.env, envs.search.fictional\n"
         "print(json.dumps([m for m in ('bm25s', 'torch', 'transformers', 'datasets')"
         " if m in sys.modules]))"
     )

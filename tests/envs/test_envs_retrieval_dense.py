@@ -11,8 +11,8 @@ import envs.search.dense
 from envs.errors import DataUnavailable
 from envs.search.corpus import Corpus, Passage
 from envs.search.dense import Dense, Encoder
+from envs.search.disk_cache import shelf_folder
 from envs.search.fictional import Fictional
-from envs.search.shelf import shelf_folder
 
 TEXTS = {
     "1": ("Tower", "a tower of glass"),

@@ -8,8 +8,8 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from envs.errors import EnvError
+from envs.search.env import SearchEnv
 from envs.search.tool import call
-from envs.search.world import SearchEnv
 
 PASSAGES = [
     {"id": "p1", "title": "Glass Tower", "text": "The Glass Tower was built by Ada Stern in 1901."},
@@ -178,7 +178,7 @@ def test_whatever_a_reply_is_the_world_goes_on(own, reply):
 
 
 def test_gymnasiums_checker_has_nothing_to_say(own, monkeypatch):
-    spec = EnvSpec("tests/Search-v0", entry_point="envs.search.world:SearchEnv")
+    spec = EnvSpec("tests/Search-v0", entry_point="envs.search.env:SearchEnv")
     monkeypatch.setitem(gymnasium.registry, spec.id, spec)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -3,10 +3,10 @@ import json
 import pytest
 
 from envs.errors import DataDiffers, DataMalformed, DataUnavailable, EnvError
+from envs.search import env as search
 from envs.search import hotpotqa
-from envs.search import world as search
+from envs.search.env import SearchEnv
 from envs.search.questions import SearchQuestion, divided, read_passages, read_questions
-from envs.search.world import SearchEnv
 
 
 def write(path, rows):

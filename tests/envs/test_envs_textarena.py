@@ -7,8 +7,8 @@ import pytest
 
 from envs.errors import EnvError, UnknownEnv
 from envs.integrations.extras import ExtraMissing
-from envs.integrations.textarena import GAMES, REFUSED, Dice, TextArena, games, stated_move
-from envs.integrations.textarena_oracles import ORACLES, shortest
+from envs.integrations.textarena.env import GAMES, REFUSED, Dice, TextArena, games, stated_move
+from envs.integrations.textarena.oracles import ORACLES, shortest
 from envs.text_env import SPLITS
 
 MISSING = importlib.util.find_spec("textarena") is None

@@ -5,7 +5,7 @@ import pytest
 
 from envs.errors import EnvError, UnknownEnv
 from envs.integrations.extras import ExtraMissing
-from envs.integrations.textworld import LEVELS, TextWorld, folder, stated_command
+from envs.integrations.textworld.env import LEVELS, TextWorld, folder, stated_command
 
 MISSING = importlib.util.find_spec("textworld") is None
 needs_package = pytest.mark.skipif(MISSING, reason="not run: textworld is not installed")

@@ -12,9 +12,9 @@ from outside import sums, verifiers_python
 
 import envs
 from envs.errors import UnknownEnv, UnknownOption
-from envs.integrations import verifiers
-from envs.integrations.hosted import LONGEST_TEXT, OutsideFailed, finite, shortened, speakable
-from envs.integrations.messages import answered, opening
+from envs.integrations.hosted_env import LONGEST_TEXT, OutsideFailed, finite, shortened, speakable
+from envs.integrations.verifiers import env as verifiers
+from envs.integrations.verifiers.messages import answered, opening
 
 ENDPOINT = runpy.run_path(str(Path(verifiers.__file__).with_name("model_endpoint.py")))
 CALL = '<tool_call>{"name": "double", "arguments": {"n": 4}}</tool_call>'
@@ -104,7 +104,7 @@ def name(tmp_path_factory):
 
 def test_one_question_is_scored_by_its_own_rubric(name):
     world = envs.make(name, "train", kind="single")
-    assert world.briefing == "Add the numbers."
+    assert world.system_prompt == "Add the numbers."
     assert [world.size(s) for s in ("train", "validation", "test")] == [13, 2, 10]
     text, info = world.reset(seed=3)
     number = int(text.split()[2])

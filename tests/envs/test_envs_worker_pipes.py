@@ -8,9 +8,9 @@ import time
 import pytest
 
 from envs.grading import pool as grading_pool
-from envs.integrations import model_endpoint
-from envs.integrations.hosted import OutsideFailed, finite
-from envs.integrations.openenv import OpenEnv
+from envs.integrations.hosted_env import OutsideFailed, finite
+from envs.integrations.openenv.env import OpenEnv
+from envs.integrations.verifiers import model_endpoint
 from envs.workers import pool as worker_pool
 from envs.workers.json_worker import WorkerFailed
 from envs.workers.pool import WorkerPool

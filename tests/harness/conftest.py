@@ -20,7 +20,7 @@ from harness.types import Completion, Finish, Split
 class EchoWorld:
     """Wants the task's number back; "crash" and "unscored" provoke failures; odd: two turns."""
 
-    briefing = "Say the number."
+    system_prompt = "Say the number."
 
     def __init__(self, split: Split) -> None:
         self.split = split

@@ -131,7 +131,7 @@ def test_the_two_shares_of_conventions_are_apart() -> None:
 def test_only_shown_explains_its_signs() -> None:
     for made in WORLDS:
         world = made(world_seed=2)
-        explained = [truth in world.briefing for truth in world.truths]
+        explained = [truth in world.system_prompt for truth in world.truths]
         assert explained == [made is Shown] * made.signs
 
 

@@ -13,7 +13,9 @@ import agents
 import envs
 from envs.adapters.gymnasium_env import OPTIONS
 from envs.errors import EnvError, UnknownEnv
-from envs.registry import FAMILIES, WHEREABOUTS, members, options
+from envs.known_envs import FAMILIES, SCHEMES
+from envs.registry import options
+from envs.resolution import members
 from harness import config as configs
 from harness.cli.arguments import Arguments
 from harness.errors import UsageError
@@ -66,7 +68,7 @@ def _worlds() -> dict[str, str]:
             rows[name] = f"cannot be loaded ({type(error).__name__}: {error})"
     for prefix, family in FAMILIES.items():
         rows[f"{prefix}/{family.option.upper()}"] = _about(prefix)
-    for kind, (_, option) in WHEREABOUTS.items():
+    for kind, (_, option) in SCHEMES.items():
         name = f"{kind}:{option.upper()}"
         rows[name] = envs.describe(name).summary
     rows["any Gymnasium id"] = "As it is where it speaks text, else through an adapter."

@@ -18,7 +18,7 @@ class Letters(TextEnv):
     """Count a letter in a made-up word."""
 
     name = "letters"
-    briefing = "Count the letter. End with a line that says Answer: and the number."
+    system_prompt = "Count the letter. End with a line that says Answer: and the number."
     reply_tokens = 64
 
     def __init__(self, *, split: Split = "train", longest: int = 8) -> None:

@@ -15,9 +15,9 @@ from envs.containers.image import _static
 from envs.containers.owner import MACHINE, OWNER, UNTIL, identity, labels, orphaned, start_time
 from envs.containers.streams import BoundedOutput, Output
 from envs.errors import DataMalformed, DataUnavailable, EnvError
-from envs.terminal.scripts import SCRIPTS
+from envs.terminal.broken_scripts import SCRIPTS
+from envs.terminal.env import Terminal, read_move, shown
 from envs.terminal.tasks import KINDS, SIZES, from_folder, generated
-from envs.terminal.world import Terminal, read_move, shown
 
 ABLE = {
     "OSType": "linux",

@@ -7,7 +7,7 @@ from envs.containers.daemon import connect
 from envs.containers.owner import identity
 from envs.containers.reaping import left
 from envs.errors import EnvError
-from envs.terminal.world import Terminal
+from envs.terminal.env import Terminal
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from typing import Any
 from envs.adapters.text_spaces import check_number
 from envs.errors import UnknownEnv, UnknownOption
 from envs.fingerprint import digest
-from envs.integrations.hosted import Heard, Hosted, OutsideFailed, finite, sentence
-from envs.integrations.messages import answered, opening
+from envs.integrations.hosted_env import Heard, Hosted, OutsideFailed, finite, sentence
 from envs.integrations.split_shares import deal
+from envs.integrations.verifiers.messages import answered, opening
 from envs.text_env import SPLITS, Split
 from envs.workers.json_worker import WorkerFailed
 from envs.workers.pool import WorkerPool
@@ -34,7 +34,7 @@ from envs.workers.pool import WorkerPool
 PYTHON = "HARNESS_VERIFIERS_PYTHON"
 """Names the interpreter where the option does not."""
 LOAD_SECONDS = 600.0  # importing, and whatever an environment downloads
-_WORKER = Path(__file__).with_name("verifiers_worker.py")
+_WORKER = Path(__file__).with_name("worker.py")
 Place = tuple[str, int]
 """Part ("train" or "eval") and number of a row of the environment's data."""
 
@@ -175,7 +175,7 @@ class Verifiers(Hosted):
         self._about = described(self._wanted)
         parts = self._about["parts"]
         self._places = dealt(list(parts.get("train", ())), list(parts.get("eval", ())))
-        self.briefing = str(self._about["system"])
+        self.system_prompt = str(self._about["system"])
         self._workers: WorkerPool | None = None
 
     def size(self, split: Split) -> int:
@@ -196,7 +196,7 @@ class Verifiers(Hosted):
         if "asked" not in said:
             self._let_go()
             raise OutsideFailed(f"{self.name} ended before anybody replied: {_why(said)}")
-        return opening(said.get("asked"), said.get("tools"), self.briefing)
+        return opening(said.get("asked"), said.get("tools"), self.system_prompt)
 
     def hear(self, reply: str) -> Heard:
         """The next thing the environment says, or what its rubric says at the end."""

@@ -58,12 +58,12 @@ class Game(TextEnv):
         verdict = ended or late
         if verdict is None:
             info = {"outcome": "scored", "success": False, "feedback": UNFINISHED}
-            return str(said), 0.0, False, False, self._told(problem) | info
+            return str(said), 0.0, False, False, self.task_info(problem) | info
         self._current = None
         info = {
             "outcome": verdict.outcome,
             "success": verdict.success,
             "feedback": self.feedback(verdict, problem),
         }
-        told = self._told(problem) | info
+        told = self.task_info(problem) | info
         return "", verdict.reward, ended is not None, late is not None, told

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from envs.containers.archive import File, FileTree
 from envs.containers.judging import Judge
-from envs.terminal.kinds import Draft, text, word
+from envs.terminal.task_kinds import Draft, text, word
 
 _INPUTS = 4
 

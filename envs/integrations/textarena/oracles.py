@@ -1,4 +1,4 @@
-"""Winning moves for the games of `envs.integrations.textarena`, read from what the games hide.
+"""Winning moves for the games of `envs.integrations.textarena.env`, read from what the games hide.
 
 Each takes a game and gives its next move; a game for which there is none here cannot be a world,
 since nobody could say what its full reward is.

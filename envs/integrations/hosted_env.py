@@ -48,7 +48,7 @@ class Hosted(gymnasium.Env[str, str]):
     """
 
     name = "hosted"
-    briefing: str = ""
+    system_prompt: str = ""
     grader_version = "1"
     redistributable = False
     unrepeatable = "its episodes take place in another program, which would have to be asked again"

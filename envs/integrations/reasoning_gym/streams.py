@@ -40,7 +40,7 @@ class StreamEntry(Problem):
 
 def workers() -> WorkerPool:
     """The processes in which the package runs."""
-    return shared_pool(Path(__file__).with_name("reasoning_gym_worker.py"), count=2)
+    return shared_pool(Path(__file__).with_name("worker.py"), count=2)
 
 
 def asked(job: Mapping[str, Any], seconds: float) -> dict[str, Any]:

@@ -24,10 +24,10 @@ import numpy as np
 
 from envs.errors import EnvError, UnknownEnv, did_you_mean
 from envs.fingerprint import digest
-from envs.games.game import Game
+from envs.games.multi_turn_env import Game
 from envs.integrations.extras import installed, require
 from envs.integrations.split_shares import in_share, stream_seed
-from envs.integrations.textarena_oracles import ORACLES
+from envs.integrations.textarena.oracles import ORACLES
 from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
 
@@ -126,7 +126,7 @@ class TextArena(Game):
     """
 
     name = "textarena"
-    briefing = "Play this game to win. Reply with one move in square brackets."
+    system_prompt = "Play this game to win. Reply with one move in square brackets."
     reply_tokens = 48
 
     def __init__(

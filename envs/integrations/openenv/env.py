@@ -19,8 +19,8 @@ from envs.adapters.text_spaces import check_number
 from envs.errors import UnknownOption
 from envs.fingerprint import digest
 from envs.integrations.extras import require
-from envs.integrations.hosted import Heard, Hosted, OutsideFailed, finite, shortened
-from envs.integrations.openenv_session import Refused, Session, addresses, told
+from envs.integrations.hosted_env import Heard, Hosted, OutsideFailed, finite, shortened
+from envs.integrations.openenv.session import Refused, Session, addresses, told
 from envs.text_env import SPLITS, Split
 
 _ACTION = re.compile(r"action\s*:", re.IGNORECASE)
@@ -71,7 +71,7 @@ class OpenEnv(Hosted):
         self._field = self._chosen(field)
         self._max_turns, self._seconds = max_turns, seconds
         description = self._about[2][:_LONGEST_ABOUT].strip()
-        self.briefing = f"{description}\n{self.manual()}".strip()
+        self.system_prompt = f"{description}\n{self.manual()}".strip()
         self._session: Session | None = None
         self._rewarded = False
 

@@ -3,18 +3,23 @@
 import json
 from typing import Any
 
-from envs.integrations.hosted import OutsideFailed
+from envs.integrations.hosted_env import OutsideFailed
 
 _HOW = 'Call one by <tool_call>{"name": "…", "arguments": {…}}</tool_call>.'
 
 
-def opening(messages: object, tools: object, briefing: str) -> str:
+def opening(messages: object, tools: object, system_prompt: str) -> str:
     """What is shown first: all messages but the briefing, and the tools there are.
 
     The briefing is the root prompt, which is shown apart, and which evolves.
     """
     found = checked(messages)
-    if briefing and found and found[0]["role"] == "system" and content(found[0]) == briefing:
+    if (
+        system_prompt
+        and found
+        and found[0]["role"] == "system"
+        and content(found[0]) == system_prompt
+    ):
         found = found[1:]
     if len(found) == 1:
         text = content(found[0])

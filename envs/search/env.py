@@ -14,7 +14,7 @@ from pathlib import Path
 
 from envs.competition import DATA_DIR_VARIABLE
 from envs.errors import DataDiffers, DataUnavailable, EnvError, did_you_mean
-from envs.search.base import SearchEnvBase
+from envs.search.base_env import SearchEnvBase
 from envs.search.corpus import Corpus, Passage
 from envs.search.hotpotqa import HUB, asked, read_hub
 from envs.search.questions import (

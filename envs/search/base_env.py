@@ -35,7 +35,7 @@ _HOW = (
     " finish with Answer: and one to five words."
 )
 
-BRIEFING = """\
+SYSTEM_PROMPT = """\
 Answer the question with facts from a search tool. To search, reply with a tool call:
 <tool_call>{"name": "search", "arguments": {"query_list": ["first query", "second query"]}}\
 </tool_call>
@@ -67,7 +67,7 @@ class SearchEnvBase(TextEnv):
     `passage_characters` cuts long passages; `retriever` is bm25 or dense:MODEL.
     """
 
-    briefing = BRIEFING
+    system_prompt = SYSTEM_PROMPT
     reply_tokens = 512
     grader_version = "squad-1"
     longest_answer: ClassVar[int] = LONGEST_ANSWER
@@ -158,7 +158,7 @@ class SearchEnvBase(TextEnv):
         left = self.rounds - self._round
         if left == 0:
             return self._run_out(problem)
-        info = self._told(problem) | {"outcome": "scored", "success": False, "feedback": told}
+        info = self.task_info(problem) | {"outcome": "scored", "success": False, "feedback": told}
         return f"{said}\n{_countdown(left)}", 0.0, False, False, info
 
     def _forget(self) -> None:
@@ -194,7 +194,7 @@ class SearchEnvBase(TextEnv):
 
     def _end(self, problem: Problem, verdict: Verdict) -> dict[str, Any]:
         self._current = None
-        return self._told(problem) | {
+        return self.task_info(problem) | {
             "outcome": verdict.outcome,
             "success": verdict.success,
             "feedback": self.feedback(verdict, problem),

@@ -23,12 +23,13 @@ from envs.containers.sandbox import Sandbox
 from envs.containers.streams import Output
 from envs.errors import EnvError
 from envs.fingerprint import digest
-from envs.games.game import Game
+from envs.games.multi_turn_env import Game
 from envs.terminal.tasks import GENERATOR_VERSION, SIZES, ShellTask, from_folder, generated
 from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
 
-BRIEFING = """You solve a task in a Linux shell. Files are in /work, where every command starts.
+SYSTEM_PROMPT = """\
+You solve a task in a Linux shell. Files are in /work, where every command starts.
 To run commands, write them in a block like this and nothing after it:
 ```sh
 ls -l
@@ -112,7 +113,7 @@ class Terminal(Game):
     """
 
     name = "terminal"
-    briefing = BRIEFING
+    system_prompt = SYSTEM_PROMPT
     reply_tokens = 512
     grader_version = "check-1"
     unrepeatable = "its commands run in containers, where time and processes differ"

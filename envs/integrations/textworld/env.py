@@ -23,7 +23,7 @@ from typing import Any
 
 from envs.errors import EnvError, UnknownEnv, did_you_mean
 from envs.fingerprint import digest
-from envs.games.game import Game
+from envs.games.multi_turn_env import Game
 from envs.integrations.extras import installed, require
 from envs.integrations.split_shares import in_share, stream_seed
 from envs.text_env import SPLITS, Problem, Split
@@ -86,7 +86,7 @@ def folder() -> Path:
 
 def asked(job: Mapping[str, Any]) -> dict[str, Any]:
     """What the generating process says; raises WorldError where it cannot."""
-    script = Path(__file__).with_name("textworld_worker.py")
+    script = Path(__file__).with_name("worker.py")
     try:
         said = shared_pool(script).ask(job, MAKE_SECONDS)
     except WorkerFailed as failure:
@@ -128,7 +128,7 @@ class TextWorld(Game):
     """
 
     name = "textworld"
-    briefing = "Play this text adventure. Reply with Command: and one command."
+    system_prompt = "Play this text adventure. Reply with Command: and one command."
     reply_tokens = 24
     grader_version = "score-1"
 

@@ -24,7 +24,7 @@ from typing import Any
 from envs.errors import EnvError, UnknownEnv, UnknownOption, did_you_mean
 from envs.fingerprint import digest
 from envs.integrations.extras import installed, require
-from envs.integrations.reasoning_gym_streams import (
+from envs.integrations.reasoning_gym.streams import (
     GENERATOR_VERSION,
     MAKE_SECONDS,
     StreamEntry,
@@ -73,7 +73,7 @@ class ReasoningGym(TextEnv):
     """
 
     name = "reasoning_gym"
-    briefing = "Work it out, then end with Answer: and the answer in the form asked for."
+    system_prompt = "Work it out, then end with Answer: and the answer in the form asked for."
     reply_tokens = 512
 
     def __init__(
@@ -144,7 +144,7 @@ class ReasoningGym(TextEnv):
 
     def regrade(self, seed: int, reply: str) -> Verdict:
         """Score a stored reply to task `seed` again."""
-        problem = self.numbered(seed)
+        problem = self.task_at(seed)
         assert isinstance(problem, StreamEntry)
         return self.score(reply, problem)
 

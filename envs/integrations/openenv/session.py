@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from envs.errors import UnknownEnv
-from envs.integrations.hosted import OutsideFailed, sentence
+from envs.integrations.hosted_env import OutsideFailed, sentence
 
 OPEN_SECONDS = 15.0
 LONGEST_MESSAGE = 16 * 1024**2  # bytes

@@ -1,0 +1,1 @@
+"""Text adventures of the textworld package."""
