@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from leaderboards.records.added_settings import settled
 from leaderboards.records.entry import Entry
 from leaderboards.records.store import find_entries
 from leaderboards.records.strict_json import canonical
@@ -35,7 +34,7 @@ def differs(here: Entry, there: Entry) -> tuple[str, ...]:
 
 def key(entry: Entry) -> tuple[str, str, int, str]:
     """What makes two entries the same training run."""
-    return entry.track.id, entry.method, entry.seed, canonical(settled(entry))
+    return entry.track.id, entry.method, entry.seed, canonical(entry.row_config)
 
 
 def main() -> int:

@@ -107,6 +107,26 @@ def test_imports_point_one_way(path):
         assert not {n for n in names if n.startswith("harness.cli")}
 
 
+FLOORS = ("records", "stats", "boards", "site")
+"""The folders of `leaderboards`, lowest first; each imports only itself and those below."""
+
+
+def test_leaderboards_imports_only_lower_floors():
+    for path in sources("leaderboards"):
+        own = path.relative_to(HOME / "leaderboards").parts[0]
+        if own == "__init__.py":
+            continue
+        allowed = FLOORS[: FLOORS.index(own) + 1]
+        names = {
+            n.split(".")[1]
+            for n in imported(ast.parse(path.read_text()))
+            if n.startswith("leaderboards.")
+        }
+        assert names <= set(allowed), f"{path.name} of {own} imports {names - set(allowed)}"
+    folders = {p.name for p in (HOME / "leaderboards").iterdir() if (p / "__init__.py").exists()}
+    assert folders == set(FLOORS)
+
+
 def test_no_folder_holds_more_modules_than_one_looks_over():
     folders = {path.parent for path in sources(*ROOMS)}
     crowded = {f: n for f in folders if (n := len(list(f.glob("*.py")))) > MOST_MODULES}

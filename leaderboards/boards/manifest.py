@@ -63,7 +63,7 @@ def write_manifest(folder: Path) -> None:
     write_whole(boards_path(root), text.encode())
     page = page_path(root)
     if (parts := read_page(page)) is not None:
-        write_whole(page, f"{parts[0]}{shown(made)}{parts[2]}".encode())
+        write_whole(page, f"{parts[0]}{rendered_boards(made)}{parts[2]}".encode())
 
 
 def page_path(folder: Path) -> Path:
@@ -79,6 +79,6 @@ def read_page(page: Path) -> tuple[str, str, str] | None:
     return (before + mark, inside, end + after) if mark and end else None
 
 
-def shown(made: Sequence[Board]) -> str:
+def rendered_boards(made: Sequence[Board]) -> str:
     """What stands between the marks."""
     return f"\n\n{markdown(made) if made else 'No entry has been published yet.'}\n\n"

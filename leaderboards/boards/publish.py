@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leaderboards.boards.manifest import write_manifest
-from leaderboards.records.added_settings import settled
 from leaderboards.records.entry import Entry
 from leaderboards.records.store import find_entries, write_entry
 from leaderboards.records.strict_json import RecordError, canonical
@@ -48,7 +47,7 @@ def _same_run(one: Entry, other: Entry) -> bool:
         one.track == other.track
         and one.method == other.method
         and one.seed == other.seed
-        and canonical(settled(one)) == canonical(settled(other))
+        and canonical(one.row_config) == canonical(other.row_config)
     )
 
 

@@ -10,7 +10,6 @@ from dataclasses import fields, replace
 from datetime import datetime
 
 from leaderboards.boards.model import Board, Contrast, Cost, Money, Row
-from leaderboards.records.added_settings import settled
 from leaderboards.records.entry import Entry, Track
 from leaderboards.records.strict_json import JSON, canonical
 from leaderboards.stats.paired import holm, over_seeds
@@ -48,7 +47,7 @@ def _board(track: Track, entries: Sequence[Entry]) -> Board:
     unit = all(one.min_reward >= 0 and one.max_reward <= 1 for one in results)
     groups: dict[tuple[str, str], list[Result]] = {}
     for one in results:
-        groups.setdefault((one.entry.method, canonical(settled(one.entry))), []).append(one)
+        groups.setdefault((one.entry.method, canonical(one.entry.row_config)), []).append(one)
     rows = _labelled([_row(group, unit) for group in groups.values()])
     rows.sort(key=lambda r: (r.score is None, -(r.score or 0.0), r.label))
     ranks: dict[float, int] = {}  # equal scores share the better rank
@@ -72,7 +71,7 @@ def _row(group: Sequence[Result], unit: bool) -> Row:
     costs = [sum(getattr(e.spent, f.name) for e in entries) / len(entries) for f in fields(Cost)]
     return Row(
         method=entries[0].method,
-        config=settled(entries[0]),
+        config=entries[0].row_config,
         entries=entries,
         scores=scores,
         seed_estimate=estimate_over_seeds([value for _, value in scores], unit),

@@ -19,14 +19,14 @@ from leaderboards.boards.manifest import (
     page_path,
     read_manifest,
     read_page,
+    rendered_boards,
 )
-from leaderboards.boards.manifest import shown as boards_shown
 from leaderboards.boards.model import Board
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import as_json
 from leaderboards.records.entry import Entry, Outcome
 from leaderboards.records.store import find_entries
-from leaderboards.records.strict_json import RecordError, parse, shown
+from leaderboards.records.strict_json import RecordError, parse, preview
 
 MOST_NAMED = 20  # problems of one kind that are spelt out
 
@@ -99,7 +99,7 @@ def verify(folder: Path, bring: GraderFactory) -> Verified:
     made = boards(found.entries)
     numbers, wrong = _numbers(folder, made)
     page = read_page(page_path(folder))
-    if page is not None and page[1] != boards_shown(made):
+    if page is not None and page[1] != rendered_boards(made):
         wrong.append(f"{page_path(folder).name}: its boards are not those of the entries")
     return Verified(
         entries=len(found.entries),
@@ -150,7 +150,7 @@ def _graded(entry: Entry, grader: Grader | str) -> tuple[list[str], int, dict[st
             continue
         graded += 1
         if problem := _compared(outcome, judged):
-            problems.append(f"{shown(outcome.task)} sample {outcome.sample}: {problem}")
+            problems.append(f"{preview(outcome.task)} sample {outcome.sample}: {problem}")
     if len(problems) > MOST_NAMED:
         rest = len(problems) - MOST_NAMED
         problems[MOST_NAMED:] = [f"and {rest} more outcomes are graded differently"]
@@ -181,7 +181,7 @@ def _numbers(folder: Path, made: Sequence[Board]) -> tuple[int, list[str]]:
         return 0, [str(error)]
     pairs = list(_leaves("", published, as_json(made)))
     wrong = [
-        f"{path.name}: {where} says {shown(there)}, but the outcomes give {shown(here)}"
+        f"{path.name}: {where} says {preview(there)}, but the outcomes give {preview(here)}"
         for where, there, here in pairs
         if not _same(there, here)
     ]

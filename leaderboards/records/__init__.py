@@ -1,1 +1,1 @@
-"""Records of runs: tracks, entries, strict reading, migrations, files."""
+"""Records of runs: Tracks, entries, strict reading, migrations, files."""

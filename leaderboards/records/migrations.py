@@ -1,12 +1,12 @@
-"""Entries of older schemas, brought forward one version after the other.
+"""Migrations of parsed entries from older schemas, one version after the other.
 
-A parsed entry comes in and another goes out; nothing is read, and nothing is decoded here.
+Pure functions from JSON values to JSON values; files are read and typed elsewhere.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from leaderboards.records.strict_json import RecordError, shown
+from leaderboards.records.strict_json import RecordError, preview
 
 SCHEMA = 2
 
@@ -14,8 +14,9 @@ Migration: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 def _first(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Schema 1 knew no prices, and kept all turns of a conversation as one text. Where one ends and
-    the next begins cannot be found again, so such a text stays what it is.
+    """Schema 1 to 2. Schema 1 had no prices and kept all turns of a conversation as one text.
+
+    The ends of the turns cannot be recovered, so such a text stays one text.
     """
     outcomes = raw.get("outcomes")
     for number, outcome in enumerate(outcomes if isinstance(outcomes, list) else ()):
@@ -45,7 +46,7 @@ def migrate(
         RecordError: if it has no schema, or one newer than this code knows.
     """
     if not isinstance(raw, dict):
-        raise RecordError(f"must be an object, but is {shown(raw)}", source=source)
+        raise RecordError(f"must be an object, but is {preview(raw)}", source=source)
     version = raw.get("schema")
     if type(version) is not int or version < 1:
         problem = "is missing" if version is None else f"must be 1 to {schema}"

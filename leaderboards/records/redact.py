@@ -1,4 +1,4 @@
-r"""What a published record may not tell: absolute paths and network addresses.
+r"""Redaction of absolute paths and network addresses from published records.
 
 The rule is the same in both directions: `redacted` replaces what it finds, and a record is refused
 if `redacted` would change it. A path is two components from the root (`/x/y`), one well-known root
@@ -9,7 +9,8 @@ and are not found.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from leaderboards.records.strict_json import JSON
 
@@ -46,7 +47,7 @@ def redacted(text: str) -> str:
 
 
 def redacted_json(value: JSON) -> JSON:
-    """The same for every string in a JSON value, keys included."""
+    """The value with every string redacted, keys included."""
     if isinstance(value, str):
         return redacted(value)
     if isinstance(value, Mapping):
@@ -54,3 +55,19 @@ def redacted_json(value: JSON) -> JSON:
     if isinstance(value, Sequence):
         return [redacted_json(item) for item in value]
     return value
+
+
+def named_strings(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every string of a JSON value, keys included, with the path of its field."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield name, key
+            if isinstance(item, str):  # as most are: a generator for each would cost more
+                yield f"{name}.{key}", item
+            else:
+                yield from named_strings(f"{name}.{key}", item)
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from named_strings(f"{name}[{number}]", item)

@@ -1,4 +1,4 @@
-"""Entries on disk: written once and whole, found by folder; a bad one is named and passed by."""
+"""Entries on disk: atomic writes, search by folder; invalid files are named and skipped."""
 
 import gc
 import os
@@ -23,26 +23,26 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class FoundEntries:
-    """What a search came to; `problems` has one sentence for each file that is not an entry."""
+    """Entries found; `problems` has one sentence for each file that is not an entry."""
 
     stored: tuple[Stored, ...]
     problems: tuple[str, ...]
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """The good entries, in the order of their paths."""
+        """The valid entries, in the order of their paths."""
         return tuple(s.entry for s in self.stored)
 
 
 def write_entry(path: Path | str, entry: Entry) -> Path:
-    """Write an entry so that the file is whole or absent, even if power fails.
+    """Write an entry atomically: the file is complete or absent, even after a power failure.
 
     Writing the same entry again does nothing. A run owns its path: two processes that write
-    different entries to one new path at the same moment are not kept apart.
+    different entries to one new path at the same time are not detected.
 
     Raises:
-        RecordError: if the file exists and holds anything else, or if the entry was made of values
-            that would not be read back.
+        RecordError: if the file exists with other content, or if the entry holds values that
+            would not be read back.
     """
     path = Path(path)
     text = entry.to_json().encode("ascii")
@@ -58,7 +58,7 @@ def write_entry(path: Path | str, entry: Entry) -> Path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is old or new, never half, even if power fails."""
+    """Write a file atomically: it has its old or its new content, even after a power failure."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with draft.open("wb") as file:
@@ -72,13 +72,13 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def clear_drafts(path: Path) -> None:
-    """Remove what processes killed while writing `path` left; only for whom alone may write it."""
+    """Remove temporary files of killed writers of `path`; only for the one owner of the path."""
     for draft in path.parent.glob(f".{path.name}.*.tmp"):
         draft.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename durable, where the system has folders that can be opened."""
+    """Make a rename durable; Windows cannot open folders and is skipped."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -122,7 +122,7 @@ def find_entries(paths: Iterable[Path | str]) -> FoundEntries:
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """While records are read: they hold no cycles; looking for some is a quarter of the work."""
+    """Pause garbage collection: records hold no cycles, and reading them is a quarter faster."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -133,7 +133,7 @@ def gc_paused() -> Iterator[None]:
 
 
 def entry_files(given: Path, problems: list[str]) -> Iterator[Path]:
-    """The files to read, in the order of their names; a file that was named is taken as it is."""
+    """The entry files in a folder, by name; a path that is a file is taken as it is."""
 
     def report(error: OSError) -> None:
         problems.append(f"{error.filename}: cannot be opened ({error.strerror}).")

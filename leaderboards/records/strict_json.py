@@ -18,6 +18,9 @@ JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JS
 Reader: TypeAlias = Callable[[object], Any]
 T = TypeVar("T")
 
+OMITTED_AT = "omitted_at"
+"""Metadata key of a dataclass field: the value at which it is left out, see added_settings.py."""
+
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 _NAMES = {str: "a string", bool: "true or false", int: "a whole number", float: "a finite number"}
 
@@ -72,16 +75,31 @@ def decode(kind: type[T], value: object) -> T:
 
 
 def encode(value: Any) -> Any:
-    """The plain JSON value of a dataclass, field by field, in the order of its definition."""
+    """The plain JSON value of a dataclass, field by field, in the order of its definition.
+
+    A field that was added later is left out at its old value.
+    """
     if type(value) in _PLAIN:
         return value
     if dataclasses.is_dataclass(value):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        shown = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        kind: Any = type(value)
+        for name, old in added_fields(kind).items():
+            if type(shown[name]) is type(old) and shown[name] == old:
+                del shown[name]
+        return shown
     if isinstance(value, Mapping):
         return {k: encode(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [encode(v) for v in value]
     return value
+
+
+@functools.cache
+def added_fields(kind: Any) -> Mapping[str, JSON]:
+    """The fields of a dataclass that older files lack, with the value that their absence means."""
+    every = dataclasses.fields(kind)
+    return {f.name: f.metadata[OMITTED_AT] for f in every if OMITTED_AT in f.metadata}
 
 
 def canonical(value: JSON) -> str:
@@ -92,7 +110,7 @@ def canonical(value: JSON) -> str:
         raise RecordError(f"holds what JSON cannot ({error})") from None
 
 
-def shown(value: object) -> str:
+def preview(value: object) -> str:
     """A value as an error message may quote it: short, and with no control characters."""
     text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -103,7 +121,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(made) < len(pairs):
         seen: set[str] = set()
         twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]  # add() returns None
-        raise RecordError(f"holds the key {shown(twice)} twice in one object")
+        raise RecordError(f"holds the key {preview(twice)} twice in one object")
     return made
 
 
@@ -138,10 +156,13 @@ def _reader(hint: Any) -> Reader:
 @functools.cache
 def _record(kind: Any) -> Reader:
     parts = {f.name: _reader(f.type) for f in dataclasses.fields(kind)}
+    later = added_fields(kind)
 
     def read(value: object) -> Any:
         if type(value) is not dict:
-            raise RecordError(f"must be an object, but is {shown(value)}")
+            raise RecordError(f"must be an object, but is {preview(value)}")
+        if later:
+            value = {**later, **value}
         if value.keys() != parts.keys():
             _misfit(value.keys(), parts.keys())
         made = {}
@@ -204,7 +225,7 @@ def _plain_types(hint: Any) -> frozenset[type]:
 def _misfit(given: Any, wanted: Any) -> NoReturn:
     unknown = sorted(given - wanted)
     if unknown:
-        raise RecordError(f"is unknown; known are {', '.join(wanted)}", shown(unknown[0])[1:-1])
+        raise RecordError(f"is unknown; known are {', '.join(wanted)}", preview(unknown[0])[1:-1])
     missing = next(name for name in wanted if name not in given)
     raise RecordError("is missing", missing)
 
@@ -213,14 +234,14 @@ def _scalar(kind: type, value: object) -> Any:
     if kind is float and type(value) is int and abs(value) < 2**53:
         return float(value)
     if type(value) is not kind or (kind is float and not math.isfinite(value)):  # type: ignore[arg-type]  # a float here
-        raise RecordError(f"must be {_NAMES[kind]}, but is {shown(value)}")
+        raise RecordError(f"must be {_NAMES[kind]}, but is {preview(value)}")
     return value
 
 
 def _one_of(choices: tuple[str, ...], value: object) -> Any:
     if type(value) is not str or value not in choices:
         listed = " or ".join(f"'{c}'" for c in choices)
-        raise RecordError(f"must be {listed}, but is {shown(value)}")
+        raise RecordError(f"must be {listed}, but is {preview(value)}")
     return value
 
 
@@ -238,7 +259,7 @@ def _one_or_row(one: Any, row: Any) -> Reader:
 
 def _row(inner: Reader, kind: Any, quick: Any, value: object) -> tuple[Any, ...]:
     if type(value) is not list:
-        raise RecordError(f"must be a list, but is {shown(value)}")
+        raise RecordError(f"must be a list, but is {preview(value)}")
     made: list[Any] = []
     try:
         if quick is not None and (rows := quick(value)) is not None:
@@ -254,13 +275,13 @@ def _row(inner: Reader, kind: Any, quick: Any, value: object) -> tuple[Any, ...]
 
 def _mapping(inner: Reader, value: object) -> dict[str, Any]:
     if type(value) is not dict:
-        raise RecordError(f"must be an object, but is {shown(value)}")
+        raise RecordError(f"must be an object, but is {preview(value)}")
     made = {}
     for key, item in value.items():
         try:
             made[key] = inner(item)
         except RecordError as error:
-            raise error.within(shown(key)[1:-1]) from None
+            raise error.within(preview(key)[1:-1]) from None
     return made
 
 

@@ -1,8 +1,8 @@
-"""Score against budget: how high a curve lies on the whole, and what it took to reach a target.
+"""Score against budget: area under the curve, and budget to reach a target.
 
-The last number of a run depends on when it was stopped; these two depend on it less. A run's own
-curve is made of training rewards, round by round; a method's curve of test scores, budget by
-budget. The two are never mixed.
+The final score of a run depends on when it was stopped; these two depend on it less. The curve of a
+run consists of training rewards by round; the curve of a method of test scores by budget. The two
+are never mixed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
-from leaderboards.records.added_settings import settled
 from leaderboards.records.entry import Entry, Track
 from leaderboards.records.strict_json import canonical
 from leaderboards.stats.intervals import mean
 from leaderboards.stats.scores import result
 
-WINDOW = 3  # rounds whose mean must reach a target: one lucky round is no arrival
+WINDOW = 3  # rounds whose mean must reach a target, so that one lucky round does not count
 
 By = Literal["episodes", "tokens"]
 
@@ -34,23 +33,22 @@ class BudgetCurve:
 
     @property
     def normalised_auc(self) -> float | None:
-        """The area under the curve over the budget it spans; None with nothing to span."""
+        """The area under the curve divided by the budget it spans; None without a span."""
         if self.kind == "steps":
             ends = [0.0, *(budget for budget, _ in self.points)]
-            heights = [score for _, score in self.points]
+            levels = [score for _, score in self.points]
         else:
             ends = [budget for budget, _ in self.points]
-            heights = [(a + b) / 2 for (_, a), (_, b) in pairwise(self.points)]
+            levels = [(a + b) / 2 for (_, a), (_, b) in pairwise(self.points)]
         spans = [end - start for start, end in pairwise(ends)]
         if sum(spans) <= 0:
             return None
-        return sum(s * h for s, h in zip(spans, heights, strict=True)) / sum(spans)
+        return sum(s * h for s, h in zip(spans, levels, strict=True)) / sum(spans)
 
     def budget_to_reach(self, target: float) -> float | None:
-        """The budget at which the target is first reached; None where it never is.
+        """The budget at which the target is first reached; None if it never is.
 
-        Of steps, the mean of three rounds has to reach it; between the points of a line it rises
-        evenly.
+        For steps, the mean of three rounds must reach it; a line is interpolated.
         """
         if self.kind == "steps":
             for end in range(WINDOW, len(self.points) + 1):
@@ -70,7 +68,7 @@ class BudgetCurve:
 
 
 def training_curve(rounds: Sequence[Mapping[str, Any]], by: By = "episodes") -> BudgetCurve:
-    """A run's training curve from the lines of its rounds.jsonl; unscored rounds are left out."""
+    """The training curve of a run from the lines of its rounds.jsonl, without unscored rounds."""
     points = []
     for line in rounds:
         if line["reward"] is not None and line["scores"]:
@@ -85,15 +83,15 @@ def _spent(spent: Mapping[str, float], by: By) -> float:
 
 
 def curves_of_entries(entries: Sequence[Entry], by: By = "episodes") -> dict[str, BudgetCurve]:
-    """Test score against training budget, by method: Tracks that differ in their budget alone.
+    """Test score against training budget, by method, over Tracks that differ only in their budget.
 
-    The start of every curve is `base`, where the same Tracks have it. Methods with one point only,
-    and Tracks that differ in more, are absent; the key names method and world.
+    Every curve starts at `base`, if the Tracks have it. Methods with a single point are absent; the
+    key names method and environment.
     """
     groups: dict[tuple[Track, str, str], list[Entry]] = {}
     for entry in entries:
         alike = replace(entry.track, budget_episodes=0)
-        groups.setdefault((alike, entry.method, canonical(settled(entry))), []).append(entry)
+        groups.setdefault((alike, entry.method, canonical(entry.row_config)), []).append(entry)
     starts = {track: mine for (track, method, _), mine in groups.items() if method == "base"}
     found: dict[str, BudgetCurve] = {}
     for (track, method, config), mine in groups.items():

@@ -1,7 +1,7 @@
-"""Variants of one agent on the same tasks: what each difference between them is worth.
+"""Effects between variants of one agent on the same tasks: 2 × 2 and leave-one-out ablations.
 
-Everything here answers for *this agent*: the tasks are the unit, and the cells are paired by task.
-What another training run would have found takes more runs, and `compare`.
+All intervals are over test items: the tasks are the unit, and variants are paired by task. Effects
+over training seeds need more runs, and `compare`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ Cell = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class NamedEffect:
-    """A named difference between cells, and what it came to."""
+    """A named difference between two cells, with its estimate."""
 
     name: str
     effect: Effect
 
 
 def cell_mean(cell: Cell, unit: bool) -> tuple[float | None, Interval | None]:
-    """A cell's mean over tasks and its 95 % interval; Wilson's where all tasks agree."""
+    """The mean of a cell over tasks and its 95 % interval; Wilson's if all tasks agree."""
     values = list(cell.values())
     value = mean(values)
     if value is None:
@@ -35,7 +35,7 @@ def cell_mean(cell: Cell, unit: bool) -> tuple[float | None, Interval | None]:
 
 
 def all_in_unit_interval(cells: Sequence[Cell]) -> bool:
-    """Whether all rewards lie within [0, 1]."""
+    """True if all rewards lie within [0, 1]."""
     return all(0 <= value <= 1 for cell in cells for value in cell.values())
 
 
@@ -50,7 +50,7 @@ def differences(pairs: Sequence[tuple[str, Cell, Cell]], unit: bool) -> list[Nam
 
 
 def interaction(joint: Cell, first: Cell, second: Cell, neither: Cell) -> Effect:
-    """By how much both together exceed the sum of each alone, task by task."""
+    """The interaction: the joint gain minus the sum of the single gains, task by task."""
     tasks = sorted(joint.keys() & first.keys() & second.keys() & neither.keys())
     values = [joint[t] - first[t] - second[t] + neither[t] for t in tasks]
     interval, p = t_interval(values), paired_t(values)
@@ -62,7 +62,7 @@ def interaction(joint: Cell, first: Cell, second: Cell, neither: Cell) -> Effect
 def factorial(
     neither: Cell, prompt: Cell, weights: Cell, both: Cell, unit: bool
 ) -> list[NamedEffect]:
-    """{base, trained weights} × {root, evolved prompt}: four effects, named beforehand."""
+    """The 2 × 2 ablation {base, trained weights} × {initial, evolved prompt}: four effects."""
     found = differences(
         [
             ("evolved prompt alone", prompt, neither),
@@ -71,12 +71,12 @@ def factorial(
         ],
         unit,
     )
-    together = NamedEffect("more than the sum of both", interaction(both, prompt, weights, neither))
+    together = NamedEffect("interaction", interaction(both, prompt, weights, neither))
     return adjusted([*found, together])
 
 
 def adjusted(found: Sequence[NamedEffect]) -> list[NamedEffect]:
-    """With Holm's adjustment over all of them."""
+    """The effects with Holm's adjustment over all of them."""
     p_values = holm([one.effect.p for one in found])
     return [
         replace(one, effect=replace(one.effect, holm=p))

@@ -1,8 +1,8 @@
-"""Which ranks a row may have: an interval instead of a number that its seeds do not support.
+"""Rank intervals: the ranks of a row that its training seeds leave possible.
 
-Every two rows are compared by the paired t test over the training seeds they share, and Holm's
-adjustment over all pairs keeps the chance of any false order at 5 %. A row's best rank counts the
-rows shown to be better, its worst the rows shown to be worse; one seed shows nothing.
+Every two rows are compared by the paired t test over their common training seeds; Holm's adjustment
+over all pairs keeps the probability of any false order at 5 %. A row's best rank counts the rows
+that are significantly better, its worst those that are significantly worse; one seed shows nothing.
 """
 
 import math
@@ -11,7 +11,7 @@ from itertools import combinations
 
 from leaderboards.stats.paired import paired_t
 
-FEW = 40  # rows up to which their pairs are compared sooner than NumPy is imported
+FEW = 40  # rows; up to here a loop is faster than importing NumPy
 
 Scores = Mapping[int, float | None]
 Finding = tuple[float, int, int]
@@ -29,7 +29,7 @@ def rank_intervals(rows: Sequence[Scores], level: float = 0.95) -> list[tuple[in
 
 
 def _by_p(rows: Sequence[Scores], alpha: float) -> Iterable[Finding]:
-    """All pairs that differ at this level by themselves, the smallest p first."""
+    """All pairs with p ≤ alpha before adjustment, the smallest p first."""
     if len(rows) <= FEW:
         return sorted(_pairs(rows, alpha))
     from leaderboards.stats.rank_intervals_numpy import by_p
@@ -47,14 +47,14 @@ def _pairs(rows: Sequence[Scores], alpha: float) -> Iterator[Finding]:
 
 
 def _counted(found: Iterable[Finding], rows: int, alpha: float) -> tuple[list[int], list[int]]:
-    """For each row, how many rows were shown to be better, and how many to be worse.
+    """For each row, the numbers of significantly better and significantly worse rows.
 
-    Holm over all pairs of rows, those that could not be tested included.
+    Holm's adjustment counts all pairs of rows, including those that could not be tested.
     """
-    asked = rows * (rows - 1) // 2
+    tests = rows * (rows - 1) // 2
     above, below = [0] * rows, [0] * rows
     for place, (p, better, worse) in enumerate(found):
-        if p * (asked - place) > alpha:
+        if p * (tests - place) > alpha:
             break
         above[worse] += 1
         below[better] += 1

@@ -1,4 +1,4 @@
-"""The same tests of all pairs of rows as standing.py makes, for boards of thousands of rows."""
+"""The pairwise tests of rank_intervals.py with NumPy, for thousands of rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -7,15 +7,13 @@ from numpy.typing import NDArray
 
 from leaderboards.stats.student_t import two_sided_each
 
-_BLOCK = 256  # rows compared with all others at a time, so that memory stays small
+_BLOCK = 256  # rows compared with all others at a time, to bound memory
 
 
 def by_p(
     rows: Sequence[Mapping[int, float | None]], alpha: float
 ) -> Iterator[tuple[float, int, int]]:
-    """The p of a pair, the better row and the worse row, of all pairs whose p is at most alpha,
-    the smallest p first.
-    """
+    """Yield (p, better row, worse row) of all pairs with p ≤ alpha, the smallest p first."""
     table = _table(rows)
     count = len(rows)
     found, pairs, signs = [], [], []
@@ -55,7 +53,7 @@ def _tests(
         centre = total / n
         rest = np.where(known, gaps - centre[:, :, None], 0.0)
         deviation = np.sqrt((rest**2).sum(axis=2) / (n - 1))
-        # As `paired.spread` asks, so that a row's rank does not depend on how many rows there are.
+        # The same threshold as `paired.spread`: ranks must not depend on the number of rows.
         highest = gaps.max(axis=2, where=known, initial=-np.inf)
         lowest = gaps.min(axis=2, where=known, initial=np.inf)
         seen = (n > 1) & (highest - lowest > 1e-12 * np.maximum(1.0, np.abs(centre)))

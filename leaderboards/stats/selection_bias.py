@@ -1,8 +1,9 @@
-"""The winner's curse: the best of many noisy measurements is, on average, worse than it looked.
+"""Correction for selection bias (the winner's curse).
 
-A prompt is chosen because it did best in training; part of that was luck. Its advantage over the
-prompts it played against is shrunk towards theirs by the share of the spread between prompts that
-is not noise (empirical Bayes, normal–normal), which no choice among them biases.
+The best of many noisy measurements is, on average, worse than it was measured. A prompt is selected
+for its training reward, and part of that is noise. Its advantage over the prompts of the same
+rounds is shrunk towards their mean by the share of the variance between prompts that is not noise
+(empirical Bayes, normal–normal); the shrunken value is not biased by the selection.
 """
 
 import math
@@ -15,8 +16,8 @@ from typing import Any
 class Advantage:
     """A prompt's mean reward above that of all prompts of the same rounds.
 
-    `seen` is what training showed, `corrected` what is left without the luck of being chosen,
-    `error` the standard error of `seen`. `rounds` it played, `rivals` there were.
+    `seen` is the measured value, `corrected` the value after shrinkage, `error` the standard error
+    of `seen`. `rounds` counts the rounds that evaluated it, `rivals` the other prompts.
     """
 
     seen: float
@@ -29,7 +30,7 @@ class Advantage:
 def advantages(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Advantage]:
     """Every prompt's advantage, from the scores by prompt of each round (rounds.jsonl).
 
-    Empty where noise cannot be told from merit: under three prompts, or none that played twice.
+    Empty if noise cannot be estimated: fewer than three prompts, or none evaluated twice.
     """
     gaps: dict[str, list[float]] = {}
     for line in rounds:
@@ -58,7 +59,7 @@ def advantages(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Advantage]:
 
 
 def _noise(groups: Sequence[Sequence[float]]) -> float | None:
-    """The variance of one round's gap, pooled within prompts that played more than once."""
+    """The variance of one round's gap, pooled within prompts evaluated more than once."""
     squares, degrees = 0.0, 0
     for values in groups:
         centre = math.fsum(values) / len(values)

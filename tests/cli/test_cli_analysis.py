@@ -61,9 +61,9 @@ def test_a_factorial_plays_four_cells_and_names_four_effects(out, asked):
     told = asked("factorial", "out", *PLAY)
     cells = scores(told)
     assert list(cells) == [
-        "base weights, root prompt",
+        "base weights, initial prompt",
         "base weights, evolved prompt",
-        "trained weights, root prompt",
+        "trained weights, initial prompt",
         "trained weights, evolved prompt",
     ]
     neither, prompt, weights, both = cells.values()
@@ -71,7 +71,7 @@ def test_a_factorial_plays_four_cells_and_names_four_effects(out, asked):
     found = effects(told)
     assert found["evolved prompt alone"]["value"] == pytest.approx(prompt - neither)
     assert found["trained weights alone"]["value"] == pytest.approx(weights - neither)
-    more = found["more than the sum of both"]["value"]
+    more = found["interaction"]["value"]
     assert more == pytest.approx(both - prompt - weights + neither)
     assert all(one["units"] == 30 and one["holm"] >= one["p"] for one in told["effects"])
     assert [cell["policy_version"] for cell in told["cells"]] == [0, 0, 1, 1]
@@ -168,7 +168,7 @@ def test_an_audit_finds_a_principle_that_repeats_a_problem_and_plays_without_it(
     assert not first["suspect"] and second["suspect"]
     assert world.problem("test", 3).id in second["test"]["phrases"]
     assert [c["principles"] for c in told["cells"]] == [[CAREFUL, leak], [CAREFUL]]
-    assert list(effects(told)) == ["what was redacted"]
+    assert list(effects(told)) == ["suspect principles"]
 
 
 def test_an_audit_of_a_clean_prompt_plays_nothing(out, asked, capsys):
@@ -179,7 +179,7 @@ def test_an_audit_of_a_clean_prompt_plays_nothing(out, asked, capsys):
     assert main(["audit", "out"]) == 0
     shown = capsys.readouterr().out
     assert "principle 1: Be careful with every sum." in shown
-    assert "repeats nothing of them" in shown
+    assert "no overlap" in shown
 
 
 @pytest.mark.parametrize("verb", ["factorial", "attribute", "transfer", "audit"])

@@ -23,7 +23,7 @@ def test_four_effects_are_adjusted_together() -> None:
         "evolved prompt alone",
         "trained weights alone",
         "both together",
-        "more than the sum of both",
+        "interaction",
     ]
     # Means 1/8, 3/8, 3/8, 1: 1/4, 1/4, 7/8, and 1 − 3/8 − 3/8 + 1/8 = 3/8.
     assert [one.effect.value for one in found] == pytest.approx([0.25, 0.25, 0.875, 0.375])

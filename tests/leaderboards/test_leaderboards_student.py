@@ -55,7 +55,7 @@ def test_the_critical_ratio_is_scipys(df: int, level: float) -> None:
 
 @pytest.mark.parametrize("level", [1.0, -0.1, 1.5, math.nan])
 def test_a_level_that_no_interval_has_is_refused(level: float) -> None:
-    with pytest.raises(ValueError, match="no interval has a level"):
+    with pytest.raises(ValueError, match="the level must be at least 0 and below 1"):
         critical(level, 3)
 
 

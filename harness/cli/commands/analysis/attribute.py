@@ -1,7 +1,7 @@
-"""`harness attribute`: what each principle of the champion's prompt is worth, by leaving it out.
+"""`harness attribute`: leave-one-out ablation of the principles of the selected prompt.
 
-A principle that another one repeats is worth nothing by this measure, though both together may be
-worth much; the row for all of them tells.
+A principle that another one repeats has no effect by this measure, though both together may have a
+large one; the row without any principle shows that.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from leaderboards.stats.factorial import all_in_unit_interval, differences
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Play the champion whole, without each principle in turn, and without all of them."""
+    """Evaluate the whole prompt, without each principle in turn, and without all of them."""
     place = finished(arguments.run)
     with Analysis(place, "attribute", arguments) as analysis:
         agent = analysis.agent

@@ -1,7 +1,7 @@
-"""`harness audit`: does a learnt prompt repeat tasks or answers, do the splits repeat each other?
+"""`harness audit`: overlap of a learnt prompt with tasks and answers, and between the splits.
 
-It reads every problem with its answer, the test split's included, so nothing it says may go back
-into training. It tells ids and counts, never a task's text.
+It reads every problem with its answer, including the test split, so its output must not be used for
+training. It prints ids and counts, never a task's text.
 """
 
 import argparse
@@ -36,7 +36,7 @@ _SPLITS: tuple[Split, ...] = ("train", "test")
 
 @dataclass(frozen=True, slots=True)
 class Principle:
-    """One of the prompt's principles, and what it repeats of train and test items."""
+    """A principle of the prompt, and its overlap with train and test items."""
 
     number: int
     text: str
@@ -45,13 +45,13 @@ class Principle:
 
     @property
     def suspect(self) -> bool:
-        """Whether it is left out of the redacted prompt."""
+        """True if it is left out of the redacted prompt."""
         return self.train.any or self.test.any
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """All that was read."""
+    """The overlap that was found, and the number of problems read."""
 
     read: dict[Split, int]
     principles: tuple[Principle, ...]
@@ -59,7 +59,7 @@ class AuditFinding:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Read, report, and play the prompt with and without what was suspect."""
+    """Report the overlap, then evaluate the prompt with and without the suspect principles."""
     place = finished(arguments.run)
     with Analysis(place, "audit", arguments) as analysis:
         agent = analysis.agent
@@ -79,7 +79,7 @@ def main(arguments: argparse.Namespace) -> int:
         whole = analysis.play("whole prompt", agent)
         clean = analysis.play("redacted prompt", redacted)
         unit = all_in_unit_interval([whole.cell, clean.cell])
-        effects = differences([("what was redacted", whole.cell, clean.cell)], unit)
+        effects = differences([("suspect principles", whole.cell, clean.cell)], unit)
         analysis.record([whole, clean], effects, overlap=told)
     return 0
 
@@ -87,8 +87,8 @@ def main(arguments: argparse.Namespace) -> int:
 def look(request: Config, prompt: SystemPrompt) -> AuditFinding:
     """Compare a prompt's principles with the problems of train and test, and those with each other.
 
-    A principle's words that the root prompt has too are not counted. A prompt that was rewritten as
-    a whole is one principle.
+    Words that the initial prompt has too are not counted. A prompt that was rewritten as a whole
+    counts as one principle.
     """
     items = {split: _items(request, split) for split in _SPLITS}
     root = request.run.prompt or ""
@@ -107,7 +107,7 @@ def _items(request: Config, split: Split) -> list[OverlapText]:
     try:
         if not isinstance(world, HasProblems):
             raise UsageError(
-                f"{request.env.name} does not tell its problems, so there is nothing to compare."
+                f"{request.env.name} does not expose its problems, so there is nothing to compare."
             )
         count = min(world.size(split), MOST)
         problems = (world.problem(split, n) for n in range(count))
@@ -135,12 +135,12 @@ def _say(found: AuditFinding) -> None:
                     line = f"  ! repeats {what} of {len(ids)} {split} problems: {_some(ids)}"
                     console.print(Text(line, style="yellow"))
         if not principle.suspect:
-            console.print("  repeats nothing of them")
+            console.print("  no overlap")
     if not found.principles:
-        console.print("the prompt holds nothing that was learnt")
+        console.print("the prompt has no learnt text")
     same, alike = found.twins.same, found.twins.alike
     console.print(
-        f"test problems that train has too: {len(same)} word for word, {len(alike)} nearly"
+        f"test problems also in train: {len(same)} identical, {len(alike)} near duplicates"
     )
     for pair in (*same, *(pair[:2] for pair in alike)):
         console.print(Text(f"  ! {_some(pair)}", style="yellow"))

@@ -1,4 +1,4 @@
-"""`harness factorial`: {base, trained weights} × {root, evolved prompt}, from one finished run."""
+"""`harness factorial`: the 2 × 2 ablation {base, trained weights} × {initial, evolved prompt}."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from leaderboards.stats.factorial import all_in_unit_interval, differences, fact
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Play the cells there are: four, or two where the run changed only one of both."""
+    """Evaluate four cells, or two if the run changed only the weights or only the prompt."""
     place = finished(arguments.run)
     with Analysis(place, "factorial", arguments) as analysis:
         agent, root = analysis.agent, analysis.root
@@ -18,7 +18,7 @@ def main(arguments: argparse.Namespace) -> int:
             raise UsageError(
                 f"{place} changed neither weights nor prompt, so there are no cells to compare."
             )
-        neither = analysis.play("base weights, root prompt", Agent(root, 0))
+        neither = analysis.play("base weights, initial prompt", Agent(root, 0))
         if not trained:
             prompt = analysis.play("base weights, evolved prompt", agent)
             unit = all_in_unit_interval([neither.cell, prompt.cell])
@@ -26,13 +26,15 @@ def main(arguments: argparse.Namespace) -> int:
             analysis.record([neither, prompt], worth)
             return 0
         if not evolved:
-            weights = analysis.play("trained weights, root prompt", agent)
+            weights = analysis.play("trained weights, initial prompt", agent)
             unit = all_in_unit_interval([neither.cell, weights.cell])
             worth = differences([("trained weights", weights.cell, neither.cell)], unit)
             analysis.record([neither, weights], worth)
             return 0
         prompt = analysis.play("base weights, evolved prompt", Agent(agent.prompt, 0))
-        weights = analysis.play("trained weights, root prompt", Agent(root, agent.policy_version))
+        weights = analysis.play(
+            "trained weights, initial prompt", Agent(root, agent.policy_version)
+        )
         both = analysis.play("trained weights, evolved prompt", agent)
         played = [neither, prompt, weights, both]
         unit = all_in_unit_interval([one.cell for one in played])

@@ -1,7 +1,7 @@
-"""`harness transfer`: what a prompt evolved in one run is worth to another model, or elsewhere.
+"""`harness transfer`: the effect of an evolved prompt on another model or environment.
 
-The evolved prompt plays against the root prompt, both with the other model's own weights. On
-another world, the principles are put under that world's own briefing.
+The evolved and the initial prompt are evaluated with the other model's own weights. On another
+environment, the principles follow that environment's own initial prompt.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from leaderboards.stats.factorial import all_in_unit_interval, differences
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Play root and evolved prompt where they were not made."""
+    """Evaluate the initial and the evolved prompt on another model or environment."""
     if not (arguments.env or arguments.model):
-        raise UsageError("Name another world or model: --env, --model, or both.")
+        raise UsageError("Name another environment or model: --env, --model, or both.")
     place = finished(arguments.run)
     with Analysis(place, "transfer", arguments) as analysis:
         request = _there(analysis.request, arguments)
@@ -26,7 +26,7 @@ def main(arguments: argparse.Namespace) -> int:
         if evolved == root:
             raise UsageError(f"The prompt of {place} never changed, so there is none to transfer.")
         analysis.elsewhere(request)
-        before = analysis.play("root prompt", Agent(root, 0))
+        before = analysis.play("initial prompt", Agent(root, 0))
         after = analysis.play("evolved prompt", Agent(evolved, 0))
         unit = all_in_unit_interval([before.cell, after.cell])
         where = f"{request.env.name} with {request.model_url}"
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _there(home: Config, arguments: argparse.Namespace) -> Config:
-    """The request for the other place: its own defaults, evaluated as the run was."""
+    """The configuration for the other model or environment: its defaults, the run's evaluation."""
     env = arguments.env or home.env.name
     asked = Asked(
         env=env,
@@ -55,7 +55,7 @@ def _there(home: Config, arguments: argparse.Namespace) -> Config:
 
 
 def _prompts(analysis: Analysis, request: Config) -> tuple[SystemPrompt, SystemPrompt]:
-    """Root and evolved prompt of the other place; a rewritten briefing moves along as it is."""
+    """The initial and the evolved prompt there; a rewritten initial prompt is used unchanged."""
     made, there = analysis.agent.prompt, SystemPrompt(request.run.prompt or "")
     if made.briefing != analysis.root.briefing:
         return there, made
