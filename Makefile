@@ -2,7 +2,8 @@
 # make run     train and compare on the embedded default model, ending in the leaderboard
 # make test    the whole test suite
 # make check   linters and types
-# make soak    the long versions of the tests of reliability (hours); results are kept
+# make coverage  branch coverage of the pure core, with a floor
+# make soak    stress tests (hours); results are kept
 #
 # Where pip would take a CUDA build of torch and a CPU build is wanted, name a source of CPU wheels:
 #   make setup PIP_ARGS="--extra-index-url URL"     or     PIP_ARGS="--find-links FOLDER"
@@ -20,13 +21,14 @@ BENCH_ARGS ?=
 SEEDS ?= 0,1
 LOCKED ?=
 
-.PHONY: setup run test check soak bench pocket clean
+.PHONY: setup run test check coverage soak bench pocket clean
 
 setup: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) .ci/preflight $(BIN)/python $(PIP_ARGS)
 	@# torch, what only it needs, and the builder of this package come without written-down hashes.
 	$(if $(LOCKED),$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
@@ -44,6 +46,11 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What is pure (no model, no files): parts of methods, statistics, budgets, rollouts as data.
+coverage: setup
+	$(BIN)/python -m pytest -q --cov --cov-config=pyproject.toml --cov-report=term:skip-covered \
+		tests/agents tests/leaderboards tests/harness
 
 # One of them: make soak SOAK_ARGS="kills --seed 1 --count 50"
 soak: setup

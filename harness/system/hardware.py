@@ -55,10 +55,12 @@ def visible_gpus(
 
 
 def look() -> Machine:
-    """Ask torch what there is (imports it)."""
-    import torch
-
+    """Ask torch what there is (imports it); without torch only endpoints can be used."""
     count = cores()
+    try:
+        import torch
+    except ImportError:
+        return Machine("cpu", platform.machine(), 0.0, count)
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         return Machine("cuda", properties.name, properties.total_memory / 1e9, count)
