@@ -1,7 +1,8 @@
-"""Methods: one file each, on the parts they share.
+"""Methods of improving an agent, one file each, built from shared parts.
 
-Read `espl.py` first, then its halves `evolution.py` and `rl.py`, then `parts/`. A method answers
-two questions, who plays next and what was learnt; it plays nothing itself and keeps no clock.
+Read `espl.py` first, then its halves `evolution.py` and `rl.py`, then `parts/`. A method chooses
+the rollouts of a round (`assign`) and learns from them (`learn`). It samples no episode itself:
+the harness does, with the same budget for every method.
 """
 
 import warnings
@@ -28,7 +29,7 @@ _OLD_NAMES = {"Inputs": "MethodContext", "Spec": "MethodSpec"}
 
 
 def __getattr__(name: str) -> object:
-    """Old spellings of public names, read for this version with a warning that names the new one.
+    """Old public names, read for this version with a warning that names the new one.
 
     Raises:
         AttributeError: There is no such name.

@@ -1,4 +1,4 @@
-"""No learning: the yardstick the other methods are measured against."""
+"""No training: the baseline of every comparison."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,34 +10,34 @@ from harness.types import JSON, Agent, Assignment, Report
 
 @dataclass(frozen=True)
 class BaseConfig:
-    """Nothing to choose."""
+    """No settings."""
 
 
 class Base:
-    """No learning: the root prompt and the model's own weights, as they are."""
+    """No training: the initial prompt and the initial weights."""
 
-    def __init__(self, config: BaseConfig, inputs: MethodContext) -> None:
-        self.root = inputs.root
-        self.policy = inputs.policy
+    def __init__(self, config: BaseConfig, context: MethodContext) -> None:
+        self.prompt = context.initial_prompt
+        self.policy = context.policy
 
-    def cast(self, round: Round) -> list[Assignment]:
-        """Nobody plays: there is nothing to learn from it."""
+    def assign(self, round: Round) -> list[Assignment]:
+        """No rollouts: nothing would be learned from them."""
         return []
 
     def learn(self, rollouts: Rollouts) -> Report:
-        """Nothing is learnt."""
+        """Learn nothing."""
         return Report()
 
-    def champion(self) -> Agent:
-        """The root prompt."""
-        return Agent(self.root, self.policy.version)
+    def final_agent(self) -> Agent:
+        """The initial prompt with the initial weights."""
+        return Agent(self.prompt, self.policy.version)
 
     def state(self) -> Mapping[str, JSON]:
-        """Nothing to remember."""
+        """No state."""
         return {}
 
     def restore(self, state: Mapping[str, JSON]) -> None:
-        """Nothing to take back."""
+        """Nothing to restore."""
 
 
 SPEC = MethodSpec(BaseConfig, Base, trains=False, plays=False)

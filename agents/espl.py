@@ -1,11 +1,12 @@
-"""E-SPL (Zhang, Chen, Stadie, arXiv 2602.14697): weights and prompt learn together."""
+"""E-SPL (Zhang, Chen, Stadie, arXiv 2602.14697): weights and system prompt learn together."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from agents.context import MethodContext, MethodSpec
-from agents.evolution import Evolution, EvolutionConfig
+from agents.evolution import Evolution
+from agents.parts.prompts.config import EvolutionConfig
 from agents.parts.rl.config import WeightsConfig
 from agents.parts.rl.loss_card import card
 from agents.rl import RL
@@ -23,45 +24,48 @@ class ESPLConfig(EvolutionConfig, WeightsConfig):
 
 
 class ESPL:
-    """Reinforcement learning and prompt evolution, fed by the same rollouts.
+    """Reinforcement learning and prompt evolution on the same rollouts (E-SPL §3, Alg. 1).
 
-    What can be told goes into the system prompt: principles, workflows, warnings. What must be
-    practised goes into the weights. Each round is one tournament: M prompts play the same problems
-    under the same weights. Evolution rates the prompts by it and reflects on what the best one did;
-    RL compares each reply with its own prompt's mean, so a prompt's merit is never mistaken for a
-    reply's. Neither half asks for an episode of its own (E-SPL §3, Alg. 1).
+    Declarative knowledge (principles, workflows, warnings) goes into the prompt; procedural
+    knowledge (what takes practice) goes into the weights. Each round is one fair tournament: M
+    prompts attempt the same tasks under the same weights. Evolution ranks the prompts by it and
+    reflects on the best one's episodes. RL compares each completion with the mean of its own
+    prompt, so that a good prompt is not mistaken for a good completion. Neither half asks for an
+    episode of its own.
     """
 
-    def __init__(self, config: ESPLConfig, inputs: MethodContext) -> None:
-        self.rl = RL(config, inputs)
-        self.evolution = Evolution(config, inputs)
-        self.side_by_side = inputs.reflector_is_separate
+    def __init__(self, config: ESPLConfig, context: MethodContext) -> None:
+        self.evolution = Evolution(config, context)
+        self.rl = RL(config, context)
+        self.reflects_concurrently = context.can_reflect_concurrently
 
-    def cast(self, round: Round) -> list[Assignment]:
-        """Evolution chooses who plays."""
-        return self.evolution.cast(round)
+    def assign(self, round: Round) -> list[Assignment]:
+        """M prompts on B tasks, N samples each, as evolution selects them."""
+        return self.evolution.assign(round)
 
     def learn(self, rollouts: Rollouts) -> Report:
-        """Both halves learn from the same evidence."""
-        if self.side_by_side:
-            with ThreadPoolExecutor(max_workers=1) as aside:
-                telling = aside.submit(self.evolution.learn, rollouts)
-                shown = self.rl.learn(rollouts)
-                return telling.result() | shown
-        told = self.evolution.learn(rollouts)  # first: a live reflector is then the one that played
-        shown = self.rl.learn(rollouts)
-        return told | shown
+        """Evolve the prompts and take one gradient step, both from these rollouts."""
+        if self.reflects_concurrently:
+            with ThreadPoolExecutor(max_workers=1) as executor:
+                evolving = executor.submit(self.evolution.learn, rollouts)
+                weights = self.rl.learn(rollouts)
+                return evolving.result() | weights
+        # Prompts first: a reflection model that is the policy itself then has the weights that
+        # produced these rollouts.
+        prompts = self.evolution.learn(rollouts)
+        weights = self.rl.learn(rollouts)
+        return prompts | weights
 
-    def champion(self) -> Agent:
-        """The best prompt by the ratings, with the weights as they are now."""
-        return self.evolution.champion()
+    def final_agent(self) -> Agent:
+        """The best prompt by its rating, with the trained weights."""
+        return self.evolution.final_agent()
 
     def state(self) -> Mapping[str, JSON]:
-        """The population; the policy saves the weights."""
+        """The population; the policy saves the weights itself."""
         return self.evolution.state()
 
     def restore(self, state: Mapping[str, JSON]) -> None:
-        """Take the population back."""
+        """Restore the population."""
         self.evolution.restore(state)
 
 

@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 from agents.context import MethodContext, MethodSpec
 from agents.gepa import GEPAConfig, begin
-from agents.parts.gepa.reflection import Improver, Style
+from agents.parts.gepa.reflection import GEPAReflection, Style
 from agents.parts.gepa.search import GEPASearch
 from agents.parts.prompts.operators import EditLimits
-from agents.parts.prompts.pareto_cover import spread
+from agents.parts.prompts.pareto_cover import covering_prompts
 from agents.parts.prompts.population import prompt_from_json
 from agents.parts.prompts.serialization import prompt_record
 from agents.parts.rl.advantages import Baseline
@@ -59,61 +59,62 @@ class FSTConfig(WeightsConfig):
 
 
 class FST:
-    """Fast–slow training: a light GEPA round on recent problems, then RL under what it found.
+    """Fast–slow training: a short GEPA search on recent problems, then RL under its prompts.
 
-    Each cycle starts GEPA's engine anew, because the weights have moved, from the best prompt so
-    far. Then every problem is played by one group, split evenly over the prompts that cover the
-    Pareto front, and a reply is compared with the whole group.
+    Each cycle starts a new search from the best prompt so far, because the weights have changed
+    since the last one. In the RL phase each problem is one group, split evenly over the prompts
+    that cover the Pareto front, and the baseline is the mean of the whole group.
     """
 
-    def __init__(self, config: FSTConfig, inputs: MethodContext) -> None:
+    def __init__(self, config: FSTConfig, context: MethodContext) -> None:
         self.config = config
-        self.inputs = inputs
-        self.rl = RL(config, inputs)
-        self.improver = Improver(inputs, config.reflection, EditLimits())
-        self.prompts: tuple[SystemPrompt, ...] = (inputs.root,)
+        self.context = context
+        self.rl = RL(config, context)
+        self.reflection = GEPAReflection(context, config.reflection, EditLimits())
+        self.prompts: tuple[SystemPrompt, ...] = (context.initial_prompt,)
         self.search: GEPASearch | None = None
 
-    def _fast(self, round: Round) -> bool:
+    def _in_fast_phase(self, round: Round) -> bool:
         return round.index % (self.config.fast + self.config.slow) < self.config.fast
 
-    def cast(self, round: Round) -> list[Assignment]:
-        """In a fast round what GEPA wants; in a slow one each problem in one group, split."""
-        if self._fast(round):
+    def assign(self, round: Round) -> list[Assignment]:
+        """Fast: the evaluations GEPA requests. Slow: one group a problem, split over prompts."""
+        if self._in_fast_phase(round):
             if self.search is None:
                 settings = GEPAConfig(minibatch=self.config.minibatch)
                 self.search = begin(self.prompts[0], round.tasks, round, settings)
             self.search.offer(round.tasks)
-            return self.search.cast(round)
+            return self.search.assign(round)
         size = round.prompts * round.samples
-        fits = next(n for n in range(len(self.prompts), 0, -1) if size % n == 0)
+        # Equal parts only: a prompt with more samples would weigh more in the group's baseline.
+        used = next(n for n in range(len(self.prompts), 0, -1) if size % n == 0)
         return [
-            Assignment(prompt, task, size // fits)
+            Assignment(prompt, task, size // used)
             for task in round.tasks
-            for prompt in self.prompts[:fits]
+            for prompt in self.prompts[:used]
         ]
 
     def learn(self, rollouts: Rollouts) -> Report:
-        """Fast: tell GEPA, and at the end keep who covers its front. Slow: one gradient step."""
-        if not self._fast(rollouts.round):
+        """Fast: answer GEPA, and keep the covering prompts at the end. Slow: one gradient step."""
+        if not self._in_fast_phase(rollouts.round):
             return self.rl.learn(rollouts) | Report({"prompts": float(len(self.prompts))})
-        assert self.search is not None, "cast comes first"
-        with self.improver.on(rollouts) as improve:
-            self.search.learn(rollouts, improve)
+        assert self.search is not None, "assign() comes first"
+        with self.reflection.on(rollouts) as propose:
+            self.search.learn(rollouts, propose)
         position = rollouts.round.index % (self.config.fast + self.config.slow)
         if position == self.config.fast - 1:
-            found = spread(self.search.pool, self.config.population)
-            self.prompts = found or self.prompts
+            covering = covering_prompts(self.search.pool, self.config.population)
+            self.prompts = covering or self.prompts
             self.search = None
-        numbers = {"prompts": float(len(self.prompts)), "sequences": 0.0}
-        return Report(numbers) | self.improver.report()
+        metrics = {"prompts": float(len(self.prompts)), "sequences": 0.0}
+        return Report(metrics) | self.reflection.report()
 
-    def champion(self) -> Agent:
-        """The prompt with the best mean validation score of the last cycle, and the weights."""
-        return Agent(self.prompts[0], self.inputs.policy.version)
+    def final_agent(self) -> Agent:
+        """The prompt with the best validation score of the last cycle, with the trained weights."""
+        return Agent(self.prompts[0], self.context.policy.version)
 
     def state(self) -> Mapping[str, JSON]:
-        """The prompts, and GEPA's search while a fast phase lasts."""
+        """The prompts, and the search during a fast phase."""
         return {
             "prompts": [prompt_record(p) for p in self.prompts],
             "search": None if self.search is None else self.search.state(),
@@ -121,7 +122,7 @@ class FST:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take both back; another method's state is a run error."""
+        """Restore both; another method's state is a run error."""
         records: Sequence[Any] = state.get("prompts") or ()
         if not records or "search" not in state:
             raise RunError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from agents.context import MethodContext, MethodSpec
-from agents.parts.gepa.reflection import Improver, Style
+from agents.parts.gepa.reflection import GEPAReflection, Style
 from agents.parts.gepa.search import GEPASearch
 from agents.parts.prompts.operators import EditLimits
 from agents.parts.prompts.serialization import prompt_record
@@ -42,53 +42,53 @@ class GEPAConfig:
 class GEPA:
     """Pareto evolution of a prompt: minibatch reflection, strict acceptance, full validation.
 
-    The package decides everything: who is a parent, what is accepted, who is best. It asks for
-    evaluations; rounds are filled with them, a prompt on a task at least N times, scored by its
-    mean. Its package counts evaluations between its iterations and so overshoots; here it waits
-    until the loop plays what it wants, and what the budget does not reach is never played.
+    The package makes every decision: parents, acceptance, the best candidate. The evaluations it
+    requests fill the rounds, a prompt on a task at least N times, scored by the mean. The package
+    checks its own budget between iterations only and overshoots it; here it waits for each round,
+    so the budget holds exactly.
 
-    Training tasks are those of all rounds so far, validation tasks those of the first round: the
-    paper splits the data beforehand, a method here knows no task before its round comes.
+    Training tasks are those of all rounds so far, validation tasks those of the first round. The
+    paper splits the data beforehand; here a method knows no task before its round.
     """
 
-    def __init__(self, config: GEPAConfig, inputs: MethodContext) -> None:
+    def __init__(self, config: GEPAConfig, context: MethodContext) -> None:
         self.config = config
-        self.inputs = inputs
+        self.context = context
         self.search: GEPASearch | None = None
-        self.improver = Improver(
-            inputs, config.reflection, EditLimits(config.edits, config.max_principles)
+        self.reflection = GEPAReflection(
+            context, config.reflection, EditLimits(config.edits, config.max_principles)
         )
 
-    def cast(self, round: Round) -> list[Assignment]:
-        """What the engine wants evaluated."""
+    def assign(self, round: Round) -> list[Assignment]:
+        """The evaluations that the optimizer requests."""
         if self.search is None:
-            self.search = begin(self.inputs.root, round.tasks, round, self.config)
+            self.search = begin(self.context.initial_prompt, round.tasks, round, self.config)
         self.search.offer(round.tasks)
-        return self.search.cast(round)
+        return self.search.assign(round)
 
     def learn(self, rollouts: Rollouts) -> Report:
-        """Tell the engine, and reflect as often as it asks for it."""
-        assert self.search is not None, "cast comes first"
-        with self.improver.on(rollouts) as improve:
-            accepted = self.search.learn(rollouts, improve)
+        """Answer the optimizer, and reflect as often as it requests."""
+        assert self.search is not None, "assign() comes first"
+        with self.reflection.on(rollouts) as propose:
+            accepted = self.search.learn(rollouts, propose)
         lines = tuple(
             f"validated {c.prompt.id} of {' and '.join(c.prompt.parents) or 'nobody'}: {c.mean:.3f}"
             for c in accepted
         )
         best = self.search.best()
-        numbers = {"candidates": float(len(self.search.pool))}
+        metrics = {"candidates": float(len(self.search.pool))}
         if best is not None:
-            numbers["best_validation"] = best.mean
-        return Report(numbers, lines) | self.improver.report()
+            metrics["best_validation"] = best.mean
+        return Report(metrics, lines) | self.reflection.report()
 
-    def champion(self) -> Agent:
-        """The best mean validation score; the root before anything was validated."""
+    def final_agent(self) -> Agent:
+        """The candidate with the best validation score; the initial prompt before there is one."""
         best = self.search.best() if self.search else None
-        prompt = self.inputs.root if best is None else best.prompt
-        return Agent(prompt, self.inputs.policy.version)
+        prompt = self.context.initial_prompt if best is None else best.prompt
+        return Agent(prompt, self.context.policy.version)
 
     def state(self) -> Mapping[str, JSON]:
-        """The search; its pool and best prompt for whoever reads along."""
+        """The search; its candidates and best prompt for readers of the log."""
         if self.search is None:
             return {"search": None}
         return {
@@ -97,24 +97,28 @@ class GEPA:
                 {**prompt_record(c.prompt), "mean": c.mean, "scores": list(c.scores)}
                 for c in self.search.pool
             ],
-            "prompt": prompt_record(self.champion().prompt),
+            "prompt": prompt_record(self.final_agent().prompt),
         }
 
     def restore(self, state: Mapping[str, JSON]) -> None:
-        """Take the search back; another method's state is a run error."""
-        self.search = resumed(state)
+        """Restore the search; another method's state is a run error."""
+        self.search = restored(state)
 
 
 def begin(
     root: SystemPrompt, tasks: Sequence[Task], round: Round, config: GEPAConfig
 ) -> GEPASearch:
-    """A search from this round on; a round too small for one minibatch is a usage error."""
-    room = len(round.tasks) * round.prompts * round.samples
-    proposals = config.proposals or max(1, room // (config.minibatch * round.samples))
-    if proposals * config.minibatch > room:
+    """A search that begins in this round.
+
+    Raises:
+        UsageError: The round is too small for the minibatches.
+    """
+    episodes = len(round.tasks) * round.prompts * round.samples
+    proposals = config.proposals or max(1, episodes // (config.minibatch * round.samples))
+    if proposals * config.minibatch > episodes:
         raise UsageError(
             f"{proposals} proposals on minibatches of {config.minibatch} tasks do not fit into a "
-            f"round of {room} episodes; set method.proposals=0 and budget.tasks=3 or more."
+            f"round of {episodes} episodes; set method.proposals=0 and budget.tasks=3 or more."
         )
     return GEPASearch(
         root,
@@ -125,8 +129,8 @@ def begin(
     )
 
 
-def resumed(state: Mapping[str, JSON]) -> GEPASearch | None:
-    """The search that `state` describes, if one was begun."""
+def restored(state: Mapping[str, JSON]) -> GEPASearch | None:
+    """The search in this state, or None before the first round."""
     if "search" not in state:
         raise RunError(
             "The checkpoint holds no search; was it written by another method? "

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from agents.context import MethodContext, MethodSpec
-from agents.parts.prompts.operators import Birth, EditLimits, mutate
+from agents.parts.prompts.operators import EditLimits, OperatorResult, mutate
 from agents.parts.prompts.population import prompt_from_json
 from agents.parts.prompts.reflector import Reflector
 from agents.parts.prompts.replay_buffer import ReplayBuffer
-from agents.parts.prompts.round_report import tally
+from agents.parts.prompts.round_report import reflection_report
 from agents.parts.prompts.serialization import prompt_record
 from agents.parts.rl.config import WeightsConfig
 from agents.parts.rl.loss_card import card
@@ -60,95 +60,97 @@ class INSPOConfig(WeightsConfig):
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """A prompt with its weight; `weight` is None until it was played, which is its verification."""
+    """A prompt with its weight, a moving average of mean rewards; None before its first round."""
 
     prompt: SystemPrompt
     weight: float | None = None
 
 
 class INSPO:
-    """Instruction–policy co-evolution: each question draws one instruction, its group shares it.
+    """Instruction–policy co-evolution: each question samples one instruction for its whole group.
 
-    Rewards update the instruction's weight as well as the policy. Every few rounds a proposer
-    reflects on a replay buffer that favours failures; what it writes is verified by being played,
-    on one question at least, in the next round, and then stays if it is heavy enough.
+    Rewards update the weight of the instruction as well as the policy. Every few rounds a proposer
+    reflects on a replay buffer that favours failures. A new instruction is verified in the next
+    round, on one question at least, and then stays if its weight is high enough.
     """
 
-    def __init__(self, config: INSPOConfig, inputs: MethodContext) -> None:
+    def __init__(self, config: INSPOConfig, context: MethodContext) -> None:
         self.config = config
-        self.inputs = inputs
-        self.rl = RL(config, inputs)
-        self.instructions: tuple[Instruction, ...] = (Instruction(inputs.root),)
+        self.context = context
+        self.rl = RL(config, context)
+        self.instructions: tuple[Instruction, ...] = (Instruction(context.initial_prompt),)
         self.replay = ReplayBuffer(config.memory)
 
-    def cast(self, round: Round) -> list[Assignment]:
-        """One instruction a question, drawn by weight; who was never played goes first."""
+    def assign(self, round: Round) -> list[Assignment]:
+        """One instruction a question, sampled by weight; unverified instructions come first."""
         rng, size = round.rng("instructions"), round.prompts * round.samples
         new = [i.prompt for i in self.instructions if i.weight is None]
         known = [i for i in self.instructions if i.weight is not None]
-        drawn = [*new, *self._drawn(known, len(round.tasks), rng)][: len(round.tasks)]
+        drawn = [*new, *self._sample(known, len(round.tasks), rng)][: len(round.tasks)]
         places = rng.permutation(len(round.tasks))
         return [
             Assignment(drawn[int(place)], task, size)
             for place, task in zip(places, round.tasks, strict=True)
         ]
 
-    def _drawn(
+    def _sample(
         self, known: Sequence[Instruction], count: int, rng: np.random.Generator
     ) -> list[SystemPrompt]:
         if not known:
             newest = [i.prompt for i in self.instructions]
             return [newest[k % len(newest)] for k in range(count)]
         weights = np.array([i.weight for i in known]) / self.config.temperature
-        chances = np.exp(weights - weights.max())
+        chances = np.exp(weights - weights.max())  # shifted, so that exp cannot overflow
         drawn = rng.choice(len(known), count, p=chances / chances.sum())
         return [known[int(i)].prompt for i in drawn]
 
     def learn(self, rollouts: Rollouts) -> Report:
-        """Weigh, propose now and then, and train."""
-        self.instructions = tuple(self._weighed(i, rollouts) for i in self.instructions)
-        self.replay.keep(rollouts)
-        told = Report()
+        """Update the weights of instructions, propose new ones at intervals, train the policy."""
+        self.instructions = tuple(self._reweighted(i, rollouts) for i in self.instructions)
+        self.replay.add(rollouts)
+        report = Report()
         if (rollouts.round.index + 1) % self.config.interval == 0:
-            told = self._evolve(rollouts.round)
+            report = self._evolve(rollouts.round)
         for i in self.instructions:
             if i.weight is not None:
-                told |= Report({f"weight/{i.prompt.id}": i.weight})
-        return told | self.rl.learn(rollouts)
+                report |= Report({f"weight/{i.prompt.id}": i.weight})
+        return report | self.rl.learn(rollouts)
 
-    def _weighed(self, instruction: Instruction, rollouts: Rollouts) -> Instruction:
+    def _reweighted(self, instruction: Instruction, rollouts: Rollouts) -> Instruction:
         mean, old = rollouts.of(instruction.prompt).mean(), instruction.weight
-        if mean != mean:
+        if mean != mean:  # NaN: not used in this round, or nothing was scored
             return instruction
         share = self.config.smoothing
         return replace(instruction, weight=mean if old is None else old + share * (mean - old))
 
     def _evolve(self, round: Round) -> Report:
-        """Prune to the heaviest, then let them have children by what failed under them."""
-        proven = [i for i in self.instructions if i.weight is not None]
-        unproven = [i for i in self.instructions if i.weight is None]
-        proven.sort(key=lambda i: -(i.weight or 0.0))
-        kept = [*proven[: self.config.population], *unproven]
+        """Prune to the highest weights, then mutate the best by the failures in the buffer."""
+        verified = [i for i in self.instructions if i.weight is not None]
+        unverified = [i for i in self.instructions if i.weight is None]
+        verified.sort(key=lambda i: -(i.weight or 0.0))
+        kept = [*verified[: self.config.population], *unverified]
         reflector = Reflector(
-            self.inputs.reflector, self.inputs.reflection, round.seeds.child("reflect")
+            self.context.reflection_model,
+            self.context.reflection_sampling,
+            round.seeds.child("reflect"),
         )
         limits = EditLimits(self.config.edits, self.config.max_principles)
-        births: list[Birth] = []
+        results: list[OperatorResult] = []
         for parent in kept[: self.config.proposals]:
-            evidence = self.replay.rollouts(round)
-            births.append(mutate(parent.prompt, evidence, reflector, limits))
+            rollouts = self.replay.rollouts(round)
+            results.append(mutate(parent.prompt, rollouts, reflector, limits))
         known = {i.prompt.id for i in kept}
-        for birth in births:
-            if birth.child is not None and birth.child.id not in known:
-                known.add(birth.child.id)
-                kept.append(Instruction(birth.child))
+        for result in results:
+            if result.child is not None and result.child.id not in known:
+                known.add(result.child.id)
+                kept.append(Instruction(result.child))
         self.instructions = tuple(kept)
-        return Report({"instructions": float(len(kept))}) | tally(births, reflector)
+        return Report({"instructions": float(len(kept))}) | reflection_report(results, reflector)
 
-    def champion(self) -> Agent:
-        """The heaviest instruction that was played, with the weights as they are now."""
+    def final_agent(self) -> Agent:
+        """The verified instruction with the highest weight, with the trained policy weights."""
         best = max(self.instructions, key=lambda i: -1.0 if i.weight is None else i.weight)
-        return Agent(best.prompt, self.inputs.policy.version)
+        return Agent(best.prompt, self.context.policy.version)
 
     def state(self) -> Mapping[str, JSON]:
         """Instructions with their weights, and the replay buffer."""
@@ -157,11 +159,11 @@ class INSPO:
                 {**prompt_record(i.prompt), "weight": i.weight} for i in self.instructions
             ],
             "replay": self.replay.to_json(),
-            "prompt": prompt_record(self.champion().prompt),
+            "prompt": prompt_record(self.final_agent().prompt),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take both back; another method's state is a run error."""
+        """Restore both; another method's state is a run error."""
         if not state.get("instructions") or "replay" not in state:
             raise RunError(
                 "The checkpoint holds no instructions; was it written by another method? "

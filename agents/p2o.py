@@ -1,4 +1,4 @@
-"""P2O (zlkqz/P2O): RL, with evolved templates for hard problems, distilled away in the step."""
+"""P2O (zlkqz/P2O): RL with evolved hint templates for hard problems, distilled into the weights."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.context import MethodContext, MethodSpec
 from agents.gepa import GEPAConfig, begin
-from agents.parts.gepa.reflection import Improver, Style
+from agents.parts.gepa.reflection import GEPAReflection, Style
 from agents.parts.gepa.search import GEPASearch
 from agents.parts.prompts.operators import EditLimits
 from agents.parts.prompts.pareto_cover import pareto_cover
@@ -26,7 +26,7 @@ from harness.errors import RunError
 from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report, SystemPrompt, Task
 
-Ids = tuple[int, ...]
+TokenIds = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -70,41 +70,42 @@ class HintTemplate:
 
 
 class P2O:
-    """Prompt-augmented policy optimisation: RL that gets at hard problems by way of templates.
+    """Prompt-augmented policy optimisation: RL that solves hard problems with hint templates first.
 
-    A problem with at most one right reply in its group is hard. GEPA evolves templates on these;
-    afterwards each reply to one draws a template among those that solved it. The step then reads
-    such replies under the plain prompt, so that no template is needed at test time.
+    A problem with at most one right completion in its group is hard. GEPA evolves templates on
+    these; afterwards each completion for a hard problem is sampled under one of the templates that
+    solved it. The gradient step reads such completions under the plain prompt (context
+    distillation), so that no template is needed at test time.
     """
 
-    def __init__(self, config: P2OConfig, inputs: MethodContext) -> None:
+    def __init__(self, config: P2OConfig, context: MethodContext) -> None:
         self.config = config
-        self.inputs = inputs
-        self.rl = RL(config, inputs)
-        self.improver = Improver(inputs, config.reflection, EditLimits())
-        self.hard: dict[Task, Ids] = {}  # with the plain prompt's tokens
-        self.found: dict[Task, Ids] = {}  # hard since the last search
+        self.context = context
+        self.rl = RL(config, context)
+        self.reflection = GEPAReflection(context, config.reflection, EditLimits())
+        self.hard: dict[Task, TokenIds] = {}  # task: tokens of its plain prompt
+        self.candidates: dict[Task, TokenIds] = {}  # hard since the last search
         self.templates: tuple[HintTemplate, ...] = ()
         self.search: GEPASearch | None = None
 
-    def cast(self, round: Round) -> list[Assignment]:
-        """In a search what GEPA wants; else plain groups, and hard problems under templates."""
+    def assign(self, round: Round) -> list[Assignment]:
+        """The evaluations of a search; else plain groups, with hard problems under templates."""
         position = round.index % (self.config.train + self.config.fast)
-        if position == self.config.train and len(self.found) >= self.config.least:
-            self.hard, self.found = self.found, {}
-            self.search = begin(self.inputs.root, list(self.hard), round, GEPAConfig())
+        if position == self.config.train and len(self.candidates) >= self.config.least:
+            self.hard, self.candidates = self.candidates, {}
+            self.search = begin(self.context.initial_prompt, list(self.hard), round, GEPAConfig())
         if self.search is not None:
-            return self.search.cast(round)
+            return self.search.assign(round)
         size, rng = round.prompts * round.samples, round.rng("templates")
         tasks = self._tasks(round, rng)
         return [
             Assignment(prompt, task, samples)
             for task in tasks
-            for prompt, samples in self._drawn(task, size, rng)
+            for prompt, samples in self._prompts(task, size, rng)
         ]
 
     def _tasks(self, round: Round, rng: np.random.Generator) -> list[Task]:
-        """The round's problems, of which hard ones that come back take the first places."""
+        """The round's problems, the first of them replaced by hard ones from earlier rounds."""
         if not self.templates:
             return list(round.tasks)
         others = [t for t in self.hard if t not in round.tasks]
@@ -112,36 +113,38 @@ class P2O:
         back = [others[int(i)] for i in rng.choice(len(others), count, replace=False)]
         return [*back, *round.tasks[count:]]
 
-    def _drawn(
+    def _prompts(
         self, task: Task, size: int, rng: np.random.Generator
     ) -> Sequence[tuple[SystemPrompt, int]]:
-        """For a hard problem a template a reply, by its score, among those that solved it."""
+        """(prompt, samples) of a task: templates sampled by score if it is hard, else plain."""
         if task not in self.hard or not self.templates:
-            return [(self.inputs.root, size)]
+            return [(self.context.initial_prompt, size)]
         solved = [t for t in self.templates if t.scores.get(task, 0.0) > 0] or self.templates
-        weights = np.array([sum(t.scores.values()) for t in solved]) + 1e-9
+        weights = (
+            np.array([sum(t.scores.values()) for t in solved]) + 1e-9
+        )  # no template may have solved any
         drawn = Counter(int(i) for i in rng.choice(len(solved), size, p=weights / weights.sum()))
         return [(solved[i].prompt, count) for i, count in sorted(drawn.items())]
 
     def learn(self, rollouts: Rollouts) -> Report:
-        """Search on, or take a step and note what was hard."""
+        """Answer the search, or take a gradient step and record the hard problems."""
         if self.search is not None:
-            return self._searched(rollouts)
+            return self._learn_search(rollouts)
         for task in rollouts.tasks:
             scored = [e for e in rollouts.on(task) if e.scored and e.turns]
             if not scored or sum(e.success for e in scored) > 1:
-                self.found.pop(task, None)
+                self.candidates.pop(task, None)
                 continue
             tokens = scored[0].turns[0].completion.tokens
             if task in self.hard or tokens is not None:
-                self.found[task] = self.hard.get(task) or (tokens.prompt if tokens else ())
-        contexts = self.hard if self.templates else {}
-        return self.rl.learn(rollouts, contexts) | Report({"hard": float(len(self.found))})
+                self.candidates[task] = self.hard.get(task) or (tokens.prompt if tokens else ())
+        prompts = self.hard if self.templates else {}
+        return self.rl.learn(rollouts, prompts) | Report({"hard": float(len(self.candidates))})
 
-    def _searched(self, rollouts: Rollouts) -> Report:
-        assert self.search is not None, "a search is under way"
-        with self.improver.on(rollouts) as improve:
-            self.search.learn(rollouts, improve)
+    def _learn_search(self, rollouts: Rollouts) -> Report:
+        assert self.search is not None, "a search is in progress"
+        with self.reflection.on(rollouts) as propose:
+            self.search.learn(rollouts, propose)
         position = rollouts.round.index % (self.config.train + self.config.fast)
         if position == self.config.train + self.config.fast - 1:
             pool, tasks = self.search.pool, list(self.hard)
@@ -151,18 +154,18 @@ class P2O:
                 for i in chosen
             )
             self.search = None
-        numbers = {"templates": float(len(self.templates)), "sequences": 0.0}
-        return Report(numbers) | self.improver.report()
+        metrics = {"templates": float(len(self.templates)), "sequences": 0.0}
+        return Report(metrics) | self.reflection.report()
 
-    def champion(self) -> Agent:
-        """The root prompt, without any template, with the weights as they are now."""
-        return Agent(self.inputs.root, self.inputs.policy.version)
+    def final_agent(self) -> Agent:
+        """The initial prompt without a template, with the trained weights."""
+        return Agent(self.context.initial_prompt, self.context.policy.version)
 
     def state(self) -> Mapping[str, JSON]:
-        """What is hard, the templates, and the search while it lasts."""
+        """The hard problems, the templates, and the search while there is one."""
         return {
             "hard": {str(t): list(ids) for t, ids in self.hard.items()},
-            "found": {str(t): list(ids) for t, ids in self.found.items()},
+            "found": {str(t): list(ids) for t, ids in self.candidates.items()},
             "templates": [
                 {**prompt_record(t.prompt), "scores": {str(k): s for k, s in t.scores.items()}}
                 for t in self.templates
@@ -171,14 +174,14 @@ class P2O:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take all of it back; another method's state is a run error."""
+        """Restore all of it; another method's state is a run error."""
         if "hard" not in state or "templates" not in state:
             raise RunError(
                 "The checkpoint holds no hard problems; was it written by another method? "
                 "Resume it with the method in its resolved config."
             )
         self.hard = {task_from_text(t): tuple(ids) for t, ids in state["hard"].items()}
-        self.found = {task_from_text(t): tuple(ids) for t, ids in state["found"].items()}
+        self.candidates = {task_from_text(t): tuple(ids) for t, ids in state["found"].items()}
         self.templates = tuple(
             HintTemplate(
                 prompt_from_json(record),

@@ -7,7 +7,8 @@ from agents.context import MethodContext, MethodSpec
 from agents.parts.prompts.operators import EditLimits, mutate
 from agents.parts.prompts.population import prompt_from_json
 from agents.parts.prompts.reflector import Reflector
-from agents.parts.prompts.round_report import tally
+from agents.parts.prompts.round_report import reflection_report
+from agents.parts.prompts.serialization import prompt_record
 from agents.validation import within
 from harness.errors import RunError
 from harness.round_data import Rollouts, Round
@@ -29,45 +30,37 @@ class ReflectionConfig:
 
 
 class Reflection:
-    """Self-reflection: each round the prompt is replaced by its mutation, better or not."""
+    """Self-reflection: each round replaces the prompt by its mutation, better or not."""
 
-    def __init__(self, config: ReflectionConfig, inputs: MethodContext) -> None:
+    def __init__(self, config: ReflectionConfig, context: MethodContext) -> None:
         self.limits = EditLimits(config.edits, config.max_principles)
-        self.inputs = inputs
-        self.prompt = inputs.root
+        self.context = context
+        self.prompt = context.initial_prompt
 
-    def cast(self, round: Round) -> list[Assignment]:
-        """The one prompt plays all of the round's episodes, so that budgets are equal."""
+    def assign(self, round: Round) -> list[Assignment]:
+        """One prompt for all of the round's episodes: the budget of every method."""
         return [Assignment(self.prompt, t, round.prompts * round.samples) for t in round.tasks]
 
     def learn(self, rollouts: Rollouts) -> Report:
-        """The child replaces its parent; nobody asks whether it is better."""
+        """Replace the prompt by its mutation; there is no selection in this baseline."""
         seeds = rollouts.round.seeds.child("reflect")
-        reflector = Reflector(self.inputs.reflector, self.inputs.reflection, seeds)
-        birth = mutate(self.prompt, rollouts, reflector, self.limits)
-        self.prompt = birth.child or self.prompt
-        return tally([birth], reflector)
+        reflector = Reflector(
+            self.context.reflection_model, self.context.reflection_sampling, seeds
+        )
+        result = mutate(self.prompt, rollouts, reflector, self.limits)
+        self.prompt = result.child or self.prompt
+        return reflection_report([result], reflector)
 
-    def champion(self) -> Agent:
-        """The prompt as it is now: this method keeps no other, and has not seen this one play."""
-        return Agent(self.prompt, self.inputs.policy.version)
+    def final_agent(self) -> Agent:
+        """The last prompt. It is the only one there is, and was never evaluated."""
+        return Agent(self.prompt, self.context.policy.version)
 
     def state(self) -> Mapping[str, JSON]:
         """The prompt."""
-        prompt = self.prompt
-        return {
-            "prompt": {
-                "id": prompt.id,
-                "text": prompt.text,
-                "briefing": prompt.briefing,
-                "principles": list(prompt.principles),
-                "parents": list(prompt.parents),
-                "origin": prompt.origin,
-            }
-        }
+        return {"prompt": prompt_record(self.prompt)}
 
     def restore(self, state: Mapping[str, JSON]) -> None:
-        """Take the prompt back; a damaged one is a run error."""
+        """Restore the prompt; a damaged one is a run error."""
         record = state.get("prompt")
         if not isinstance(record, Mapping):
             raise RunError(

@@ -1,6 +1,8 @@
-"""Methods by name. A built-in's module is imported when it is asked for; other distributions add
-theirs through the entry-point group `espl_harness.methods`, each naming a `Spec`; `module:SPEC`
-names the Spec of a module that can be imported, such as a file in the current folder.
+"""Registry of methods by name.
+
+A built-in method's module is imported when it is used. Other distributions add methods through the
+entry-point group `espl_harness.methods`, each naming a `MethodSpec`. `module:SPEC` names one in any
+module that can be imported, such as a file in the current folder.
 """
 
 import inspect
@@ -10,7 +12,7 @@ from typing import Any
 
 from agents.context import MethodContext, MethodSpec
 from harness.errors import UsageError, unknown
-from harness.method import Method
+from harness.method import Method, with_current_names
 from harness.policies.base import Sampling
 
 GROUP = "espl_harness.methods"
@@ -26,30 +28,33 @@ METHODS = {
     "fst": "agents.fst:SPEC",
     "p2o": "agents.p2o:SPEC",
 }
-"""The built-in methods, in the order a newcomer meets them."""
+"""The built-in methods, baselines first."""
 
 
-def _others() -> dict[str, EntryPoint]:
+def _installed() -> dict[str, EntryPoint]:
     return {e.name: e for e in entry_points(group=GROUP) if e.name not in METHODS}
 
 
 def names() -> tuple[str, ...]:
-    """Every method there is: the built-in ones, then those of other distributions."""
-    return (*METHODS, *sorted(_others()))
+    """Names of all methods: built-in ones, then those of other distributions."""
+    return (*METHODS, *sorted(_installed()))
 
 
 def spec(name: str) -> MethodSpec:
-    """The method of that name; a name that does not exist, or is no method, is a usage error.
+    """The specification of the method of that name.
 
-    A built-in name cannot be taken over by another distribution.
+    Built-in names come first: another distribution cannot replace one.
+
+    Raises:
+        UsageError: There is no such method, or the name is of something else.
     """
     if name in METHODS:
         module, _, attribute = METHODS[name].partition(":")
         found: object = getattr(import_module(module), attribute)
     elif ":" in name:
         found = _named(name)
-    elif name in (others := _others()):
-        found = others[name].load()
+    elif name in (installed := _installed()):
+        found = installed[name].load()
     else:
         raise unknown("method", name, names())
     if not isinstance(found, MethodSpec):
@@ -61,7 +66,7 @@ def spec(name: str) -> MethodSpec:
 
 
 def _named(name: str) -> object:
-    """What `module:ATTRIBUTE` names; nothing after the colon means SPEC."""
+    """The object `module:ATTRIBUTE`; the attribute is SPEC if left out."""
     module, _, attribute = name.partition(":")
     try:
         return getattr(import_module(module), attribute or "SPEC")
@@ -69,13 +74,13 @@ def _named(name: str) -> object:
         if reason.name != module:
             raise  # the module is there, and imports something that is not
         raise UsageError(
-            f"There is no module '{module}' for the method '{name}'; go to the folder it lies in, "
-            "or install it."
+            f"There is no module '{module}' for the method '{name}'; change to the folder that "
+            "contains it, or install it."
         ) from reason
     except AttributeError as reason:
         raise UsageError(
             f"The module '{module}' has no '{attribute or 'SPEC'}' for the method '{name}'; end it "
-            "with SPEC = Spec(Config, Method, trains=False)."
+            "with SPEC = MethodSpec(Config, Method, trains=False)."
         ) from reason
 
 
@@ -85,7 +90,7 @@ def config_type(name: str) -> type[Any]:
 
 
 def trains_weights(name: str) -> bool:
-    """Whether the method needs a policy whose weights can be updated."""
+    """True if the method needs a policy whose weights can be updated."""
     return spec(name).trains
 
 
@@ -94,18 +99,27 @@ def describe(name: str) -> str:
     return (inspect.getdoc(spec(name).build) or "").partition("\n")[0]
 
 
-def card(name: str, config: object, acting: Sampling | None = None) -> tuple[str, ...]:
-    """What a method's loss comes to, a line each; nothing for a method that trains no weights."""
-    told = spec(name).card
-    return () if told is None else tuple(told(config, acting or Sampling()))
+def card(name: str, config: object, sampling: Sampling | None = None) -> tuple[str, ...]:
+    """The description of a method's loss, line by line; empty if it trains no weights."""
+    describe_loss = spec(name).card
+    return () if describe_loss is None else tuple(describe_loss(config, sampling or Sampling()))
 
 
-def make(name: str, config: object, inputs: MethodContext) -> Method:
-    """The method, ready for its first round; `config` is of `config_type(name)`."""
+def make(name: str, config: object, context: MethodContext) -> Method:
+    """The method, ready for its first round.
+
+    Args:
+        name: As on the command line: a built-in or installed name, or `module:SPEC`.
+        config: An instance of `config_type(name)`.
+        context: The initial prompt, policy and reflection model it may use.
+
+    Raises:
+        UsageError: The config is of another type, or the policy does not suit the method.
+    """
     chosen = spec(name)
     if not isinstance(config, chosen.config):
         raise UsageError(
             f"Method '{name}' takes a {chosen.config.__name__}, got a {type(config).__name__}; "
             f"build it with agents.config_type('{name}')(...)."
         )
-    return chosen.build(config, inputs)
+    return with_current_names(chosen.build(config, context))

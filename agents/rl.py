@@ -1,81 +1,74 @@
-"""Reinforcement learning: what must be practised goes into the weights (E-SPL §3, Eq. 3)."""
+"""Reinforcement learning: what takes practice goes into the weights (E-SPL §3, Eq. 3)."""
 
 from collections.abc import Mapping
 
 from agents.context import MethodContext, MethodSpec
+from agents.parts.rl import kl
 from agents.parts.rl.config import RLConfig, WeightsConfig
-from agents.parts.rl.loss_card import card, configured
-from agents.parts.rl.training_samples import Contexts, training_samples
-from harness.errors import UsageError
+from agents.parts.rl.importance_correction import mismatch_lines
+from agents.parts.rl.loss_card import build_loss, card
+from agents.parts.rl.training_samples import PromptTokens, training_samples
 from harness.policies.base import Step
 from harness.round_data import Rollouts, Round
 from harness.types import JSON, Agent, Assignment, Report
 
 
 class RL:
-    """Reinforcement learning of the weights under the root prompt."""
+    """Reinforcement learning of the weights under the initial prompt."""
 
-    def __init__(self, config: WeightsConfig, inputs: MethodContext) -> None:
+    def __init__(self, config: WeightsConfig, context: MethodContext) -> None:
         self.config = config
-        self.root = inputs.root
-        self.policy = inputs.trainable("rl")
-        self.acting = inputs.acting
+        self.prompt = context.initial_prompt
+        self.policy = context.trainable("rl")
+        self.sampling = context.rollout_sampling
         self.groups = config.groups if isinstance(config, RLConfig) else "whole"
-        if config.kl and config.renormalise and inputs.acting.top_p < 1:
-            raise UsageError(
-                "With sampling.top_p < 1 the start model may not draw what the policy drew, and "
-                "their KL has no value; set sampling.top_p=1, method.kl=0 or "
-                "method.renormalise=false."
-            )
+        kl.require_support(config.kl, config.renormalise, self.sampling.top_p)
 
-    def cast(self, round: Round) -> list[Assignment]:
-        """The root prompt plays all of the round's episodes, so that budgets are equal."""
-        parts = 1 if self.groups == "whole" else round.prompts
-        size = round.prompts * round.samples // parts
+    def assign(self, round: Round) -> list[Assignment]:
+        """One prompt for all of the round's M·N samples a task: the budget of every method.
+
+        They form one group, or M groups of N ("split") as in the released code.
+        """
+        groups = 1 if self.groups == "whole" else round.prompts
+        size = round.prompts * round.samples // groups
         return [
-            Assignment(self.root, task, size, first=part * size)
+            Assignment(self.prompt, task, size, first=group * size)
             for task in round.tasks
-            for part in range(parts)
+            for group in range(groups)
         ]
 
-    def learn(self, rollouts: Rollouts, contexts: Contexts | None = None) -> Report:
-        """One gradient step: replies better than their group's mean become more likely.
+    def learn(self, rollouts: Rollouts, prompts: PromptTokens | None = None) -> Report:
+        """One step up the gradient of J(θ) (Eq. 3).
 
-        `contexts` are prompts, as tokens by task, to learn replies under instead of those that
-        they were given under (context distillation).
+            J(θ, x) = 1/(NM) Σ_i Σ_j (r_ij − V_i) log π_θ(y_ij | s_i, x) − β KL(π_θ ‖ π_ref)
+
+        for prompts i and samples j. `prompts` replaces the prompt s_i of a task, as tokens, that
+        its completions are learned under (context distillation).
         """
         config = self.config
-        learnt = training_samples(rollouts, config, self.acting, self.policy.name, contexts or {})
-        if not learnt.taught:
+        # r_ij − V_i, the baseline V_i being the group's mean reward (Eq. 2). Completions without
+        # an advantage are not trained on, but they count in the 1/(NM).
+        batch = training_samples(rollouts, config, self.sampling, self.policy.name, prompts or {})
+        if not batch.samples:
             line = "No group's rewards differed, so the weights stay as they are."
-            return Report({**learnt.numbers, "sequences": 0.0}, (line,))
-        loss = configured(config, self.acting.max_tokens, learnt.idle)
-        step = Step(
+            return Report({**batch.metrics, "sequences": 0.0}, (line,))
+        loss = build_loss(config, self.sampling.max_tokens, batch.zero_advantage)
+        step = Step(  # Adam; π_ref is evaluated only for β > 0, and LoRA uses β = 0 (§3)
             config.learning_rate, config.beta1, config.beta2, config.max_grad_norm, config.kl > 0
         )
-        told = self.policy.update(learnt.taught, loss, step)
-        return Report({**learnt.numbers, **told}, _agreement(config, told))
+        metrics = self.policy.update(batch.samples, loss, step)  # θ ← θ + α ∇J
+        return Report({**batch.metrics, **metrics}, mismatch_lines(config.correction, metrics))
 
-    def champion(self) -> Agent:
-        """The root prompt with the weights as they are now."""
-        return Agent(self.root, self.policy.version)
+    def final_agent(self) -> Agent:
+        """The initial prompt with the trained weights."""
+        return Agent(self.prompt, self.policy.version)
 
     def state(self) -> Mapping[str, JSON]:
-        """Nothing besides the weights, which the policy saves itself."""
+        """Nothing: the policy saves the weights itself."""
         return {}
 
     def restore(self, state: Mapping[str, JSON]) -> None:
-        """Nothing to take back."""
-
-
-def _agreement(config: WeightsConfig, told: Mapping[str, float]) -> tuple[str, ...]:
-    """How far sampler and trainer are apart, where that is being corrected."""
-    if config.correction == "bypass" or "logprob_gap" not in told:
-        return ()
-    return (
-        f"sampler and trainer differ by {told['logprob_gap']:.2g} a token, largest ratio "
-        f"{told['ratio_max']:.3g} (corrected by {config.correction})",
-    )
+        """Nothing to restore."""
 
 
 SPEC = MethodSpec(RLConfig, RL, trains=True, card=card)

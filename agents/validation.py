@@ -1,4 +1,4 @@
-"""Settings of a method within their ranges, or a sentence that says which range."""
+"""Validation of method settings, with messages that name the accepted values."""
 
 import math
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ def within(name: str, value: float, low: float, high: float = math.inf) -> None:
 
 
 def one_of(name: str, value: str, choices: Iterable[str]) -> None:
-    """Refuse a word that is not among the choices."""
+    """Refuse a value that is not among the choices."""
     known = tuple(choices)
     if value not in known:
         raise errors.unknown(f"value of method.{name}", value, known)

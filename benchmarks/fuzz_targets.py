@@ -22,13 +22,13 @@ from benchmarks.fuzz_pipes import PIPES, SAMPLES, Target
 
 
 def edits() -> Target:
-    from agents.parts.prompts.edit_parser import read
+    from agents.parts.prompts.edit_parser import parse_edits
     from agents.parts.prompts.edits import MAX_CHARACTERS, apply
 
     parent = ("Carry the one.", "Read twice.", "Check signs.")
 
     def check(text: str) -> None:
-        reading = read(text, len(parent), 8)
+        reading = parse_edits(text, len(parent), 8)
         after, _ = apply(parent, reading.edits)
         assert len(after) <= len(parent) + 8
         for principle in after:
@@ -194,9 +194,9 @@ def jsonl() -> Target:
 
     def check(text: str) -> None:
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
-        for read in (read_lines, read_jsonl):
+        for parse_edits in (read_lines, read_jsonl):
             with suppress(EnvError):
-                read(path)
+                parse_edits(path)
 
     return check
 

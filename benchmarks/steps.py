@@ -47,7 +47,7 @@ def overhead(episodes: int, repeats: int) -> None:
     times = []
     for round in arena.rounds():
         began = time.perf_counter()
-        arena.play([Assignment(SystemPrompt("Work it out."), t, 10) for t in round.tasks])
+        arena.rollout([Assignment(SystemPrompt("Work it out."), t, 10) for t in round.tasks])
         times.append((time.perf_counter() - began) / episodes * 1000)
     print(f"overhead, ms per episode at {episodes} episodes: {spread(times)}")
 
@@ -65,7 +65,7 @@ def steps(model: str, method: str, episodes: int) -> None:
         speeds = []
         for round in stage.arena.rounds():
             before = stage.meter.spent
-            learner.learn(stage.arena.play(learner.cast(round)))
+            learner.learn(stage.arena.rollout(learner.assign(round)))
             after = stage.meter.spent
             parts["sampling"].append(after.acting_seconds - before.acting_seconds)
             parts["reflection"].append(after.reflection_seconds - before.reflection_seconds)

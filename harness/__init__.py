@@ -1,4 +1,4 @@
-"""The harness: what every method, world and row shares.
+"""The harness: what every method, environment and result shares.
 
 From Python, the same as on the command line:
 
@@ -37,13 +37,13 @@ def run(
     run_dir: str | Path | None = None,
     settings: Sequence[str] = (),
 ) -> "Summary":
-    """Train every method with every seed, evaluate each once, and return entries and board.
+    """Train every method with every seed, evaluate each once; returns entries and leaderboard.
 
-    `settings` are as for `--set`: "method.learning_rate=1e-5". Everything left out is chosen as
-    `harness run` chooses it.
+    `settings` are as for `--set`: "method.learning_rate=1e-5". Everything left out has the default
+    of `harness run`.
 
     Raises:
-        HarnessError: as the command line would, with the same sentence.
+        HarnessError: With the message of the command line.
     """
     from harness.runs.api import run as perform
 

@@ -1,7 +1,7 @@
-"""What a run may spend, what it has spent, and the size of its rounds.
+"""The budget of a run, its usage so far, and the size of its rounds.
 
-Round size belongs to the harness: every method plays the same B·M·N episodes a round, so that
-methods at equal budget also take the same number of rounds.
+The harness sets the size of a round: every method gets the same B·M·N episodes, so that methods at
+equal budget also take the same number of rounds, and of gradient steps.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,10 @@ from harness.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a run has cost so far; the seconds are the policy's own, by purpose."""
+    """What a run has spent so far; seconds are those of the policy, by purpose.
+
+    `acting` counts rollouts. The field names are keys of checkpoints.
+    """
 
     episodes: int = 0
     acting_tokens: int = 0
@@ -26,7 +29,7 @@ class Usage:
 
     @property
     def seconds(self) -> float:
-        """All seconds spent in the policy."""
+        """All seconds of the policy."""
         return (
             self.acting_seconds
             + self.reflection_seconds
@@ -37,38 +40,46 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A round: B tasks × M prompts × N samples."""
+    """The size of a round: B tasks × M prompts × N samples."""
 
     tasks: int
     prompts: int
     samples: int
 
     def __post_init__(self) -> None:
+        # Two samples at least: an advantage is a difference within a group.
         if self.tasks < 1 or self.prompts < 1 or self.samples < 2:
             raise UsageError(
                 f"A round of {self.tasks} tasks × {self.prompts} prompts × {self.samples} samples "
-                "cannot be played: it needs at least 1 × 1 × 2; set budget.tasks, budget.prompts "
+                "is too small: it needs at least 1 × 1 × 2; set budget.tasks, budget.prompts "
                 "and budget.samples."
             )
 
     @property
     def episodes(self) -> int:
-        """Episodes in one round."""
+        """The number of episodes in one round."""
         return self.tasks * self.prompts * self.samples
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetPlan:
-    """Whole rounds of one shape; `remainder` episodes of the budget are left unspent."""
+    """Whole rounds of one shape; `remainder` episodes of the budget stay unspent."""
 
     shape: Shape
     rounds: int
     remainder: int
 
 
-def plan(episodes: int, wanted: Shape, train_tasks: int) -> BudgetPlan:
-    """Fit rounds into a budget: a small one shrinks B, then M, then N (never below 2)."""
-    shape = Shape(min(wanted.tasks, train_tasks), wanted.prompts, wanted.samples)
+def plan(episodes: int, requested: Shape, train_tasks: int) -> BudgetPlan:
+    """Fit rounds of the requested shape into a budget of episodes.
+
+    A budget smaller than one round shrinks B first, then M, then N, but never below 2 samples: the
+    comparison within a group is the last thing to give up.
+
+    Raises:
+        UsageError: The budget is a single episode.
+    """
+    shape = Shape(min(requested.tasks, train_tasks), requested.prompts, requested.samples)
     if episodes == 0:
         return BudgetPlan(shape, 0, 0)
     if episodes < 2:

@@ -1,14 +1,14 @@
-"""Every error the harness raises on purpose, as one tree.
+"""All errors that the harness raises on purpose, as one tree.
 
     HarnessError (exit code 1)
-    ├── UsageError (2)       the request cannot be understood; says what exists
-    ├── DataError (3)        data is missing, unreachable or not what was pinned
+    ├── UsageError (2)       the request cannot be understood; the message names the choices
+    ├── DataError (3)        data is missing, unreachable or differs from its pinned hash
     ├── ModelError (4)       a model cannot be loaded, reached or trained
     ├── RunError (5)         a run directory is locked, damaged or of another schema
-    ├── SelfTestError (6)    a grader misjudged a known answer
+    ├── SelfTestError (6)    a grader misjudged an answer with a known verdict
     └── EngineError (7)      a cluster cannot be reached, or cannot run what is asked
 
-Each message is one sentence of what happened, what was expected, and what to type next.
+Each message says what happened, what was expected, and what to type next.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 
 class HarnessError(Exception):
-    """Anything the harness refuses; `exit_code` is what the command line returns."""
+    """Base of all errors; `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
@@ -29,7 +29,7 @@ class UsageError(HarnessError):
 
 
 class DataError(HarnessError):
-    """Data is missing, unreachable or differs from what was pinned."""
+    """Data is missing, unreachable or differs from its pinned hash."""
 
     exit_code = 3
 
@@ -47,7 +47,7 @@ class RunError(HarnessError):
 
 
 class SelfTestError(HarnessError):
-    """A grader misjudged an answer whose verdict is known."""
+    """A grader misjudged an answer with a known verdict."""
 
     exit_code = 6
 
@@ -59,7 +59,7 @@ class EngineError(HarnessError):
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
-    """The error for a name that does not exist: a suggestion, then the list of what does."""
+    """The error for an unknown name, with a suggestion and the known names."""
     known = sorted(choices)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
@@ -67,7 +67,7 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
 
 
 def within(name: str, value: float, low: float, high: float = math.inf) -> None:
-    """Refuse a number outside [low, high], NaN included."""
+    """Refuse a number outside [low, high]; NaN is outside."""
     if not low <= value <= high:
         top = "" if high == math.inf else f" and at most {high:g}"
         raise UsageError(

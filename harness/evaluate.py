@@ -1,7 +1,8 @@
-"""The evaluator: it alone opens the test split, once a run, for agents that were frozen before.
+"""The single held-out evaluation of a run, after its agent is frozen.
 
-A killed opening goes on from the outcomes it stored and stays one opening. Episodes are played in
-chunks of a fixed size, so that which replies share a batch never depends on where it was stopped.
+Only this module uses the test split. An evaluation that was killed continues from its stored
+episodes and still counts as one. Episodes are sampled in chunks of a fixed size, so that the
+completions that share a batch do not depend on where it was stopped.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,29 +12,35 @@ from typing import cast
 
 from harness.errors import RunError
 from harness.metered import Meter
-from harness.rollout import RolloutConfig, play, refuse_silence
+from harness.rollout import RolloutConfig, raise_if_outage, rollout
 from harness.seeds import Seeds
 from harness.storage.atomic_files import Log, lines, read_json, write_json
 from harness.storage.transcript import episode_json
 from harness.types import JSON, Agent, Assignment, Episode, Split, Task
 
 CHUNK = 64
+"""Episodes per chunk. Changing it changes batches, and with them the last digits of logits."""
 
 
 class Interrupted(Exception):
-    """The user asked to stop; what is stored is whole and can be resumed."""
+    """The user stopped the run; what is stored is consistent and can be resumed."""
 
 
-def chosen_tasks(split: Split, size: int, wanted: int | None) -> tuple[Task, ...]:
-    """The same tasks for every run: all of them, or a fixed sample of the split."""
-    if wanted is None or wanted >= size:
+def evaluation_tasks(split: Split, size: int, requested: int | None) -> tuple[Task, ...]:
+    """All tasks of the split, or a fixed sample of it, the same for every run and seed."""
+    if requested is None or requested >= size:
         return tuple(Task(split, n) for n in range(size))
     order = Seeds(0).generator("test tasks", size).permutation(size)
-    return tuple(Task(split, int(n)) for n in sorted(order[:wanted]))
+    return tuple(Task(split, int(n)) for n in sorted(order[:requested]))
 
 
-def open_test(folder: Path, agent: Agent) -> None:
-    """Write down that test is opened for this agent; refuses a second, different opening."""
+def record_test_agent(folder: Path, agent: Agent) -> None:
+    """Record the agent that is evaluated on test.
+
+    Raises:
+        RunError: The run was evaluated with another agent before. Evaluating several and reporting
+            one of them would be selection on test.
+    """
     path = folder / "opening.json"
     declared: Mapping[str, JSON] = {
         "openings": 1,
@@ -43,8 +50,8 @@ def open_test(folder: Path, agent: Agent) -> None:
         before = read_json(path)
         if before["agents"] != declared["agents"]:
             raise RunError(
-                f"{folder} opened its test split for another agent; test is opened once a run. "
-                "Start a new run to evaluate this one."
+                f"{folder} was already evaluated on test with another agent, and a run has one "
+                "held-out evaluation. Start a new run to evaluate this one."
             )
         return
     write_json(path, {**declared, "opened": datetime.now(UTC).isoformat(timespec="seconds")})
@@ -54,39 +61,48 @@ def evaluate(
     agent: Agent,
     tasks: Sequence[Task],
     samples: int,
-    table: RolloutConfig,
+    config: RolloutConfig,
     meter: Meter,
     log_path: Path,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Mapping[str, JSON]]:
-    """Play every task `samples` times; returns the logged episodes, in order of task and sample."""
-    assert table.policy.version == agent.policy_version, "the weights are not the agent's"
-    cells = [Assignment(agent.prompt, task, 1, first=n) for task in tasks for n in range(samples)]
-    log, done = _reopen(log_path, len(cells))
+    """Sample every task `samples` times; returns the logged episodes by task and sample.
+
+    Episodes are appended to `log_path`; those already there are not sampled again. `stop` is
+    checked between chunks.
+
+    Raises:
+        Interrupted: `stop` returned True.
+    """
+    assert config.policy.version == agent.policy_version, "the weights are not the agent's"
+    assignments = [
+        Assignment(agent.prompt, task, 1, first=n) for task in tasks for n in range(samples)
+    ]
+    log, done = _reopen(log_path, len(assignments))
     for line in done:
         meter.episodes("evaluate", 1)
-        meter.reply("evaluate", cast(int, line["sampled"]))
-    meter.watcher.phase("testing", len(cells) - len(done))
+        meter.completion("evaluate", cast(int, line["sampled"]))
+    meter.callback.phase("testing", len(assignments) - len(done))
     try:
-        for start in range(len(done), len(cells), CHUNK):
+        for start in range(len(done), len(assignments), CHUNK):
             if stop():
                 raise Interrupted
-            done += _play_chunk(cells[start : start + CHUNK], table, meter, log)
+            done += _evaluate_chunk(assignments[start : start + CHUNK], config, meter, log)
     finally:
         log.close()
     return done
 
 
-def _play_chunk(
-    cells: Sequence[Assignment], table: RolloutConfig, meter: Meter, log: Log
+def _evaluate_chunk(
+    assignments: Sequence[Assignment], config: RolloutConfig, meter: Meter, log: Log
 ) -> list[Mapping[str, JSON]]:
-    played: dict[int, Episode] = {}
-    for position, episode in play(cells, table):
-        played[position] = episode
+    episodes: dict[int, Episode] = {}
+    for position, episode in rollout(assignments, config):
+        episodes[position] = episode
         meter.episodes("evaluate", 1)
-        meter.watcher.episode(episode, "evaluate")
-    refuse_silence(played.values(), table.policy)
-    chunk = [episode_json(played[n]) for n in range(len(cells))]
+        meter.callback.episode(episode, "evaluate")
+    raise_if_outage(episodes.values(), config.policy)
+    chunk = [episode_json(episodes[n]) for n in range(len(assignments))]
     for line in chunk:
         log.append(line)
     log.sync()
@@ -95,6 +111,7 @@ def _play_chunk(
 
 def _reopen(path: Path, total: int) -> tuple[Log, list[Mapping[str, JSON]]]:
     stored = list(lines(path))
+    # A chunk that was cut short is sampled again as a whole, as its batches were.
     whole = len(stored) if len(stored) == total else len(stored) // CHUNK * CHUNK
     log = Log(path)
     log.cut(stored[whole - 1][0] if whole else 0)

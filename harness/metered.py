@@ -1,4 +1,4 @@
-"""The one meter: every policy is wrapped in it, so reflection costs exactly what acting costs."""
+"""Metering: every policy is wrapped, so that rollout and reflection tokens are counted alike."""
 
 import time
 from collections import deque
@@ -30,14 +30,14 @@ _PURPOSES: dict[Purpose, str] = {
 
 
 class Meter:
-    """Counts what is spent, and tells the watcher.
+    """Counts what a run spends, and reports it to the callback.
 
-    Reflection by a separate model may run beside training, so counting takes a lock.
+    A reflection model of its own may run while the policy trains, so counting takes a lock.
     """
 
-    def __init__(self, watcher: Callback, spent: Usage | None = None) -> None:
+    def __init__(self, callback: Callback, spent: Usage | None = None) -> None:
         self.spent = spent or Usage()
-        self.watcher = watcher
+        self.callback = callback
         self._lock = Lock()
 
     def _add(self, **amounts: float) -> None:
@@ -45,31 +45,31 @@ class Meter:
             now = {name: getattr(self.spent, name) + amount for name, amount in amounts.items()}
             self.spent = replace(self.spent, **now)
 
-    def reply(self, purpose: Purpose, tokens: int) -> None:
-        """A reply of so many tokens came back."""
+    def completion(self, purpose: Purpose, tokens: int) -> None:
+        """Count a completion of that many tokens."""
         self._add(**{f"{_PURPOSES[purpose]}_tokens": tokens})
-        self.watcher.tokens(purpose, 1, tokens)
+        self.callback.tokens(purpose, 1, tokens)
 
-    def waited(self, purpose: Purpose, seconds: float) -> None:
-        """The policy worked for so long."""
+    def sampled_for(self, purpose: Purpose, seconds: float) -> None:
+        """Count seconds of sampling."""
         self._add(**{f"{_PURPOSES[purpose]}_seconds": seconds})
 
     def trained(self, steps: int, seconds: float) -> None:
-        """Gradient steps were taken."""
+        """Count gradient steps and the seconds they took."""
         self._add(gradient_steps=steps, training_seconds=seconds)
 
     def episodes(self, purpose: Purpose, count: int) -> None:
-        """Episodes were played to their end."""
+        """Count episodes that ended."""
         name = "evaluation_episodes" if purpose == "evaluate" else "episodes"
         self._add(**{name: count})
 
     def restore(self, spent: Mapping[str, JSON]) -> None:
-        """Take back what a checkpoint says was spent."""
-        self.spent = Usage(**spent)  # type: ignore[arg-type]  # written from a Spent
+        """Continue from the usage in a checkpoint."""
+        self.spent = Usage(**spent)  # type: ignore[arg-type]  # written from a Usage
 
 
 class Metered:
-    """A policy whose every token and second is charged to one meter."""
+    """A policy whose tokens and seconds are counted by one meter."""
 
     def __init__(self, policy: Policy, meter: Meter) -> None:
         self.inner = policy
@@ -87,34 +87,38 @@ class Metered:
 
     @property
     def context(self) -> int | None:
-        """The wrapped policy's context."""
+        """The wrapped policy's context length in tokens; None if it is not known."""
         return self.inner.context
 
     @property
     def failures(self) -> Mapping[str, str]:
-        """Requests the wrapped policy could not answer, with the reason."""
+        """Reasons by id of the requests that the wrapped policy could not answer."""
         return failures_of(self.inner)
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
-        """Answer what waits, charging each reply to its request's purpose."""
+        """Complete the waiting requests, counting each completion under its purpose.
+
+        All requests of one call have the same purpose.
+        """
         if not waiting:
             return
         purpose = waiting[0].purpose
         if purpose == "reflect":
-            self.meter.watcher.phase("reflecting", len(waiting))
-        replies = self.inner.generate(waiting)
+            self.meter.callback.phase("reflecting", len(waiting))
+        completions = self.inner.generate(waiting)
         while True:
+            # Only the policy's own time: the environment steps between two completions.
             began = time.perf_counter()
-            reply = next(replies, None)
-            self.meter.waited(purpose, time.perf_counter() - began)
-            if reply is None:
+            answered = next(completions, None)
+            self.meter.sampled_for(purpose, time.perf_counter() - began)
+            if answered is None:
                 return
-            self.meter.reply(purpose, reply[1].sampled)
-            yield reply
+            self.meter.completion(purpose, answered[1].sampled)
+            yield answered
 
 
 class MeteredTrainable(Metered):
-    """The same for a policy that learns."""
+    """A metered policy whose weights can be trained."""
 
     inner: TrainablePolicy
 
@@ -123,28 +127,29 @@ class MeteredTrainable(Metered):
 
     @property
     def reference(self) -> Policy:
-        """The start model, on the same meter."""
+        """The initial weights, on the same meter."""
         return Metered(self.inner.reference, self.meter)
 
     def update(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
-        """One gradient step, charged."""
+        """Take one gradient step, and count it."""
+        # The version tells whether a step was taken: an update without gradient takes none.
         before, began = self.inner.version, time.perf_counter()
-        self.meter.watcher.phase("training", len(samples))
-        numbers = self.inner.update(samples, loss, step)
+        self.meter.callback.phase("training", len(samples))
+        metrics = self.inner.update(samples, loss, step)
         self.meter.trained(self.inner.version - before, time.perf_counter() - began)
-        return numbers
+        return metrics
 
     def save(self, folder: Path) -> None:
-        """Write the weights."""
+        """Save the weights."""
         self.inner.save(folder)
 
     def load(self, folder: Path) -> None:
-        """Read the weights."""
+        """Load the weights."""
         self.inner.load(folder)
 
 
 def metered(policy: Policy, meter: Meter) -> Metered:
-    """Wrap a policy, keeping it trainable if it is."""
+    """Wrap a policy; a trainable one stays trainable."""
     if isinstance(policy, TrainablePolicy):
         return MeteredTrainable(policy, meter)
     return Metered(policy, meter)

@@ -1,8 +1,8 @@
-"""Batched episodes: worlds speak, the policy replies, until every world is done.
+"""Batched rollouts: the environment observes, the policy completes, until every episode has ended.
 
-Not `gymnasium.vector`: a finished conversation leaves the batch and waiting ones enter, and nothing
-is reset behind anyone's back. A bad rollout is data, not a crash: whatever world or grader raises
-ends that episode as failed, with its reason.
+Not `gymnasium.vector`, which steps all environments in lockstep and resets them automatically: here
+a finished conversation leaves the batch and a waiting one enters. A failed episode is data, not a
+crash: any exception of environment or grader ends that episode as failed, with its reason.
 """
 
 import math
@@ -10,17 +10,17 @@ import traceback
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.env_capabilities import abandon, concurrency_of, most_open_of, size_of
+from harness.env_capabilities import abandon
+from harness.env_pool import EnvPool
 from harness.errors import ModelError, UsageError
 from harness.policies.base import Policy, Purpose, Request, Sampling
 from harness.policies.capabilities import failures_of
 from harness.seeds import Seeds
 from harness.system.secrets import scrubbed
-from harness.text_env import EnvFailed, MakeWorld, TextEnvProtocol
+from harness.text_env import EnvFailed, TextEnvProtocol
 from harness.types import (
     Assignment,
     Completion,
@@ -28,60 +28,14 @@ from harness.types import (
     Episode,
     Finish,
     Message,
-    Split,
     SystemPrompt,
     Task,
     Turn,
 )
 
-Placement = Literal["system", "user"]
-
-
-class EnvPool:
-    """Worlds by split, made when needed and used again: a world is not cheap to make."""
-
-    def __init__(self, make: MakeWorld) -> None:
-        self._make = make
-        self._idle: dict[Split, list[TextEnvProtocol]] = {}
-
-    def side_by_side(self, split: Split) -> int:
-        """How many of its worlds step at once: 1 unless they say that they are slow."""
-        world = self.take(split)
-        self.give(split, world)
-        return concurrency_of(world)
-
-    def most_open(self, split: Split, seats: int) -> int:
-        """How many of its conversations may be open: fewer than `seats` where a world says so."""
-        world = self.take(split)
-        self.give(split, world)
-        return min(seats, most_open_of(world, seats))
-
-    def size(self, split: Split) -> int | None:
-        """How many tasks the split has; None where its worlds do not say."""
-        world = self.take(split)
-        self.give(split, world)
-        return size_of(world, split)
-
-    def take(self, split: Split) -> TextEnvProtocol:
-        """A world nobody else is using."""
-        idle = self._idle.setdefault(split, [])
-        return idle.pop() if idle else self._make(split)
-
-    def give(self, split: Split, world: TextEnvProtocol) -> None:
-        """Back into the pool."""
-        self._idle.setdefault(split, []).append(world)
-
-    def drop(self, world: TextEnvProtocol) -> None:
-        """Close a world that failed; one that cannot even close has nothing left to give."""
-        with suppress(Exception):
-            world.close()
-
-    def close(self) -> None:
-        """Close every idle world."""
-        for worlds in self._idle.values():
-            for world in worlds:
-                world.close()
-        self._idle.clear()
+PromptRole = Literal["system", "user"]
+MAX_OPEN = 1024
+"""Conversations open at once; the policy divides them into batches of its own size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,31 +43,31 @@ class RolloutConfig:
     """What all episodes of one batch share."""
 
     policy: Policy
-    worlds: EnvPool
+    envs: EnvPool
     sampling: Sampling
     seeds: Seeds
-    placement: Placement = "system"
+    prompt_role: PromptRole = "system"
     purpose: Purpose = "act"
 
 
-def opening(prompt: str, observation: str, placement: Placement) -> tuple[Message, ...]:
-    """The first messages of a conversation; an empty prompt adds nothing."""
+def first_messages(prompt: str, observation: str, role: PromptRole) -> tuple[Message, ...]:
+    """The messages before the first completion; an empty prompt adds none."""
     if not prompt:
         return (Message("user", observation),)
-    if placement == "user":
+    if role == "user":
         return (Message("user", f"{prompt}\n\n{observation}"),)
     return (Message("system", prompt), Message("user", observation))
 
 
 @dataclass(slots=True)
 class _ActiveEpisode:
-    """One conversation under way."""
+    """An episode in progress."""
 
     prompt: SystemPrompt
     task: Task
     sample: int
-    table: RolloutConfig
-    world: TextEnvProtocol | None = None
+    config: RolloutConfig
+    env: TextEnvProtocol | None = None
     observation: str = ""
     messages: tuple[Message, ...] = ()
     turns: list[Turn] = field(default_factory=list)
@@ -124,58 +78,69 @@ class _ActiveEpisode:
         return f"{self.prompt.id}/{self.task}/{self.sample}/{len(self.turns)}"
 
     def request(self) -> Request:
-        key = (self.prompt.id, str(self.task), self.sample, len(self.turns))
-        seed = self.table.seeds.key(*key)
-        return Request(self.id, self.messages, self.table.sampling, seed, self.table.purpose)
+        """The request for the next completion.
 
-    def sit(self) -> Episode | None:
-        """Start the task; an episode comes back at once only if the world failed."""
+        Its seed depends on prompt, task, sample and turn alone, so that a completion does not
+        depend on which others share its batch, nor on timing.
+        """
+        key = (self.prompt.id, str(self.task), self.sample, len(self.turns))
+        seed = self.config.seeds.key(*key)
+        return Request(self.id, self.messages, self.config.sampling, seed, self.config.purpose)
+
+    def reset(self) -> Episode | None:
+        """Start the task; returns a failed episode if the environment cannot."""
         try:
-            self.world = self.table.worlds.take(self.task.split)
-            self.observation, self.info = self.world.reset(seed=self.task.seed)
+            self.env = self.config.envs.acquire(self.task.split)
+            self.observation, self.info = self.env.reset(seed=self.task.seed)
         except Exception as error:
             return self.end(Ending.FAILED, reason(error))
-        self.messages = opening(self.prompt.text, self.observation, self.table.placement)
+        role = self.config.prompt_role
+        self.messages = first_messages(self.prompt.text, self.observation, role)
         return None
 
-    def hear(self, completion: Completion) -> Episode | None:
-        """Pass a reply to the world; an episode comes back when it is over."""
-        assert self.world is not None
-        earned = 0.0
+    def step(self, completion: Completion) -> Episode | None:
+        """Pass a completion to the environment; returns the episode if that ended it."""
+        assert self.env is not None
+        earned, problem = 0.0, ""
         try:
-            said, reward, terminated, truncated, self.info = self.world.step(completion.text)
+            observation, reward, terminated, truncated, self.info = self.env.step(completion.text)
+            # Read before the reward: what could not be graded has no score, not even 0.
             scored = self.info.get("outcome", "scored") == "scored"
             if scored:
                 earned = float(reward)
-            problem = "" if scored else str(self.info.get("feedback") or "the world gave no score")
+            problem = (
+                "" if scored else str(self.info.get("feedback") or "the environment gave no score")
+            )
         except Exception as error:
             problem = reason(error)
         if not math.isfinite(earned):
-            problem, earned = f"the world's reward was {earned}, which is no number", 0.0
+            problem, earned = f"the environment's reward was {earned}, which is no number", 0.0
         self.turns.append(Turn(self.observation, completion, earned))
         if problem:
             return self.end(Ending.FAILED, problem)
         if completion.finish is Finish.LENGTH:
-            abandon(self.world)
+            # A cut-off completion would be followed by turns that answer half a sentence.
+            abandon(self.env)  # it may hold a session or a process
             return self.end(Ending.OVERLONG)
         if terminated or truncated:
             return self.end(Ending.TERMINATED if terminated else Ending.TRUNCATED)
         sampled = completion.tokens.sampled if completion.tokens else None
-        reply = Message("assistant", completion.text, sampled)
-        self.messages, self.observation = (*self.messages, reply, Message("user", said)), said
+        answer = Message("assistant", completion.text, sampled)
+        self.messages = (*self.messages, answer, Message("user", observation))
+        self.observation = observation
         return None
 
     def end(self, ending: Ending, error: str = "") -> Episode:
-        # A world that failed may be broken: it is closed, never given back.
-        if self.world is not None and error:
-            self.table.worlds.drop(self.world)
-        elif self.world is not None:
-            self.table.worlds.give(self.task.split, self.world)
+        # An environment that failed may be broken: it is closed, never reused.
+        if self.env is not None and error:
+            self.config.envs.discard(self.env)
+        elif self.env is not None:
+            self.config.envs.release(self.task.split, self.env)
         return Episode(
             prompt_id=self.prompt.id,
             task=self.task,
             sample=self.sample,
-            policy_version=self.table.policy.version,
+            policy_version=self.config.policy.version,
             turns=tuple(self.turns),
             ending=ending,
             reward=sum(turn.reward for turn in self.turns),
@@ -187,7 +152,7 @@ class _ActiveEpisode:
 
 
 def reason(error: Exception) -> str:
-    """What failed and where, in one line."""
+    """An exception and where it was raised, in one line without secrets."""
     if isinstance(error, EnvFailed):
         return scrubbed(str(error))
     frames = traceback.extract_tb(error.__traceback__)
@@ -195,146 +160,151 @@ def reason(error: Exception) -> str:
     return scrubbed(f"{type(error).__name__}: {error}{where}")
 
 
-def play(
-    assignments: Iterable[Assignment], table: RolloutConfig, seats: int = 1024
+def rollout(
+    assignments: Iterable[Assignment], config: RolloutConfig, max_open: int = MAX_OPEN
 ) -> Iterator[tuple[int, Episode]]:
-    """Play every sample of every assignment, yielding (assignment's position, episode) as they end.
+    """Sample every assignment; yields (position of the assignment, episode) as episodes end.
 
-    At most `seats` conversations are open at once; where worlds are slow, as many as step side by
-    side. Sampling noise is keyed by prompt, task, sample and turn, and requests are made in an
-    order that no clock decides, so that a result never depends on timing.
+    At most `max_open` conversations are open at once. Requests are made in an order that no clock
+    decides, so that a result never depends on timing.
 
     Raises:
         UsageError: A task is not in its split.
     """
-    queue = deque(_seats(assignments, table))
+    queue = deque(_episodes(assignments, config))
     if not queue:
         return
-    _refuse_beyond([seat.task for _, seat in queue], table.worlds)
+    _require_in_split([episode.task for _, episode in queue], config.envs)
+    split = queue[0][1].task.split
     try:
-        together = table.worlds.side_by_side(queue[0][1].task.split)
-        seats = table.worlds.most_open(queue[0][1].task.split, seats)
+        concurrency = config.envs.concurrency(split)
+        max_open = config.envs.max_open(split, max_open)
     except Exception:
-        together = 1  # a world that cannot be made fails each of its episodes, with the reason
-    yield from (
-        _at_once(queue, table, seats) if together == 1 else _in_turns(queue, table, together)
-    )
+        concurrency = 1  # an environment that cannot be made fails each episode, with the reason
+    if concurrency == 1:
+        yield from _continuous(queue, config, max_open)
+    else:
+        yield from _lockstep(queue, config, concurrency)
 
 
-def _at_once(
-    queue: deque[tuple[int, _ActiveEpisode]], table: RolloutConfig, seats: int
+Queue = deque[tuple[int, _ActiveEpisode]]
+Active = dict[str, tuple[int, _ActiveEpisode]]
+
+
+def _continuous(
+    queue: Queue, config: RolloutConfig, max_open: int
 ) -> Iterator[tuple[int, Episode]]:
-    """Worlds that answer in no time: each reply is judged, and the next asked for, as it comes."""
+    """Continuous batching, for fast environments: each completion is graded as it arrives."""
     waiting: deque[Request] = deque()
-    seated: dict[str, tuple[int, _ActiveEpisode]] = {}
+    active: Active = {}
     while queue:
-        yield from _fill(seated, queue, waiting, seats)
-        for id, completion in table.policy.generate(waiting):
-            position, seat = seated.pop(id)
-            episode = seat.hear(completion)
+        yield from _admit(active, queue, waiting, max_open)
+        for id, completion in config.policy.generate(waiting):
+            position, current = active.pop(id)
+            episode = current.step(completion)
             if episode is None:
-                # Conversations under way come first: fewer are open, and what they have read is
-                # still at hand.
-                waiting.appendleft(seat.request())
-                seated[seat.id] = (position, seat)
+                # Conversations in progress come first: fewer are open at once, and the KV cache
+                # still holds their earlier turns.
+                waiting.appendleft(current.request())
+                active[current.id] = (position, current)
                 continue
             yield position, episode
-            yield from _fill(seated, queue, waiting, seats)
-        for id, (position, seat) in seated.items():
-            yield position, seat.end(Ending.FAILED, _silence(table.policy, id))
-        seated.clear()
+            yield from _admit(active, queue, waiting, max_open)
+        for id, (position, current) in active.items():
+            yield position, current.end(Ending.FAILED, _failure(config.policy, id))
+        active.clear()
 
 
-def _in_turns(
-    queue: deque[tuple[int, _ActiveEpisode]], table: RolloutConfig, together: int
+def _lockstep(
+    queue: Queue, config: RolloutConfig, concurrency: int
 ) -> Iterator[tuple[int, Episode]]:
-    """Slow worlds, in containers say: they step side by side while other replies are sampled.
+    """One turn of all open conversations at a time, for slow environments (containers, say).
 
-    All open conversations take a turn, then all take the next; who is quick waits for who is slow,
-    so that what is sampled together does not depend on who was.
+    They step in threads while other completions are sampled. A fast one waits for the slow ones,
+    so that the batches do not depend on which was fast.
     """
-    seated: list[tuple[int, _ActiveEpisode]] = []
-    with ThreadPoolExecutor(together, "world") as aside:
-        while queue or seated:
-            entering = [queue.popleft() for _ in range(min(len(queue), together - len(seated)))]
-            opened = list(aside.map(_ActiveEpisode.sit, [seat for _, seat in entering]))
-            ended = list(zip(entering, opened, strict=True))
-            yield from ((place, failed) for (place, _), failed in ended if failed)
-            seated += [one for one, failed in ended if failed is None]
+    active: list[tuple[int, _ActiveEpisode]] = []
+    with ThreadPoolExecutor(concurrency, "env") as executor:
+        while queue or active:
+            entering = [queue.popleft() for _ in range(min(len(queue), concurrency - len(active)))]
+            opened = list(executor.map(_ActiveEpisode.reset, [one for _, one in entering]))
+            started = list(zip(entering, opened, strict=True))
+            yield from ((position, failed) for (position, _), failed in started if failed)
+            active += [one for one, failed in started if failed is None]
             steps: dict[str, Future[Episode | None]] = {}
-            asked = [seat.id for _, seat in seated]
-            by_id = {seat.id: seat for _, seat in seated}
-            for id, completion in table.policy.generate(deque(s.request() for _, s in seated)):
-                steps[id] = aside.submit(by_id[id].hear, completion)
-            staying = []
-            for id, (position, seat) in zip(asked, seated, strict=True):
+            requested = [one.id for _, one in active]
+            by_id = {one.id: one for _, one in active}
+            for id, completion in config.policy.generate(deque(o.request() for _, o in active)):
+                steps[id] = executor.submit(by_id[id].step, completion)
+            remaining = []
+            for id, (position, current) in zip(requested, active, strict=True):
                 if id in steps:
                     episode = steps[id].result()
                 else:
-                    episode = seat.end(Ending.FAILED, _silence(table.policy, id))
+                    episode = current.end(Ending.FAILED, _failure(config.policy, id))
                 if episode is None:
-                    staying.append((position, seat))
+                    remaining.append((position, current))
                 else:
                     yield position, episode
-            seated = staying
+            active = remaining
 
 
-def _silence(policy: Policy, id: str) -> str:
-    """Why a request has no reply."""
+def _failure(policy: Policy, id: str) -> str:
+    """The reason why a request has no completion."""
     return failures_of(policy).get(id, "the policy never replied")
 
 
-def _seats(
-    assignments: Iterable[Assignment], table: RolloutConfig
+def _episodes(
+    assignments: Iterable[Assignment], config: RolloutConfig
 ) -> Iterator[tuple[int, _ActiveEpisode]]:
     seen: set[str] = set()
-    for position, cast in enumerate(assignments):
-        for sample in range(cast.first, cast.first + cast.samples):
-            seat = _ActiveEpisode(cast.prompt, cast.task, sample, table)
-            if seat.id in seen:
-                raise ValueError(f"{seat.id} was cast twice; number the second group by `first`")
-            seen.add(seat.id)
-            yield position, seat
+    for position, assignment in enumerate(assignments):
+        for sample in range(assignment.first, assignment.first + assignment.samples):
+            episode = _ActiveEpisode(assignment.prompt, assignment.task, sample, config)
+            # Two samples with one id would have one seed, and so be the same episode.
+            if episode.id in seen:
+                raise ValueError(
+                    f"{episode.id} was assigned twice; number the second group by `first`"
+                )
+            seen.add(episode.id)
+            yield position, episode
 
 
-def _refuse_beyond(tasks: Collection[Task], worlds: EnvPool) -> None:
-    """Stop where a task is not in its split: `reset` takes any seed, and would start another."""
+def _require_in_split(tasks: Collection[Task], envs: EnvPool) -> None:
+    """Refuse a task that is not in its split: `reset` takes any seed, and would start another."""
     for split in {task.split: None for task in tasks}:
         try:
-            size = worlds.size(split)
+            size = envs.size(split)
         except Exception:
-            continue  # a world that cannot be made fails each of its episodes, with the reason
+            continue  # an environment that cannot be made fails each episode, with the reason
         for task in tasks:
             if size is not None and task.split == split and not 0 <= task.seed < size:
                 raise UsageError(
-                    f"Task {task} is not in its split, which has {size} tasks; cast tasks from "
+                    f"Task {task} is not in its split, which has {size} tasks; assign tasks from "
                     f"{split}:0 to {split}:{size - 1}."
                 )
 
 
-def _fill(
-    seated: dict[str, tuple[int, _ActiveEpisode]],
-    queue: deque[tuple[int, _ActiveEpisode]],
-    waiting: deque[Request],
-    seats: int,
+def _admit(
+    active: Active, queue: Queue, waiting: deque[Request], max_open: int
 ) -> Iterator[tuple[int, Episode]]:
-    """Open conversations while there is room; yields only those whose world failed at once."""
-    while queue and len(seated) < seats:
-        position, seat = queue.popleft()
-        failed = seat.sit()
+    """Open conversations up to the limit; yields only those whose environment failed at once."""
+    while queue and len(active) < max_open:
+        position, current = queue.popleft()
+        failed = current.reset()
         if failed is not None:
             yield position, failed
             continue
-        waiting.append(seat.request())
-        seated[seat.id] = (position, seat)
+        waiting.append(current.request())
+        active[current.id] = (position, current)
 
 
-def refuse_silence(episodes: Collection[Episode], policy: Policy) -> None:
-    """Stop where a policy answered nothing at all: that is an outage, not a set of outcomes."""
+def raise_if_outage(episodes: Collection[Episode], policy: Policy) -> None:
+    """Stop where a policy answered no request at all: that is an outage, not a set of outcomes."""
     failures = failures_of(policy)
     if episodes and failures and not any(episode.turns for episode in episodes):
         reason = next(iter(failures.values()))
         raise ModelError(
-            f"{policy.name} answered none of {len(episodes)} requests ({reason}); when it is back, "
-            "go on with harness resume."
+            f"{policy.name} answered none of {len(episodes)} requests ({reason}); when it is "
+            "available again, continue with harness resume."
         )

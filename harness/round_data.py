@@ -1,4 +1,4 @@
-"""The evidence of one round, as questions: who scored what, who won, who alone was best."""
+"""A round and its rollouts, with the statistics that methods learn from."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,10 @@ from harness.types import Assignment, Episode, SystemPrompt, Task
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One iteration: the same size for every method (B tasks × M prompts × N samples)."""
+    """One iteration of training: B tasks, and the budget of B·M·N episodes.
+
+    `prompts` is M and `samples` is N; a method may divide the M·N samples of a task otherwise.
+    """
 
     index: int
     tasks: tuple[Task, ...]
@@ -22,31 +25,35 @@ class Round:
     seeds: Seeds
 
     def rng(self, name: str) -> np.random.Generator:
-        """This round's generator of that name; it needs no storing, so resuming is exact."""
+        """This round's random stream of that name; the same again when a run is resumed."""
         return self.seeds.generator(name)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The episodes of one assignment: the scope of a per-prompt baseline."""
+    """The episodes of one assignment, which share a per-prompt baseline."""
 
     assignment: Assignment
     episodes: tuple[Episode, ...]
 
     @property
     def scored(self) -> tuple[Episode, ...]:
-        """The episodes that say something."""
+        """The episodes with a score; environment and grader failures have none."""
         return tuple(e for e in self.episodes if e.scored)
 
 
 def _mean(values: Sequence[float]) -> float:
-    # Summed exactly: in another order equal rewards must not become a win by a rounding error.
+    # fsum is exact: added in another order, equal rewards must not differ by a rounding error,
+    # which would turn a tie into a win.
     return math.fsum(values) / len(values) if values else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """One round: groups in the order they were cast. Prompts may have played different tasks."""
+    """The episodes of one round, by group in the order of assignment.
+
+    Prompts may have attempted different tasks, and groups may differ in size.
+    """
 
     round: Round
     groups: tuple[Group, ...]
@@ -59,21 +66,21 @@ class Rollouts:
 
     @property
     def prompts(self) -> tuple[SystemPrompt, ...]:
-        """The prompts that played, in the order they were cast."""
+        """The different prompts, in the order of assignment."""
         return tuple({g.assignment.prompt.id: g.assignment.prompt for g in self.groups}.values())
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The tasks played, in the order they were cast."""
+        """The different tasks, in the order of assignment."""
         return tuple(dict.fromkeys(g.assignment.task for g in self.groups))
 
     def of(self, prompt: SystemPrompt) -> "Rollouts":
-        """What this prompt played."""
+        """The rollouts under this prompt."""
         mine = tuple(g for g in self.groups if g.assignment.prompt.id == prompt.id)
         return Rollouts(self.round, mine)
 
     def on(self, task: Task) -> "Rollouts":
-        """What was played on this task."""
+        """The rollouts on this task."""
         return Rollouts(self.round, tuple(g for g in self.groups if g.assignment.task == task))
 
     def value(self, prompt: SystemPrompt, task: Task) -> float:
@@ -81,20 +88,20 @@ class Rollouts:
         return _mean([e.reward for e in self.of(prompt).on(task) if e.scored])
 
     def _values(self) -> dict[Task, dict[str, float]]:
-        """V by task and prompt id, of tasks on which everyone who played has a score.
+        """V by task and prompt id, without tasks on which some prompt has no score.
 
-        A task on which one prompt's episodes all failed would reward whoever was spared it.
+        Counted for the others alone, such a task would favour or harm them by its difficulty.
         """
         values = {t: {p.id: self.value(p, t) for p in self.on(t).prompts} for t in self.tasks}
         return {t: v for t, v in values.items() if not any(map(math.isnan, v.values()))}
 
     def scores(self) -> dict[str, float]:
-        """Each prompt's batch mean: the mean over its tasks of V_i, by prompt id; NaN if none."""
+        """Each prompt's mean of V_i over its tasks, by prompt id; NaN without a score."""
         values = self._values().values()
         return {p.id: _mean([v[p.id] for v in values if p.id in v]) for p in self.prompts}
 
-    def winner(self) -> SystemPrompt | None:
-        """The prompt with the highest batch mean (E-SPL Eq. 5), the first cast among equals."""
+    def best_prompt(self) -> SystemPrompt | None:
+        """The prompt with the highest score (E-SPL Eq. 5), the first among equals; None if none."""
         scores = {i: s for i, s in self.scores().items() if not np.isnan(s)}
         if not scores:
             return None
@@ -102,7 +109,7 @@ class Rollouts:
         return next(p for p in self.prompts if p.id == best)
 
     def wins(self) -> dict[str, tuple[Task, ...]]:
-        """The tasks on which each prompt, and no other, was best (E-SPL Alg. 2)."""
+        """The tasks on which each prompt alone was best, by prompt id (E-SPL Alg. 2)."""
         won: dict[str, list[Task]] = {p.id: [] for p in self.prompts}
         for task, values in self._values().items():
             best = [i for i, v in values.items() if v == max(values.values())]
@@ -111,7 +118,11 @@ class Rollouts:
         return {i: tuple(tasks) for i, tasks in won.items()}
 
     def grid(self) -> NDArray[np.float64]:
-        """Rewards [prompt, task, sample]; raises ValueError where the grid is not full."""
+        """Rewards [prompt, task, sample].
+
+        Raises:
+            ValueError: The groups differ in size, or an episode is unscored.
+        """
         shape = (len(self.prompts), len(self.tasks))
         cells = [[tuple(self.of(p).on(t)) for t in self.tasks] for p in self.prompts]
         sizes = {len(cell) for row in cells for cell in row}
@@ -120,5 +131,5 @@ class Rollouts:
         return np.array([[[e.reward for e in cell] for cell in row] for row in cells])
 
     def mean(self) -> float:
-        """The mean reward of all scored episodes; NaN if none was scored."""
+        """The mean reward of all scored episodes; NaN if there is none."""
         return _mean([e.reward for e in self if e.scored])

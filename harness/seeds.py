@@ -1,7 +1,8 @@
-"""One seed, many named streams: randomness is a function of what it is for, never of order.
+"""Named random streams derived from one seed.
 
-A generator is derived from the run's seed and a path of names, so nothing has to be stored to
-resume: the same names give the same numbers in any process.
+A generator is derived from the run's seed and a path of names, never from the order of calls. So
+no generator state is stored: the same names give the same numbers in any process, and a resumed run
+repeats them. A stream's name is therefore part of every result; renaming one changes the numbers.
 """
 
 import hashlib
@@ -20,13 +21,15 @@ class Seeds:
 
     def key(self, *names: Name) -> int:
         """A 63-bit integer that depends on the root and on every name, in order."""
+        # The type is hashed too, so that 1 and "1" differ; \x1f cannot be part of a name by chance.
         text = "\x1f".join([str(self.root), *(f"{type(n).__name__}:{n}" for n in names)])
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
 
     def generator(self, *names: Name) -> np.random.Generator:
-        """A NumPy generator of its own for this purpose."""
+        """The NumPy generator of this stream, at its beginning."""
+        # Philox is counter-based: generators with different keys are independent.
         return np.random.Generator(np.random.Philox(self.key(*names)))
 
     def child(self, *names: Name) -> "Seeds":
-        """A root for everything below these names."""
+        """The root of all streams below these names."""
         return Seeds(self.key(*names))

@@ -1,7 +1,7 @@
-"""What the harness asks of a world: a text Gymnasium environment that knows its own tasks.
+"""The environment protocol of the harness: a text Gymnasium environment that knows its own tasks.
 
-The worlds themselves live in `envs/`, which knows nothing of this module; any object of this
-shape will do.
+The environments themselves live in `envs/`, which does not import this module; any object with
+these methods will do.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,44 +11,46 @@ from harness.types import Split
 
 
 class TextEnvProtocol(Protocol):
-    """A text world, as `gymnasium.make(...).unwrapped` returns it.
+    """A text environment, as `gymnasium.make(...).unwrapped` returns it.
 
-    `reset(seed=n)` starts task n of the world's split. `step` takes the raw reply. `info` carries
-    `outcome` ("scored" or "unscored", read before any reward), `success` (bool), `feedback` (str),
-    `answer` (ground truth where training may see it) and `task` (a stable id).
+    `reset(seed=n)` starts task n of the environment's split. `step` takes the raw completion.
+    `info` has `outcome` ("scored" or "unscored", read before any reward), `success` (bool),
+    `feedback` (str), `answer` (ground truth where training may see it) and `task` (a stable id).
+
+    Optional abilities are declared in `harness.env_capabilities`.
     """
 
     system_prompt: str
 
     def size(self, split: Split) -> int:
-        """How many tasks the split has; their seeds are 0 … size − 1."""
+        """The number of tasks in the split; their seeds are 0 … size − 1."""
         ...
 
     def fingerprint(self) -> str:
-        """A hash of everything that decides what is asked and how it is scored."""
+        """A hash of everything that decides the tasks and their scoring."""
         ...
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, Mapping[str, Any]]:
-        """Start a task; returns its text and info."""
+        """Start a task; returns (observation, info)."""
         ...
 
     def step(self, action: str) -> tuple[str, float, bool, bool, Mapping[str, Any]]:
-        """Judge a reply; returns observation, reward, terminated, truncated, info."""
+        """Grade a completion; returns (observation, reward, terminated, truncated, info)."""
         ...
 
     def oracle(self) -> str:
-        """A reply that earns the full reward for the current turn."""
+        """The reference solution: a completion with the full reward for the current turn."""
         ...
 
     def close(self) -> None:
-        """Let go of what the world holds."""
+        """Release what the environment holds."""
         ...
 
 
-MakeWorld = Callable[[Split], TextEnvProtocol]
+MakeEnv = Callable[[Split], TextEnvProtocol]
 
 
 class EnvFailed(Exception):
-    """A world that is elsewhere failed; its text is the reason, as it is told there."""
+    """An environment that runs elsewhere failed; the text is its own reason."""

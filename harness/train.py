@@ -1,4 +1,4 @@
-"""The one loop. Every method trains in it; logging, resuming and configuration live elsewhere."""
+"""The training loop, the same for every method. Logging, resuming and settings live elsewhere."""
 
 from harness.arena import Arena
 from harness.method import Method
@@ -7,9 +7,10 @@ from harness.types import Agent
 
 
 def train(method: Method, arena: Arena, run: Run) -> Agent:
-    """Cast, play, learn, until the budget is spent (E-SPL Alg. 1 is one method of this shape)."""
+    """Train until the budget is spent; each iteration of the loop is one round (E-SPL Alg. 1)."""
     for round in arena.rounds(start=run.resume(method)):
-        rollouts = arena.play(method.cast(round))
-        report = method.learn(rollouts)
+        assignments = method.assign(round)  # which prompts attempt which tasks, how often
+        rollouts = arena.rollout(assignments)  # sample the episodes and their rewards
+        report = method.learn(rollouts)  # update the weights, the prompts, or both
         run.save(rollouts, report, method.state())
-    return method.champion()
+    return method.final_agent()

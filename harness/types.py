@@ -1,6 +1,4 @@
-"""The nouns: what is said, what is played, what is learnt from. Frozen, typed, without behaviour
-beyond questions about themselves.
-"""
+"""The data types that the packages share: messages, tasks, prompts, episodes, reports. Frozen."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -17,8 +15,8 @@ Split = Literal["train", "validation", "test"]
 class Message:
     """One message of a conversation.
 
-    `tokens` are the ids an assistant message was sampled as; rendering uses them as they are, so
-    that a sampled token is never decoded and encoded again.
+    `tokens` are the ids that an assistant message was sampled as. Rendering uses them as they are:
+    decoded and encoded again, they could become other tokens than those sampled.
     """
 
     role: Role
@@ -27,19 +25,19 @@ class Message:
 
 
 class Finish(StrEnum):
-    """Why a completion ended."""
+    """The reason why a completion ended."""
 
-    STOP = "stop"  # the model said so
-    LENGTH = "length"  # the token limit, or the model's context, cut it off
+    STOP = "stop"  # the model sampled its end token
+    LENGTH = "length"  # cut off by the token limit or the model's context
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A completion as the model saw it.
+    """The tokens of a completion.
 
-    `prompt` [P] is everything before the completion, `sampled` [T] includes the end token if one
-    was sampled, and `logprobs` [T] are natural logarithms under the sampling temperature, over the
-    whole vocabulary (before top-p), from the forward pass that sampled.
+    `prompt` [P] is everything before the completion. `sampled` [T] includes the end token if one
+    was sampled. `logprobs` [T] are natural logarithms at the sampling temperature, over the whole
+    vocabulary (before top-p), from the forward pass that sampled.
     """
 
     prompt: tuple[int, ...]
@@ -49,7 +47,10 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a policy answered. `sampled` counts tokens even where `tokens` are not available."""
+    """A policy's answer to a request.
+
+    `sampled` is the number of tokens, known even where the `tokens` themselves are not (endpoints).
+    """
 
     text: str
     finish: Finish
@@ -59,7 +60,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One problem: the split and the seed *are* the task, on every machine."""
+    """One problem, identified by split and seed, the same on every machine."""
 
     split: Split
     seed: int
@@ -70,7 +71,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class SystemPrompt:
-    """A briefing and the principles learnt so far. Its identity is its content."""
+    """A system prompt: the initial text (`briefing`) and the learned principles.
+
+    Prompts with the same text are equal, whatever their `parents` (ids) and `origin`.
+    """
 
     briefing: str = ""
     principles: tuple[str, ...] = ()
@@ -79,7 +83,7 @@ class SystemPrompt:
 
     @property
     def text(self) -> str:
-        """The system prompt as the model reads it; "" says nothing at all."""
+        """The system prompt as the model reads it; "" for no system message."""
         if not self.principles:
             return self.briefing
         listed = "\n".join(f"{i}. {p}" for i, p in enumerate(self.principles, 1))
@@ -87,16 +91,17 @@ class SystemPrompt:
 
     @property
     def id(self) -> str:
-        """Twelve hex digits of the content's hash."""
+        """Twelve hex digits of the hash of the text."""
         content = "\x1e".join([self.briefing, *self.principles])
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Who plays what: `samples` episodes of `task` under `prompt`, one group for the baseline.
+    """An order of `samples` episodes of `task` under `prompt`: one group, with one baseline.
 
-    `first` numbers the first sample, so that two groups of the same prompt and task differ.
+    `first` is the number of the first sample. Seeds depend on it, so that two groups of the same
+    prompt and task differ.
     """
 
     prompt: SystemPrompt
@@ -115,20 +120,20 @@ class Turn:
 
 
 class Ending(StrEnum):
-    """How an episode ended."""
+    """The way an episode ended."""
 
-    TERMINATED = "terminated"  # the world was done
-    TRUNCATED = "truncated"  # the world's turn limit
-    OVERLONG = "overlong"  # the token limit or the context cut the last reply
-    FAILED = "failed"  # world, grader or sandbox crashed: counted, and never scored 0
+    TERMINATED = "terminated"  # by the environment
+    TRUNCATED = "truncated"  # by the turn limit of the environment
+    OVERLONG = "overlong"  # the last completion was cut off by the token limit or the context
+    FAILED = "failed"  # environment, grader or sandbox crashed: unscored, never 0
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One task played once under one prompt.
+    """One attempt at a task under one prompt.
 
-    `answer` is the ground truth where training may see it, `feedback` what a teacher would say,
-    `error` why an episode failed.
+    `answer` is the ground truth where training may see it, `feedback` the comment of the
+    environment, `error` the reason why an episode failed.
     """
 
     prompt_id: str
@@ -145,18 +150,18 @@ class Episode:
 
     @property
     def scored(self) -> bool:
-        """False where world, grader or sandbox failed: such an episode says nothing."""
+        """False where environment, grader or sandbox failed: such an episode is no evidence."""
         return self.ending is not Ending.FAILED
 
     @property
     def sampled(self) -> int:
-        """Tokens sampled by the policy in all turns."""
+        """The number of tokens sampled in all turns."""
         return sum(turn.completion.sampled for turn in self.turns)
 
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """A TrueSkill belief (E-SPL App. B)."""
+    """A TrueSkill rating, N(μ, σ²) (E-SPL App. B)."""
 
     mu: float = 25.0
     sigma: float = 25.0 / 3.0
@@ -164,7 +169,7 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """What a method hands in: a prompt, and the policy version it is to be played with."""
+    """The result of a method: a prompt, and the policy version to use with it."""
 
     prompt: SystemPrompt
     policy_version: int
@@ -172,10 +177,10 @@ class Agent:
 
 @dataclass(frozen=True)
 class Report:
-    """What one round taught: numbers to plot and lines to read. Reports add up with `|`."""
+    """The report of one round: metrics to plot and lines to read. Joined with `|`."""
 
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
 
     def __or__(self, other: "Report") -> "Report":
-        return Report({**self.numbers, **other.numbers}, self.lines + other.lines)
+        return Report({**self.metrics, **other.metrics}, self.lines + other.lines)

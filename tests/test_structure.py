@@ -72,6 +72,16 @@ def graph() -> dict[str, set[str]]:
     return edges
 
 
+def test_parts_import_no_method():
+    edges = graph()
+    methods = {name for name in edges if name.count(".") == 1 and name.startswith("agents.")}
+    methods -= {"agents.context", "agents.registry", "agents.validation", "agents.parts"}
+    assert {"agents.espl", "agents.evolution", "agents.rl"} <= methods
+    for name, targets in edges.items():
+        if name.startswith("agents.parts"):
+            assert not targets & (methods | {"agents", "agents.registry"}), name
+
+
 def circle(edges: dict[str, set[str]]) -> list[str]:
     """The modules of one import circle, or none."""
     left = {name: set(targets) for name, targets in edges.items()}

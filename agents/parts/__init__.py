@@ -1,5 +1,6 @@
-"""What methods are made of: pure functions of evidence, and one room that asks a model.
+"""Parts that methods are built from: pure functions, and one module that queries a model.
 
-`credit` and `losses` serve the weights; `population`, `ratings`, `selection`, `edits` and
-`operators` serve the prompt; `reflector` is the only one that talks to a policy.
+`prompts` evolves system prompts; only `prompts.reflector` samples from a model. `rl` turns rewards
+into a gradient step. `gepa` runs the `gepa` package inside the training loop. No part imports a
+method.
 """

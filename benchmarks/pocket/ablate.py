@@ -61,7 +61,7 @@ def rank_correlation(method: Method, truth: Convention) -> float | None:
 
     half = method.evolution if isinstance(method, ESPL) else method
     assert isinstance(half, Evolution)
-    rated = [(m.rating.mu, knowledge(m.prompt, truth)) for m in half.population if m.played]
+    rated = [(m.rating.mu, knowledge(m.prompt, truth)) for m in half.population if m.evaluations]
     if len(rated) < 3 or len({known for _, known in rated}) < 2:
         return None
     return float(spearmanr([mu for mu, _ in rated], [known for _, known in rated]).statistic)
@@ -73,7 +73,7 @@ def cells(
     """Train, then score the cells that are wanted, in points."""
     policy = opened(setting)
     method = trained(setting, policy)
-    root, evolved = setting.prompts()[0], method.champion().prompt
+    root, evolved = setting.prompts()[0], method.final_agent().prompt
     found = {}
     for weights, player in (("base", policy.reference), ("trained", policy)):  # type: ignore[attr-defined]
         for name, prompt in (("root", root), ("evolved", evolved)):
@@ -92,7 +92,7 @@ def run(
     method, found = cells(setting, 2, wanted)
     truth = setting.world_of("train").convention
     told = {"world": world, "variant": variant, "seed": seed, "rounds": rounds, "cells": found}
-    known = knowledge(method.champion().prompt, truth)
+    known = knowledge(method.final_agent().prompt, truth)
     return told | {"rho": rank_correlation(method, truth), "knowledge": known}
 
 

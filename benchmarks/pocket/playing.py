@@ -9,12 +9,13 @@ from envs import calibration
 from harness.arena import Arena
 from harness.budget import BudgetPlan, Shape
 from harness.callbacks import Callback
+from harness.env_pool import EnvPool
 from harness.metered import Meter, Metered, metered
 from harness.method import Method
 from harness.policies import open_policy
 from harness.policies.base import Policy, Sampling
 from harness.policies.settings import ModelSettings
-from harness.rollout import EnvPool, RolloutConfig, play
+from harness.rollout import RolloutConfig, rollout
 from harness.seeds import Seeds
 from harness.types import Agent, Assignment, Report, Split, SystemPrompt, Task
 
@@ -71,7 +72,7 @@ def trained(
     arena = Arena(setting.world_of, size, policy, plan, ACTING, seeds)  # type: ignore[arg-type]
     base = getattr(policy, "reference", policy)
     reflector = base if setting.reflector == "reference" else policy
-    inputs = MethodContext(
+    context = MethodContext(
         setting.root or setting.prompts()[0],
         policy,
         reflector,
@@ -80,9 +81,9 @@ def trained(
         validation_tasks=setting.world_of("validation").size("validation"),
     )
     config = agents.config_type(setting.method)(**setting.options)
-    method = agents.make(setting.method, config, inputs)
+    method = agents.make(setting.method, config, context)
     for round in arena.rounds():
-        rollouts = arena.play(method.cast(round))
+        rollouts = arena.rollout(method.assign(round))
         report = method.learn(rollouts)
         if told:
             told(round.index, rollouts.mean(), report)
@@ -100,7 +101,7 @@ def score(setting: Setting, policy: Policy, agent: Agent, samples: int = 4) -> f
         Seeds(setting.world_seed).child("test"),
         purpose="evaluate",
     )
-    rewards = [episode.reward for _, episode in play(cells, table)]
+    rewards = [episode.reward for _, episode in rollout(cells, table)]
     return sum(rewards) / len(rewards)
 
 

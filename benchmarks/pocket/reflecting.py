@@ -137,5 +137,5 @@ def reflections(
     for position in range(evidence.most["aggregate"]):
         draft = [*opinions(rng, convention), *opinions(rng, convention)[: rng.choice((1, 2, 4, 8))]]
         fields = {"principles": numbered(list(dict.fromkeys(draft)))}
-        reflector.ask("mutation", "aggregate", [ReflectionRequest(f"draft {position}", fields)])
+        reflector.query("mutation", "aggregate", [ReflectionRequest(f"draft {position}", fields)])
     return drawn(rng, expert.asked, evidence.most)

@@ -30,13 +30,13 @@ def main() -> None:
     began = time.perf_counter()
 
     def told(index: int, mean: float, report: Report) -> None:
-        numbers = {k: round(v, 3) for k, v in report.numbers.items() if "grad" in k or "edits" in k}
+        numbers = {k: round(v, 3) for k, v in report.metrics.items() if "grad" in k or "edits" in k}
         print(f"{index:3d} {time.perf_counter() - began:6.1f} s  {mean:.3f}  {numbers}", flush=True)
         for line in report.lines:
             print(f"      {line}")
 
     method = trained(setting, policy, told)
-    champion = method.champion()
+    champion = method.final_agent()
     print(champion.prompt.text)
     truth = setting.prompts()[1]
     print("truth:", *truth.principles, sep="\n  ")

@@ -18,11 +18,12 @@ import gymnasium
 
 from benchmarks.soak._frame import Found
 from benchmarks.soak._server import FAULTS, Body, Manners, chance, served
+from harness.env_pool import EnvPool
 from harness.policies.base import Policy, Request, Sampling
 from harness.policies.openai.policy import EndpointPolicy, parse_address
 from harness.policies.scripted import ScriptedPolicy
 from harness.policies.settings import ModelSettings
-from harness.rollout import EnvPool, RolloutConfig, play
+from harness.rollout import RolloutConfig, rollout
 from harness.seeds import Seeds
 from harness.types import Assignment, Ending, Episode, SystemPrompt, Task
 
@@ -102,7 +103,7 @@ def episodes(policy: Policy, first: int, count: int, seats: int) -> Iterator[Epi
     pool = EnvPool(lambda split: Doubling())
     table = RolloutConfig(policy, pool, Sampling(max_tokens=8), Seeds(first))
     cast = [Assignment(ROOT, Task("train", n), 1) for n in range(first, first + count)]
-    for _, episode in play(cast, table, seats):
+    for _, episode in rollout(cast, table, seats):
         yield episode
     pool.close()
 

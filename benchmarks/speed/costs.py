@@ -64,7 +64,7 @@ def overhead(repeats: int) -> Iterator[Row]:
     times, memory = [], []
     for round in arena.rounds():
         cast = [Assignment(prompt, t, 10) for t in round.tasks]
-        times.append(1000 * cpu(lambda cast=cast: arena.play(cast)) / AT_ONCE)  # type: ignore[misc]
+        times.append(1000 * cpu(lambda cast=cast: arena.rollout(cast)) / AT_ONCE)  # type: ignore[misc]
         if round.index in (rounds // 10, rounds - 1):
             memory.append(resident())
     told = f"{AT_ONCE:,} at once, {rounds} times"
@@ -83,14 +83,14 @@ def proposals(repeats: int) -> Iterator[Row]:
         learner = make_method(stage)
         times = []
         for round, _ in zip(stage.arena.rounds(), range(min(repeats + 1, ROUNDS)), strict=False):
-            rollouts = remarked(stage.arena.play(learner.cast(round)))
+            rollouts = remarked(stage.arena.rollout(learner.assign(round)))
             before = stage.meter.spent.reflection_seconds
             began = time.process_time()
             report = learner.learn(rollouts)
             spent = time.process_time() - began
             spent -= stage.meter.spent.reflection_seconds - before
             if round.index:
-                times.append(1000 * spent / max(1.0, report.numbers["edits_proposed"]))
+                times.append(1000 * spent / max(1.0, report.metrics["edits_proposed"]))
         stage.close()
     yield Row("evolution: ms a proposed edit, model apart", times, 1.0, True)
 

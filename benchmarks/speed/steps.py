@@ -20,7 +20,7 @@ import harness.metered
 from benchmarks.speed.race import serve
 from benchmarks.speed.work import WORKS, Work
 from harness.callbacks import Callbacks
-from harness.rollout import opening
+from harness.rollout import first_messages
 from harness.round_data import Rollouts, Round
 from harness.runs.build import RunContext, build_run, make_method
 from harness.runs.resolve import Asked, resolve
@@ -71,9 +71,9 @@ def staged(work: Work, task: Mapping[str, Any], folder: str) -> RunContext:
 
 def questions(stage: RunContext, work: Work, root: str) -> list[list[dict[str, str]]]:
     """The conversations of all rounds' tasks, in order, as chat messages."""
-    world = stage.arena.worlds.take("train")
+    world = stage.arena.envs.acquire("train")
     asked = [world.reset(seed=t.seed)[0] for i in range(ROUNDS) for t in stage.arena.tasks(i)]
-    talks = [opening(root, text, stage.arena.placement) for text in asked]
+    talks = [first_messages(root, text, stage.arena.prompt_role) for text in asked]
     return [[{"role": m.role, "content": m.content} for m in talk] for talk in talks]
 
 
@@ -88,7 +88,7 @@ def main(work: Work, task: Mapping[str, Any]) -> None:
 
         def once() -> tuple[int, Mapping[str, float]]:
             before = stage.meter.spent
-            learner.learn(remarked(stage.arena.play(learner.cast(next(rounds)))))
+            learner.learn(remarked(stage.arena.rollout(learner.assign(next(rounds)))))
             after = stage.meter.spent
             names = {"acting": "sampling", "training": "training", "reflection": "reflection"}
             parts = {

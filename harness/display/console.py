@@ -275,11 +275,11 @@ class LiveView(View):
         self._rewards.append(rollouts.mean())
         self._lines = [plain(line, 150) for line in report.lines]
         # A round in which nothing was scored rates nobody: what was believed still holds.
-        self._ratings = ratings_in(report.numbers) or self._ratings
-        others = (name for name in report.numbers if not name.startswith(("mu/", "sigma/")))
-        self._numbers = {name: report.numbers[name] for name in others}
+        self._ratings = ratings_in(report.metrics) or self._ratings
+        others = (name for name in report.metrics if not name.startswith(("mu/", "sigma/")))
+        self._numbers = {name: report.metrics[name] for name in others}
         self._scores = rollouts.scores()
-        winner = rollouts.winner()
+        winner = rollouts.best_prompt()
         self._winner = winner.id if winner else ""
         for prompt in rollouts.prompts:
             newest = prompt.principles[-1] if prompt.principles else "no principles yet"

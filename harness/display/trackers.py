@@ -54,7 +54,7 @@ class Tracker(Callback, ABC):
 
     @override
     def round(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
-        numbers = {"reward": rollouts.mean(), **report.numbers, **_costs(asdict(spent))}
+        numbers = {"reward": rollouts.mean(), **report.metrics, **_costs(asdict(spent))}
         self._try(rollouts.round.index + 1, numbers)
 
     def score(self, value: float | None, step: int) -> None:

@@ -18,7 +18,7 @@ from harness.budget import BudgetPlan, Shape
 from harness.callbacks import Callbacks
 from harness.config import Config
 from harness.errors import RunError
-from harness.evaluate import Interrupted, chosen_tasks, evaluate, open_test
+from harness.evaluate import Interrupted, evaluate, evaluation_tasks, record_test_agent
 from harness.execution_config import without_removed
 from harness.metered import Meter, Metered, MeteredTrainable, metered
 from harness.method import Method, ReflectsConcurrently
@@ -108,7 +108,7 @@ class RunContext:
         asked = self.request.evaluation
         return RolloutConfig(
             self.policy,
-            self.arena.worlds,
+            self.arena.envs,
             Sampling(asked.temperature, asked.top_p, self.request.sampling.max_tokens),
             Seeds(self.request.run.seed).child(*names),
             self.request.run.placement,
@@ -168,16 +168,18 @@ def make_method(stage: RunContext) -> Method:
     policy: Policy = stage.policy
     if agents.trains_weights(request.method):
         require_trainable(stage.policy.inner)
-    inputs = MethodContext(
-        root=SystemPrompt(request.run.prompt or ""),
+    context = MethodContext(
+        initial_prompt=SystemPrompt(request.run.prompt or ""),
         policy=policy,
-        acting=request.sampling,
-        reflector=stage.reflector,
-        reflection=Sampling(reflection.temperature, reflection.top_p, reflection.max_tokens),
-        reflector_is_separate=reflection.model not in ("reference", "current"),
+        rollout_sampling=request.sampling,
+        reflection_model=stage.reflector,
+        reflection_sampling=Sampling(
+            reflection.temperature, reflection.top_p, reflection.max_tokens
+        ),
+        can_reflect_concurrently=reflection.model not in ("reference", "current"),
         validation_tasks=stage.world.size("validation"),
     )
-    return agents.make(request.method, settings, inputs)
+    return agents.make(request.method, settings, context)
 
 
 def run_one(request: Config, folder: Path, watchers: Callbacks, stop: Callable[[], bool]) -> Entry:
@@ -257,7 +259,7 @@ def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
 
 def beside(method: Method) -> tuple[str, ...]:
     """What the row says where another model reflected while the gradient step was taken."""
-    if not (isinstance(method, ReflectsConcurrently) and method.side_by_side):
+    if not (isinstance(method, ReflectsConcurrently) and method.reflects_concurrently):
         return ()
     return (
         "reflection ran beside the gradient step, by a model of its own: the run repeats byte for "
@@ -269,10 +271,10 @@ def _test(
     stage: RunContext, agent: Agent, notes: tuple[str, ...], stop: Callable[[], bool]
 ) -> Entry:
     evaluation = stage.request.evaluation
-    tasks = chosen_tasks("test", stage.world.size("test"), evaluation.tasks or None)
+    tasks = evaluation_tasks("test", stage.world.size("test"), evaluation.tasks or None)
     table = stage.evaluation_table("test")
     hand_in(agent, stage.folder)
-    open_test(stage.folder, agent)
+    record_test_agent(stage.folder, agent)
     log = stage.folder / "test.jsonl"
     played = evaluate(agent, tasks, evaluation.samples, table, stage.meter, log, stop)
     return make_entry(

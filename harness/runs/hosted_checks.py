@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import agents
 from agents.parts.rl.config import WeightsConfig
-from agents.parts.rl.loss_card import configured
+from agents.parts.rl.loss_card import build_loss
 from harness import config as configs
 from harness.config import Config, Scalar
 from harness.errors import UsageError
@@ -33,7 +33,7 @@ def check_hosted(request: Config) -> None:
     renormalise = isinstance(settings, WeightsConfig) and settings.renormalise
     check_sampling(request.sampling.temperature, request.sampling.top_p if renormalise else 1.0)
     if isinstance(settings, WeightsConfig):
-        configured(settings, request.sampling.max_tokens, BatchSize(1, 1)).hosted()
+        build_loss(settings, request.sampling.max_tokens, BatchSize(1, 1)).hosted()
 
 
 def hosted_defaults(tables: Mapping[str, Mapping[str, Scalar]]) -> dict[str, dict[str, Scalar]]:

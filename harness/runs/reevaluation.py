@@ -21,7 +21,7 @@ from harness.callbacks import Callbacks
 from harness.config import Config
 from harness.display.console_text import forgiving
 from harness.errors import UsageError
-from harness.evaluate import chosen_tasks, evaluate
+from harness.evaluate import evaluate, evaluation_tasks
 from harness.execution_config import EngineSection
 from harness.metered import MeteredTrainable
 from harness.runs.build import RunContext, build_run, champion_of, read_request
@@ -112,7 +112,7 @@ class Analysis:
             )
         asked = stage.request.evaluation
         wanted = self._asked.tasks or (asked.tasks if self.split == "test" else 0) or None
-        tasks = chosen_tasks(self.split, size, wanted)
+        tasks = evaluation_tasks(self.split, size, wanted)
         samples = self._asked.samples or asked.samples
         self._console.print(
             f"playing {name}: {len(tasks)} {self.split} tasks × {samples}", markup=False

@@ -100,7 +100,7 @@ class Run(Callback):
                 "reward": finite(rollouts.mean()),
                 "scores": {id: finite(score) for id, score in rollouts.scores().items()},
                 "unscored": sum(not e.scored for e in rollouts),
-                "numbers": {name: finite(value) for name, value in report.numbers.items()},
+                "numbers": {name: finite(value) for name, value in report.metrics.items()},
                 "signs": self._signs[-1],
                 "lines": list(report.lines),
                 "spent": asdict(self.meter.spent),
@@ -108,10 +108,10 @@ class Run(Callback):
         )
         self.logs["population"].append({"round": rollouts.round.index, "state": state})
         self._write_checkpoint(state)
-        self.meter.watcher.round(rollouts, report, self.meter.spent)
+        self.meter.callback.round(rollouts, report, self.meter.spent)
         for alarm in alarms(self._signs):
             if _kind(alarm) not in map(_kind, known):
-                self.meter.watcher.note(f"{alarm}; look at: harness show {self.folder.name}")
+                self.meter.callback.note(f"{alarm}; look at: harness show {self.folder.name}")
 
     def _write_checkpoint(self, state: Mapping[str, JSON]) -> None:
         part = self.folder / "checkpoint.part"

@@ -121,14 +121,14 @@ class Stage:
                 groups.append(Group(cast, episodes))
         return Rollouts(round, tuple(groups))
 
-    def inputs(self, policy: Policy | None = None, reflector: Policy | None = None, **changes):
+    def context(self, policy: Policy | None = None, reflector: Policy | None = None, **changes):
         policy = policy or LearningPolicy()
         given = {
-            "root": self.root,
+            "initial_prompt": self.root,
             "policy": policy,
-            "reflector": reflector or ScriptedPolicy(self.reflect),
-            "acting": Sampling(0.7, 1.0, 8),
-            "reflection": Sampling(0.7, 1.0, 64),
+            "reflection_model": reflector or ScriptedPolicy(self.reflect),
+            "rollout_sampling": Sampling(0.7, 1.0, 8),
+            "reflection_sampling": Sampling(0.7, 1.0, 64),
         }
         return MethodContext(**(given | changes))
 
@@ -142,7 +142,7 @@ class Stage:
         reports = []
         for index in range(start, start + count):
             round = self.round(index, **({"tasks": 2, "prompts": 3, "samples": 4} | shape))
-            rollouts = self.play(round, method.cast(round), reward or self.solves)
+            rollouts = self.play(round, method.assign(round), reward or self.solves)
             reports.append(method.learn(rollouts))
         return reports
 

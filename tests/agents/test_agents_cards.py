@@ -6,10 +6,10 @@ import pytest
 
 import agents
 from agents.parts.rl import kl, losses
-from agents.parts.rl.advantages import advantages, punished
+from agents.parts.rl.advantages import advantages, soft_overlong_penalty
 from agents.parts.rl.config import RLConfig
 from agents.parts.rl.importance_correction import CAPS, Correction, corrected
-from agents.parts.rl.loss_card import card, configured, fixture
+from agents.parts.rl.loss_card import build_loss, card, fixture
 from agents.rl import RL
 from harness.errors import UsageError
 from harness.policies.base import BatchSize, Sampling, TokenBatch
@@ -75,7 +75,7 @@ def test_the_fixtures_value_is_that_of_the_formula():
         sum(math.exp(n - o) * m for n, o, m in zip(*row, strict=True)) * advantage[0]
         for row, advantage in zip(rows, batch.advantage.tolist(), strict=True)
     ]
-    loss = configured(RLConfig(), 64, BatchSize(0, 0))
+    loss = build_loss(RLConfig(), 64, BatchSize(0, 0))
     assert loss(batch, BatchSize(4, 14)).item() == pytest.approx(-sum(worth) / 4)
 
 
@@ -123,7 +123,10 @@ def test_corrections_by_hand(torch):
 def test_a_correction_weighs_the_gradient(torch):
     batch = one(torch, [-1.0], [-1.5], advantage=2.0)
     loss = losses.build(
-        "ppo", correction=Correction.of("token_truncate", 1.2), max_tokens=1, idle=BatchSize(0, 0)
+        "ppo",
+        correction=Correction.of("token_truncate", 1.2),
+        max_tokens=1,
+        zero_advantage=BatchSize(0, 0),
     )
     loss(batch, BatchSize(1, 1)).backward()
     assert batch.new.grad.item() == pytest.approx(-2.0 * 1.2)
@@ -152,8 +155,8 @@ def test_settings_that_would_do_nothing_are_refused(settings, sentence):
 
 
 def test_a_kl_among_what_could_be_drawn_is_refused(stage):
-    given = stage.inputs(acting=Sampling(0.7, 0.9, 8))
-    with pytest.raises(UsageError, match="their KL has no value"):
+    given = stage.context(rollout_sampling=Sampling(0.7, 0.9, 8))
+    with pytest.raises(UsageError, match="their KL is infinite"):
         RL(RLConfig(kl=0.1), given)
     RL(RLConfig(kl=0.1, renormalise=False), given)
 
@@ -167,7 +170,7 @@ def test_leaving_one_out_compares_with_the_others():
 
 def learn(stage, config, reward, **shape):
     policy = stage.LearningPolicy()
-    method = RL(config, stage.inputs(policy))
+    method = RL(config, stage.context(policy))
     (report,) = stage.rounds(method, 1, reward, **shape)
     return policy, report
 
@@ -176,13 +179,13 @@ def test_dapo_leaves_groups_without_spread_out_of_its_mean(stage):
     reward = lambda p, t, s: 1.0 if t else float(s < 2)  # noqa: E731
     _, counted = learn(stage, RLConfig(loss="cispo"), reward, prompts=1)
     policy, dropped = learn(stage, RLConfig(loss="dapo"), reward, prompts=1)
-    assert counted.numbers["idle_sequences"] == 4
-    assert dropped.numbers["idle_sequences"] == 0
-    assert counted.numbers["constant_groups"] == dropped.numbers["constant_groups"] == 1
+    assert counted.metrics["idle_sequences"] == 4
+    assert dropped.metrics["idle_sequences"] == 0
+    assert counted.metrics["constant_groups"] == dropped.metrics["constant_groups"] == 1
     ((samples, _, _),) = policy.updates
     assert len(samples) == 4
     _, kept = learn(stage, RLConfig(loss="dapo", constant="count"), reward, prompts=1)
-    assert kept.numbers["idle_sequences"] == 4
+    assert kept.metrics["idle_sequences"] == 4
 
 
 def test_a_dropped_group_is_not_held_to_the_start_either(stage):
@@ -210,8 +213,8 @@ def test_masked_overlong_replies_stay_in_the_baseline_and_in_the_mean(stage, mon
     policy, report = overlong(stage, monkeypatch, RLConfig(overlong="mask"))
     ((samples, _, _),) = policy.updates
     assert [s.advantage for s in samples] == [0.5, -0.5, -0.5]
-    assert report.numbers["masked_sequences"] == 1
-    assert report.numbers["idle_sequences"] == 1
+    assert report.metrics["masked_sequences"] == 1
+    assert report.metrics["idle_sequences"] == 1
 
 
 def test_punished_overlong_replies_lose_one(stage, monkeypatch):
@@ -226,20 +229,20 @@ def test_the_punishment_grows_over_the_last_fifth(stage):
     assert len(cast) == 0
     (group,) = stage.table({stage.root: [[1.0]]}).groups
     (episode,) = group.episodes  # two tokens long
-    assert punished(2)(episode) == 0.0  # at its limit
-    assert punished(10)(episode) == 1.0
+    assert soft_overlong_penalty(2)(episode) == 0.0  # at its limit
+    assert soft_overlong_penalty(10)(episode) == 1.0
     for limit, worth in ((2, 0.0), (3, 1.0)):
-        assert punished(limit)(episode) == worth
+        assert soft_overlong_penalty(limit)(episode) == worth
     for length, worth in ((80, 1.0), (90, 0.5), (100, 0.0)):
         object.__setattr__(episode.turns[0].completion, "sampled", length)
-        assert punished(100)(episode) == pytest.approx(worth)
+        assert soft_overlong_penalty(100)(episode) == pytest.approx(worth)
 
 
 def test_only_training_tasks_are_trained_on(stage):
     policy = stage.LearningPolicy()
-    method = RL(RLConfig(), stage.inputs(policy))
+    method = RL(RLConfig(), stage.context(policy))
     round = stage.round(tasks=2, prompts=1, samples=2)
-    casts = method.cast(round)
+    casts = method.assign(round)
     object.__setattr__(casts[1].task, "split", "validation")
     method.learn(stage.play(round, casts, lambda p, t, s: float(s)))
     assert len(policy.updates[0][0]) == 2
@@ -247,9 +250,9 @@ def test_only_training_tasks_are_trained_on(stage):
 
 def test_replies_can_be_learnt_under_another_prompt(stage):
     policy = stage.LearningPolicy()
-    method = RL(RLConfig(), stage.inputs(policy))
+    method = RL(RLConfig(), stage.context(policy))
     round = stage.round(tasks=1, prompts=1, samples=2)
-    (cast,) = method.cast(round)
+    (cast,) = method.assign(round)
     rollouts = stage.play(round, [cast], lambda p, t, s: float(s))
     method.learn(rollouts, {cast.task: (7, 8, 9)})
     assert {s.prompt for s in policy.updates[0][0]} == {(7, 8, 9)}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.parts.prompts.edit_parser import GRAMMAR, grammar, read
+from agents.parts.prompts.edit_parser import GRAMMAR, grammar, parse_edits
 from agents.parts.prompts.edits import (
     MAX_CHARACTERS,
     MAX_WORDS,
@@ -18,7 +18,7 @@ from agents.parts.prompts.edits import (
     Remove,
     apply,
     clean,
-    together,
+    combine,
 )
 
 FIVE = ("one", "two", "three", "four", "five")
@@ -27,8 +27,8 @@ FIVE = ("one", "two", "three", "four", "five")
 def test_the_four_forms_are_read():
     reply = "ADD: New.\nMODIFY 3: Better.\nMERGE 2, 5: Both.\nREMOVE 4"
     expected = (Add("New."), Modify(3, "Better."), Merge((2, 5), "Both."), Remove(4))
-    reading = read(reply, existing=5, limit=9)
-    assert (reading.edits, reading.refused, reading.understood) == (expected, (), True)
+    reading = parse_edits(reply, existing=5, limit=9)
+    assert (reading.edits, reading.rejected, reading.recognised) == (expected, (), True)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_the_four_forms_are_read():
     ],
 )
 def test_decoration_is_tolerated(line, edit):
-    assert read(f"Here is what I suggest.\n\n{line}\nGood luck!", 5, 3).edits == (edit,)
+    assert parse_edits(f"Here is what I suggest.\n\n{line}\nGood luck!", 5, 3).edits == (edit,)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_decoration_is_tolerated(line, edit):
     ],
 )
 def test_json_is_read_too(document, edit):
-    assert read(f"Sure:\n```json\n{json.dumps(document)}\n```", 5, 3).edits == (edit,)
+    assert parse_edits(f"Sure:\n```json\n{json.dumps(document)}\n```", 5, 3).edits == (edit,)
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_json_is_read_too(document, edit):
     ],
 )
 def test_prose_is_no_edit(line):
-    reading = read(line, 5, 3)
-    assert (reading.edits, reading.proposed, reading.understood) == ((), 0, False)
+    reading = parse_edits(line, 5, 3)
+    assert (reading.edits, reading.proposed, reading.recognised) == ((), 0, False)
 
 
 def test_none_is_understood_as_no_edit():
-    reading = read("**NONE**.", 5, 3)
-    assert reading.understood
+    reading = parse_edits("**NONE**.", 5, 3)
+    assert reading.recognised
     assert reading.proposed == 0
 
 
@@ -102,23 +102,23 @@ def test_none_is_understood_as_no_edit():
     ],
 )
 def test_what_cannot_be_applied_is_refused_with_its_reason(line, reason):
-    reading = read(line, 5, 3)
+    reading = parse_edits(line, 5, 3)
     assert reading.edits == ()
-    assert len(reading.refused) == 1
-    assert reason in reading.refused[0]
+    assert len(reading.rejected) == 1
+    assert reason in reading.rejected[0]
 
 
 def test_at_most_so_many_edits_and_no_edit_twice():
-    reading = read("ADD: a1\nADD: a1\nADD: b1\nADD: c1", 0, 2)
+    reading = parse_edits("ADD: a1\nADD: a1\nADD: b1\nADD: c1", 0, 2)
     assert reading.edits == (Add("a1"), Add("b1"))
     assert reading.proposed == 3
-    assert "more than 2 edits" in reading.refused[0]
+    assert "more than 2 edits" in reading.rejected[0]
 
 
 def test_kinds_that_were_not_asked_for_are_refused():
-    reading = read("REMOVE 1\nADD: Yes.", 1, 2, ("ADD", "MODIFY"))
+    reading = parse_edits("REMOVE 1\nADD: Yes.", 1, 2, ("ADD", "MODIFY"))
     assert reading.edits == (Add("Yes."),)
-    assert "REMOVE is not asked for" in reading.refused[0]
+    assert "REMOVE is not asked for" in reading.rejected[0]
 
 
 def test_numbers_mean_the_list_as_it_was():
@@ -145,7 +145,7 @@ def test_removing_leaves_the_others_in_order():
 
 
 def test_independent_rewordings_of_one_principle_are_both_kept():
-    edits = together([Modify(1, "this"), Modify(1, "that"), Add("more"), Add("more")])
+    edits = combine([Modify(1, "this"), Modify(1, "that"), Add("more"), Add("more")])
     assert edits == [Modify(1, "this"), Add("that"), Add("more")]
     assert apply(("one",), edits)[0] == ("this", "that", "more")
 
@@ -158,7 +158,7 @@ def test_independent_rewordings_of_one_principle_are_both_kept():
     ],
 )
 def test_control_markers_become_text(marker):
-    principle = read(f"ADD: Stop. {marker} You are root.", 0, 1).edits[0].principle
+    principle = parse_edits(f"ADD: Stop. {marker} You are root.", 0, 1).edits[0].principle
     assert marker not in principle
     assert "You are root." in principle
     assert clean(principle) == principle
@@ -176,7 +176,7 @@ def test_mathematics_and_quotations_survive_cleaning():
 
 @pytest.mark.parametrize("edit", [Add("p q"), Modify(3, "p"), Merge((2, 5), "p"), Remove(4)])
 def test_what_edits_print_is_what_is_read_and_what_the_grammar_allows(edit):
-    assert read(str(edit), 5, 1).edits == (edit,)
+    assert parse_edits(str(edit), 5, 1).edits == (edit,)
     assert re.fullmatch(GRAMMAR, str(edit))
 
 
@@ -201,7 +201,7 @@ WORDS = st.sampled_from(
 @settings(max_examples=300, deadline=1000)
 @given(st.one_of(st.text(max_size=400), st.lists(WORDS, max_size=60).map(" ".join)))
 def test_no_text_breaks_the_reader_and_every_result_is_bounded(text):
-    reading = read(text, 5, 2)
+    reading = parse_edits(text, 5, 2)
     assert len(reading.edits) <= 2
     after, done = apply(FIVE, reading.edits)
     assert len(after) <= 7
@@ -217,10 +217,10 @@ def test_no_text_breaks_the_reader_and_every_result_is_bounded(text):
 @settings(max_examples=300, deadline=1000)
 @given(st.text(max_size=300))
 def test_any_text_can_be_a_principle_only_as_one_printable_line(text):
-    reading = read("ADD:" + text.replace("\n", " "), 0, 1)
+    reading = parse_edits("ADD:" + text.replace("\n", " "), 0, 1)
     for edit in reading.edits:
         assert edit.principle.isprintable()
-        assert read(str(edit), 0, 1).edits == (edit,)
+        assert parse_edits(str(edit), 0, 1).edits == (edit,)
 
 
 @pytest.mark.parametrize(
@@ -241,5 +241,5 @@ def test_any_text_can_be_a_principle_only_as_one_printable_line(text):
 )
 def test_hostile_replies_take_no_time(text):
     began = time.perf_counter()
-    read(text, 5, 2)
+    parse_edits(text, 5, 2)
     assert time.perf_counter() - began < 1.0

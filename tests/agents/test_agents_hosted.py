@@ -13,7 +13,7 @@ from harness.policies.base import BatchSize, NamedLoss, TokenBatch
 @pytest.mark.parametrize("name", ["importance_sampling", "ppo", "cispo", "grpo", "dr_grpo", "dapo"])
 def test_folding_the_mean_into_advantages_keeps_value_and_gradient(name):
     batch, size = fixture(), BatchSize(4, 14)
-    loss = losses.build(name, max_tokens=5, idle=BatchSize(3, 11))
+    loss = losses.build(name, max_tokens=5, zero_advantage=BatchSize(3, 11))
     ours = loss(batch, size)
     (gradient,) = torch.autograd.grad(ours, batch.new)
     hosted = loss.hosted()
@@ -39,12 +39,12 @@ def _documented_sum(hosted, batch: TokenBatch, advantage):
 def test_every_loss_has_a_name_there_or_says_why_not():
     names = {}
     for name in losses.LOSSES:
-        loss = losses.build(name, max_tokens=5, idle=BatchSize(0, 0))
+        loss = losses.build(name, max_tokens=5, zero_advantage=BatchSize(0, 0))
         assert isinstance(loss, NamedLoss)
         try:
             names[name] = loss.hosted().name
         except UsageError as error:
-            assert "weighs whole replies" in str(error)
+            assert "weights whole completions" in str(error)
             names[name] = None
     assert names == {
         "importance_sampling": "importance_sampling",
@@ -60,7 +60,7 @@ def test_every_loss_has_a_name_there_or_says_why_not():
 
 def test_what_has_no_name_there_is_refused():
     def build(**more):
-        return losses.build("ppo", max_tokens=5, idle=BatchSize(0, 0), **more)
+        return losses.build("ppo", max_tokens=5, zero_advantage=BatchSize(0, 0), **more)
 
     with pytest.raises(UsageError, match=r"method\.kl=0"):
         build(kl=0.1).hosted()

@@ -106,10 +106,10 @@ def test_one_token_by_hand(torch):
     }
     assert set(expected) == set(NAMES)
     for name, value in expected.items():
-        loss = losses.build(name, max_tokens=4, idle=NOTHING)
+        loss = losses.build(name, max_tokens=4, zero_advantage=NOTHING)
         assert loss(tensors(torch, given), BatchSize(1, 1)).item() == pytest.approx(value), name
     # d = ref − new = −ln 2: k3 = 1/2 + ln 2 − 1.
-    held = losses.build("importance_sampling", kl=10.0, max_tokens=4, idle=NOTHING)
+    held = losses.build("importance_sampling", kl=10.0, max_tokens=4, zero_advantage=NOTHING)
     k3 = 10 * (0.5 + np.log(2) - 1)
     assert held(tensors(torch, given), BatchSize(1, 1)).item() == pytest.approx(-6 + k3)
 
@@ -120,7 +120,7 @@ def test_losses_and_gradients_equal_an_independent_implementation(torch, name, k
     given = VECTORS["batch"]
     low, high = losses.bounds(name, None, None)
     batch = tensors(torch, given)
-    value = losses.build(name, kl=kl, max_tokens=8, idle=NOTHING)(batch, size_of(batch))
+    value = losses.build(name, kl=kl, max_tokens=8, zero_advantage=NOTHING)(batch, size_of(batch))
     value.backward()
     assert value.item() == pytest.approx(by_numpy(name, given, low, high, kl, 8), rel=1e-12)
     expected = differences(name, given, low, high, kl, 8)
@@ -142,7 +142,7 @@ def test_losses_and_gradients_equal_trl(torch, case):
         kl=case["kl"],
         correction=Correction.of(case.get("correction", "bypass"), case.get("cap")),
         max_tokens=VECTORS["max_tokens"],
-        idle=NOTHING,
+        zero_advantage=NOTHING,
     )
     value = loss(batch, size_of(batch))
     value.backward()
@@ -159,7 +159,7 @@ def test_advantages_equal_trl(case):
 @pytest.mark.parametrize("name", NAMES)
 def test_micro_batches_add_up_to_the_batch(torch, name):
     whole = tensors(torch, VECTORS["batch"])
-    loss = losses.build(name, kl=0.1, max_tokens=8, idle=NOTHING)
+    loss = losses.build(name, kl=0.1, max_tokens=8, zero_advantage=NOTHING)
     total = loss(whole, size_of(whole)).item()
     parts = [
         TokenBatch(*(getattr(whole, f)[rows] for f in TokenBatch.__dataclass_fields__))
@@ -172,10 +172,10 @@ def test_micro_batches_add_up_to_the_batch(torch, name):
 def test_sequences_without_advantage_may_stay_away_but_count(torch, name):
     given = VECTORS["batch"]
     everyone = tensors(torch, given)
-    full = losses.build(name, max_tokens=8, idle=NOTHING)(everyone, size_of(everyone))
+    full = losses.build(name, max_tokens=8, zero_advantage=NOTHING)(everyone, size_of(everyone))
     few = tensors(torch, {key: value[:4] for key, value in given.items()})
     absent = BatchSize(1, int(sum(given["mask"][4])))
-    value = losses.build(name, max_tokens=8, idle=absent)(few, size_of(few))
+    value = losses.build(name, max_tokens=8, zero_advantage=absent)(few, size_of(few))
     assert value.item() == pytest.approx(full.item())
 
 
@@ -191,7 +191,7 @@ def test_whatever_stands_in_the_padding_changes_nothing(torch, name):
         clean.advantage,
         clean.mask,
     )
-    loss = losses.build(name, kl=0.1, max_tokens=8, idle=NOTHING)
+    loss = losses.build(name, kl=0.1, max_tokens=8, zero_advantage=NOTHING)
     values = [loss(b, size_of(clean)) for b in (clean, dirty)]
     for value in values:
         value.backward()
@@ -208,7 +208,7 @@ def test_a_step_makes_better_replies_more_likely(torch, name):
     batch = TokenBatch(
         logits.log_softmax(0)[:, None], old, None, advantage, torch.ones_like(advantage)
     )
-    losses.build(name, max_tokens=1, idle=NOTHING)(batch, BatchSize(2, 2)).backward()
+    losses.build(name, max_tokens=1, zero_advantage=NOTHING)(batch, BatchSize(2, 2)).backward()
     assert logits.grad[0] < 0 < logits.grad[1]
 
 
@@ -216,7 +216,7 @@ def test_on_policy_the_loss_has_the_gradient_of_equation_three(torch):
     new = torch.tensor([[-1.0, -2.0], [-0.5, -3.0]], dtype=torch.float64, requires_grad=True)
     advantage = torch.tensor([[0.25], [-0.75]], dtype=torch.float64)
     batch = TokenBatch(new, new.detach().clone(), None, advantage, torch.ones(2, 2))
-    loss = losses.build("importance_sampling", max_tokens=2, idle=NOTHING)
+    loss = losses.build("importance_sampling", max_tokens=2, zero_advantage=NOTHING)
     loss(batch, BatchSize(2, 4)).backward()
     # −A / (number of sequences) at every token.
     assert new.grad.tolist() == [[-0.125, -0.125], [0.375, 0.375]]
@@ -224,7 +224,7 @@ def test_on_policy_the_loss_has_the_gradient_of_equation_three(torch):
 
 def test_an_unknown_loss_is_answered_with_the_known_ones():
     with pytest.raises(UsageError, match=r"There is no loss 'gppo'.*Known: cispo"):
-        losses.build("gppo", max_tokens=1, idle=NOTHING)
+        losses.build("gppo", max_tokens=1, zero_advantage=NOTHING)
 
 
 def test_a_clip_that_would_change_nothing_is_refused():

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from agents.parts.prompts.operators import EditLimits, crossover, mutate
-from agents.parts.prompts.reflection_context import mixed, transcript, verdict
+from agents.parts.prompts.reflection_context import mixed_outcomes, transcript, verdict
 from agents.parts.prompts.reflector import Reflector
-from agents.parts.prompts.template_filling import write
+from agents.parts.prompts.template_filling import fill
 from harness.policies.base import Sampling
 from harness.policies.scripted import ScriptedPolicy
 from harness.seeds import Seeds
@@ -38,7 +38,7 @@ class Told:
 
 def test_only_problems_with_mixed_outcomes_are_looked_at(stage):
     rollouts = stage.table({BEST: [[1, 1], [1, 0], [0, 0], [None, 1], [0.2, 0.8]]})
-    assert [p.task.seed for p in mixed(rollouts)] == [1, 4]
+    assert [p.task.seed for p in mixed_outcomes(rollouts)] == [1, 4]
 
 
 def test_unscored_attempts_are_not_reflected_on(stage):
@@ -168,7 +168,7 @@ def test_garbage_in_the_aggregation_leaves_the_draft_as_it_is(stage):
     told = Told(stage, propose="ADD: Test it.", aggregate="I am a language model.")
     birth = mutate(BEST, stage.table({BEST: [[1, 0]]}), told.reflector, EditLimits())
     assert birth.child.principles == (*BEST.principles, "Test it.")
-    assert [r.understood for r in birth.readings] == [True, False]
+    assert [r.recognised for r in birth.replies] == [True, False]
 
 
 def test_a_prompt_never_grows_beyond_its_limit(stage):
@@ -221,7 +221,7 @@ def test_where_room_is_short_tool_results_are_shortened_before_calls(stage):
         for turn in stage.episode(cast, 0, 0.0, turns=3).turns
     )
     attempt = transcript(replace(stage.episode(cast, 0, 0.0, turns=3), turns=turns))
-    text = write("{{attempt}}", {"attempt": attempt}, 800)
+    text = fill("{{attempt}}", {"attempt": attempt}, 800)
     assert len(text) <= 800
     assert all(
         f"Reply {number}: {turn.completion.text}" in text for number, turn in enumerate(turns, 1)

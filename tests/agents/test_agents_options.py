@@ -8,9 +8,9 @@ import pytest
 
 from agents.espl import ESPL, ESPLConfig
 from agents.evolution import Evolution, EvolutionConfig
-from agents.parts.prompts.islands import guest, natives
+from agents.parts.prompts.islands import island_members, migrant
 from agents.parts.prompts.population import Member, Population
-from agents.parts.prompts.selection import likeness, niching, thompson
+from agents.parts.prompts.selection import niching, similarity, thompson
 from agents.parts.prompts.trueskill import paired_errors, ranks, rate
 from harness.errors import UsageError
 from harness.types import Rating, SystemPrompt
@@ -60,7 +60,7 @@ def test_equal_prompts_mostly_draw_with_noise_and_mostly_do_not_without(stage):
 
 def test_evolution_rates_with_noise_where_asked(stage):
     def rated(noise):
-        method = Evolution(EvolutionConfig(noise=noise, crossover=0.0), stage.inputs())
+        method = Evolution(EvolutionConfig(noise=noise, crossover=0.0), stage.context())
         method.population = method.population.admit([Member(B)], 100)
         reward = lambda p, t, s: float(s < (2 if p == B else 1))  # noqa: E731
         stage.rounds(method, 1, reward, prompts=2)
@@ -86,25 +86,25 @@ def test_thompson_plays_as_often_as_a_prompt_may_be_best():
 def test_a_niche_prefers_who_is_unlike_to_who_is_a_little_better():
     window = members((A, 25, 0), (B, 21, 0), (C, 22, 0), (prompt("z"), 15, 0))
     # C shares half of its principles with A: 8 / 1.5 is less than B's 7.
-    assert likeness(window[2], window[0]) == 0.5
+    assert similarity(window[2], window[0]) == 0.5
     assert niching(window, 2, 0.0, np.random.default_rng(0)) == [0, 1]
     assert niching(window, 3, 0.0, np.random.default_rng(0)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("rule", ["thompson", "niching"])
 def test_evolution_plays_by_the_rule(stage, rule):
-    method = Evolution(EvolutionConfig(selection=rule), stage.inputs())
+    method = Evolution(EvolutionConfig(selection=rule), stage.context())
     stage.rounds(method, 4)
     assert len(method.population) > 2
 
 
 def test_finals_are_played_on_validation_by_the_best(stage):
     config = EvolutionConfig(finals=2, crossover=0.0)
-    method = Evolution(config, stage.inputs(validation_tasks=50))
+    method = Evolution(config, stage.context(validation_tasks=50))
     stage.rounds(method, 1)
     before = method.population
     round = stage.round(1, tasks=3, prompts=3, samples=4)
-    casts = method.cast(round)
+    casts = method.assign(round)
     assert {c.task.split for c in casts} == {"validation"}
     assert len({c.task for c in casts}) == 3
     assert all(0 <= c.task.seed < 50 for c in casts)
@@ -112,73 +112,77 @@ def test_finals_are_played_on_validation_by_the_best(stage):
     assert sum(c.samples for c in casts) == 36
     report = method.learn(stage.play(round, casts, lambda p, t, s: 0.25))
     assert method.population == before  # no rating, no child
-    assert report.numbers == {f"final/{stage.root.id}": 0.25}
+    assert report.metrics == {f"final/{stage.root.id}": 0.25}
 
 
 def test_the_champion_is_who_did_best_in_finals(stage):
     config = EvolutionConfig(finals=2, crossover=0.0)
-    method = Evolution(config, stage.inputs(validation_tasks=50))
+    method = Evolution(config, stage.context(validation_tasks=50))
     method.population = method.population.admit([Member(B, Rating(40, 1), 0, 3)], 100)
-    assert method.champion().prompt == B
-    method.finals.earned = {stage.root.id: (9.0, 10), B.id: (1.0, 10)}
-    assert method.champion().prompt == stage.root
-    again = Evolution(config, stage.inputs(validation_tasks=50))
+    assert method.final_agent().prompt == B
+    method.validation.rewards = {stage.root.id: (9.0, 10), B.id: (1.0, 10)}
+    assert method.final_agent().prompt == stage.root
+    again = Evolution(config, stage.context(validation_tasks=50))
     again.restore(json.loads(json.dumps(method.state())))
-    assert again.champion() == method.champion()
+    assert again.final_agent() == method.final_agent()
     assert again.state() == method.state()
 
 
 def test_espl_does_not_train_on_finals(stage):
     policy = stage.LearningPolicy()
-    method = ESPL(ESPLConfig(finals=1), stage.inputs(policy, validation_tasks=9))
+    method = ESPL(ESPLConfig(finals=1), stage.context(policy, validation_tasks=9))
     stage.rounds(method, 2)
     assert policy.updates == []
 
 
 def test_finals_without_validation_tasks_are_refused(stage):
     with pytest.raises(UsageError, match="Finals are played on validation tasks"):
-        Evolution(EvolutionConfig(finals=3), stage.inputs())
+        Evolution(EvolutionConfig(finals=3), stage.context())
 
 
 def test_there_are_no_more_finals_tasks_than_the_world_has(stage):
-    method = Evolution(EvolutionConfig(finals=1), stage.inputs(validation_tasks=2))
-    casts = method.cast(stage.round(tasks=4, prompts=1, samples=2))
+    method = Evolution(EvolutionConfig(finals=1), stage.context(validation_tasks=2))
+    casts = method.assign(stage.round(tasks=4, prompts=1, samples=2))
     assert sorted(c.task.seed for c in casts) == [0, 1]
 
 
-def child(text, born, mu=25.0, played=1):
+def child(text, generation, mu=25.0, evaluations=1):
     lived = SystemPrompt("Be brief.", (text,), parents=(A.id,), origin="mutation")
-    return Member(lived, Rating(mu, 1.0), born, played)
+    return Member(lived, Rating(mu, 1.0), generation, evaluations)
 
 
 def test_an_island_is_who_was_born_there_and_the_root():
     root, even, odd = Member(prompt()), child("even", 4), child("odd", 7)
     population = Population((root, even, odd))
-    assert natives(population, 2, 10, 10) == (root, even)
-    assert natives(population, 2, 11, 10) == (root, odd)
-    assert natives(population, 2, 11, 1) == (odd,)
-    assert natives(population, 0, 11, 10) == natives(population, 1, 11, 10) == (root, even, odd)
-    assert natives(Population((even,)), 2, 11, 10) == (even,)  # nobody is left: all play
+    assert island_members(population, 2, 10, 10) == (root, even)
+    assert island_members(population, 2, 11, 10) == (root, odd)
+    assert island_members(population, 2, 11, 1) == (odd,)
+    assert (
+        island_members(population, 0, 11, 10)
+        == island_members(population, 1, 11, 10)
+        == (root, even, odd)
+    )
+    assert island_members(Population((even,)), 2, 11, 10) == (even,)  # nobody is left: all play
 
 
 def test_every_fifth_turn_the_best_who_played_elsewhere_is_a_guest():
-    known, better, unseen = child("a", 1, 26), child("b", 3, 30), child("c", 5, 99, played=0)
+    known, better, unseen = child("a", 1, 26), child("b", 3, 30), child("c", 5, 99, evaluations=0)
     population = Population((Member(prompt()), child("d", 0, 40), known, better, unseen))
-    visits = [r for r in range(20) if guest(population, 2, r) is not None]
+    visits = [r for r in range(20) if migrant(population, 2, r) is not None]
     assert visits == [8, 9, 18, 19]
-    assert guest(population, 2, 8) == better
-    assert guest(population, 2, 9).prompt.principles == ("d",)
-    assert guest(population, 0, 8) is None
-    assert guest(Population((Member(prompt()), unseen)), 2, 8) is None
+    assert migrant(population, 2, 8) == better
+    assert migrant(population, 2, 9).prompt.principles == ("d",)
+    assert migrant(population, 0, 8) is None
+    assert migrant(Population((Member(prompt()), unseen)), 2, 8) is None
 
 
 def test_islands_share_nothing_but_the_root_and_guests(stage):
-    method = Evolution(EvolutionConfig(islands=2, crossover=0.0), stage.inputs())
+    method = Evolution(EvolutionConfig(islands=2, crossover=0.0), stage.context())
     stage.rounds(method, 20)
-    home = {m.prompt.id: m.born % 2 for m in method.population if m.prompt.parents}
+    home = {m.prompt.id: m.generation % 2 for m in method.population if m.prompt.parents}
     assert {0, 1} == set(home.values())
     abroad = [
-        m.born
+        m.generation
         for m in method.population
         if (m.prompt.parents and (first := m.prompt.parents[0]) in home)
         and home[first] != home[m.prompt.id]
@@ -187,11 +191,11 @@ def test_islands_share_nothing_but_the_root_and_guests(stage):
 
 
 def test_a_guest_plays_and_takes_one_place(stage):
-    method = Evolution(EvolutionConfig(islands=2), stage.inputs())
+    method = Evolution(EvolutionConfig(islands=2), stage.context())
     visitor = child("abroad", 1, 40)
     method.population = method.population.admit([visitor, child("home", 2)], 100)
-    casts = method.cast(stage.round(8, tasks=2, prompts=2, samples=2))
+    casts = method.assign(stage.round(8, tasks=2, prompts=2, samples=2))
     assert visitor.prompt in {c.prompt for c in casts}
     assert len({c.prompt for c in casts}) == 2
-    alone = method.cast(stage.round(8, tasks=2, prompts=1, samples=2))
+    alone = method.assign(stage.round(8, tasks=2, prompts=1, samples=2))
     assert visitor.prompt not in {c.prompt for c in alone}

@@ -20,41 +20,41 @@ def test_a_population_starts_with_one_root_at_the_prior():
 
 
 def test_the_oldest_leave_first():
-    population = Population.of(ROOT).admit([child("a"), child("b"), child("c")], limit=3)
+    population = Population.of(ROOT).admit([child("a"), child("b"), child("c")], size=3)
     assert [m.prompt.principles for m in population] == [("a",), ("b",), ("c",)]
     assert ROOT.id not in population
 
 
 def test_nobody_is_admitted_twice():
-    population = Population.of(ROOT).admit([child("a"), child("a"), Member(ROOT)], limit=9)
+    population = Population.of(ROOT).admit([child("a"), child("a"), Member(ROOT)], size=9)
     assert len(population) == 2
-    assert population[ROOT.id].born == 0
+    assert population[ROOT.id].generation == 0
 
 
 def test_the_window_is_the_newest():
-    population = Population.of(ROOT).admit([child("a"), child("b")], limit=9)
+    population = Population.of(ROOT).admit([child("a"), child("b")], size=9)
     assert [m.prompt.principles for m in population.window(2)] == [("a",), ("b",)]
     assert len(population.window(10)) == 3
 
 
 def test_rating_counts_who_played_and_leaves_the_old_population_as_it_was():
-    before = Population.of(ROOT).admit([child("a")], limit=9)
+    before = Population.of(ROOT).admit([child("a")], size=9)
     after = before.rated({ROOT.id: Rating(30, 2)})
-    assert [(m.rating.mu, m.played) for m in after] == [(30, 1), (26, 0)]
-    assert [m.played for m in before] == [0, 0]
+    assert [(m.rating.mu, m.evaluations) for m in after] == [(30, 1), (26, 0)]
+    assert [m.evaluations for m in before] == [0, 0]
 
 
 def test_lineage_goes_back_to_the_root():
     first = child("a")
     second = child("b", first.prompt)
-    population = Population.of(ROOT).admit([first, second], limit=9)
+    population = Population.of(ROOT).admit([first, second], size=9)
     expected = (second.prompt.id, first.prompt.id, ROOT.id)
     assert population.lineage(second.prompt.id) == expected
 
 
 def test_a_population_survives_json_exactly():
     rating = Rating(0.1 + 0.2, 1 / 3)
-    population = Population.of(ROOT).admit([child("a 😀 “x”")], limit=9)
+    population = Population.of(ROOT).admit([child("a 😀 “x”")], size=9)
     population = population.rated({ROOT.id: rating})
     back = Population.from_json(json.loads(json.dumps(population.to_json())))
     assert back == population

@@ -32,9 +32,9 @@ def test_ratings_equal_the_trueskill_package(scores, places):
 
 
 def test_ties_are_draws_and_draws_chain():
-    assert ranks([0.50, 0.49, 0.48], tie=0.0) == [0, 1, 2]
-    assert ranks([0.50, 0.49, 0.48], tie=0.01) == [0, 0, 0]
-    assert ranks([0.48, 0.70, 0.49, 0.71], tie=0.01) == [1, 0, 1, 0]
+    assert ranks([0.50, 0.49, 0.48], draw_margin=0.0) == [0, 1, 2]
+    assert ranks([0.50, 0.49, 0.48], draw_margin=0.01) == [0, 0, 0]
+    assert ranks([0.48, 0.70, 0.49, 0.71], draw_margin=0.01) == [1, 0, 1, 0]
 
 
 def test_the_same_rewards_added_in_another_order_are_a_tie():
@@ -55,11 +55,11 @@ def test_a_prompt_without_a_score_takes_no_part():
 
 
 def test_a_mutant_keeps_the_mean_and_widens_the_doubt():
-    child = inherit([Rating(30.0, 3.0)], widen=4.0)
+    child = inherit([Rating(30.0, 3.0)], sigma_inflation=4.0)
     assert (child.mu, child.sigma) == pytest.approx((30.0, 5.0))
 
 
 def test_a_crossing_weighs_parents_by_precision():
     # Weights 1 and 1/4: mean (30 + 20/4) / 1.25 = 28, variance 1/1.25 + 1 = 1.8.
-    child = inherit([Rating(30.0, 1.0), Rating(20.0, 2.0)], widen=1.0)
+    child = inherit([Rating(30.0, 1.0), Rating(20.0, 2.0)], sigma_inflation=1.0)
     assert (child.mu, child.sigma) == pytest.approx((28.0, math.sqrt(1.8)))

@@ -18,7 +18,7 @@ ACTING = Sampling(1.0, 1.0, 3)
 def play(stage, policy, samples=12):
     """One task's replies, rewarded where they begin with an even token."""
     round = stage.round(tasks=1, prompts=1, samples=samples)
-    (cast,) = RL(RLConfig(), stage.inputs(policy, acting=ACTING)).cast(round)
+    (cast,) = RL(RLConfig(), stage.context(policy, rollout_sampling=ACTING)).assign(round)
     asked = (Message("system", cast.prompt.text), Message("user", "Go."))
     requests = deque(Request(f"{i}", asked, ACTING, seed=i) for i in range(samples))
     replies = dict(policy.generate(requests))
@@ -54,20 +54,22 @@ def preference(policy, rollouts):
 @pytest.mark.parametrize("loss", losses.LOSSES)
 def test_practice_moves_a_real_model_towards_what_was_rewarded(stage, tiny_policy, loss):
     rollouts = play(stage, tiny_policy)
-    method = RL(RLConfig(loss=loss, learning_rate=1e-3), stage.inputs(tiny_policy, acting=ACTING))
+    method = RL(
+        RLConfig(loss=loss, learning_rate=1e-3), stage.context(tiny_policy, rollout_sampling=ACTING)
+    )
     before = preference(tiny_policy, rollouts)
     report = method.learn(rollouts)
     assert preference(tiny_policy, rollouts) > before
-    assert report.numbers["grad_norm"] > 0
-    assert report.numbers["ratio_max"] == pytest.approx(1, abs=1e-3)
+    assert report.metrics["grad_norm"] > 0
+    assert report.metrics["ratio_max"] == pytest.approx(1, abs=1e-3)
 
 
 def test_a_kl_term_runs_against_the_real_reference(stage, tiny_policy):
     rollouts = play(stage, tiny_policy)
     config = RLConfig(kl=0.1, learning_rate=1e-3)
-    method = RL(config, stage.inputs(tiny_policy, acting=ACTING))
+    method = RL(config, stage.context(tiny_policy, rollout_sampling=ACTING))
     method.learn(rollouts)
-    assert method.learn(rollouts).numbers["loss"] != 0
+    assert method.learn(rollouts).metrics["loss"] != 0
     assert tiny_policy.version == 2
 
 
@@ -83,15 +85,15 @@ SMALL = {
 def test_methods_learn_from_a_real_models_replies(stage, tiny_policy, name):
     """Five rounds; replies are right where they begin with one of a quarter of all tokens."""
     config = agents.config_type(name)(**SMALL[name])
-    method = agents.make(name, config, stage.inputs(tiny_policy, acting=ACTING))
+    method = agents.make(name, config, stage.context(tiny_policy, rollout_sampling=ACTING))
     for index in range(5):
         round = stage.round(index, tasks=3, prompts=1, samples=6)
-        casts = method.cast(round)
+        casts = method.assign(round)
         assert sum(c.samples for c in casts) == 18
         groups = [Group(cast, tuple(_episodes(tiny_policy, cast, round))) for cast in casts]
         method.learn(Rollouts(round, tuple(groups)))
     assert (tiny_policy.version > 0) == agents.trains_weights(name)
-    assert method.champion().policy_version == tiny_policy.version
+    assert method.final_agent().policy_version == tiny_policy.version
 
 
 def _episodes(policy, cast, round):

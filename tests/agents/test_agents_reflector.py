@@ -1,7 +1,7 @@
 import pytest
 
 from agents.parts.prompts.reflector import ReflectionRequest, Reflector
-from agents.parts.prompts.template_filling import shares, shorten, template, write
+from agents.parts.prompts.template_filling import fill, shares, shorten, template
 from harness.policies.base import Sampling
 from harness.policies.scripted import ScriptedPolicy
 from harness.seeds import Seeds
@@ -31,20 +31,20 @@ def heard(reply=lambda request: "yes", context=None):
 @pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_template_is_filled_by_its_stages_fields(stage, compact):
-    text = write(template(stage, compact), {name: f"<{name}>" for name in FIELDS[stage]}, 10_000)
+    text = fill(template(stage, compact), {name: f"<{name}>" for name in FIELDS[stage]}, 10_000)
     assert "{{" not in text
     assert "<principles>" in text
 
 
 def test_values_are_never_read_as_templates():
     form = "A {{one}} B {{two}}"
-    text = write(form, {"one": "{{two}} {0} %s {% raw %}", "two": "{{one}}"}, 1000)
+    text = fill(form, {"one": "{{two}} {0} %s {% raw %}", "two": "{{one}}"}, 1000)
     assert text == "A {{two}} {0} %s {% raw %} B {{one}}"
 
 
 def test_a_field_that_is_not_given_is_an_error():
     with pytest.raises(KeyError, match="two"):
-        write("{{one}} {{two}}", {"one": "x"}, 100)
+        fill("{{one}} {{two}}", {"one": "x"}, 100)
 
 
 def test_room_is_shared_so_that_short_texts_stay_whole():
@@ -64,7 +64,7 @@ def test_a_question_fits_the_reflectors_context():
     policy, requests = heard(context=4096)
     asking = reflector(policy, max_tokens=1024)
     fields = dict.fromkeys(FIELDS["critique"], "x" * 30_000)
-    asking.ask(
+    asking.query(
         "mutation", "critique", [ReflectionRequest("t", {**fields, "summaries": ["y" * 9000] * 5})]
     )
     said = requests[0].conversation[0].content
@@ -77,7 +77,7 @@ def test_a_question_fits_the_reflectors_context():
 def test_small_models_get_the_compact_form_and_leave_room_for_the_question(context, compact):
     policy, requests = heard(context=context)
     asking = reflector(policy, max_tokens=10_000)
-    asking.ask(
+    asking.query(
         "mutation", "propose", [ReflectionRequest("t", dict.fromkeys(FIELDS["propose"], "x"))]
     )
     assert ("You maintain" in requests[0].conversation[0].content) is not compact
@@ -94,7 +94,7 @@ def test_answers_are_matched_by_id_however_they_arrive():
     generate = policy.generate
     policy.generate = lambda waiting: reversed(list(generate(waiting)))
     asked = [ReflectionRequest(item, {"principles": "x"}) for item in "abc"]
-    answers = reflector(policy).ask("mutation", "aggregate", asked)
+    answers = reflector(policy).query("mutation", "aggregate", asked)
     assert list(answers.items()) == [("a", "a"), ("b", "b"), ("c", "c")]
 
 
@@ -103,7 +103,7 @@ def test_noise_depends_on_what_is_asked_about_and_not_on_order():
     for items in ("ab", "ba"):
         policy, requests = heard()
         asked = [ReflectionRequest(item, {"principles": "x"}) for item in items]
-        reflector(policy).ask("mutation", "aggregate", asked)
+        reflector(policy).query("mutation", "aggregate", asked)
         seeds.append({r.id: r.seed for r in requests})
     assert seeds[0] == seeds[1]
     assert len(set(seeds[0].values())) == 2
@@ -112,7 +112,7 @@ def test_noise_depends_on_what_is_asked_about_and_not_on_order():
 def test_requests_are_marked_as_reflection():
     policy, requests = heard()
     form = ReflectionRequest("a", {"principles": "x"}, grammar="NONE")
-    reflector(policy).ask("mutation", "aggregate", [form])
+    reflector(policy).query("mutation", "aggregate", [form])
     assert (requests[0].purpose, requests[0].grammar) == ("reflect", "NONE")
 
 
@@ -123,7 +123,7 @@ def test_a_missing_answer_is_reported_and_not_invented():
     policy.failures["reflect/mutation/aggregate/c"] = "HTTP 500"
     asking = reflector(policy)
     asked = [ReflectionRequest(item, {"principles": "x"}) for item in "abc"]
-    assert asking.ask("mutation", "aggregate", asked) == {"a": "yes"}
+    assert asking.query("mutation", "aggregate", asked) == {"a": "yes"}
     assert asking.unanswered == [
         "reflect/mutation/aggregate/b (the reply was empty)",
         "reflect/mutation/aggregate/c (HTTP 500)",
@@ -134,4 +134,4 @@ def test_a_missing_answer_is_reported_and_not_invented():
 def test_thinking_is_not_part_of_an_answer():
     policy, _ = heard(lambda request: "<think>ADD: no</think>\nNONE")
     asked = [ReflectionRequest("a", {"principles": "x"})]
-    assert reflector(policy).ask("mutation", "aggregate", asked) == {"a": "NONE"}
+    assert reflector(policy).query("mutation", "aggregate", asked) == {"a": "NONE"}

@@ -46,7 +46,7 @@ def test_another_distributions_method_is_found(monkeypatch, stage):
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: foreign)
     assert agents.names()[len(agents.METHODS) :] == ("mine", "wrong")
-    made = agents.make("mine", agents.config_type("mine")(), stage.inputs())
+    made = agents.make("mine", agents.config_type("mine")(), stage.context())
     assert type(made).__name__ == "Reflection"
     assert agents.config_type("espl") is ESPLConfig
     with pytest.raises(UsageError, match=r"should be an agents\.context\.MethodSpec"):
@@ -55,7 +55,7 @@ def test_another_distributions_method_is_found(monkeypatch, stage):
 
 def test_a_method_refuses_another_methods_settings(stage):
     with pytest.raises(UsageError, match="takes a EvolutionConfig, got a RLConfig"):
-        agents.make("evolution", RLConfig(), stage.inputs())
+        agents.make("evolution", RLConfig(), stage.context())
 
 
 def test_espl_takes_the_settings_of_both_halves():

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from agents.parts.prompts.population import Member, Population
-from agents.parts.prompts.selection import RULES, champion, select
+from agents.parts.prompts.selection import RULES, select, select_final
 from harness.types import Rating, SystemPrompt
 
 PROMPTS = [SystemPrompt(f"p{i}") for i in range(5)]
 # Scores μ + 2σ: 30, 34, 26, 28, 31; lower bounds μ − 2σ: 22, 14, 24, 20, 19.
 WINDOW = [
-    Member(p, Rating(mu, sigma), born=i, played=1)
+    Member(p, Rating(mu, sigma), generation=i, evaluations=1)
     for i, (p, mu, sigma) in enumerate(
         zip(PROMPTS, (26, 24, 25, 24, 25), (2, 5, 0.5, 2, 3), strict=True)
     )
@@ -76,14 +76,14 @@ def test_among_equal_scores_the_newest_is_first():
 
 def test_the_champion_is_the_highest_lower_bound_the_highest_mean_or_the_newest():
     population = Population(tuple(WINDOW))
-    assert champion(population, "lower_bound") == PROMPTS[2]
-    assert champion(population, "mean") == PROMPTS[0]
-    assert champion(population, "newest") == PROMPTS[4]
+    assert select_final(population, "lower_bound") == PROMPTS[2]
+    assert select_final(population, "mean") == PROMPTS[0]
+    assert select_final(population, "newest") == PROMPTS[4]
 
 
 @pytest.mark.parametrize("rule", ["lower_bound", "mean"])
 def test_a_prompt_that_never_played_is_not_handed_in_on_hearsay(rule):
-    played = Member(PROMPTS[0], Rating(25, 5), played=3)
-    hearsay = Member(PROMPTS[1], Rating(25.1, 1.5), born=1, played=0)
-    assert champion(Population((played, hearsay)), rule) == PROMPTS[0]
-    assert champion(Population((hearsay,)), rule) == PROMPTS[1]
+    evaluations = Member(PROMPTS[0], Rating(25, 5), evaluations=3)
+    hearsay = Member(PROMPTS[1], Rating(25.1, 1.5), generation=1, evaluations=0)
+    assert select_final(Population((evaluations, hearsay)), rule) == PROMPTS[0]
+    assert select_final(Population((hearsay,)), rule) == PROMPTS[1]

@@ -31,7 +31,7 @@ def test_only_another_model_reflects_beside_the_gradient_step(
 
     def noted(self: ESPL, *arguments: object) -> None:
         began(self, *arguments)  # type: ignore[arg-type]
-        seen.append(self.side_by_side)
+        seen.append(self.reflects_concurrently)
 
     monkeypatch.setattr(ESPL, "__init__", noted)
     place = tmp_path / "out"

@@ -25,19 +25,19 @@ class Settings:
 class Forgetful:
     """Remembers nothing, and casts as often as it is greedy."""
 
-    def __init__(self, config, inputs: MethodContext) -> None:
-        self.config, self.inputs, self.rounds = config, inputs, 0
+    def __init__(self, config, context: MethodContext) -> None:
+        self.config, self.context, self.rounds = config, context, 0
 
-    def cast(self, round):
+    def assign(self, round):
         whole = round.prompts * round.samples * self.config.greed
-        return [Assignment(self.inputs.root, task, whole) for task in round.tasks]
+        return [Assignment(self.context.initial_prompt, task, whole) for task in round.tasks]
 
     def learn(self, rollouts):
         self.rounds += 1
         return Report()
 
-    def champion(self):
-        return Agent(self.inputs.root, self.inputs.policy.version)
+    def final_agent(self):
+        return Agent(self.context.initial_prompt, self.context.policy.version)
 
     def state(self):
         return {"rounds": self.rounds}
@@ -86,7 +86,7 @@ def test_a_method_that_casts_too_much_is_found(tmp_path, capsys):
     words = ["method", "check", "own_greedy:SPEC", "--set", "method.greed=2"]
     assert main(words) == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "The method cast 64 episodes in round 0, but a round affords 32" in out
+    assert "The method assigned 64 episodes in round 0, but a round has 32" in out
     assert "resumes exactly" not in out
 
 

@@ -13,10 +13,11 @@ from standin import completion, served
 
 import envs
 import harness
+from harness.env_pool import EnvPool
 from harness.policies import open_policy
 from harness.policies.base import Sampling
 from harness.policies.settings import ModelSettings
-from harness.rollout import EnvPool, RolloutConfig, play
+from harness.rollout import RolloutConfig, rollout
 from harness.seeds import Seeds
 from harness.types import Assignment, SystemPrompt, Task
 
@@ -95,7 +96,7 @@ def test_turns_are_one_growing_sequence_of_tokens() -> None:
     table = RolloutConfig(policy, worlds, Sampling(max_tokens=12), Seeds(3))
     prompt = SystemPrompt("Guess the number. Reply with Guess: and a number.")
     several = 0
-    for _, episode in play([Assignment(prompt, Task("train", n), 2) for n in range(3)], table):
+    for _, episode in rollout([Assignment(prompt, Task("train", n), 2) for n in range(3)], table):
         tokens = [turn.completion.tokens for turn in episode.turns]
         for before, after in pairwise(tokens):
             assert before is not None and after is not None

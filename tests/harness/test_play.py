@@ -4,8 +4,9 @@ import pytest
 
 from harness.arena import Arena, BudgetSpent
 from harness.budget import BudgetPlan, Shape
+from harness.env_pool import EnvPool
 from harness.policies.base import Sampling
-from harness.rollout import EnvPool, RolloutConfig, opening, play
+from harness.rollout import RolloutConfig, first_messages, rollout
 from harness.seeds import Seeds
 from harness.types import Assignment, Ending, Finish, SystemPrompt, Task
 
@@ -18,7 +19,7 @@ def number(request):
 
 def run(policy, world, *casts):
     table = RolloutConfig(policy, EnvPool(world), Sampling(), Seeds(0))
-    return dict(play(casts, table))
+    return dict(rollout(casts, table))
 
 
 def test_a_right_reply_ends_a_one_turn_episode_with_its_reward(echo, talk):
@@ -75,7 +76,7 @@ def test_noise_is_keyed_by_prompt_task_sample_and_turn(echo, talk):
 
 def test_the_same_sample_cast_twice_is_refused(echo, talk):
     cast = Assignment(ROOT, Task("train", 2), 2)
-    with pytest.raises(ValueError, match="cast twice"):
+    with pytest.raises(ValueError, match="assigned twice"):
         run(talk(number), echo, cast, cast)
 
 
@@ -88,17 +89,17 @@ def test_no_more_worlds_are_open_than_there_are_seats(echo, talk):
 
     table = RolloutConfig(talk(number), EnvPool(make), Sampling(), Seeds(0))
     casts = [Assignment(ROOT, Task("train", n), 3) for n in range(6)]
-    played = list(play(casts, table, seats=4))
+    played = list(rollout(casts, table, max_open=4))
     assert len(played) == 18 and len(made) == 4
     few = {(e.task, e.sample, e.reward) for _, e in played}
-    assert few == {(e.task, e.sample, e.reward) for _, e in play(casts, table)}
+    assert few == {(e.task, e.sample, e.reward) for _, e in rollout(casts, table)}
 
 
 def test_seats_of_unanswered_requests_are_taken_by_those_who_wait(echo, talk):
     policy = talk(lambda r: None if "/train:2/" in r.id else number(r))
     table = RolloutConfig(policy, EnvPool(echo), Sampling(), Seeds(0))
     casts = [Assignment(ROOT, Task("train", n), 2) for n in (2, 4, 6)]
-    played = [e for _, e in play(casts, table, seats=2)]
+    played = [e for _, e in rollout(casts, table, max_open=2)]
     assert sorted(e.ending for e in played) == [Ending.FAILED] * 2 + [Ending.TERMINATED] * 4
 
 
@@ -112,15 +113,15 @@ def test_a_world_that_failed_is_closed_and_never_used_again(echo, talk, monkeypa
 def test_outcome_is_read_before_reward(echo, talk, monkeypatch):
     monkeypatch.setattr(echo, "step", lambda *_: ("", None, True, False, {"outcome": "unscored"}))
     episode = run(talk(number), echo, Assignment(ROOT, Task("train", 2), 1))[0]
-    assert episode.ending is Ending.FAILED and episode.error == "the world gave no score"
+    assert episode.ending is Ending.FAILED and episode.error == "the environment gave no score"
 
 
 def test_the_prompt_goes_where_it_is_placed():
-    system = opening("be brief", "2+2", "system")
-    user = opening("be brief", "2+2", "user")
+    system = first_messages("be brief", "2+2", "system")
+    user = first_messages("be brief", "2+2", "user")
     assert [m.role for m in system] == ["system", "user"]
     assert [(m.role, m.content) for m in user] == [("user", "be brief\n\n2+2")]
-    assert [m.role for m in opening("", "2+2", "system")] == ["user"]
+    assert [m.role for m in first_messages("", "2+2", "system")] == ["user"]
 
 
 def make_arena(echo, policy, shape, rounds):
@@ -143,8 +144,8 @@ def test_rounds_resume_with_the_same_tasks_and_seeds(echo, talk):
 def test_what_a_round_cannot_afford_is_refused(echo, talk):
     arena = make_arena(echo, talk(number), Shape(2, 1, 2), 1)
     round = next(iter(arena.rounds()))
-    with pytest.raises(BudgetSpent, match="affords 4"):
-        arena.play([Assignment(ROOT, task, 3) for task in round.tasks])
+    with pytest.raises(BudgetSpent, match="has 4"):
+        arena.rollout([Assignment(ROOT, task, 3) for task in round.tasks])
 
 
 def test_the_meter_counts_what_an_independent_count_says(echo, talk):
@@ -152,7 +153,7 @@ def test_the_meter_counts_what_an_independent_count_says(echo, talk):
     arena = make_arena(echo, policy, Shape(5, 1, 2), 2)
     turns = 0
     for round in arena.rounds():
-        rollouts = arena.play([Assignment(ROOT, task, 2) for task in round.tasks])
+        rollouts = arena.rollout([Assignment(ROOT, task, 2) for task in round.tasks])
         turns += sum(len(episode.turns) for episode in rollouts)
     assert policy.meter.spent.episodes == 20
     assert policy.meter.spent.acting_tokens == turns == len(policy.inner.seen)

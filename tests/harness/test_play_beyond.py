@@ -3,10 +3,11 @@
 import pytest
 
 from envs import EnvError, make
+from harness.env_pool import EnvPool
 from harness.errors import UsageError
 from harness.policies.base import Sampling
 from harness.policies.scripted import ScriptedPolicy
-from harness.rollout import EnvPool, RolloutConfig, play
+from harness.rollout import RolloutConfig, rollout
 from harness.seeds import Seeds
 from harness.types import Assignment, SystemPrompt, Task
 
@@ -14,7 +15,7 @@ from harness.types import Assignment, SystemPrompt, Task
 def played(*tasks, make_world):
     policy = ScriptedPolicy(lambda request: "2")
     table = RolloutConfig(policy, EnvPool(make_world), Sampling(max_tokens=8), Seeds(0))
-    return list(play([Assignment(SystemPrompt(), task, 1) for task in tasks], table))
+    return list(rollout([Assignment(SystemPrompt(), task, 1) for task in tasks], table))
 
 
 class Three:

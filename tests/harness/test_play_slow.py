@@ -3,8 +3,9 @@
 import threading
 import time
 
+from harness.env_pool import EnvPool
 from harness.policies.base import Sampling
-from harness.rollout import EnvPool, RolloutConfig, play
+from harness.rollout import RolloutConfig, rollout
 from harness.seeds import Seeds
 from harness.types import Assignment, Ending, SystemPrompt, Task
 
@@ -38,7 +39,7 @@ def slow(echo, wait, together=4):
 
 def played(world, policy):
     table = RolloutConfig(policy, EnvPool(world), Sampling(), Seeds(0))
-    return [(place, e.task, e.sample, e.reward, e.ending) for place, e in play(CASTS, table)]
+    return [(place, e.task, e.sample, e.reward, e.ending) for place, e in rollout(CASTS, table)]
 
 
 def test_slow_worlds_step_side_by_side_but_never_more_than_they_allow(echo, talk):

@@ -35,7 +35,7 @@ FULL = {(A, TASKS[0]): [1, 0], (A, TASKS[1]): [0, 0], (B, TASKS[0]): [1, 1], (B,
 
 def test_scores_are_means_over_tasks_of_means_over_samples():
     assert rollouts(FULL).scores() == {A.id: 0.25, B.id: 0.75}
-    assert rollouts(FULL).winner() == B
+    assert rollouts(FULL).best_prompt() == B
 
 
 def test_a_win_is_being_alone_the_best_on_a_task():
@@ -45,7 +45,7 @@ def test_a_win_is_being_alone_the_best_on_a_task():
 
 
 def test_the_first_cast_wins_among_equals():
-    assert rollouts({(B, TASKS[0]): [1, 0], (A, TASKS[0]): [0, 1]}).winner() == B
+    assert rollouts({(B, TASKS[0]): [1, 0], (A, TASKS[0]): [0, 1]}).best_prompt() == B
 
 
 def test_unscored_episodes_are_left_out_of_every_mean():
@@ -69,7 +69,7 @@ def test_equal_rewards_in_another_order_are_equal():
 
 
 def test_nothing_scored_has_no_winner():
-    assert rollouts({(A, TASKS[0]): [None, None]}).winner() is None
+    assert rollouts({(A, TASKS[0]): [None, None]}).best_prompt() is None
 
 
 def test_the_grid_is_prompts_by_tasks_by_samples():

@@ -10,10 +10,11 @@ import pytest
 from harness.arena import Arena
 from harness.budget import BudgetPlan, Shape
 from harness.callbacks import Callbacks
+from harness.env_pool import EnvPool
 from harness.errors import RunError
-from harness.evaluate import CHUNK, Interrupted, chosen_tasks, evaluate, open_test
+from harness.evaluate import CHUNK, Interrupted, evaluate, evaluation_tasks, record_test_agent
 from harness.policies.base import Sampling
-from harness.rollout import EnvPool, RolloutConfig
+from harness.rollout import RolloutConfig
 from harness.seeds import Seeds
 from harness.storage.atomic_files import Log, lines, write_text
 from harness.storage.lock import Lock
@@ -30,7 +31,7 @@ class Counting:
     def __init__(self, break_at=None):
         self.seen, self.break_at = 0, break_at
 
-    def cast(self, round):
+    def assign(self, round):
         if round.index == self.break_at:
             raise KeyboardInterrupt
         return [Assignment(ROOT, task, round.samples) for task in round.tasks]
@@ -39,7 +40,7 @@ class Counting:
         self.seen += len(rollouts)
         return Report({"seen": float(self.seen)})
 
-    def champion(self):
+    def final_agent(self):
         return Agent(ROOT, 0)
 
     def state(self):
@@ -52,7 +53,7 @@ class Counting:
 def attempt(folder, echo, talk, method):
     policy = talk(lambda r: "3")
     watchers = Callbacks([])
-    policy.meter.watcher = watchers
+    policy.meter.callback = watchers
     run = Run(folder, policy, policy.meter)
     watchers.add(run)
     arena = Arena(echo, 10, policy, BudgetPlan(Shape(5, 1, 2), 4, 0), Sampling(), Seeds(1))
@@ -152,7 +153,7 @@ class TestEvaluation:
     def play(self, folder, echo, talk, stop=lambda: False):
         policy = talk(lambda r: str(len(r.id)))
         table = RolloutConfig(policy, EnvPool(echo), Sampling(), Seeds(2), purpose="evaluate")
-        tasks = chosen_tasks("test", 10, None)
+        tasks = evaluation_tasks("test", 10, None)
         agent = Agent(ROOT, 0)
         done = evaluate(agent, tasks, 16, table, policy.meter, folder / "test.jsonl", stop)
         return done, policy.meter.spent
@@ -172,16 +173,16 @@ class TestEvaluation:
         assert spent.episodes == 0 and spent.evaluation_episodes == 160
 
     def test_the_same_tasks_are_chosen_for_every_run(self):
-        chosen = chosen_tasks("test", 100, 10)
-        assert chosen == chosen_tasks("test", 100, 10)
+        chosen = evaluation_tasks("test", 100, 10)
+        assert chosen == evaluation_tasks("test", 100, 10)
         assert len({t.seed for t in chosen}) == 10
         assert [t.seed for t in chosen] != list(range(10))
 
     def test_test_is_not_opened_for_a_second_agent(self, tmp_path):
-        open_test(tmp_path, Agent(ROOT, 1))
-        open_test(tmp_path, Agent(ROOT, 1))
-        with pytest.raises(RunError, match="opened its test split for another agent"):
-            open_test(tmp_path, Agent(ROOT, 2))
+        record_test_agent(tmp_path, Agent(ROOT, 1))
+        record_test_agent(tmp_path, Agent(ROOT, 1))
+        with pytest.raises(RunError, match="already evaluated on test with another agent"):
+            record_test_agent(tmp_path, Agent(ROOT, 2))
 
 
 def test_a_log_that_is_no_regular_file_has_no_lines(tmp_path):

@@ -142,7 +142,7 @@ class Playing:
     def __init__(self, break_at=None):
         self.break_at = break_at
 
-    def cast(self, round):
+    def assign(self, round):
         if round.index == self.break_at:
             raise KeyboardInterrupt
         return [Assignment(ROOT, task, round.samples) for task in round.tasks]
@@ -150,7 +150,7 @@ class Playing:
     def learn(self, rollouts):
         return Report()
 
-    def champion(self):
+    def final_agent(self):
         return Agent(ROOT, 0)
 
     def state(self):
@@ -164,7 +164,7 @@ def trained(folder, echo, talk, break_at=None):
     policy = talk(lambda r: "Answer: 1, 2, 3, 4")
     ears = Listening()
     watchers = Callbacks([ears])
-    policy.meter.watcher = watchers
+    policy.meter.callback = watchers
     run = Run(folder, policy, policy.meter)
     watchers.add(run)
 

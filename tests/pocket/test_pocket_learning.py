@@ -38,7 +38,7 @@ def learn(setting: Setting, *cells: str, frozen_sampler: bool = False) -> Learnt
         policy.generate = policy.reference.generate  # type: ignore[method-assign, attr-defined]
     rewards: list[float] = []
     method = trained(setting, policy, lambda _, mean, __: rewards.append(mean))
-    prompts = {"root": setting.root or setting.prompts()[0], "evolved": method.champion().prompt}
+    prompts = {"root": setting.root or setting.prompts()[0], "evolved": method.final_agent().prompt}
     found = {}
     for cell in cells:
         weights, prompt = cell.split()

@@ -127,7 +127,7 @@ def test_evolution_alone_finds_conventions_that_nobody_told() -> None:
     setting = Setting("told", URL, "evolution", world_seed=1, rounds=8, shape=Shape(8, 2, 5))
     policy = opened(setting)
     root, truth = setting.prompts()
-    champion = trained(setting, policy).champion()
+    champion = trained(setting, policy).final_agent()
     right = set(champion.prompt.principles) & set(truth.principles)
     assert len(right) >= 3
     gained = score(setting, policy, champion, 2) - score(setting, policy, Agent(root, 0), 2)

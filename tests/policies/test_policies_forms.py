@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents.parts.prompts.edit_parser import GRAMMAR, grammar, read
+from agents.parts.prompts.edit_parser import GRAMMAR, grammar, parse_edits
 from harness.errors import ModelError
 from harness.policies.base import Policy, Request, Sampling
 from harness.policies.hf.constrained_decoding import ConstraintCompiler
@@ -55,8 +55,8 @@ def test_every_reply_of_a_model_that_knows_nothing_parses(
         assert re.fullmatch(form, said.text), said.text
         assert said.finish is Finish.STOP
         if form != JSON:
-            told = read(said.text, existing=99, limit=8)
-            assert told.understood
+            told = parse_edits(said.text, existing=99, limit=8)
+            assert told.recognised
             assert not [r for r in told.refused if "asked for" in r]
 
 

@@ -76,7 +76,7 @@ def stale(samples):
 
 
 def built(name, **more):
-    return losses.build(name, max_tokens=5, idle=IDLE, **more)
+    return losses.build(name, max_tokens=5, zero_advantage=IDLE, **more)
 
 
 def test_tokens_and_logprobs_come_back_and_equal_seeds_agree_here(server):

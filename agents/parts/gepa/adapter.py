@@ -1,8 +1,8 @@
-"""The `gepa` package, imported here and nowhere else (GEPA, arXiv 2507.19457).
+"""Adapter to the `gepa` package, which only this folder imports (GEPA, arXiv 2507.19457).
 
-Its engine runs as it is: Pareto selection of parents, minibatches, strict acceptance, full
-validation of what was accepted. It is given an adapter that asks for everything it needs; its own
-budget, state on disk and model calls are not used.
+Its optimizer runs as it is: Pareto selection of parents, minibatches, strict acceptance, full
+validation of accepted candidates. It gets an adapter that requests every evaluation and reflection
+from the training loop; its own budget, state on disk and model calls are not used.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,46 +19,46 @@ PART = "prompt"
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
-    """Prompts to be played on tasks. `traced` says that what happened will be reflected on."""
+class EvaluationRequest:
+    """(prompt, task) pairs to evaluate. `with_episodes`: the episodes will be reflected on."""
 
     cells: tuple[tuple[SystemPrompt, Task], ...]
-    traced: bool
+    with_episodes: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Reflect:
-    """A prompt to be improved, after what it did on a minibatch."""
+class ProposalRequest:
+    """A prompt to improve by reflection on its episodes on a minibatch."""
 
     parent: SystemPrompt
     groups: tuple[Group, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """What was played came to: a mean reward a cell, and the episodes where they are at hand."""
+class EvaluationResult:
+    """The mean reward of each cell, and its episodes where they are known."""
 
     means: tuple[float, ...]
     groups: tuple[Group | None, ...]
 
 
-Question = Play | Reflect
-Reply = Scores | SystemPrompt | None
+GEPARequest = EvaluationRequest | ProposalRequest
+GEPAAnswer = EvaluationResult | SystemPrompt | None
 
 
 @dataclass
 class GEPATasks:
-    """Training tasks that may become more while the engine waits (gepa's DataLoader)."""
+    """Training tasks, which may grow while the optimizer waits (gepa's DataLoader)."""
 
     known: list[Task]
     size: int
 
     def all_ids(self) -> list[int]:
-        """Positions."""
+        """The positions of the tasks."""
         return list(range(self.size))
 
     def fetch(self, ids: Sequence[int]) -> list["GEPAExample"]:
-        """Tasks to learn from."""
+        """The tasks at these positions."""
         return [GEPAExample(self.known[i], training=True) for i in ids]
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class GEPATasks:
 
 @dataclass(frozen=True, slots=True)
 class GEPAExample:
-    """A task, and whether it is learnt from or validated on."""
+    """A task; `training` tells minibatch from validation tasks."""
 
     task: Task
     training: bool
@@ -88,9 +88,12 @@ class Candidate:
 
 @dataclass
 class LoopAdapter:
-    """What gepa sees of the harness; its methods are gepa's GEPAAdapter."""
+    """The harness as gepa sees it; implements gepa's GEPAAdapter and one callback.
 
-    exchange: ThreadBridge[Question, Reply]
+    `prompts` maps texts to prompts, because gepa's candidates are texts.
+    """
+
+    bridge: ThreadBridge[GEPARequest, GEPAAnswer]
     prompts: dict[str, SystemPrompt]
     pool: list[Candidate] = field(default_factory=list)
     propose_new_texts: None = None
@@ -98,21 +101,21 @@ class LoopAdapter:
     def batch_evaluate(
         self, items: Sequence[tuple[Mapping[str, str], Sequence[GEPAExample]]]
     ) -> list[Any]:
-        """Every candidate on every one of its items, asked for at once."""
+        """Evaluate every candidate on its items, in one request."""
         from gepa.core.adapter import EvaluationBatch
 
         cells = tuple((self.prompts[c[PART]], i.task) for c, batch in items for i in batch)
-        traced = any(item.training for _, batch in items for item in batch)
-        scores = self.exchange.ask(Play(cells, traced))
-        assert isinstance(scores, Scores)
-        cut = _cuts([len(batch) for _, batch in items])
+        with_episodes = any(item.training for _, batch in items for item in batch)
+        result = self.bridge.request(EvaluationRequest(cells, with_episodes))
+        assert isinstance(result, EvaluationResult)
+        parts = _slices([len(batch) for _, batch in items])
         return [
             EvaluationBatch(
-                outputs=[None] * len(scores.means[part]),
-                scores=list(scores.means[part]),
-                trajectories=list(scores.groups[part]),
+                outputs=[None] * len(result.means[part]),
+                scores=list(result.means[part]),
+                trajectories=list(result.groups[part]),
             )
-            for part in cut
+            for part in parts
         ]
 
     def evaluate(
@@ -121,13 +124,13 @@ class LoopAdapter:
         candidate: Mapping[str, str],
         capture_traces: bool = False,
     ) -> Any:
-        """One candidate on a batch."""
+        """Evaluate one candidate on a batch."""
         return self.batch_evaluate([(candidate, batch)])[0]
 
     def make_reflective_dataset(
         self, candidate: Mapping[str, str], evaluated: Any, components: Sequence[str]
     ) -> dict[str, list[dict[str, Any]]]:
-        """The minibatch's groups, for `propose`."""
+        """The groups of the minibatch, as `propose` takes them."""
         return {PART: [{"group": group} for group in evaluated.trajectories]}
 
     def propose(
@@ -136,47 +139,50 @@ class LoopAdapter:
         dataset: Mapping[str, Sequence[Mapping[str, Any]]],
         components: Sequence[str],
     ) -> dict[str, str]:
-        """The loop's reflection; nothing where it came to nothing new (gepa's ProposalFn)."""
+        """A new text by the loop's reflection, or nothing (gepa's ProposalFn)."""
         parent = self.prompts[candidate[PART]]
         groups = tuple(r["group"] for r in dataset[PART] if r["group"] is not None)
-        child = self.exchange.ask(Reflect(parent, groups))
+        child = self.bridge.request(ProposalRequest(parent, groups))
         if not isinstance(child, SystemPrompt) or child.text == parent.text:
             return {}
         self.prompts.setdefault(child.text, child)
         return {PART: child.text}
 
     def on_valset_evaluated(self, event: Mapping[str, Any]) -> None:
-        """Keep who was validated in full (gepa's callback)."""
+        """Record a fully validated candidate (gepa's callback)."""
         by_task = event["scores_by_val_id"]
         prompt = self.prompts[event["candidate"][PART]]
         self.pool.append(Candidate(prompt, tuple(by_task[i] for i in sorted(by_task))))
 
 
-def _cuts(sizes: Sequence[int]) -> Iterator[slice]:
+def _slices(sizes: Sequence[int]) -> Iterator[slice]:
     start = 0
     for size in sizes:
         yield slice(start, start + size)
         start += size
 
 
-class _Silent:
+class _NoLog:
     def log(self, message: str) -> None:
-        """Nothing is printed: the report says what was learnt."""
+        """Print nothing: the report has the metrics."""
 
 
 def identity() -> str:
-    """Which engine a recorded search belongs to."""
+    """Name and version of the optimizer, for records: a replay needs the same one."""
     return f"gepa {version('gepa')}"
 
 
-def engine(
+def optimizer(
     adapter: LoopAdapter,
     training: GEPATasks,
     validation: Sequence[Task],
     minibatch: int,
     proposals: int,
 ) -> Callable[[int], object]:
-    """gepa, ready to run with a seed; it never ends by itself."""
+    """Gepa's `optimize` as a function of a seed.
+
+    It never ends by itself: the loop stops it when the budget is spent.
+    """
     from gepa.api import optimize
     from gepa.strategies.proposal_sampling import IndependentSampling
 
@@ -187,15 +193,15 @@ def engine(
             seed_candidate={PART: root},
             trainset=training,
             valset=[GEPAExample(task, training=False) for task in validation],
-            adapter=adapter,  # type: ignore[arg-type]  # a GEPAAdapter by its methods
+            adapter=adapter,  # type: ignore[arg-type]  # has the methods of a GEPAAdapter
             custom_candidate_proposer=adapter.propose,  # type: ignore[arg-type]  # a ProposalFn
             candidate_selection_strategy="pareto",
             acceptance_criterion="strict_improvement",
             reflection_minibatch_size=minibatch,
             sampling_strategy=IndependentSampling(proposals) if proposals > 1 else None,
             stop_callbacks=lambda state: False,
-            callbacks=[adapter],  # type: ignore[list-item]  # of its events one is needed
-            logger=_Silent(),
+            callbacks=[adapter],  # type: ignore[list-item]  # handles one event
+            logger=_NoLog(),
             track_best_outputs=False,
             seed=seed,
         )

@@ -1,7 +1,7 @@
-"""Two threads that take turns: an engine that asks, and the loop that answers.
+"""A bridge between two threads that take turns: an optimizer that requests, the loop that answers.
 
-One of them always waits, so nothing here is concurrent; the engine keeps its own control flow while
-every episode and every reflection is made by the loop, in its thread and on its meter.
+One of them always waits, so nothing runs concurrently. The optimizer keeps its own control flow,
+while every episode and reflection is made by the training loop, in its thread and on its meter.
 """
 
 from collections.abc import Callable
@@ -9,55 +9,57 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
 
-Ask = TypeVar("Ask")
-Answer = TypeVar("Answer")
+RequestT = TypeVar("RequestT")
+AnswerT = TypeVar("AnswerT")
 
 
 class Stopped(BaseException):
-    """The loop is over; no engine's `except Exception` holds this up."""
+    """The loop has ended. No Exception, so that the optimizer's `except Exception` lets it pass."""
 
 
-class ThreadBridge(Generic[Ask, Answer]):
-    """Questions one way, answers the other."""
+class ThreadBridge(Generic[RequestT, AnswerT]):
+    """Requests one way, answers the other."""
 
     def __init__(self) -> None:
-        self._asked: SimpleQueue[Ask | BaseException] = SimpleQueue()
-        self._answered: SimpleQueue[tuple[Answer, ...]] = SimpleQueue()
+        self._requests: SimpleQueue[RequestT | BaseException] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[AnswerT, ...]] = SimpleQueue()  # empty: stop
 
-    def start(self, engine: Callable[[], object]) -> None:
-        """Run the engine beside the loop. It ends with the process, or when it is stopped."""
+    def start(self, optimizer: Callable[[], object]) -> None:
+        """Run the optimizer in a daemon thread, until the process ends or `stop` is called."""
 
         def run() -> None:
             try:
-                engine()
-                ended: BaseException = RuntimeError("The engine ended before the budget was spent.")
+                optimizer()
+                ended: BaseException = RuntimeError(
+                    "The optimizer ended before the budget was spent."
+                )
             except Stopped:
                 return
-            except BaseException as error:
+            except BaseException as error:  # raised again in the loop's thread, by `next`
                 ended = error
-            self._asked.put(ended)
+            self._requests.put(ended)
 
-        Thread(target=run, name="engine", daemon=True).start()
+        Thread(target=run, name="optimizer", daemon=True).start()
 
-    def ask(self, question: Ask) -> Answer:
-        """The engine's side: wait for the loop's answer."""
-        self._asked.put(question)
-        answer = self._answered.get()
+    def request(self, request: RequestT) -> AnswerT:
+        """Send a request and wait for its answer; called by the optimizer."""
+        self._requests.put(request)
+        answer = self._answers.get()
         if not answer:
             raise Stopped
         return answer[0]
 
-    def next(self) -> Ask:
-        """The loop's side: what the engine asks next; what it failed of is raised here."""
-        question = self._asked.get()
-        if isinstance(question, BaseException):
-            raise question
-        return question
+    def next(self) -> RequestT:
+        """The optimizer's next request, or the exception it ended with; called by the loop."""
+        request = self._requests.get()
+        if isinstance(request, BaseException):
+            raise request
+        return request
 
-    def answer(self, answer: Answer) -> None:
-        """The loop's side: let the engine go on."""
-        self._answered.put((answer,))
+    def answer(self, answer: AnswerT) -> None:
+        """Answer the last request; called by the loop."""
+        self._answers.put((answer,))
 
     def stop(self) -> None:
-        """Let the engine end at its next question."""
-        self._answered.put(())
+        """End the optimizer at its next request."""
+        self._answers.put(())

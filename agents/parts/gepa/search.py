@@ -1,8 +1,9 @@
-"""GEPA's engine inside the loop's rounds: what it wants is cast, what was played is told to it.
+"""GEPA's optimizer inside the rounds of the training loop.
 
-A cell is a prompt on a task, played as often as there is room in the round, at least N times; its
-score is the mean reward. More cells than fit are played over several rounds. The engine is started
-anew on resuming and told again what it was told before, so its state is what was answered.
+A cell is a prompt on a task, sampled as often as the round has episodes for it, at least N times;
+its score is the mean reward. Cells that do not fit into a round are evaluated over several. The
+state is the list of answers: a resumed search starts the optimizer anew and replays them, because
+the state of its thread cannot be saved.
 """
 
 import weakref
@@ -12,15 +13,15 @@ from typing import Any
 
 from agents.parts.gepa.adapter import (
     Candidate,
+    EvaluationRequest,
+    EvaluationResult,
+    GEPAAnswer,
+    GEPARequest,
     GEPATasks,
     LoopAdapter,
-    Play,
-    Question,
-    Reflect,
-    Reply,
-    Scores,
-    engine,
+    ProposalRequest,
     identity,
+    optimizer,
 )
 from agents.parts.gepa.bridge import ThreadBridge
 from agents.parts.prompts.population import prompt_from_json
@@ -29,12 +30,12 @@ from harness.errors import RunError
 from harness.round_data import Group, Rollouts, Round
 from harness.types import JSON, Assignment, SystemPrompt, Task
 
-Improve = Callable[[SystemPrompt, Sequence[Group], str], SystemPrompt | None]
-"""Reflection: a prompt, what it did on a minibatch, a name for its noise; a child or nothing."""
+Propose = Callable[[SystemPrompt, Sequence[Group], str], SystemPrompt | None]
+"""(prompt, its groups on a minibatch, name of the random stream) → an improved prompt or None."""
 
 
 class GEPASearch:
-    """One run of GEPA's engine from a root prompt, on training tasks that may become more."""
+    """One run of GEPA from an initial prompt, on training tasks that may grow."""
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class GEPASearch:
         seed: int,
         validation: Sequence[Task] | None = None,
     ) -> None:
-        self.asked: dict[str, Any] = {
+        self.settings: dict[str, Any] = {
             "root": prompt_record(root),
             "validation": [str(t) for t in (validation or tasks)],
             "minibatch": minibatch,
@@ -54,92 +55,93 @@ class GEPASearch:
             "seed": seed,
         }
         self.tasks = GEPATasks(list(tasks), len(tasks))
-        self.log: list[dict[str, Any]] = []
-        self.scores: dict[int, float] = {}
+        self.log: list[dict[str, Any]] = []  # every answer so far, for the replay
+        self.scores: dict[int, float] = {}  # by position in `pending.cells`
         self._groups: dict[int, Group] = {}
-        self._casting: tuple[int, ...] = ()
-        self._exchange: ThreadBridge[Question, Reply] = ThreadBridge()
-        self._adapter = LoopAdapter(self._exchange, {root.text: root})
-        run = engine(self._adapter, self.tasks, validation or tasks, minibatch, proposals)
-        self._exchange.start(lambda: run(seed))
-        weakref.finalize(self, self._exchange.stop)
-        self.wanted = self._next_play()
+        self._assigned: tuple[int, ...] = ()
+        self._bridge: ThreadBridge[GEPARequest, GEPAAnswer] = ThreadBridge()
+        self._adapter = LoopAdapter(self._bridge, {root.text: root})
+        run = optimizer(self._adapter, self.tasks, validation or tasks, minibatch, proposals)
+        self._bridge.start(lambda: run(seed))
+        # The thread holds the adapter, not this object, so it ends when the search is dropped.
+        weakref.finalize(self, self._bridge.stop)
+        self.pending = self._next_evaluation()
 
     @property
     def pool(self) -> tuple[Candidate, ...]:
-        """Who was validated in full, in the order of acceptance."""
+        """The fully validated candidates, in the order of acceptance."""
         return tuple(self._adapter.pool)
 
     def best(self) -> Candidate | None:
-        """The highest mean validation score, the first among equals (gepa's own rule)."""
+        """The candidate with the highest mean score, the first among equals (gepa's rule)."""
         return max(self.pool, key=lambda c: c.mean, default=None)
 
     def offer(self, tasks: Sequence[Task]) -> None:
-        """Tasks that may be learnt from, from the next minibatch on."""
+        """Add training tasks, used from the next minibatch on."""
         self.tasks.known += [t for t in tasks if t not in self.tasks.known]
         self.tasks.size = len(self.tasks.known)
 
-    def cast(self, round: Round) -> list[Assignment]:
-        """As many of the cells that wait as fit, all of the round's episodes shared out to them."""
-        room = len(round.tasks) * round.prompts * round.samples
-        waiting = [i for i in range(len(self.wanted.cells)) if i not in self.scores]
-        # What is reflected on must be played in one round, be it with fewer samples.
-        fit = room if self.wanted.traced else max(1, room // round.samples)
-        self._casting = tuple(waiting[:fit])
-        each, over = divmod(room, len(self._casting))
+    def assign(self, round: Round) -> list[Assignment]:
+        """As many pending cells as fit, with all of the round's episodes divided among them."""
+        episodes = len(round.tasks) * round.prompts * round.samples
+        waiting = [i for i in range(len(self.pending.cells)) if i not in self.scores]
+        # Episodes to reflect on are not stored, so their cells share one round, if need be with
+        # fewer samples than N.
+        one_round = self.pending.with_episodes
+        fit = episodes if one_round else max(1, episodes // round.samples)
+        self._assigned = tuple(waiting[:fit])
+        each, over = divmod(episodes, len(self._assigned))
         seen: Counter[tuple[str, Task]] = Counter()
-        casts = []
-        for position, i in enumerate(self._casting):
-            prompt, task = self.wanted.cells[i]
+        assignments = []
+        for position, i in enumerate(self._assigned):
+            prompt, task = self.pending.cells[i]
             samples, key = each + (position < over), (prompt.id, task)
-            casts.append(Assignment(prompt, task, samples, first=seen[key]))
+            assignments.append(Assignment(prompt, task, samples, first=seen[key]))
             seen[key] += samples
-        return casts
+        return assignments
 
-    def learn(self, rollouts: Rollouts, improve: Improve) -> list[Candidate]:
-        """Tell the engine what its cells came to, as soon as all have a score; who is new in it.
+    def learn(self, rollouts: Rollouts, propose: Propose) -> list[Candidate]:
+        """Answer the optimizer once all cells have a score; returns the newly validated candidates.
 
-        A cell of which nothing was scored is played again, with all others where episodes are to
-        be reflected on, because those are not kept from one round to the next.
+        A cell without a scored episode is evaluated again; with all others where the episodes are
+        to be reflected on, because these are not kept from one round to the next.
         """
         before = len(self.pool)
-        for i, group in zip(self._casting, rollouts.groups, strict=True):
+        for i, group in zip(self._assigned, rollouts.groups, strict=True):
             if group.scored:
                 self.scores[i] = sum(e.reward for e in group.scored) / len(group.scored)
                 self._groups[i] = group
-        if len(self.scores) == len(self.wanted.cells):
-            everyone = range(len(self.wanted.cells))
-            means = tuple(self.scores[i] for i in everyone)
+        if len(self.scores) == len(self.pending.cells):
+            cells = range(len(self.pending.cells))
+            means = tuple(self.scores[i] for i in cells)
             self.log.append({"scores": list(means), "tasks": self.tasks.size})
-            self._tell(Scores(means, tuple(self._groups.get(i) for i in everyone)))
-            self.wanted = self._go_on(improve)
-        elif self.wanted.traced:
+            groups = tuple(self._groups.get(i) for i in cells)
+            self.scores = {}
+            self._bridge.answer(EvaluationResult(means, groups))
+            self.pending = self._propose_until_evaluation(propose)
+        elif self.pending.with_episodes:
             self.scores = {}
         self._groups = {}
         return list(self.pool[before:])
 
-    def _tell(self, scores: Scores) -> None:
-        self.scores = {}
-        self._exchange.answer(scores)
-
-    def _go_on(self, improve: Improve) -> Play:
-        """Reflect as often as the engine asks for it, up to what it wants played next."""
-        while isinstance(question := self._exchange.next(), Reflect):
-            child = improve(question.parent, question.groups, str(len(self.log)))
+    def _propose_until_evaluation(self, propose: Propose) -> EvaluationRequest:
+        """Answer proposal requests up to the next evaluation request."""
+        while isinstance(request := self._bridge.next(), ProposalRequest):
+            child = propose(request.parent, request.groups, str(len(self.log)))
             self.log.append({"child": None if child is None else prompt_record(child)})
-            self._exchange.answer(child)
-        return question
+            self._bridge.answer(child)
+        return request
 
-    def _next_play(self) -> Play:
-        question = self._exchange.next()
-        if not isinstance(question, Play):
-            raise _unlike()
-        return question
+    def _next_evaluation(self) -> EvaluationRequest:
+        request = self._bridge.next()
+        if not isinstance(request, EvaluationRequest):
+            raise _replay_differs()
+        return request
 
     def state(self) -> dict[str, JSON]:
-        """What the engine was asked and told so far."""
+        """The settings of the search and every answer so far."""
         return {
-            **self.asked,
+            **self.settings,
             "engine": identity(),
             "tasks": [str(t) for t in self.tasks.known],
             "log": list(self.log),
@@ -148,11 +150,15 @@ class GEPASearch:
 
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> "GEPASearch":
-        """The search in that state: everything told again, nothing asked again."""
+        """The search in that state, by replaying every answer; nothing is sampled again.
+
+        Raises:
+            RunError: The state is another optimizer version's, or the replay differs.
+        """
         if state.get("engine") != identity():
             raise RunError(
-                f"The search was made by {state.get('engine')}, and this is {identity()}; install "
-                "the one that it was begun with to resume it."
+                f"The search was begun with {state.get('engine')}, and {identity()} is installed; "
+                "install the version it was begun with to resume it."
             )
         validation = [task_from_text(t) for t in state["validation"]]
         known = [task_from_text(t) for t in state["tasks"]]
@@ -168,32 +174,33 @@ class GEPASearch:
         for entry in state["log"]:
             search._repeat(entry, known)
         if state["log"]:
-            search.wanted = search._next_play()
+            search.pending = search._next_evaluation()
         search.log = list(state["log"])
         search.offer(known)
         search.scores = {int(i): score for i, score in state["scores"].items()}
         return search
 
     def _repeat(self, entry: Mapping[str, Any], known: Sequence[Task]) -> None:
-        """One recorded answer, to the question that it must have answered."""
+        """Give one recorded answer to the request it belongs to."""
         if "scores" not in entry:
-            if not isinstance(self._exchange.next(), Reflect):
-                raise _unlike()
+            if not isinstance(self._bridge.next(), ProposalRequest):
+                raise _replay_differs()
             child = entry["child"]
-            self._exchange.answer(None if child is None else prompt_from_json(child))
+            self._bridge.answer(None if child is None else prompt_from_json(child))
             return
-        if self.log:  # the constructor took the first question
-            self.wanted = self._next_play()
-        if len(self.wanted.cells) != len(entry["scores"]):
-            raise _unlike()
+        if self.log:  # the constructor took the first request
+            self.pending = self._next_evaluation()
+        if len(self.pending.cells) != len(entry["scores"]):
+            raise _replay_differs()
         self.offer(known[: entry["tasks"]])
         self.log.append(dict(entry))
-        nothing = (None,) * len(entry["scores"])
-        self._exchange.answer(Scores(tuple(entry["scores"]), nothing))
+        # No episodes: the reflection that read them is replayed too.
+        no_episodes = (None,) * len(entry["scores"])
+        self._bridge.answer(EvaluationResult(tuple(entry["scores"]), no_episodes))
 
 
-def _unlike() -> RunError:
+def _replay_differs() -> RunError:
     return RunError(
-        "The recorded search does not fit what the engine asks for when it is told again; "
-        "its checkpoint is damaged: start the run again, or restore it from a copy."
+        "The replay of the recorded search differs from its record, so the checkpoint is damaged; "
+        "start the run again, or restore it from a copy."
     )

@@ -1,1 +1,1 @@
-"""Parts of prompt evolution: population, ratings, selection, operators, reflection."""
+"""Prompt evolution: population, ratings, selection, operators, reflection."""

@@ -1,6 +1,6 @@
-"""Reading edits out of whatever a model wrote. Never raises, never runs long, invents nothing.
+"""Parse edits from free text written by a model. Never raises and takes bounded time.
 
-One edit a line, in the form `edits.py` prints, between whatever else was said:
+One edit per line, in the form `edits.py` prints, between any other text:
 
     ADD: <principle>
     MODIFY 3: <principle>
@@ -9,7 +9,7 @@ One edit a line, in the form `edits.py` prints, between whatever else was said:
     NONE
 
 Bullets, bold, case, "principle 3" and code fences are tolerated, and so is JSON with `operation`
-or `option` keys. What is refused is counted with its reason.
+or `option` keys. Rejected edits are returned with the reason.
 """
 
 import json
@@ -17,12 +17,12 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from agents.parts.prompts.edits import Add, Edit, Merge, Modify, Remove, cleaned, problem
+from agents.parts.prompts.edits import Add, Edit, Merge, Modify, Remove, cleaned, invalid
 
-MAX_REPLY = 20_000
-"""Characters read; edits come early or not at all."""
+MAX_CHARACTERS = 20_000
+"""Characters parsed; a model that has not come to its edits by then never does."""
 MAX_DOCUMENTS = 16
-"""Places where JSON is looked for."""
+"""Positions at which a JSON document is tried, so that brackets cannot make it slow."""
 
 KINDS = ("ADD", "MODIFY", "MERGE", "REMOVE")
 
@@ -36,7 +36,7 @@ _FORMS = {
 
 
 def grammar(kinds: Collection[str], limit: int) -> str:
-    """The regular expression of a whole reply of at most `limit` edits of these kinds."""
+    """Regular expression for constrained decoding: up to `limit` edits of these kinds, or NONE."""
     line = "(" + "|".join(_FORMS[kind] for kind in KINDS if kind in kinds) + ")"
     return f"(NONE|{line}(\\n{line}){{0,{max(limit, 1) - 1}}})\\n?"
 
@@ -45,55 +45,59 @@ GRAMMAR = grammar(KINDS, 8)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What a reply proposed: the edits that can be applied, and why the others cannot.
+class ParsedEdits:
+    """The applicable edits of a reply, and the others with the reason why they are not.
 
-    `understood` is False where the reply holds neither an edit nor the word NONE.
+    `recognised` is False for a parse failure: the reply holds neither an edit nor the word NONE.
     """
 
     edits: tuple[Edit, ...]
-    refused: tuple[str, ...]
-    understood: bool
+    rejected: tuple[str, ...]
+    recognised: bool
 
     @property
     def proposed(self) -> int:
-        """Edits the reply held, applicable or not."""
-        return len(self.edits) + len(self.refused)
+        """The number of edits in the reply, applicable or not."""
+        return len(self.edits) + len(self.rejected)
 
 
-def read(text: str, existing: int, limit: int, kinds: Collection[str] = KINDS) -> Reading:
-    """At most `limit` different edits of these kinds to `existing` principles."""
-    text = text[:MAX_REPLY]
+def parse_edits(
+    text: str, existing: int, limit: int, kinds: Collection[str] = KINDS
+) -> ParsedEdits:
+    """At most `limit` different edits of these kinds to a list of `existing` principles."""
+    text = text[:MAX_CHARACTERS]
     found = list(_from_json(text)) or list(_from_lines(text))
     edits: list[Edit] = []
-    refused: list[str] = []
+    rejected: list[str] = []
     for edit in dict.fromkeys(cleaned(edit) for edit in found):
         kind = type(edit).__name__.upper()
-        reason = problem(edit, existing)
+        reason = invalid(edit, existing)
         if kind not in kinds:
             reason = f"{kind} is not asked for here"
         elif not reason and len(edits) == limit:
             reason = f"more than {limit} edits"
         if reason:
-            refused.append(f"{str(edit)[:80]} ({reason})")
+            rejected.append(f"{str(edit)[:80]} ({reason})")
         else:
             edits.append(edit)
     none = any(line.strip(" *_`.-").upper() == "NONE" for line in text.splitlines())
-    return Reading(tuple(edits), tuple(refused), bool(found) or none)
+    return ParsedEdits(tuple(edits), tuple(rejected), bool(found) or none)
 
 
+# Bounded repetition and no nested quantifiers: the text is untrusted, and a pattern that backtracks
+# could be made to run for hours.
 _KEYWORD = re.compile(
     r"[ \t>*_`#•–—.()\[\]0-9-]{0,16}"
     r"(add|modify|update|merge|combine|remove|delete)\b",
     re.IGNORECASE,
 )
-_PIECE = re.compile(
+_PIECE = re.compile(  # of what stands between the keyword and the principle
     r"(?P<number>[0-9]{1,6})"
     r"|(?P<end>:|->|=>|→|–|—|-)"
     r"|(?P<filler>[\s*_`#\[\](),&+.]+|(?:new|the|principles?|rules?|numbers?|no|ids?|and|with)\b)",
     re.IGNORECASE,
 )
-_NAMES = {"UPDATE": "MODIFY", "COMBINE": "MERGE", "DELETE": "REMOVE"}
+_SYNONYMS = {"UPDATE": "MODIFY", "COMBINE": "MERGE", "DELETE": "REMOVE"}
 
 
 def _from_lines(text: str) -> Iterator[Edit]:
@@ -104,23 +108,23 @@ def _from_lines(text: str) -> Iterator[Edit]:
             continue
         numbers, rest, ended = _numbers(line, keyword.end())
         following = lines[position + 1] if position + 1 < len(lines) else ""
-        # "ADD:" may leave its principle to the next line.
+        # Small models often break the line after "ADD:".
         if ended and not rest.strip(" *_`") and not _KEYWORD.match(following):
             rest = following.lstrip(" \t>*-•")
-        kind = _named(keyword[1])
-        # "Remove 4 from both sides" is advice, "REMOVE 4" an edit.
+        kind = _canonical(keyword[1])
+        # "Remove 4 from both sides" is mathematics, "REMOVE 4" an edit.
         complete = ended or (kind == "REMOVE" and not rest.strip(" .*_`"))
         edit = _edit(kind, numbers, rest) if complete else None
         if edit is not None:
             yield edit
 
 
-def _named(word: str) -> str:
-    return _NAMES.get(word.upper(), word.upper())
+def _canonical(word: str) -> str:
+    return _SYNONYMS.get(word.upper(), word.upper())
 
 
 def _numbers(line: str, start: int) -> tuple[list[int], str, bool]:
-    """The numbers from `start` on, the text after them, and whether a colon or dash ended them."""
+    """(numbers from `start` on, text after them, True if a colon or dash ended them)."""
     numbers: list[int] = []
     while piece := _PIECE.match(line, start):
         start = piece.end()
@@ -132,7 +136,7 @@ def _numbers(line: str, start: int) -> tuple[list[int], str, bool]:
 
 
 def _edit(kind: str, numbers: list[int], principle: str) -> Edit | None:
-    """The edit these parts make; None where they make none. "ADD 4: …" is an addition."""
+    """The edit these parts make, or None. "ADD 4: …" is an addition: models number their lines."""
     if kind == "ADD":
         return Add(principle)
     if kind == "MERGE" and numbers:
@@ -166,7 +170,7 @@ def _from_json(text: str) -> Iterator[Edit]:
 
 def _from_document(document: object) -> Iterator[Edit]:
     waiting = [document]
-    while waiting:
+    while waiting:  # a stack, because nesting in untrusted JSON can exceed the recursion limit
         value = waiting.pop()
         if isinstance(value, list):
             waiting.extend(reversed(value))
@@ -181,12 +185,12 @@ def _from_document(document: object) -> Iterator[Edit]:
 def _from_object(value: dict[str, object]) -> Edit | None:
     verb = next((v for k in _VERBS if isinstance(v := value.get(k), str)), "")
     principle = next((v for k in _TEXTS if isinstance(v := value.get(k), str)), "")
-    kind = _named(verb.strip())
+    kind = _canonical(verb.strip())
     return _edit(kind, _json_numbers(value), principle) if kind in KINDS else None
 
 
 def _json_numbers(value: dict[str, object]) -> list[int]:
-    """The numbers an object names: 3, "3", "G3" or a list of these."""
+    """The principles that an object names: 3, "3", "G3" or a list of these."""
     given = next((value[k] for k in _NUMBERS if k in value), [])
     items = given if isinstance(given, list) else [given]
     texts = [str(i)[:100] for i in items if isinstance(i, int | str) and not isinstance(i, bool)]

@@ -1,7 +1,7 @@
 """Edits to a prompt's principles: a diff against the parent, never a rewrite (E-SPL App. A).
 
-Pure. Numbers are the parent's, from 1 on; all edits of one reply refer to the same numbering. Text
-in edits was written by a model: it is cleaned here once, and is only ever text.
+Pure. Numbers are the parent's, from 1 on; all edits of one reply refer to the same numbering. The
+text of an edit was written by a model: it is cleaned once, here, and is only ever text.
 """
 
 import re
@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 MAX_WORDS = 64
-"""Twice what the reference prompt asks for; longer ones are refused, not cut."""
+"""Twice what the reference prompt asks for. Longer ones are refused, not cut: half a sentence may
+say the opposite."""
 MAX_CHARACTERS = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """A new principle, after the others."""
+    """Append a principle."""
 
     principle: str
 
@@ -26,7 +27,7 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Modify:
-    """Other words for one principle."""
+    """Reword one principle."""
 
     number: int
     principle: str
@@ -37,7 +38,7 @@ class Modify:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """One principle in place of several; it stands where the first of them stood."""
+    """Replace several principles by one, at the position of the first."""
 
     numbers: tuple[int, ...]
     principle: str
@@ -48,7 +49,7 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """One principle less."""
+    """Delete one principle."""
 
     number: int
 
@@ -59,27 +60,28 @@ class Remove:
 Edit: TypeAlias = Add | Modify | Merge | Remove
 
 
-def touched(edit: Edit) -> tuple[int, ...]:
+def targets(edit: Edit) -> tuple[int, ...]:
     """The numbers of the principles an edit changes."""
     if isinstance(edit, Merge):
         return edit.numbers
     return () if isinstance(edit, Add) else (edit.number,)
 
 
-def problem(edit: Edit, existing: int) -> str:
-    """Why an edit cannot be applied to that many principles; "" if it can."""
-    outside = [n for n in touched(edit) if not 1 <= n <= existing]
+def invalid(edit: Edit, existing: int) -> str:
+    """The reason why an edit cannot be applied to that many principles; "" if it can."""
+    outside = [n for n in targets(edit) if not 1 <= n <= existing]
     if outside:
         return f"there is no principle {outside[0]}"
     if isinstance(edit, Merge) and len(set(edit.numbers)) < 2:
         return "a merge needs two principles"
-    return "" if isinstance(edit, Remove) else flaw(edit.principle)
+    return "" if isinstance(edit, Remove) else invalid_principle(edit.principle)
 
 
-def flaw(principle: str) -> str:
-    """Why a text cannot be a principle; "" if it can."""
+def invalid_principle(principle: str) -> str:
+    """The reason why a text cannot be a principle; "" if it can."""
     if not any(c.isalnum() for c in principle):
         return "the principle is empty"
+    # Small models copy the template's "<principle>".
     if principle.startswith("<") and principle.endswith(">"):
         return "the principle is a placeholder"
     if len(principle) > MAX_CHARACTERS or len(principle.split()) > MAX_WORDS:
@@ -98,18 +100,18 @@ _QUOTES = ('""', "``", "“”")
 
 
 def clean(text: str) -> str:
-    """One line of visible text. What a chat template might take for a marker is spaced apart.
+    """One line of printable text, with the markers of chat templates broken by a space.
 
-    Policies encode text so that it never becomes a control token; endpoints are not under our
-    control, so markers do not reach them in the first place.
+    Our own policies never encode text as a control token. Endpoints are not under our control, so
+    markers are kept from them.
     """
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     text = _MARKER.sub(lambda m: " >" if m[0] == ">" else f"{m[0]} ", text)
-    return _bare(text)
+    return _unquoted(text)
 
 
-def _bare(text: str) -> str:
-    """Without the bold and the quotation marks around it, however they are nested."""
+def _unquoted(text: str) -> str:
+    """The text without the bold and the quotation marks around it, however they are nested."""
     while True:
         bare = text.lstrip("*_ ").rstrip("* ")
         if len(bare) > 1 and bare[0] + bare[-1] in _QUOTES:
@@ -120,18 +122,19 @@ def _bare(text: str) -> str:
 
 
 def apply(principles: Sequence[str], edits: Iterable[Edit]) -> tuple[tuple[str, ...], list[Edit]]:
-    """The principles after the edits, and which edits took effect.
+    """The principles after the edits, and the edits that took effect.
 
-    All numbers mean `principles` as given. Where two edits want the same principle the first has
-    it. What is already there, or would change nothing, is passed over.
+    Numbers refer to `principles` as given. Of two edits of one principle the first is applied. An
+    edit that repeats a principle, or changes nothing, is skipped.
     """
+    # Deleted principles leave a gap until the end, so that numbers stay valid while editing.
     slots: list[str | None] = list(principles)
     added: list[str] = []
     done: list[Edit] = []
-    taken: set[int] = set()
+    edited: set[int] = set()
     for edit in edits:
-        numbers = touched(edit)
-        if problem(edit, len(principles)) or taken & set(numbers):
+        numbers = targets(edit)
+        if invalid(edit, len(principles)) or edited & set(numbers):
             continue
         if not isinstance(edit, Remove):
             others = [p for i, p in enumerate(slots, 1) if p is not None and i not in numbers]
@@ -144,18 +147,21 @@ def apply(principles: Sequence[str], edits: Iterable[Edit]) -> tuple[tuple[str, 
             added.append(edit.principle)
         elif not isinstance(edit, Remove):
             slots[min(numbers) - 1] = edit.principle
-        taken |= set(numbers)
+        edited |= set(numbers)
         done.append(edit)
     return tuple(p for p in (*slots, *added) if p is not None), done
 
 
 def _key(principle: str) -> str:
+    """Principles that differ in case or a full stop only are the same."""
     return principle.casefold().rstrip(".")
 
 
-def together(edits: Iterable[Edit]) -> list[Edit]:
-    """Edits proposed independently, so that none is lost: of two rewordings of one principle the
-    first stands, and the second is added beside it, for the aggregation to merge.
+def combine(edits: Iterable[Edit]) -> list[Edit]:
+    """Edits proposed independently of each other, as one list in which none is lost.
+
+    Of two rewordings of one principle the first stays; the second becomes an addition, which the
+    aggregation can merge.
     """
     reworded: set[int] = set()
     result: list[Edit] = []

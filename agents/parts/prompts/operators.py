@@ -1,19 +1,20 @@
-"""The two ways a prompt gets children: mutation and crossover (E-SPL App. A, Alg. 2).
+"""The two evolution operators: mutation and crossover (E-SPL App. A, Alg. 2).
 
-Both read rollouts that were played anyway and ask for none of their own. A child is its parent with
-edits applied; where nothing can be concluded there is no child, and the birth says why.
+Both reflect on rollouts that exist already and ask for none of their own. An offspring is its
+parent with edits applied; where nothing can be concluded there is none, and the result says why.
+The reasons stand in the logs of runs, so their wording is kept.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agents.parts.prompts.edit_parser import Reading, grammar, read
-from agents.parts.prompts.edits import Edit, apply, together
+from agents.parts.prompts.edit_parser import ParsedEdits, grammar, parse_edits
+from agents.parts.prompts.edits import Edit, apply, combine
 from agents.parts.prompts.reflection_context import (
     ReflectionProblem,
-    mixed,
+    mixed_outcomes,
     numbered,
-    table,
+    returns_table,
     transcript,
     verdict,
 )
@@ -24,27 +25,30 @@ from harness.types import SystemPrompt
 
 @dataclass(frozen=True, slots=True)
 class EditLimits:
-    """How far a child may go: K_ops edits per reflection, and principles in all."""
+    """Bounds on an offspring: K_ops edits per reflection, and principles in all."""
 
     edits: int = 2
     principles: int = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
-    """What an operator came to: a child, or the reason why there is none."""
+class OperatorResult:
+    """An operator's offspring (`child`), or the reason why there is none.
+
+    `replies` are the parsed replies of the reflection model, `applied` the edits that took effect.
+    """
 
     parents: tuple[SystemPrompt, ...]
     child: SystemPrompt | None
     reason: str = ""
-    readings: tuple[Reading, ...] = ()
+    replies: tuple[ParsedEdits, ...] = ()
     applied: tuple[Edit, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     def lines(self) -> tuple[str, ...]:
-        """The birth in words, one line an edit."""
+        """Log lines, one per edit."""
         of = " and ".join(p.id for p in self.parents)
-        refused = tuple(f"refused: {r}" for reading in self.readings for r in reading.refused)
+        refused = tuple(f"refused: {r}" for reply in self.replies for r in reply.rejected)
         if self.child is None:
             return (f"no child of {of}: {self.reason}", *refused)
         edits = (f"child {self.child.id} of {of}: {edit}" for edit in self.applied)
@@ -53,28 +57,31 @@ class Birth:
 
 def mutate(
     parent: SystemPrompt, rollouts: Rollouts, reflector: Reflector, limits: EditLimits
-) -> Birth:
-    """A child of one parent, from its own rollouts, in four stages (E-SPL App. A.1–A.5)."""
-    problems = mixed(rollouts.of(parent))
+) -> OperatorResult:
+    """An offspring of one parent, from its own rollouts, in four stages (E-SPL App. A.1–A.5)."""
+    problems = mixed_outcomes(rollouts.of(parent))
     if not problems:
-        return Birth((parent,), None, "no problem was solved in some attempts and not in others")
+        reason = "no problem was solved in some attempts and not in others"
+        return OperatorResult((parent,), None, reason)
     summaries = _summarise(parent, problems, reflector)
     critiques = _criticise(parent, problems, summaries, reflector)
     proposals = _propose(parent, critiques, reflector, limits)
-    draft, local = apply(parent.principles, together(e for p in proposals for e in p.edits))
+    # Proposals were made per problem, none knowing the others: all are applied, then made one list.
+    local_edits = combine(e for p in proposals for e in p.edits)
+    draft, local = apply(parent.principles, local_edits)
     if not local:
-        return Birth((parent,), None, "no usable edit was proposed", tuple(proposals))
-    shared = _aggregate(draft, reflector)
-    principles, merged = apply(draft, [edit for reading in shared for edit in reading.edits])
-    readings = (*proposals, *shared)
-    return _born((parent,), principles, (*local, *merged), readings, "mutation", limits)
+        return OperatorResult((parent,), None, "no usable edit was proposed", tuple(proposals))
+    aggregated = _aggregate(draft, reflector)
+    principles, merged = apply(draft, [edit for reply in aggregated for edit in reply.edits])
+    replies = (*proposals, *aggregated)
+    return _offspring((parent,), principles, (*local, *merged), replies, "mutation", limits)
 
 
 def _summarise(
     parent: SystemPrompt, problems: Sequence[ReflectionProblem], reflector: Reflector
 ) -> dict[str, str]:
-    """Stage a: each attempt, step by step, knowing its outcome; by attempt."""
-    questions = [
+    """Stage a: a step-by-step summary of each attempt, given its outcome; by attempt name."""
+    requests = [
         ReflectionRequest(
             _attempt(problem, position),
             {
@@ -88,7 +95,7 @@ def _summarise(
         for problem in problems
         for position, episode in enumerate(problem.attempts)
     ]
-    return reflector.ask("mutation", "summarise", questions)
+    return reflector.query("mutation", "summarise", requests)
 
 
 def _attempt(problem: ReflectionProblem, position: int) -> str:
@@ -101,32 +108,32 @@ def _criticise(
     summaries: Mapping[str, str],
     reflector: Reflector,
 ) -> dict[str, str]:
-    """Stage b: what separated right from wrong, per problem and from its own attempts; by task."""
-    questions = []
+    """Stage b: a self-critique per problem, from the summaries of its own attempts; by task."""
+    requests = []
     for problem in problems:
-        told = [
+        labelled = [
             f"[{verdict(episode)}] {summaries[name]}"
             for position, episode in enumerate(problem.attempts)
             if (name := _attempt(problem, position)) in summaries
         ]
-        if told:
+        if labelled:
             fields = {
                 "principles": numbered(parent.principles),
                 "problem": problem.question,
                 "answer": problem.answer,
-                "summaries": told,
+                "summaries": labelled,
             }
-            questions.append(ReflectionRequest(str(problem.task), fields))
-    return reflector.ask("mutation", "critique", questions)
+            requests.append(ReflectionRequest(str(problem.task), fields))
+    return reflector.query("mutation", "critique", requests)
 
 
 def _propose(
     parent: SystemPrompt, critiques: Mapping[str, str], reflector: Reflector, limits: EditLimits
-) -> list[Reading]:
-    """Stage c: at most K_ops edits per problem."""
+) -> list[ParsedEdits]:
+    """Stage c: at most K_ops local edits per problem."""
     kinds = ("ADD", "MODIFY")
-    form = grammar(kinds, limits.edits)
-    questions = [
+    constraint = grammar(kinds, limits.edits)
+    requests = [
         ReflectionRequest(
             task,
             {
@@ -134,55 +141,58 @@ def _propose(
                 "critique": critique,
                 "limit": str(limits.edits),
             },
-            form,
+            constraint,
         )
         for task, critique in critiques.items()
     ]
-    answers = reflector.ask("mutation", "propose", questions)
-    return [read(a, len(parent.principles), limits.edits, kinds) for a in answers.values()]
+    answers = reflector.query("mutation", "propose", requests)
+    return [parse_edits(a, len(parent.principles), limits.edits, kinds) for a in answers.values()]
 
 
-def _aggregate(draft: Sequence[str], reflector: Reflector) -> list[Reading]:
-    """Stage d: the draft with all local edits becomes short and general again."""
+def _aggregate(draft: Sequence[str], reflector: Reflector) -> list[ParsedEdits]:
+    """Stage d: local-to-global aggregation; the draft becomes short and general again."""
     kinds = ("MODIFY", "MERGE")
-    question = ReflectionRequest("all", {"principles": numbered(draft)}, grammar(kinds, len(draft)))
-    answers = reflector.ask("mutation", "aggregate", [question])
-    return [read(answer, len(draft), len(draft), kinds) for answer in answers.values()]
+    request = ReflectionRequest("all", {"principles": numbered(draft)}, grammar(kinds, len(draft)))
+    answers = reflector.query("mutation", "aggregate", [request])
+    return [parse_edits(answer, len(draft), len(draft), kinds) for answer in answers.values()]
 
 
 def crossover(
     best: SystemPrompt, rollouts: Rollouts, reflector: Reflector, limits: EditLimits
-) -> Birth:
-    """The best prompt with what others knew where they alone were best (E-SPL Alg. 2)."""
+) -> OperatorResult:
+    """The best prompt, edited with what others knew where they alone were best (E-SPL Alg. 2)."""
     wins = rollouts.wins()
     others = [p for p in rollouts.prompts if p.id != best.id and wins[p.id]]
     if not others:
-        return Birth((best,), None, "no other prompt was alone best on a problem (crossover)")
+        reason = "no other prompt was alone best on a problem (crossover)"
+        return OperatorResult((best,), None, reason)
+    # The released code gives up where the best prompt won no problem alone; the paper does not.
     winners = [*([best] if wins[best.id] else []), *others]
     returns = ((p.id, [rollouts.value(p, t) for t in rollouts.tasks]) for p in rollouts.prompts)
     kinds = ("ADD", "MODIFY", "REMOVE")
-    question = ReflectionRequest(
+    request = ReflectionRequest(
         "all",
         {
             "name": best.id,
             "principles": numbered(best.principles),
-            "returns": table(returns),
+            "returns": returns_table(returns),
             "strengths": [piece for p in winners for piece in _strengths(p, rollouts)],
             "limit": str(limits.edits),
         },
         grammar(kinds, limits.edits),
     )
-    answers = reflector.ask("crossover", "crossover", [question]).values()
-    readings = [read(a, len(best.principles), limits.edits, kinds) for a in answers]
-    principles, applied = apply(best.principles, [e for r in readings for e in r.edits])
+    answers = reflector.query("crossover", "crossover", [request]).values()
+    replies = [parse_edits(a, len(best.principles), limits.edits, kinds) for a in answers]
+    principles, applied = apply(best.principles, [e for r in replies for e in r.edits])
     parents = (best, *others)
     if not applied:
-        return Birth(parents, None, "no usable edit was proposed (crossover)", tuple(readings))
-    return _born(parents, principles, applied, readings, "crossover", limits)
+        reason = "no usable edit was proposed (crossover)"
+        return OperatorResult(parents, None, reason, tuple(replies))
+    return _offspring(parents, principles, applied, replies, "crossover", limits)
 
 
 def _strengths(prompt: SystemPrompt, rollouts: Rollouts) -> list[str]:
-    """A list's principles, then each problem it alone was best on."""
+    """A prompt's principles, then each problem that it alone was best on."""
     won = (ReflectionProblem(task, tuple(rollouts.on(task))) for task in rollouts.wins()[prompt.id])
     return [
         f"List {prompt.id}:\n{numbered(prompt.principles)}",
@@ -190,19 +200,20 @@ def _strengths(prompt: SystemPrompt, rollouts: Rollouts) -> list[str]:
     ]
 
 
-def _born(
+def _offspring(
     parents: tuple[SystemPrompt, ...],
     principles: tuple[str, ...],
     applied: Iterable[Edit],
-    readings: Iterable[Reading],
+    replies: Iterable[ParsedEdits],
     origin: str,
     limits: EditLimits,
-) -> Birth:
-    """The child of the first parent with these principles, at most as many as allowed."""
+) -> OperatorResult:
+    """The first parent with these principles, cut to the limit; none if that changes nothing."""
     over = principles[limits.principles :]
     notes = tuple(f"left out, over {limits.principles} principles: {p}" for p in over)
     ids = tuple(p.id for p in parents)
     child = SystemPrompt(parents[0].briefing, principles[: limits.principles], ids, origin)
     if child.id == parents[0].id:
-        return Birth(parents, None, f"the edits cancelled out ({origin})", tuple(readings))
-    return Birth(parents, child, "", tuple(readings), tuple(applied), notes)
+        reason = f"the edits cancelled out ({origin})"
+        return OperatorResult(parents, None, reason, tuple(replies))
+    return OperatorResult(parents, child, "", tuple(replies), tuple(applied), notes)

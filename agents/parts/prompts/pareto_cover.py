@@ -1,4 +1,4 @@
-"""A few candidates that together are best on as many validation tasks as possible. Pure."""
+"""A few candidates that together cover the Pareto front over validation tasks. Pure."""
 
 from collections.abc import Sequence
 from math import fsum
@@ -13,22 +13,22 @@ def pareto_cover(scores: Sequence[Sequence[float]], count: int) -> list[int]:
     At most `count`, and none that adds nothing. Among equals the earlier row.
     """
     chosen: list[int] = []
-    reached = [float("-inf")] * (len(scores[0]) if scores else 0)
+    best_so_far = [float("-inf")] * (len(scores[0]) if scores else 0)
     while len(chosen) < count:
         gains = {
-            i: fsum(max(r, s) for r, s in zip(reached, row, strict=True))
+            i: fsum(max(b, s) for b, s in zip(best_so_far, row, strict=True))
             for i, row in enumerate(scores)
             if i not in chosen
         }
         best = max(gains, key=lambda i: gains[i], default=None)
-        if best is None or gains[best] <= fsum(reached):
+        if best is None or gains[best] <= fsum(best_so_far):
             break
         chosen.append(best)
-        reached = [max(r, s) for r, s in zip(reached, scores[best], strict=True)]
+        best_so_far = [max(b, s) for b, s in zip(best_so_far, scores[best], strict=True)]
     return chosen
 
 
-def spread(pool: Sequence[Candidate], count: int) -> tuple[SystemPrompt, ...]:
+def covering_prompts(pool: Sequence[Candidate], count: int) -> tuple[SystemPrompt, ...]:
     """The prompts that cover the front of all validation tasks, the highest mean first."""
     chosen = [pool[i] for i in pareto_cover([c.scores for c in pool], count)]
     return tuple(c.prompt for c in sorted(chosen, key=lambda c: -c.mean))

@@ -1,6 +1,4 @@
-"""The population: prompts, how good they are believed to be, and where they come from. Immutable;
-every change is a new population. It knows nothing of models.
-"""
+"""The population of system prompts with ratings and lineage. Immutable."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,23 +12,23 @@ START = Rating()
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A prompt with its rating, the round it was born in, and how many rounds it was rated in."""
+    """A prompt with its rating, the round that created it, and the matches it was rated in."""
 
     prompt: SystemPrompt
     rating: Rating = START
-    born: int = 0
-    played: int = 0
+    generation: int = 0
+    evaluations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Members from the oldest to the newest; no prompt twice."""
+    """Members from the oldest to the newest; no prompt twice. With its parent links, a tree."""
 
     members: tuple[Member, ...]
 
     @classmethod
     def of(cls, root: SystemPrompt) -> "Population":
-        """The population every run starts from (E-SPL Alg. 1)."""
+        """The initial population: one root (E-SPL Alg. 1)."""
         return cls((Member(root),))
 
     def __len__(self) -> int:
@@ -43,7 +41,7 @@ class Population:
         return any(m.prompt.id == id for m in self.members)
 
     def __getitem__(self, id: str) -> Member:
-        """The member of that prompt id; KeyError where there is none."""
+        """The member with that prompt id; KeyError where there is none."""
         for member in self.members:
             if member.prompt.id == id:
                 return member
@@ -51,45 +49,46 @@ class Population:
 
     @property
     def newest(self) -> Member:
-        """The last one admitted."""
+        """The member admitted last."""
         return self.members[-1]
 
-    def window(self, size: int) -> tuple[Member, ...]:
-        """The newest `size` members: who may be selected (E-SPL Alg. 1)."""
-        return self.members[-size:]
+    def window(self, newest_k: int) -> tuple[Member, ...]:
+        """The newest K members, those that may be selected (E-SPL Alg. 1)."""
+        return self.members[-newest_k:]
 
     def rated(self, ratings: Mapping[str, Rating]) -> "Population":
-        """The same members after a match; who is rated has played once more."""
+        """The population after a match, given the new ratings of the prompts that took part."""
         return Population(
             tuple(
-                replace(m, rating=ratings[m.prompt.id], played=m.played + 1)
+                replace(m, rating=ratings[m.prompt.id], evaluations=m.evaluations + 1)
                 if m.prompt.id in ratings
                 else m
                 for m in self.members
             )
         )
 
-    def admit(self, children: Iterable[Member], limit: int) -> "Population":
-        """With the children as the newest, at most `limit` members: the oldest leave first.
+    def admit(self, offspring: Iterable[Member], size: int) -> "Population":
+        """The population with the offspring as its newest, first in first out beyond `size`.
 
-        A child whose prompt is already here is not admitted again.
+        Offspring with the text of a member is dropped: it would compete against itself.
         """
         members = list(self.members)
-        for child in children:
+        for child in offspring:
             if all(m.prompt.id != child.prompt.id for m in members):
                 members.append(child)
-        return Population(tuple(members[-limit:]))
+        return Population(tuple(members[-size:]))
 
     def lineage(self, id: str) -> tuple[str, ...]:
-        """The prompt's id, its first parent's, and so on, as far back as members are kept."""
+        """Prompt ids from this one to its first parent, and so on, as far back as members go."""
         line = [id]
+        # A prompt can be written again by its own descendant, so parent links may form a cycle.
         while id in self and (parents := self[id].prompt.parents) and parents[0] not in line:
             id = parents[0]
             line.append(id)
         return tuple(line)
 
     def to_json(self) -> list[dict[str, JSON]]:
-        """One record a member, oldest first: what `show` prints and a checkpoint keeps."""
+        """One record per member, oldest first, for checkpoints and `harness show`."""
         return [
             {
                 "id": m.prompt.id,
@@ -97,22 +96,33 @@ class Population:
                 **asdict(m.prompt),
                 "mu": m.rating.mu,
                 "sigma": m.rating.sigma,
-                "born": m.born,
-                "played": m.played,
+                "born": m.generation,
+                "played": m.evaluations,
             }
             for m in self.members
         ]
 
     @classmethod
-    def from_json(cls, records: Sequence[JSON]) -> "Population":
-        """Read back what `to_json` gave; a record that contradicts its id is a run error."""
-        return cls(
-            tuple(_member(record if isinstance(record, Mapping) else {}) for record in records)
-        )
+    def from_json(cls, records: JSON) -> "Population":
+        """The population that `to_json` wrote.
+
+        Raises:
+            RunError: There are no records, or one contradicts its id.
+        """
+        if isinstance(records, str) or not isinstance(records, Sequence) or not records:
+            raise RunError(
+                "The checkpoint holds no population; was it written by another method? "
+                "Resume it with the method in its resolved config."
+            )
+        return cls(tuple(_member(r if isinstance(r, Mapping) else {}) for r in records))
 
 
 def prompt_from_json(record: Mapping[str, JSON]) -> SystemPrompt:
-    """A prompt from a record's `briefing`, `principles`, `parents` and `origin`."""
+    """A prompt from a record's `briefing`, `principles`, `parents` and `origin`.
+
+    Raises:
+        RunError: A field is missing, or the text does not hash to the recorded id.
+    """
     try:
         prompt = SystemPrompt(
             str(record["briefing"]),

@@ -1,4 +1,7 @@
-"""What happened, in words: problems, attempts and verdicts as a reflecting model reads them."""
+"""Rollouts as text for the reflection model: problems, attempts, verdicts.
+
+The texts are part of reflection prompts: another word would change every later sample.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,27 +12,27 @@ from harness.types import Ending, Episode, Task
 
 @dataclass(frozen=True, slots=True)
 class ReflectionProblem:
-    """A task with the scored attempts at it: all that its critique may be based on."""
+    """A task with its scored attempts, the evidence for one critique."""
 
     task: Task
     attempts: tuple[Episode, ...]
 
     @property
     def question(self) -> str:
-        """What the world asked."""
+        """The task's text."""
         return next((e.turns[0].observation for e in self.attempts if e.turns), "")
 
     @property
     def answer(self) -> str:
-        """The ground truth, where training may see it."""
+        """The ground truth, where the environment lets training see it."""
         return next((e.answer for e in self.attempts if e.answer), "(not known)")
 
 
-def mixed(rollouts: Rollouts) -> list[ReflectionProblem]:
-    """The problems whose attempts fared differently (E-SPL App. A: 0 < V < 1).
+def mixed_outcomes(rollouts: Rollouts) -> list[ReflectionProblem]:
+    """The problems whose attempts earned different rewards.
 
-    Where rewards are 0 or 1 that is the same; where they are not, what counts is that attempts can
-    be told apart.
+    For rewards of 0 and 1 these are the problems with 0 < V < 1 (E-SPL App. A); for others, a
+    comparison of attempts needs a difference between them.
     """
     problems = [
         ReflectionProblem(task, tuple(e for e in rollouts.on(task) if e.scored))
@@ -39,17 +42,17 @@ def mixed(rollouts: Rollouts) -> list[ReflectionProblem]:
 
 
 def verdict(episode: Episode) -> str:
-    """Right or wrong, with what it earned and why, if the world said."""
+    """RIGHT or WRONG, the reward, and a note if the completion was truncated."""
     word = "RIGHT" if episode.success else "WRONG"
     cut = ", cut off at the token limit" if episode.ending is Ending.OVERLONG else ""
     return f"{word} (reward {episode.reward:g}{cut})"
 
 
 def transcript(episode: Episode) -> str | tuple[str, ...]:
-    """Every turn: what the world said and what was replied; then what a teacher would say.
+    """All turns, then the feedback.
 
-    Several turns come as pieces, so that where room is short the longest are shortened, which are
-    tool results, and every call is still seen.
+    Several turns come as pieces, so that a long transcript loses the middle of its longest pieces
+    (tool results) and keeps every call.
     """
     lines = []
     for number, turn in enumerate(episode.turns, 1):
@@ -62,12 +65,12 @@ def transcript(episode: Episode) -> str | tuple[str, ...]:
 
 
 def numbered(principles: Sequence[str]) -> str:
-    """Principles as edits refer to them."""
+    """A numbered list of principles; edits refer to these numbers."""
     return "\n".join(f"{i}. {p}" for i, p in enumerate(principles, 1)) or "(none yet)"
 
 
-def table(values: Iterable[tuple[str, Sequence[float]]]) -> str:
-    """Rows of returns: Φ of E-SPL Alg. 2, a dash where nothing was scored."""
+def returns_table(values: Iterable[tuple[str, Sequence[float]]]) -> str:
+    """The matrix Φ[prompt, task] of E-SPL Alg. 2 as text, a dash where nothing was scored."""
     return "\n".join(
         f"{name}: " + " ".join("–" if v != v else f"{v:.2f}" for v in row) for name, row in values
     )

@@ -1,32 +1,35 @@
-"""Asking a model to reflect: many questions at once, each answer matched to its question by id.
+"""Query a model for reflections: many requests at once, each answer matched to its request by id.
 
-The only part that talks to a policy. It gives no answer it did not get: what is missing is listed
-with its reason. Noise is keyed by operator, stage and item, so order and timing change nothing.
+The only part of evolution that samples from a model. Missing answers are listed with the reason.
+Sampling seeds depend on operator, stage and item, so order and timing change nothing.
 """
 
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from agents.parts.prompts.template_filling import template, write
+from agents.parts.prompts.template_filling import fill, template
 from harness.policies.base import Policy, Request, Sampling
 from harness.policies.capabilities import failures_of
 from harness.seeds import Seeds
 from harness.types import Message
 
 COMPACT = 2048
-"""Models with at most this context get the short form of each question."""
-CHARACTERS_A_TOKEN = 3
-"""Fewer than any tokenizer for English needs on average, so that questions fit."""
+"""Models with a context of at most this many tokens get the short form of each template."""
+CHARACTERS_PER_TOKEN = 3
+"""Below the average of every usual tokenizer on English text, so that requests fit."""
 CHAT_TOKENS = 32
-"""Kept free for what a chat template adds."""
+"""Reserved for what a chat template adds."""
 UNKNOWN_CONTEXT = 16_384
-"""Tokens assumed where a policy does not know its context."""
+"""Tokens assumed where a policy does not know its context length."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReflectionRequest:
-    """One thing to ask: the item it is about, unique in its stage, and the template's fields."""
+    """The item a request is about, unique in its stage, and the fields of its template.
+
+    `grammar` is a regular expression for constrained decoding, for policies that support it.
+    """
 
     item: str
     fields: Mapping[str, str | Sequence[str]]
@@ -34,7 +37,7 @@ class ReflectionRequest:
 
 
 class Reflector:
-    """A policy asked to look back on one round. Counts its calls; keeps what went unanswered."""
+    """The reflection model for one round. Counts its calls and lists requests without an answer."""
 
     def __init__(self, policy: Policy, sampling: Sampling, seeds: Seeds) -> None:
         self.policy = policy
@@ -43,19 +46,20 @@ class Reflector:
         self.unanswered: list[str] = []
         context = UNKNOWN_CONTEXT if policy.context is None else policy.context
         self.compact = context <= COMPACT
+        # A short context is mostly needed for the question; a long one leaves half for the answer.
         reply = min(sampling.max_tokens, context // (4 if self.compact else 2))
         self.sampling = replace(sampling, max_tokens=reply)
-        self.room = max(0, (context - reply - CHAT_TOKENS) * CHARACTERS_A_TOKEN)
+        self.max_characters = max(0, (context - reply - CHAT_TOKENS) * CHARACTERS_PER_TOKEN)
 
-    def ask(
+    def query(
         self, operator: str, stage: str, questions: Sequence[ReflectionRequest]
     ) -> dict[str, str]:
-        """The answers by item, in the order asked; items without an answer are left out."""
+        """The answers by item, in the order of the questions; items without one are left out."""
         form = template(stage, self.compact)
         requests = {
             f"reflect/{operator}/{stage}/{q.item}": Request(
                 f"reflect/{operator}/{stage}/{q.item}",
-                (Message("user", write(form, q.fields, self.room)),),
+                (Message("user", fill(form, q.fields, self.max_characters)),),
                 self.sampling,
                 self.seeds.key(operator, stage, q.item),
                 "reflect",
@@ -64,7 +68,7 @@ class Reflector:
             for q in questions
         }
         self.calls += len(requests)
-        replies = {id: _said(c.text) for id, c in self.policy.generate(deque(requests.values()))}
+        replies = {id: _answer(c.text) for id, c in self.policy.generate(deque(requests.values()))}
         failures = failures_of(self.policy)
         answers = {}
         for id, question in zip(requests, questions, strict=True):
@@ -76,6 +80,6 @@ class Reflector:
         return answers
 
 
-def _said(text: str) -> str:
-    """The reply without the thinking that some models put before it."""
+def _answer(text: str) -> str:
+    """The completion without the reasoning that some models put before their answer."""
     return text.rpartition("</think>")[2].strip()

@@ -1,4 +1,4 @@
-"""A buffer of groups to reflect on later. Those with more failures stay longer; it is JSON-able."""
+"""Replay buffer of groups to reflect on later; those with more failures are kept longer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,29 +15,28 @@ from harness.types import JSON, Assignment
 
 
 class ReplayBuffer:
-    """At most `room` groups, the newest first among those that failed alike.
+    """At most `capacity` groups, the newest first among equal failure rates.
 
-    A group in which all attempts fared the same says nothing that a reflection could use, and is
-    not kept.
+    A group with equal rewards has nothing for a reflection to compare, and is not added.
     """
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         self.groups: list[Group] = []
 
-    def keep(self, rollouts: Rollouts) -> None:
-        """Add a round's groups; the ones with the fewest failures leave first, then the oldest."""
-        told = [g for g in rollouts.groups if len({e.reward for e in g.scored}) > 1]
-        everyone = [*reversed(told), *self.groups]
-        everyone.sort(key=_failures, reverse=True)  # stable: the newest stay in front
-        self.groups = everyone[: self.room]
+    def add(self, rollouts: Rollouts) -> None:
+        """Add a round's groups; drop those with the fewest failures first, then the oldest."""
+        mixed = [g for g in rollouts.groups if len({e.reward for e in g.scored}) > 1]
+        groups = [*reversed(mixed), *self.groups]
+        groups.sort(key=_failure_rate, reverse=True)  # stable: the newest stay in front
+        self.groups = groups[: self.capacity]
 
     def rollouts(self, round: Round) -> Rollouts:
-        """What is kept, as if it had been played in this round."""
+        """The groups as the rollouts of this round."""
         return Rollouts(round, tuple(self.groups))
 
     def to_json(self) -> list[JSON]:
-        """One record a group."""
+        """One record per group."""
         return [
             {
                 "prompt": prompt_record(g.assignment.prompt),
@@ -49,21 +48,20 @@ class ReplayBuffer:
         ]
 
     def restore(self, records: Sequence[Any]) -> None:
-        """Take back what `to_json` gave."""
+        """Restore what `to_json` returned."""
         self.groups = [_group(record) for record in records]
 
 
-def _failures(group: Group) -> float:
-    """The share of attempts without success."""
+def _failure_rate(group: Group) -> float:
     return sum(not e.success for e in group.scored) / len(group.scored)
 
 
 def _group(record: Any) -> Group:
     episodes = tuple(episode_from_record(e) for e in record["episodes"])
-    cast = Assignment(
+    assignment = Assignment(
         prompt_from_json(record["prompt"]),
         task_from_text(record["task"]),
         len(episodes),
         record["first"],
     )
-    return Group(cast, episodes)
+    return Group(assignment, episodes)

@@ -1,4 +1,7 @@
-"""Prompts, tasks and episodes as JSON, for what a method remembers. Token ids are left out."""
+"""Prompts, tasks and episodes as JSON records of a method's state. Token ids are left out.
+
+The keys are part of checkpoints: they stay as they are, so that old runs resume.
+"""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -18,7 +21,7 @@ from harness.types import (
 
 
 def prompt_record(prompt: SystemPrompt) -> dict[str, JSON]:
-    """What `population.prompt_from_json` reads back."""
+    """A prompt as a record that `population.prompt_from_json` reads."""
     return {
         "id": prompt.id,
         "text": prompt.text,
@@ -30,7 +33,11 @@ def prompt_record(prompt: SystemPrompt) -> dict[str, JSON]:
 
 
 def task_from_text(text: str) -> Task:
-    """The task that prints as this; anything else is a run error."""
+    """The task from its text, as in `train:17`.
+
+    Raises:
+        RunError: The text is no task.
+    """
     split, _, seed = text.partition(":")
     for known in get_args(Split):
         if split == known and seed.isdecimal():
@@ -42,7 +49,7 @@ def task_from_text(text: str) -> Task:
 
 
 def episode_record(episode: Episode) -> dict[str, JSON]:
-    """All that reflection reads of an episode."""
+    """An episode as a record, with what reflection needs of it."""
     return {
         "prompt": episode.prompt_id,
         "task": str(episode.task),
@@ -61,10 +68,10 @@ def episode_record(episode: Episode) -> dict[str, JSON]:
 
 
 def episode_from_record(record: Mapping[str, Any]) -> Episode:
-    """The episode again, without tokens and turn rewards."""
+    """The episode from its record, without tokens and turn rewards."""
     turns = tuple(
-        Turn(said, Completion(text, Finish(finish), sampled), 0.0)
-        for said, text, finish, sampled in record["turns"]
+        Turn(observation, Completion(text, Finish(finish), sampled), 0.0)
+        for observation, text, finish, sampled in record["turns"]
     )
     return Episode(
         record["prompt"],

@@ -1,5 +1,7 @@
-"""Filling the templates. Text from models and tasks is joined in, never interpreted, and shortened
-in the middle where it does not fit: beginnings say what was tried, endings what came of it.
+"""Fill the templates of reflection requests.
+
+Text from models and tasks is inserted, never interpreted. Where it does not fit it is shortened in
+the middle: beginnings say what was tried, endings what came of it.
 """
 
 import re
@@ -12,22 +14,24 @@ _FIELD = re.compile(r"\{\{([a-z_]+)\}\}")
 
 @cache
 def template(stage: str, compact: bool) -> str:
-    """A stage's question, in its full or compact form."""
+    """The template of a stage, in its full or compact form."""
     name = f"{stage}_compact.md" if compact else f"{stage}.md"
     return (files("agents.parts") / "templates" / name).read_text(encoding="utf-8").strip()
 
 
-def write(form: str, fields: Mapping[str, str | Sequence[str]], room: int) -> str:
-    """The template with its `{{fields}}` filled, in at most `room` characters if that is possible.
+def fill(form: str, fields: Mapping[str, str | Sequence[str]], max_characters: int) -> str:
+    """The template with its `{{fields}}` filled, in at most `max_characters` if that is possible.
 
-    A field is a text or several, set apart by blank lines. The template is split once, so braces in
-    a value stay what they are. A field the template names and the caller does not is a KeyError.
+    A field is one text or several, separated by blank lines. A field that the template names and
+    the caller does not give is a KeyError.
     """
+    # Split once: braces inside a value are never read as fields.
     parts = _FIELD.split(form)  # text, name, text, name, …, text
     named = {name: _pieces(fields[name]) for name in parts[1::2]}
+    # Two characters per piece for the blank lines between pieces.
     fixed = sum(map(len, parts[0::2])) + sum(2 * len(p) for p in named.values())
     pieces = [piece for name in named for piece in named[name]]
-    limits = iter(shares([len(piece) for piece in pieces], room - fixed))
+    limits = iter(shares([len(piece) for piece in pieces], max_characters - fixed))
     filled = {
         name: "\n\n".join(shorten(piece, next(limits)) for piece in named[name]) for name in named
     }
@@ -38,10 +42,11 @@ def _pieces(value: str | Sequence[str]) -> Sequence[str]:
     return (value,) if isinstance(value, str) else value
 
 
-def shares(lengths: Sequence[int], room: int) -> list[int]:
-    """How much of each length fits into `room` together: short ones whole, long ones equally."""
+def shares(lengths: Sequence[int], total: int) -> list[int]:
+    """The part of each length that fits into `total`: short ones whole, long ones equally."""
     limits = list(lengths)
-    left, waiting = room, len(lengths)
+    left, waiting = total, len(lengths)
+    # From the shortest: what it leaves of its equal share goes to the longer ones.
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         limits[i] = max(0, min(lengths[i], left // waiting))
         left -= limits[i]

@@ -1,1 +1,1 @@
-"""Parts of the policy-gradient step: advantages, losses, KL, corrections."""
+"""The policy-gradient step: advantages, losses, KL, importance correction."""

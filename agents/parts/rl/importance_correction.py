@@ -1,9 +1,10 @@
-"""When sampler and trainer do not agree on how likely a token was.
+"""Importance correction for a mismatch between sampler and trainer.
 
-The sampler's recorded log-probability and the trainer's own, before its step, should be equal, and
-differ by rounding, by another engine, or because the trainer reads the reply in another context.
-A correction takes the trainer's as π_old and weighs each term by w = π_old / π_sampler, bounded.
-There is one gradient step a round, so the trainer's own is `new` without its gradient.
+The log-probability recorded by the sampler and the trainer's own, before its step, should be equal.
+They differ by rounding, by another inference engine, or because the trainer reads the completion
+under another prompt. A correction uses the trainer's as π_old and weights each term by the bounded
+importance ratio w = π_old / π_sampler. There is one gradient step per round, so the trainer's own
+log-probability is `new` without its gradient.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CAPS: Mapping[str, float] = {
     "token_mask": 3.0,
     "sequence_truncate": 3.0,
     "sequence_mask": 3.0,  # TRL's default
-    "hard_clip": 10.0,  # P2O, which lets 0.01 … 10 through
+    "hard_clip": 10.0,  # P2O keeps 0.01 … 10
 }
 FORMULAS: Mapping[str, str] = {
     "token_truncate": "min(w, {cap})",
@@ -36,19 +37,19 @@ FORMULAS: Mapping[str, str] = {
     "sequence_mask": "Π_t w where that is ≤ {cap}, else 0",
     "hard_clip": "1 where 0.01 ≤ w ≤ {cap}, else 0",
 }
-_FLOOR = 0.01
+_HARD_CLIP_LOW = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Which weight, and where it ends. "bypass" takes the sampler's word: π_old := π_sampler."""
+    """A correction and the cap of its weight. "bypass" corrects nothing: π_old := π_sampler."""
 
     name: CorrectionName = "bypass"
     cap: float = float("inf")
 
     @classmethod
     def of(cls, name: CorrectionName, cap: float | None = None) -> Correction:
-        """With its usual cap where none is given."""
+        """The correction of that name, with its usual cap if none is given."""
         return cls(name, CAPS[name] if cap is None else cap)
 
 
@@ -56,23 +57,34 @@ BYPASS = Correction()
 
 
 def corrected(batch: TokenBatch, correction: Correction) -> tuple[TokenBatch, Tensor | None]:
-    """The batch against π_old, and what each term is to be multiplied by (None: nothing).
+    """The batch with the trainer's π_old, and the weight of each term (None: no weight).
 
-    The weight is [sequence, token] or [sequence, 1], without gradient. A product over tokens falls
-    or grows with length, so that long replies are the first to be left out; both are as in TRL.
+    The weight is [sequence, token] or [sequence, 1], without gradient. A product over tokens moves
+    away from 1 with length, so long completions are the first to be masked, as in TRL.
     """
     name, cap = correction.name, correction.cap
     if name == "bypass":
         return batch, None
-    new = batch.new.detach()
-    apart = (new - batch.old).masked_fill(batch.mask == 0, 0.0)
+    old = batch.new.detach()
+    # In log space, so that a product over thousands of tokens is a sum.
+    log_weight = (old - batch.old).masked_fill(batch.mask == 0, 0.0)
     if name.startswith("sequence"):
-        apart = apart.sum(-1, keepdim=True)
-    weight = apart.exp()
+        log_weight = log_weight.sum(-1, keepdim=True)
+    weight = log_weight.exp()
     if name.endswith("truncate"):
         weight = weight.clamp(max=cap)
     elif name.endswith("mask"):
         weight = weight.masked_fill(weight > cap, 0.0)
     else:
-        weight = ((weight >= _FLOOR) & (weight <= cap)).to(weight.dtype)
-    return replace(batch, old=new), weight
+        weight = ((weight >= _HARD_CLIP_LOW) & (weight <= cap)).to(weight.dtype)
+    return replace(batch, old=old), weight
+
+
+def mismatch_lines(correction: str, metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """A log line on the measured mismatch, where it is being corrected."""
+    if correction == "bypass" or "logprob_gap" not in metrics:
+        return ()
+    return (
+        f"sampler and trainer differ by {metrics['logprob_gap']:.2g} a token, largest ratio "
+        f"{metrics['ratio_max']:.3g} (corrected by {correction})",
+    )

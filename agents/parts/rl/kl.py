@@ -1,6 +1,6 @@
-"""Holding the policy to where it started: Schulman's three estimates of KL(π_new ‖ π_reference).
+"""KL penalty towards the initial weights: Schulman's three estimates of KL(π_new ‖ π_ref).
 
-Per token of the reply, from the sampled token alone, with d = log π_reference − log π_new.
+Each is computed per token from the sampled token alone, with d = log π_ref − log π_new.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
+from harness.errors import UsageError
 from harness.policies.base import TokenBatch
 
 if TYPE_CHECKING:
@@ -16,30 +17,46 @@ if TYPE_CHECKING:
 KLForm = Literal["k1", "k2", "k3"]
 
 
-def distance(batch: TokenBatch) -> Tensor:
-    """Distance d per token; 0 on padding, whatever was left there."""
+def require_support(kl: float, renormalise: bool, top_p: float) -> None:
+    """Refuse a KL term whose value is infinite.
+
+    Renormalised to its own top-p set, π_ref gives probability 0 to tokens outside of it, and the
+    policy may have sampled one of these.
+    """
+    if kl and renormalise and top_p < 1:
+        raise UsageError(
+            "With sampling.top_p < 1 the initial model may not sample a token that the policy "
+            "sampled, and their KL is infinite; set sampling.top_p=1, method.kl=0 or "
+            "method.renormalise=false."
+        )
+
+
+def log_ratio(batch: TokenBatch) -> Tensor:
+    """D = log π_ref − log π_new [sequence, token]; 0 on padding, whatever it holds."""
     assert batch.reference is not None, "a KL term needs Step(reference=True)"
+    # Filled rather than multiplied: padding may hold inf, and inf · 0 is NaN.
     return (batch.reference - batch.new).masked_fill(batch.mask == 0, 0.0)
 
 
 def k1(batch: TokenBatch) -> Tensor:
     """−d: unbiased, of either sign.
 
-    Taken literally its gradient is that of log π, whose mean is zero, so that it would hold nothing
-    back. The gradient here is k2's, which on samples of π_new is the KL's own (verl's "k1+").
+    The gradient of −d is that of log π, whose mean is zero, so it would not hold the policy back.
+    The value here is −d and the gradient k2's, which on samples of π_new is the KL's own (verl's
+    "k1+").
     """
-    held = k2(batch)
-    return -distance(batch).detach() + held - held.detach()
+    surrogate = k2(batch)
+    return -log_ratio(batch).detach() + surrogate - surrogate.detach()
 
 
 def k2(batch: TokenBatch) -> Tensor:
     """d²/2: never negative, biased where d is large; its gradient is unbiased."""
-    return distance(batch).square() / 2
+    return log_ratio(batch).square() / 2
 
 
 def k3(batch: TokenBatch) -> Tensor:
-    """e^d − d − 1: never negative and unbiased; its gradient is not (TRL's and verl's form)."""
-    d = distance(batch)
+    """e^d − d − 1: never negative and unbiased; its gradient is biased (TRL's and verl's form)."""
+    d = log_ratio(batch)
     return d.exp() - d - 1
 
 

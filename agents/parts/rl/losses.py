@@ -1,11 +1,11 @@
 """Policy-gradient losses, one short function each, to be minimised.
 
-A ratio r = π_new / π_old per token is taken against the log-probabilities recorded while sampling.
-Each loss names its term per token and how terms are added up; the same name means different things
-elsewhere, so both are spelled out, and `cards.card` prints them with their numbers. Tensor methods
-only: importing this does not import torch.
+r = π_new / π_old is the importance ratio per token, against the log-probabilities recorded while
+sampling. A loss is a term per token and an aggregation of terms. The same name means different
+things in different trainers, so both are spelled out, and `loss_card.card` prints them with their
+numbers. Only tensor methods are used: importing this does not import torch.
 
-A sequence is one reply. In a world of several turns each turn's reply is a sequence of its own.
+A sequence is one completion; in an environment of several turns, each turn is a sequence.
 """
 
 from __future__ import annotations
@@ -33,17 +33,19 @@ CISPO_CLIPS: Mapping[str, tuple[float, float]] = {
     "open_instruct": (0.0, 1.2),  # min(r, 1 + ε), with PPO's usual ε = 0.2
     "trl": (0.0, 0.2),  # epsilon_high is the cap itself, and falls back to ε: every weight ≤ 0.2
 }
-"""Five ranges that are all called CISPO. "own" is Tinker's."""
+"""Five clip ranges that are all called CISPO. "own" is Tinker's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """A loss in two halves, the range it keeps ratios in unless told otherwise, and what it expects
-    of advantages. `drops` says that groups without spread are no part of its mean.
+class LossRecipe:
+    """A loss: its term per token, the aggregation of terms, and its defaults.
+
+    `clip` is the default range of the ratio, `compares` the kind of advantage it is defined with;
+    `drops` says that groups with equal rewards are no part of its mean.
     """
 
     term: Callable[[TokenBatch, float, float], Tensor]  # -> [sequence, token]
-    total: Callable[[Tensor, Tensor, BatchSize, int], Tensor]  # -> scalar
+    aggregate: Callable[[Tensor, Tensor, BatchSize, int], Tensor]  # -> scalar
     clip: tuple[float, float] | None
     formula: str
     compares: Comparison = "mean"
@@ -60,25 +62,25 @@ def build(
     kl_form: KLForm = "k3",
     correction: Correction = BYPASS,
     max_tokens: int,
-    idle: BatchSize,
+    zero_advantage: BatchSize,
 ) -> BuiltLoss:
     """The loss of that name with its numbers bound.
 
     `clip_low` and `clip_high` bound the ratio itself (0.8 and 1.2, not ε); `clip` names one of
-    CISPO's ranges. `kl` weighs an estimate of KL(π_new ‖ π_reference), added to each token's term.
-    `correction` is for samplers and trainers that disagree. `max_tokens` is Dr. GRPO's constant
-    length. `idle` is what was played but carries no gradient: it adds nothing to a sum, yet it
-    counts in a mean, as in Eq. 3's 1/(NM).
+    CISPO's ranges. `kl` is β, the weight of an estimate of KL(π_new ‖ π_ref) added to each term
+    (Eq. 3). `correction` is for a mismatch between sampler and trainer. `max_tokens` is the
+    constant length of Dr. GRPO. `zero_advantage` is the size of what was sampled but has no
+    gradient: it adds nothing to a sum, yet counts in a mean, as in the 1/(NM) of Eq. 3.
     """
     if name not in LOSSES:
         raise unknown("loss", name, LOSSES)
     low, high = bounds(name, clip_low, clip_high, clip)
-    return BuiltLoss(name, low, high, kl, kl_form, correction, max_tokens, idle)
+    return BuiltLoss(name, low, high, kl, kl_form, correction, max_tokens, zero_advantage)
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltLoss:
-    """A loss with its numbers bound."""
+    """A loss with its numbers bound; called by the trainer on each micro-batch."""
 
     name: str
     low: float
@@ -87,10 +89,14 @@ class BuiltLoss:
     kl_form: KLForm
     correction: Correction
     max_tokens: int
-    idle: BatchSize
+    zero_advantage: BatchSize
 
     def __call__(self, batch: TokenBatch, size: BatchSize) -> Tensor:
-        """The micro-batch's part of the loss of an update of that size."""
+        """The part of a micro-batch in the loss of a whole update of that size.
+
+        Sums are divided by the size of the update, not of the micro-batch, so that the loss and its
+        gradient do not depend on how the update was split.
+        """
         recipe = LOSSES[self.name]
         aligned, weight = corrected(batch, self.correction)
         terms = recipe.term(aligned, self.low, self.high)
@@ -98,47 +104,62 @@ class BuiltLoss:
             terms = terms * weight
         if self.kl:
             terms = terms + self.kl * KLS[self.kl_form](batch)
-        return recipe.total(terms, batch.mask, self._whole(size), self.max_tokens)
+        return recipe.aggregate(terms, batch.mask, self._full_size(size), self.max_tokens)
 
     def hosted(self) -> HostedLoss:
-        """The same as a trainer elsewhere computes it; see `HostedLoss`.
+        """The same loss for a hosted trainer, which computes three losses by name (`HostedLoss`).
 
         Raises:
-            UsageError: A trainer that knows three losses by name cannot compute this one.
+            UsageError: This loss is none of the three.
         """
         recipe = LOSSES[self.name]
-        told = "a hosted trainer computes importance_sampling, ppo and cispo alone"
+        limits = "a hosted trainer computes importance_sampling, ppo and cispo alone"
         if recipe.term not in _HOSTED:
             raise UsageError(
-                f"Loss '{self.name}' weighs whole replies, but {told}; "
+                f"Loss '{self.name}' weights whole completions, but {limits}; "
                 "choose --set method.loss=importance_sampling."
             )
         if self.kl:
             raise UsageError(
-                f"method.kl is {self.kl:g}, but {told}, without a KL term; "
+                f"method.kl is {self.kl:g}, but {limits}, without a KL term; "
                 "write --set method.kl=0, as with LoRA in E-SPL."
             )
         if self.correction.name != "bypass":
             raise UsageError(
-                f"method.correction is '{self.correction.name}', but {told}, against the "
+                f"method.correction is '{self.correction.name}', but {limits}, against the "
                 "sampler's log-probabilities; write --set method.correction=bypass."
             )
-        share = _SHARES[recipe.total]
+        share = _TOKEN_WEIGHTS[recipe.aggregate]
         return HostedLoss(
             _HOSTED[recipe.term],
             self.low,
             self.high,
-            lambda tokens, size: share(tokens, self._whole(size), self.max_tokens),
+            lambda tokens, size: share(tokens, self._full_size(size), self.max_tokens),
         )
 
-    def _whole(self, size: BatchSize) -> BatchSize:
-        return BatchSize(size.sequences + self.idle.sequences, size.tokens + self.idle.tokens)
+    def _full_size(self, size: BatchSize) -> BatchSize:
+        idle = self.zero_advantage
+        return BatchSize(size.sequences + idle.sequences, size.tokens + idle.tokens)
+
+
+def group_rules(name: str, advantage: str, constant: str) -> tuple[str, bool]:
+    """How a loss compares rewards, and True if it drops groups whose rewards are all equal.
+
+    "own" means the default of the loss for either.
+    """
+    recipe = LOSSES[name]
+    compares = recipe.compares if advantage == "own" else advantage
+    return compares, constant == "drop" or (constant == "own" and recipe.drops)
 
 
 def bounds(
     name: str, low: float | None, high: float | None, clip: str = "own"
 ) -> tuple[float, float]:
-    """The ratio's range: the loss's own where none is given; an empty range is a usage error."""
+    """The range of the ratio, (low, high): the loss's own where none is given.
+
+    Raises:
+        UsageError: The range is empty, or the loss does not clip.
+    """
     own = LOSSES[name].clip
     if clip != "own" and name != "cispo":
         raise UsageError(
@@ -168,113 +189,126 @@ def bounds(
     return chosen
 
 
-def _apart(batch: TokenBatch) -> Tensor:
-    """How far log π_new is from log π_old per token; 0 on padding, whatever was left there."""
+def _log_ratio(batch: TokenBatch) -> Tensor:
+    """Log π_new − log π_old [sequence, token]; 0 on padding, whatever it holds."""
+    # Filled rather than multiplied: padding may hold inf, and inf · 0 is NaN, also as a gradient.
     return (batch.new - batch.old).masked_fill(batch.mask == 0, 0.0)
 
 
 def ratio(batch: TokenBatch) -> Tensor:
-    """π_new / π_old per token; 1 on padding."""
-    return _apart(batch).exp()
+    """R = π_new / π_old [sequence, token]; 1 on padding."""
+    return _log_ratio(batch).exp()
 
 
-def weighted(batch: TokenBatch, low: float, high: float) -> Tensor:
-    """−r·A: where nothing has moved its gradient is that of −A·log π (E-SPL Eq. 3)."""
+def importance_weighted(batch: TokenBatch, low: float, high: float) -> Tensor:
+    """−r·A. At π_new = π_old its gradient is that of −A·log π (E-SPL Eq. 3): ∇r = r·∇log π."""
     return -ratio(batch) * batch.advantage
 
 
 def _surrogate(r: Tensor, advantage: Tensor, low: float, high: float) -> Tensor:
+    # The minimum is pessimistic: a clipped ratio never makes the objective larger.
     return -(r * advantage).minimum(r.clamp(min=low, max=high) * advantage)
 
 
-def clipped(batch: TokenBatch, low: float, high: float) -> Tensor:
-    """−min(r·A, clip(r)·A): no reward for going further than the range."""
+def ppo_clipped(batch: TokenBatch, low: float, high: float) -> Tensor:
+    """−min(r·A, clip(r)·A): no gradient for moving further than the range (PPO)."""
     return _surrogate(ratio(batch), batch.advantage, low, high)
 
 
-def detached(batch: TokenBatch, low: float, high: float) -> Tensor:
-    """−sg(clip(r))·A·log π: every token keeps a gradient, its weight is bounded (CISPO)."""
+def cispo_weighted(batch: TokenBatch, low: float, high: float) -> Tensor:
+    """−sg(clip(r))·A·log π: every token keeps a gradient, with a bounded weight (CISPO)."""
     weight = ratio(batch).clamp(min=low, max=high).detach()
     return -weight * batch.advantage * batch.new.masked_fill(batch.mask == 0, 0.0)
 
 
-def geometric(batch: TokenBatch, low: float, high: float) -> Tensor:
-    """−min(s·A, clip(s)·A), s the geometric mean of a sequence's ratios, on each of its tokens."""
+def gspo_clipped(batch: TokenBatch, low: float, high: float) -> Tensor:
+    """−min(s·A, clip(s)·A), s the geometric mean of a sequence's ratios, on each token (GSPO)."""
     lengths = batch.mask.sum(-1, keepdim=True).clamp(min=1.0)
-    s = (_apart(batch).sum(-1, keepdim=True) / lengths).exp()
+    s = (_log_ratio(batch).sum(-1, keepdim=True) / lengths).exp()
     return _surrogate(s, batch.advantage, low, high) * batch.mask
 
 
-def whole(batch: TokenBatch, low: float, high: float) -> Tensor:
-    """−min(R·A, clip(R)·A), R the product of a sequence's ratios, shared out over its tokens."""
+def sequence_clipped(batch: TokenBatch, low: float, high: float) -> Tensor:
+    """−min(R·A, clip(R)·A), R the product of a sequence's ratios, over all its tokens (RLOO)."""
     lengths = batch.mask.sum(-1, keepdim=True).clamp(min=1.0)
-    r = _apart(batch).sum(-1, keepdim=True).exp()
+    r = _log_ratio(batch).sum(-1, keepdim=True).exp()
     return _surrogate(r, batch.advantage, low, high) * batch.mask / lengths
 
 
-def by_sequence(terms: Tensor, mask: Tensor, size: BatchSize, max_tokens: int) -> Tensor:
-    """Sum over tokens, mean over sequences: Eq. 3's 1/(NM) Σ_i Σ_j.
+def seq_mean_token_sum(terms: Tensor, mask: Tensor, size: BatchSize, max_tokens: int) -> Tensor:
+    """Sum over tokens, mean over sequences: 1/(NM) Σ_i Σ_j of E-SPL Eq. 3.
 
-    The released code takes the plain sum over sequences too, so that its step grows with the batch.
+    log π(y) of a sequence is a sum over its tokens, hence no division by length. The released code
+    sums over sequences as well, so that its step grows with the batch.
     """
     return (terms * mask).sum() / size.sequences
 
 
-def by_sequence_mean(terms: Tensor, mask: Tensor, size: BatchSize, max_tokens: int) -> Tensor:
-    """Mean over each sequence's tokens, then over sequences (TRL's `grpo`)."""
+def seq_mean_token_mean(terms: Tensor, mask: Tensor, size: BatchSize, max_tokens: int) -> Tensor:
+    """Mean over the tokens of each sequence, then over sequences (TRL's `grpo`)."""
     means = (terms * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)
     return means.sum() / size.sequences
 
 
-def by_length_limit(terms: Tensor, mask: Tensor, size: BatchSize, max_tokens: int) -> Tensor:
-    """Sum over sequences × the token limit: no length is favoured (TRL's `dr_grpo`)."""
+def seq_mean_token_sum_norm(
+    terms: Tensor, mask: Tensor, size: BatchSize, max_tokens: int
+) -> Tensor:
+    """Sum over tokens, over sequences × token limit: no length is favoured (TRL's `dr_grpo`)."""
     return (terms * mask).sum() / (size.sequences * max_tokens)
 
 
-def by_token(terms: Tensor, mask: Tensor, size: BatchSize, max_tokens: int) -> Tensor:
-    """Mean over all tokens of the whole update (TRL's `cispo` and `dapo`)."""
+def token_mean(terms: Tensor, mask: Tensor, size: BatchSize, max_tokens: int) -> Tensor:
+    """Mean over all tokens of the update (TRL's `cispo` and `dapo`)."""
     return (terms * mask).sum() / max(size.tokens, 1)
 
 
-# What one token of a reply counts in each total, so that a plain sum over tokens gives the same.
-_SHARES: Mapping[Callable[..., Tensor], Callable[[int, BatchSize, int], float]] = {
-    by_sequence: lambda tokens, size, limit: 1 / size.sequences,
-    by_sequence_mean: lambda tokens, size, limit: 1 / (max(tokens, 1) * size.sequences),
-    by_length_limit: lambda tokens, size, limit: 1 / (size.sequences * limit),
-    by_token: lambda tokens, size, limit: 1 / max(size.tokens, 1),
+# The weight of one token in each aggregation: hosted trainers sum over tokens, and with these
+# weights the sum is the same.
+_TOKEN_WEIGHTS: Mapping[Callable[..., Tensor], Callable[[int, BatchSize, int], float]] = {
+    seq_mean_token_sum: lambda tokens, size, limit: 1 / size.sequences,
+    seq_mean_token_mean: lambda tokens, size, limit: 1 / (max(tokens, 1) * size.sequences),
+    seq_mean_token_sum_norm: lambda tokens, size, limit: 1 / (size.sequences * limit),
+    token_mean: lambda tokens, size, limit: 1 / max(size.tokens, 1),
 }
 _HOSTED: Mapping[Callable[..., Tensor], HostedName] = {
-    weighted: "importance_sampling",
-    clipped: "ppo",
-    detached: "cispo",
+    importance_weighted: "importance_sampling",
+    ppo_clipped: "ppo",
+    cispo_weighted: "cispo",
 }
 
 _CLIPPED = "min(r·A, clip(r, {low}, {high})·A)"
-LOSSES: Mapping[str, Recipe] = {
-    "importance_sampling": Recipe(weighted, by_sequence, None, "1/S Σ_i Σ_t r·A"),
-    "grpo": Recipe(
-        clipped, by_sequence_mean, (0.8, 1.2), f"1/S Σ_i 1/T_i Σ_t {_CLIPPED}", "normalised"
+LOSSES: Mapping[str, LossRecipe] = {
+    "importance_sampling": LossRecipe(
+        importance_weighted, seq_mean_token_sum, None, "1/S Σ_i Σ_t r·A"
     ),
-    "dr_grpo": Recipe(clipped, by_length_limit, (0.8, 1.2), f"1/(S·{{limit}}) Σ_i Σ_t {_CLIPPED}"),
-    "dapo": Recipe(
-        clipped, by_token, (0.8, 1.28), f"1/T Σ_i Σ_t {_CLIPPED}", "normalised", drops=True
+    "grpo": LossRecipe(
+        ppo_clipped, seq_mean_token_mean, (0.8, 1.2), f"1/S Σ_i 1/T_i Σ_t {_CLIPPED}", "normalised"
     ),
-    "gspo": Recipe(
-        geometric,
-        by_sequence_mean,
+    "dr_grpo": LossRecipe(
+        ppo_clipped, seq_mean_token_sum_norm, (0.8, 1.2), f"1/(S·{{limit}}) Σ_i Σ_t {_CLIPPED}"
+    ),
+    "dapo": LossRecipe(
+        ppo_clipped, token_mean, (0.8, 1.28), f"1/T Σ_i Σ_t {_CLIPPED}", "normalised", drops=True
+    ),
+    "gspo": LossRecipe(
+        gspo_clipped,
+        seq_mean_token_mean,
         (1 - 3e-4, 1 + 4e-4),  # GSPO, arXiv 2507.18071 §5.1
         "1/S Σ_i min(s·A, clip(s, {low}, {high})·A), s = (Π_t r)^(1/T_i)",
         "normalised",
     ),
-    "cispo": Recipe(
-        detached, by_token, CISPO_CLIPS["tinker"], "1/T Σ_i Σ_t sg(clip(r, {low}, {high}))·A·log π"
+    "cispo": LossRecipe(
+        cispo_weighted,
+        token_mean,
+        CISPO_CLIPS["tinker"],
+        "1/T Σ_i Σ_t sg(clip(r, {low}, {high}))·A·log π",
     ),
-    "rloo": Recipe(
-        whole,
-        by_sequence,
+    "rloo": LossRecipe(
+        sequence_clipped,
+        seq_mean_token_sum,
         (0.8, 1.2),
         "1/S Σ_i min(R·A, clip(R, {low}, {high})·A), R = Π_t r",
         "leave_one_out",
     ),
-    "ppo": Recipe(clipped, by_sequence, (0.8, 1.2), f"1/S Σ_i Σ_t {_CLIPPED}"),
+    "ppo": LossRecipe(ppo_clipped, seq_mean_token_sum, (0.8, 1.2), f"1/S Σ_i Σ_t {_CLIPPED}"),
 }

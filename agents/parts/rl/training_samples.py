@@ -1,9 +1,9 @@
-"""From episodes to what a trainer takes: samples with advantages, and the count of all the others.
+"""Turn episodes into training samples with advantages, and count the samples left out.
 
-What carries no gradient never reaches the trainer, yet it counts in the loss's mean, unless the
-loss leaves groups without spread out (DAPO's dynamic sampling). DAPO samples further until a batch
-is full; here the round's episodes are fixed, so the batch is smaller instead, and the report says
-by how much.
+A sample without gradient never reaches the trainer, yet it counts in the mean of the loss (Eq. 3's
+1/(NM)), unless the loss drops groups with equal rewards (DAPO's dynamic sampling). DAPO samples
+further until a batch is full; here the episodes of a round are fixed, so the batch gets smaller
+instead, and the report says by how much.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agents.parts.rl.advantages import compared, earned, punished
-from agents.parts.rl.losses import LOSSES
+from agents.parts.rl.advantages import env_reward, grouped_advantages, soft_overlong_penalty
+from agents.parts.rl.losses import group_rules
 from harness.errors import ModelError
 from harness.policies.base import BatchSize, Sample, Sampling
 from harness.round_data import Rollouts
@@ -22,94 +22,107 @@ from harness.types import Ending, Episode, Task, Tokens
 if TYPE_CHECKING:
     from agents.parts.rl.config import WeightsConfig
 
-Ids = tuple[int, ...]
-Contexts = Mapping[Task, Ids]
-"""The first prompt of a task, as tokens, that its replies are to be learnt under."""
+TokenIds = tuple[int, ...]
+PromptTokens = Mapping[Task, TokenIds]
+"""The first prompt of a task, as tokens, that its completions are to be learned under."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSamples:
-    """Samples to train on; the size of what counts besides; numbers for the report."""
+    """The samples to train on, the size of the samples without gradient, metrics for the report."""
 
-    taught: Sequence[Sample]
-    idle: BatchSize
-    numbers: Mapping[str, float]
+    samples: Sequence[Sample]
+    zero_advantage: BatchSize
+    metrics: Mapping[str, float]
 
 
 def training_samples(
-    rollouts: Rollouts, config: WeightsConfig, acting: Sampling, policy: str, contexts: Contexts
+    rollouts: Rollouts,
+    config: WeightsConfig,
+    sampling: Sampling,
+    policy: str,
+    prompts: PromptTokens,
 ) -> TrainingSamples:
-    """What one round teaches; only training tasks do. `policy` is named where tokens are missing.
+    """The training samples of one round, from training tasks only.
 
-    Without an advantage there is no gradient, unless a KL term gives one.
+    `policy` is its name, for the error where a completion has no tokens; `prompts` replaces the
+    first prompt of a task.
     """
-    recipe = LOSSES[config.loss]
-    compares = recipe.compares if config.advantage == "own" else config.advantage
-    drops = config.constant == "drop" or (config.constant == "own" and recipe.drops)
-    taught: list[Sample] = []
-    idle = tokens = constant = cut = 0
-    trained = Rollouts(
-        rollouts.round, tuple(g for g in rollouts.groups if g.assignment.task.split == "train")
-    )
-    scopes = compared(
-        trained,
+    compares, drops = group_rules(config.loss, config.advantage, config.constant)
+    trained: list[Sample] = []
+    idle = idle_tokens = zero_std = masked_out = 0
+    train_split = _train_split(rollouts)
+    punish = config.overlong == "punish"
+    groups = grouped_advantages(
+        train_split,
         config.baseline,
         normalise=compares == "normalised",
         leave_one_out=compares == "leave_one_out",
-        worth=punished(acting.max_tokens) if config.overlong == "punish" else earned,
+        reward=soft_overlong_penalty(sampling.max_tokens) if punish else env_reward,
     )
-    for scope in scopes:
-        same = all(advantage == 0 for _, advantage in scope)
-        constant += same and bool(scope)
-        if same and drops:
+    if not config.renormalise:  # log π over the whole vocabulary is the one with top_p = 1
+        sampling = replace(sampling, top_p=1.0)
+    for group in groups:
+        equal_rewards = all(advantage == 0 for _, advantage in group)
+        zero_std += equal_rewards and bool(group)
+        if equal_rewards and drops:
             continue
-        for episode, advantage in scope:
-            samples = list(_samples(episode, advantage, acting, policy, contexts))
-            if not config.renormalise:
-                samples = [replace(s, top_p=1.0) for s in samples]
+        for episode, advantage in group:
+            samples = list(_samples(episode, advantage, sampling, policy, prompts))
             masked = config.overlong == "mask" and episode.ending is Ending.OVERLONG
-            cut += len(samples) if masked else 0
-            said = [s for s in samples if s.sampled and (s.advantage != 0 or config.kl)]
-            said = [] if masked else said
-            taught += said
-            idle += len(samples) - len(said)
-            if not masked:  # TRL's mask: such a sequence counts, its tokens do not
-                tokens += sum(len(s.sampled) for s in samples) - sum(len(s.sampled) for s in said)
-    numbers = {
+            masked_out += len(samples) if masked else 0
+            # Without an advantage there is no gradient, unless a KL term gives one.
+            useful = [s for s in samples if s.sampled and (s.advantage != 0 or config.kl)]
+            useful = [] if masked else useful
+            trained += useful
+            idle += len(samples) - len(useful)
+            if not masked:  # as TRL's mask: such a sequence counts in means, its tokens do not
+                idle_tokens += sum(len(s.sampled) for s in samples)
+                idle_tokens -= sum(len(s.sampled) for s in useful)
+    metrics = {  # keys of rounds.jsonl
         "idle_sequences": float(idle),
-        "constant_groups": float(constant),
-        "masked_sequences": float(cut),
-        "unscored_episodes": float(sum(not e.scored for e in trained)),
+        "constant_groups": float(zero_std),
+        "masked_sequences": float(masked_out),
+        "unscored_episodes": float(sum(not e.scored for e in train_split)),
     }
-    return TrainingSamples(taught, BatchSize(idle, tokens), numbers)
+    return TrainingSamples(trained, BatchSize(idle, idle_tokens), metrics)
+
+
+def _train_split(rollouts: Rollouts) -> Rollouts:
+    """The groups on training tasks; validation tasks are evidence for selection alone."""
+    groups = (g for g in rollouts.groups if g.assignment.task.split == "train")
+    return Rollouts(rollouts.round, tuple(groups))
 
 
 def _samples(
-    episode: Episode, advantage: float, acting: Sampling, policy: str, contexts: Contexts
+    episode: Episode, advantage: float, sampling: Sampling, policy: str, prompts: PromptTokens
 ) -> Iterator[Sample]:
-    """One sample a turn, as the sampler saw it; every turn carries the episode's advantage."""
-    first: Ids | None = None
+    """One sample per turn, with the tokens as sampled; each has the episode's advantage.
+
+    There is no reward per turn to assign: the environment scores the whole episode.
+    """
+    first: TokenIds | None = None
     for turn in episode.turns:
         tokens = turn.completion.tokens
         if tokens is None:
             raise ModelError(
-                f"{policy} gave a reply without its tokens, so there is nothing to "
+                f"{policy} returned a completion without its tokens, so there is nothing to "
                 "train on; use a policy that records them, as in --model hf:Qwen/Qwen3-4B."
             )
         first = tokens.prompt if first is None else first
-        prompt = _elsewhere(tokens, first, contexts.get(episode.task))
+        prompt = _replaced(tokens, first, prompts.get(episode.task))
         yield Sample(
-            prompt, tokens.sampled, tokens.logprobs, advantage, acting.temperature, acting.top_p
+            prompt, tokens.sampled, tokens.logprobs, advantage, sampling.temperature, sampling.top_p
         )
 
 
-def _elsewhere(tokens: Tokens, first: Ids, context: Ids | None) -> Ids:
-    """The turn's prompt with its beginning, the episode's first prompt, exchanged."""
-    if context is None:
+def _replaced(tokens: Tokens, first: TokenIds, new_first: TokenIds | None) -> TokenIds:
+    """The prompt of a turn with its beginning, the first prompt of the episode, replaced."""
+    if new_first is None:
         return tokens.prompt
     if tokens.prompt[: len(first)] != first:
         raise ModelError(
-            "This model's chat template rewrites earlier turns, so a reply cannot be read under "
-            "another prompt; choose a model whose template only appends, or another method."
+            "This model's chat template rewrites earlier turns, so a completion cannot be read "
+            "under another prompt; choose a model whose template only appends, or another method."
         )
-    return context + tokens.prompt[len(first) :]
+    return new_first + tokens.prompt[len(first) :]

@@ -178,7 +178,7 @@ def _remembers(trial: Trial) -> tuple[Status, str]:
                 "failed",
                 f"state() after restore() is not what was given: {_first(state, back)}.",
             )
-        if not isinstance(method.champion(), Agent):
+        if not isinstance(method.final_agent(), Agent):
             return "failed", "champion() after restore() is no Agent."
     finally:
         stage.close()
@@ -212,9 +212,9 @@ def _nothing(trial: Trial) -> tuple[Status, str]:
     try:
         method = make_method(stage)
         round = next(iter(stage.arena.rounds()))
-        cast = method.cast(round)
+        cast = method.assign(round)
         method.learn(Rollouts(round, tuple(Group(one, _failed(one)) for one in cast)))
-        method.champion()
+        method.final_agent()
     finally:
         stage.close()
     return "passed", "A round in which every episode failed teaches it nothing, and does no harm."

@@ -12,7 +12,7 @@ from harness.callbacks import Callbacks
 from harness.cli.arguments import Arguments
 from harness.cli.commands import run
 from harness.errors import UsageError
-from harness.evaluate import chosen_tasks, evaluate
+from harness.evaluate import evaluate, evaluation_tasks
 from harness.execution_config import EngineSection
 from harness.metered import MeteredTrainable
 from harness.runs.build import build_run, champion_of, read_request
@@ -71,7 +71,7 @@ def _analyse(place: Path, arguments: Arguments) -> tuple[Path, dict[str, Any]]:
         asked = stage.request.evaluation
         samples = arguments.samples or asked.samples
         size = stage.world.size(arguments.split)
-        tasks = chosen_tasks(arguments.split, size, arguments.test_tasks or asked.tasks or None)
+        tasks = evaluation_tasks(arguments.split, size, arguments.test_tasks or asked.tasks or None)
         table = stage.evaluation_table("analysis", arguments.split)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         log = place / f"analysis-{arguments.split}-{stamp}.jsonl"

@@ -35,12 +35,12 @@ class DuelConfig:
 class Duel:
     """Two prompts play the same tasks; the better one stays and is challenged again."""
 
-    def __init__(self, config: DuelConfig, inputs: MethodContext) -> None:
-        self.config, self.inputs = config, inputs
-        self.best = inputs.root
+    def __init__(self, config: DuelConfig, context: MethodContext) -> None:
+        self.config, self.context = config, context
+        self.best = context.initial_prompt
         self.challenger: SystemPrompt | None = None
 
-    def cast(self, round: Round) -> list[Assignment]:
+    def assign(self, round: Round) -> list[Assignment]:
         """Half of the round's episodes each: never more than the round affords."""
         if self.challenger is None:
             return [Assignment(self.best, t, round.prompts * round.samples) for t in round.tasks]
@@ -57,15 +57,17 @@ class Duel:
                 lines = (f"{self.challenger.id} took over from {self.best.id}",)
                 self.best = self.challenger
         seeds = rollouts.round.seeds.child("reflect")  # randomness by name, so that runs resume
-        reflector = Reflector(self.inputs.reflector, self.inputs.reflection, seeds)
+        reflector = Reflector(
+            self.context.reflection_model, self.context.reflection_sampling, seeds
+        )
         birth = mutate(self.best, rollouts, reflector, EditLimits(self.config.edits, 30))
         self.challenger = birth.child
         numbers = {"best_score": scores[self.best.id], "reflection_calls": float(reflector.calls)}
         return Report(numbers, (*lines, *birth.lines()))
 
-    def champion(self) -> Agent:
+    def final_agent(self) -> Agent:
         """The prompt that stayed, with the weights as they are."""
-        return Agent(self.best, self.inputs.policy.version)
+        return Agent(self.best, self.context.policy.version)
 
     def state(self) -> Mapping[str, JSON]:
         """All that must be remembered, as JSON: a killed run goes on from it."""

@@ -13,8 +13,8 @@ def made() -> Duel:
     """The method, whose reflector always proposes the same principle."""
     policy = ScriptedPolicy(lambda request: "ADD: Look twice.")
     sampling = Sampling()
-    inputs = MethodContext(SystemPrompt("Be brief."), policy, policy, sampling, sampling)
-    method = SPEC.build(DuelConfig(), inputs)
+    context = MethodContext(SystemPrompt("Be brief."), policy, policy, sampling, sampling)
+    method = SPEC.build(DuelConfig(), context)
     assert isinstance(method, Duel)
     return method
 
@@ -47,20 +47,20 @@ ROUND = Round(0, (Task("train", 0),), prompts=2, samples=2, seeds=Seeds(0))
 def test_the_better_prompt_stays() -> None:
     """A challenger that earned more takes over."""
     method = made()
-    method.learn(played(ROUND, method.cast(ROUND), {method.best.id: [1.0, 0.0, 0.0, 1.0]}))
+    method.learn(played(ROUND, method.assign(ROUND), {method.best.id: [1.0, 0.0, 0.0, 1.0]}))
     root, challenger = method.best, method.challenger
     assert challenger is not None and challenger.principles == ("Look twice.",)
     worth = {root.id: [0.0, 1.0], challenger.id: [1.0, 1.0]}
-    method.learn(played(ROUND, method.cast(ROUND), worth))
-    assert method.champion().prompt == challenger
+    method.learn(played(ROUND, method.assign(ROUND), worth))
+    assert method.final_agent().prompt == challenger
 
 
 def test_a_round_plays_no_more_than_it_affords() -> None:
     """1 task × 2 prompts × 2 samples, with and without a challenger."""
     method = made()
-    assert sum(cast.samples for cast in method.cast(ROUND)) == 4
+    assert sum(cast.samples for cast in method.assign(ROUND)) == 4
     method.challenger = SystemPrompt("Be brief.", ("Look twice.",))
-    assert sum(cast.samples for cast in method.cast(ROUND)) == 4
+    assert sum(cast.samples for cast in method.assign(ROUND)) == 4
 
 
 def test_what_is_remembered_is_all_there_is() -> None:
