@@ -56,7 +56,7 @@ def test_a_world_that_cannot_be_made_still_fails_each_of_its_episodes():
 def test_a_stored_reply_to_a_task_that_is_not_there_is_not_judged():
     world = make("arithmetic", "test")
     size = world.size("test")
-    assert world.regrade(size - 1, world.numbered(size - 1).answer)
+    assert world.regrade(size - 1, world.task_at(size - 1).answer)
     for number in (size, -1):
         with pytest.raises(EnvError, match=f"has {size} test tasks, so none is number {number}"):
             world.regrade(number, "Answer: 1")
