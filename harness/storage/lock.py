@@ -1,8 +1,9 @@
-"""One process a run directory: an advisory lock that dies with its holder."""
+"""One process per run directory: a file lock that ends with its holder, by filelock."""
 
-import fcntl
 import os
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from harness.errors import RunError
 
@@ -10,25 +11,28 @@ from harness.errors import RunError
 class Lock:
     """Held from creation to `release`, or to the end of a `with`.
 
-    A second holder is refused with the first one's pid.
+    A second holder is refused with the first one's pid. The operating system drops the lock when
+    the process ends, however it ends, and children do not inherit it.
 
-    The kernel drops the lock when the process ends, however it ends; the descriptor is closed in
-    children (Python's default), so that no orphan can hold it.
+    Raises:
+        RunError: Another process holds it, or this file system has no locks.
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # With `on_acquired`, filelock never falls back to a mere marker file, which a killed
+        # process would leave behind.
+        self._lock = FileLock(path, thread_local=False, on_acquired=_write_pid)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
-            os.close(self._descriptor)
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
             raise RunError(
-                f"{path.parent} is in use by process {holder or 'unknown'}; wait for it, "
+                f"{path.parent} is in use by process {_holder(path)}; wait for it, "
                 "or give another --run-dir."
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        except (OSError, NotImplementedError) as error:
+            raise RunError(
+                f"{path} cannot be locked ({error}); give a --run-dir on another file system."
+            ) from error
 
     def __enter__(self) -> "Lock":
         return self
@@ -38,4 +42,17 @@ class Lock:
 
     def release(self) -> None:
         """Let others in."""
-        os.close(self._descriptor)
+        self._lock.release()
+
+
+def _write_pid(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, str(os.getpid()).encode())
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")[:32].strip() or "unknown"
+    except OSError:  # Windows lets nobody read a locked file
+        return "unknown"

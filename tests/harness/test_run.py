@@ -1,7 +1,9 @@
 """The run directory: what is kept, what is cut back, who may write, when test is opened."""
 
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -128,6 +130,53 @@ def test_a_second_process_is_refused_with_the_firsts_pid(tmp_path):
     assert done.returncode != 0
     assert f"in use by process {os.getpid()}" in done.stderr
     Lock(tmp_path / "run.lock").release()
+
+
+def test_a_lock_ends_with_a_holder_that_is_killed_and_not_with_its_child(tmp_path):
+    path = tmp_path / "run.lock"
+    code = (
+        "import subprocess, sys, time; from pathlib import Path; "
+        f"from harness.storage.lock import Lock; held = Lock(Path({str(path)!r})); "
+        "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE); "
+        "print(child.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        child = int(holder.stdout.readline())
+        with pytest.raises(RunError, match=f"in use by process {holder.pid};"):
+            Lock(path)
+        os.kill(child, signal.SIGSTOP)  # alive, and unable to notice that its parent is gone
+        holder.kill()
+        holder.wait()
+    try:
+        Lock(path).release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_second_holder_in_this_process_is_refused_too(tmp_path):
+    with Lock(tmp_path / "run.lock"), pytest.raises(RunError, match=f"process {os.getpid()};"):
+        Lock(tmp_path / "run.lock")
+
+
+def test_a_file_system_without_locks_is_refused_in_one_sentence(tmp_path, monkeypatch):
+    import fcntl
+
+    def missing(descriptor, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with pytest.raises(RunError, match=r"cannot be locked .* another file system"):
+        Lock(tmp_path / "run.lock")
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "run.lock").symlink_to(tmp_path / "mine.txt")
+    with pytest.raises(RunError, match="cannot be locked"):
+        Lock(tmp_path / "run.lock")
+    assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
 def test_a_torn_line_is_not_a_line(tmp_path):
