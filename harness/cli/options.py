@@ -107,7 +107,8 @@ Trackers = Annotated[
         "--tracker",
         parser=names,
         metavar="NAME,…",
-        help="experiment trackers by comma: tensorboard, wandb, trackio; all work offline",
+        help="experiment trackers by comma: tensorboard, wandb, trackio, mlflow, swanlab, "
+        "comet_ml; all work offline",
         panel=OUTPUT,
     ),
 ]

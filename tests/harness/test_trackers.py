@@ -28,12 +28,12 @@ class Kept(Tracker):
         super().__init__(note)
         self.told, self.fails, self.ended = [], fails, False
 
-    def tell(self, step, numbers):
+    def log(self, step, numbers):
         if step >= self.fails:
             raise RuntimeError("no network")
         self.told.append((step, dict(numbers)))
 
-    def end(self):
+    def finish(self):
         self.ended = True
 
 
@@ -66,9 +66,7 @@ def test_a_tracker_that_fails_says_so_once_and_falls_silent():
     tracker.score(1.0, 4)
     tracker.close()
     assert [step for step, _ in tracker.told] == [1] and tracker.ended
-    assert notes == [
-        "kept stopped listening (RuntimeError: no network); the run goes on without it"
-    ]
+    assert notes == ["kept failed (RuntimeError: no network); the run goes on without it"]
 
 
 def test_an_unknown_tracker_is_refused_with_those_there_are():
@@ -154,4 +152,42 @@ def test_trackio_keeps_a_run_on_this_machine_and_standard_output_clean(
     tracker.close()
     assert notes == []
     assert list((tmp_path / "kept").rglob("*.db"))
+    assert capsys.readouterr().out == ""
+
+
+@needs("mlflow")
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_gets_every_iteration_of_a_resumed_run(tmp_path, monkeypatch, capsys):
+    import mlflow
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    rounds = [
+        {"round": n, "reward": 0.5, "numbers": {}, "spent": {"episodes": 8}} for n in range(2)
+    ]
+    (tmp_path / "rounds.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rounds))
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "state.json").write_text('{"round": 2}')
+    notes = []
+    tracker = open_tracker("mlflow", tmp_path, "a run", {"env": {"name": "x"}}, notes.append)
+    tell(tracker, 2, loss=0.25)
+    tracker.close()
+    assert notes == [] and (tmp_path / "mlflow.db").exists()
+    found = mlflow.MlflowClient().search_runs(["1"])
+    assert [run.data.params for run in found] == [{"env.name": "x"}]
+    history = mlflow.MlflowClient().get_metric_history(found[0].info.run_id, "reward")
+    assert [(m.step, m.value) for m in history] == [(1, 0.5), (2, 0.5), (3, 0.5)]
+    assert capsys.readouterr().out == ""
+
+
+@needs("swanlab")
+@pytest.mark.filterwarnings("ignore")
+def test_swanlab_writes_a_run_that_can_be_synced_later(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("SWANLAB_MODE", raising=False)
+    notes = []
+    tracker = open_tracker("swanlab", tmp_path, "a run", {"a": 1}, notes.append)
+    tell(tracker, 0, loss=0.25)
+    tracker.close()
+    assert notes == [] and any((tmp_path / "swanlab").rglob("*"))
     assert capsys.readouterr().out == ""
