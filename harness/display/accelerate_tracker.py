@@ -14,7 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from harness.display.trackers import Numbers, Tracker
+from harness.display.tracker import Numbers, Tracker
 from harness.types import JSON
 
 PROJECT = "espl-harness"
