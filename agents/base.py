@@ -1,16 +1,16 @@
 """No training: the baseline of every comparison."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from agents.context import MethodContext, MethodSpec
 from harness.round_data import Rollouts, Round
+from harness.settings.build import Settings, settings
 from harness.types import JSON, Agent, Assignment, Report
 
 
-@dataclass(frozen=True)
-class BaseConfig:
-    """No settings."""
+@settings
+class BaseConfig(Settings):
+    """Nothing to choose."""
 
 
 class Base:

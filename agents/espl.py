@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from agents.context import MethodContext, MethodSpec
 from agents.evolution import Evolution
@@ -11,10 +10,11 @@ from agents.parts.rl.config import WeightsConfig
 from agents.parts.rl.loss_card import card
 from agents.rl import RL
 from harness.round_data import Rollouts, Round
+from harness.settings.build import settings
 from harness.types import JSON, Agent, Assignment, Report
 
 
-@dataclass(frozen=True)
+@settings
 class ESPLConfig(EvolutionConfig, WeightsConfig):
     """The settings of both halves."""
 

@@ -23,7 +23,7 @@ class Evolution:
         self.config = config
         self.context = context
         self.population = Population.of(context.initial_prompt)
-        self.validation = ValidationRounds(config.finals, context.validation_tasks)
+        self.validation = ValidationRounds(config.revalidation, context.validation_tasks)
 
     def assign(self, round: Round) -> list[Assignment]:
         """Select M prompts; each attempts every task N times, with the same weights (Alg. 1)."""
@@ -31,12 +31,12 @@ class Evolution:
             return self.validation.assign(round, self.population)
         config = self.config
         # Only the newest K compete: a sliding window keeps the comparison among rivals of one age.
-        window, migrants = candidates(self.population, config.islands, round, config.window)
+        window, migrants = candidates(self.population, config.islands, round, config.newest_k)
         prompts = migrants + select(  # by default the highest μ + λσ, the rest uniform (App. A.5)
             window,
             round.prompts - len(migrants),
             config.selection,
-            config.exploration,
+            config.ucb_lambda,
             round.rng("select"),
         )
         # While there are fewer than M prompts, the newest also takes the places that are left.
@@ -52,7 +52,7 @@ class Evolution:
         ratings = {m.prompt.id: m.rating for m in self.population}
         margins = tie_margins(rollouts, config.noise)
         self.population = self.population.rated(
-            rate(ratings, rollouts.scores(), config.tie, margins)
+            rate(ratings, rollouts.scores(), config.draw_margin, margins)
         )
         best = rollouts.best_prompt()  # k = argmax V (Eq. 5)
         if best is None:
@@ -73,19 +73,26 @@ class Evolution:
         # Offspring inherit a rating with a larger σ, and join; the oldest leave (Alg. 1, App. A.5).
         ratings = {m.prompt.id: m.rating for m in self.population}
         offspring = [
-            Member(r.child, inherit([ratings[p.id] for p in r.parents], config.widen), round.index)
+            Member(
+                r.child,
+                inherit([ratings[p.id] for p in r.parents], config.sigma_inflation),
+                round.index,
+            )
             for r in results
             if r.child is not None
         ]
-        before, self.population = self.population, self.population.admit(offspring, config.pool)
+        before, self.population = (
+            self.population,
+            self.population.admit(offspring, config.archive_size),
+        )
         return evolution_report(
-            before, self.population, config.window, rollouts, results, reflector
+            before, self.population, config.newest_k, rollouts, results, reflector
         )
 
     def final_agent(self) -> Agent:
         """The prompt with the highest μ − 2σ by default, with the current weights."""
         prompt = self.validation.best(self.population) or select_final(
-            self.population, self.config.champion
+            self.population, self.config.final_prompt
         )
         return Agent(prompt, self.context.policy.version)
 

@@ -1,8 +1,9 @@
 """FST, fast–slow training (arXiv 2605.12484): prompts by GEPA, then weights under those prompts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Annotated, Any
+
+from annotated_types import Ge
 
 from agents.context import MethodContext, MethodSpec
 from agents.gepa import GEPAConfig, begin
@@ -17,45 +18,38 @@ from agents.parts.rl.config import Advantage, Constant, WeightsConfig
 from agents.parts.rl.loss_card import card
 from agents.parts.rl.losses import LossName
 from agents.rl import RL
-from agents.validation import one_of, within
 from harness.errors import RunError
 from harness.round_data import Rollouts, Round
+from harness.settings.build import settings
+from harness.settings.fields import Formerly, UnitName
 from harness.types import JSON, Agent, Assignment, Report, SystemPrompt
 
 
-@dataclass(frozen=True)
+@settings
 class FSTConfig(WeightsConfig):
     """Loss, baseline and groups without spread as the source has them; β = 0.001 to the start, 10
     warm-up steps and unclipped gradients are known at second hand only and are not taken over.
     """
 
     loss: LossName = "cispo"
-    """CISPO, min(ρ, τ); [0, 4] is known at second hand."""
+    """Policy-gradient loss: CISPO, min(ρ, τ); [0, 4] is known at second hand."""
     advantage: Advantage = "normalised"
-    """(R − mean) / (std + ε) over the whole group."""
+    """Form of the advantage: (R − mean) / (std + ε) over the whole group."""
     baseline: Baseline = "problem"
-    """One group a problem, whatever the prompt."""
-    constant: Constant = "drop"
-    """Groups without spread are dropped."""
-    fast: int = 5
-    """Rounds of GEPA in a cycle: validation of the root, parents, children, who was accepted. The
-    source counts 960 evaluations over 192 problems; ours."""
-    slow: int = 5
-    """T, rounds of RL in a cycle. Not found in the source; ours."""
-    population: int = 3
-    """Prompts that cover the Pareto front at most. Not found in the source; ours."""
-    minibatch: int = 3
-    """Of GEPA."""
+    """Completions that a reward is compared with: one group a task, whatever the prompt."""
+    zero_std_groups: Annotated[Constant, Formerly("constant")] = "drop"
+    """Groups whose rewards are all equal are dropped."""
+    fast: Annotated[int, Ge(1), UnitName("iterations")] = 5
+    """Iterations of GEPA in a cycle: validation of the initial prompt, parents, offspring, accepted
+    ones. The source counts 960 evaluations over 192 problems; our choice."""
+    slow: Annotated[int, Ge(1), UnitName("iterations")] = 5
+    """T: iterations of RL in a cycle. Not found in the source; our choice."""
+    population: Annotated[int, Ge(1), UnitName("prompts")] = 3
+    """Prompts that cover the Pareto front at most. Not found in the source; our choice."""
+    minibatch: Annotated[int, Ge(1), UnitName("tasks")] = 3
+    """Minibatch of GEPA."""
     reflection: Style = "auto"
-    """As in GEPA's settings."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        within("fast", self.fast, 1)
-        within("slow", self.slow, 1)
-        within("population", self.population, 1)
-        within("minibatch", self.minibatch, 1)
-        one_of("reflection", self.reflection, get_args(Style))
+    """Form of a reflection, as in GEPA's settings."""
 
 
 class FST:

@@ -1,42 +1,38 @@
 """GEPA (Agrawal et al., arXiv 2507.19457), by the `gepa` package itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated
+
+from annotated_types import Ge, Le
 
 from agents.context import MethodContext, MethodSpec
 from agents.parts.gepa.reflection import GEPAReflection, Style
 from agents.parts.gepa.search import GEPASearch
 from agents.parts.prompts.operators import EditLimits
 from agents.parts.prompts.serialization import prompt_record
-from agents.validation import one_of, within
 from harness.errors import RunError, UsageError
 from harness.round_data import Rollouts, Round
+from harness.settings.build import Settings, settings
+from harness.settings.fields import UnitName
 from harness.types import JSON, Agent, Assignment, Report, SystemPrompt, Task
 
 
-@dataclass(frozen=True)
-class GEPAConfig:
-    """How much is tried at once, and who writes it."""
+@settings
+class GEPAConfig(Settings):
+    """How much is tried at once, and the model that writes it."""
 
-    minibatch: int = 3
-    """Tasks that a parent is reflected on, and on which its child must beat it (gepa's default)."""
-    proposals: int = 0
-    """Children at once, by gepa's IndependentSampling; 1 is the paper's, 0 fills a round."""
+    minibatch: Annotated[int, Ge(1), UnitName("tasks")] = 3
+    """Tasks that a parent is reflected on, and on which its offspring must beat it (gepa's
+    default)."""
+    proposals: Annotated[int, Ge(0)] = 0
+    """Offspring at once, by gepa's IndependentSampling; 1 is the paper's, 0 fills an iteration."""
     reflection: Style = "auto"
     """"rewrite" asks gepa's own question for a whole new prompt, "edits" as evolution does; "auto"
     asks for edits where a context of 2,048 tokens or less has no room for the other."""
-    edits: int = 2
-    """Edits per problem; for "edits" only."""
-    max_principles: int = 30
+    edits: Annotated[int, Ge(1), Le(20)] = 2
+    """Edits per task; for "edits" only."""
+    max_principles: Annotated[int, Ge(1), Le(99)] = 30
     """Principles of a prompt at most; for "edits" only."""
-
-    def __post_init__(self) -> None:
-        within("minibatch", self.minibatch, 1)
-        within("proposals", self.proposals, 0)
-        one_of("reflection", self.reflection, get_args(Style))
-        within("edits", self.edits, 1, 20)
-        within("max_principles", self.max_principles, 1, 99)
 
 
 class GEPA:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from agents.context import MethodContext, MethodSpec
 from agents.parts.prompts.operators import EditLimits, OperatorResult, mutate
@@ -17,45 +18,37 @@ from agents.parts.rl.config import WeightsConfig
 from agents.parts.rl.loss_card import card
 from agents.parts.rl.losses import LossName
 from agents.rl import RL
-from agents.validation import within
 from harness.errors import RunError
 from harness.round_data import Rollouts, Round
+from harness.settings.build import settings
+from harness.settings.fields import UnitName
 from harness.types import JSON, Agent, Assignment, Report, SystemPrompt
 
 
-@dataclass(frozen=True)
+@settings
 class INSPOConfig(WeightsConfig):
-    """The source gives no number for any of these; all are ours. Weights are mean rewards."""
+    """The source gives no number for any of these; all are our choice. Weights of instructions are
+    mean rewards.
+    """
 
     loss: LossName = "grpo"
-    """GRPO, in groups that share an instruction."""
-    population: int = 4
+    """Policy-gradient loss: GRPO, in groups that share an instruction."""
+    population: Annotated[int, Ge(1), UnitName("instructions")] = 4
     """Instructions kept after pruning."""
-    temperature: float = 0.1
+    temperature: Annotated[float, Ge(1e-6)] = 0.1
     """τ_s of p_j = softmax(w_j / τ_s); a difference of 0.1 in mean reward is a factor of e."""
-    smoothing: float = 0.3
-    """How much of w_j one round's mean reward replaces (an exponential moving average)."""
-    interval: int = 2
-    """Rounds from one proposal of new instructions to the next; pruning comes with it."""
-    proposals: int = 2
+    smoothing: Annotated[float, Ge(1e-6), Le(1)] = 0.3
+    """Share of w_j that one iteration's mean reward replaces (an exponential moving average)."""
+    interval: Annotated[int, Ge(1), UnitName("iterations")] = 2
+    """Iterations from one proposal of new instructions to the next; pruning comes with it."""
+    proposals: Annotated[int, Ge(1), UnitName("instructions")] = 2
     """New instructions at a time, one from each of the heaviest."""
-    memory: int = 16
-    """Groups in the replay buffer, from which the proposer is fed; failures are kept longest."""
-    edits: int = 2
-    """Edits per problem in one proposal."""
-    max_principles: int = 30
+    memory: Annotated[int, Ge(1), UnitName("groups")] = 16
+    """Groups in the replay buffer, which the proposer reads; failures are kept longest."""
+    edits: Annotated[int, Ge(1), Le(20)] = 2
+    """Edits per task in one proposal."""
+    max_principles: Annotated[int, Ge(1), Le(99)] = 30
     """Principles of an instruction at most."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        within("population", self.population, 1)
-        within("temperature", self.temperature, 1e-6)
-        within("smoothing", self.smoothing, 1e-6, 1)
-        within("interval", self.interval, 1)
-        within("proposals", self.proposals, 1)
-        within("memory", self.memory, 1)
-        within("edits", self.edits, 1, 20)
-        within("max_principles", self.max_principles, 1, 99)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from agents.context import MethodContext, MethodSpec
 from agents.gepa import GEPAConfig, begin
@@ -21,44 +22,41 @@ from agents.parts.rl.importance_correction import CorrectionName
 from agents.parts.rl.loss_card import card
 from agents.parts.rl.losses import LossName
 from agents.rl import RL
-from agents.validation import one_of, within
 from harness.errors import RunError
 from harness.round_data import Rollouts, Round
+from harness.settings.build import settings
+from harness.settings.fields import Formerly, UnitName
 from harness.types import JSON, Agent, Assignment, Report, SystemPrompt, Task
 
 TokenIds = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@settings
 class P2OConfig(WeightsConfig):
     """The source: GRPO, lr 1e-6 on full weights, no KL, an epoch of training between searches."""
 
     loss: LossName = "grpo"
-    """GRPO, with no KL."""
+    """Policy-gradient loss: GRPO, with no KL."""
     baseline: Baseline = "problem"
-    """All replies to a problem are one group, whatever their template."""
-    correction: CorrectionName = "hard_clip"
-    """Tokens whose ratio without and with the template is outside 0.01 to 10 are masked."""
-    train: int = 5
-    """Rounds of RL between searches; the source takes an epoch. Ours."""
-    fast: int = 5
-    """Rounds of GEPA on the hard problems; the source's budget is gepa's "heavy", n = 72. Ours."""
-    least: int = 3
-    """Hard problems without which no search is begun; the source asks for 100. Ours."""
-    share: float = 0.5
-    """Of a round's problems, how many hard ones come back: the source meets them again in its next
-    epoch, and short budgets have no second one. Ours."""
-    templates: int = 4
-    """Templates that the set cover picks at most. Not stated in the source; ours."""
+    """Completions that a reward is compared with: all on the task, whatever their template."""
+    correction: Annotated[CorrectionName, Formerly(values={"none": "bypass"})] = "hard_clip"
+    """Importance correction: tokens whose ratio without and with the template is outside 0.01 to
+    10 are masked."""
+    train: Annotated[int, Ge(1), UnitName("iterations")] = 5
+    """Iterations of RL between searches; the source takes an epoch. Our choice."""
+    fast: Annotated[int, Ge(1), UnitName("iterations")] = 5
+    """Iterations of GEPA on the hard tasks; the source's budget is gepa's "heavy", n = 72. Our
+    choice."""
+    least: Annotated[int, Ge(1), UnitName("tasks")] = 3
+    """Hard tasks without which no search is begun; the source asks for 100. Our choice."""
+    share: Annotated[float, Ge(0), Le(1)] = 0.5
+    """Share of an iteration's tasks that are hard ones from before: the source meets them again in
+    its next epoch, and short budgets have no second one. Our choice."""
+    templates: Annotated[int, Ge(1), UnitName("templates")] = 4
+    """Templates that the set cover picks at most. Not stated in the source; our choice."""
     reflection: Style = "auto"
-    """As in GEPA's settings; the source reflects with the reference model, or a larger one."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("train", "fast", "least", "templates"):
-            within(name, getattr(self, name), 1)
-        within("share", self.share, 0, 1)
-        one_of("reflection", self.reflection, get_args(Style))
+    """Form of a reflection, as in GEPA's settings; the source reflects with the initial weights,
+    or a larger model."""
 
 
 @dataclass(frozen=True, slots=True)

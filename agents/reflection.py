@@ -1,7 +1,9 @@
 """Self-reflection: the mutation operator alone, on a population of one (E-SPL §4.1)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Le
 
 from agents.context import MethodContext, MethodSpec
 from agents.parts.prompts.operators import EditLimits, mutate
@@ -9,24 +11,21 @@ from agents.parts.prompts.population import prompt_from_json
 from agents.parts.prompts.reflector import Reflector
 from agents.parts.prompts.round_report import reflection_report
 from agents.parts.prompts.serialization import prompt_record
-from agents.validation import within
 from harness.errors import RunError
 from harness.round_data import Rollouts, Round
+from harness.settings.build import Settings, settings
+from harness.settings.fields import Paper
 from harness.types import JSON, Agent, Assignment, Report
 
 
-@dataclass(frozen=True)
-class ReflectionConfig:
+@settings
+class ReflectionConfig(Settings):
     """How far one reflection may go."""
 
-    edits: int = 2
-    """K_ops, edits per reflection (E-SPL App. A.5)."""
-    max_principles: int = 30
+    edits: Annotated[int, Ge(1), Le(20), Paper("E-SPL App. A.5")] = 2
+    """K_ops: edits of one reflection."""
+    max_principles: Annotated[int, Ge(1), Le(99)] = 30
     """Principles of a prompt at most. Not in the paper."""
-
-    def __post_init__(self) -> None:
-        within("edits", self.edits, 1, 20)
-        within("max_principles", self.max_principles, 1, 99)
 
 
 class Reflection:

@@ -173,9 +173,9 @@ def strange() -> Target:
     """A world that a stranger's entry names: nothing foreign is imported before it is trusted."""
     from envs.errors import EnvError
     from envs.resolution import find
-    from harness.config import parse_set
     from harness.errors import HarnessError
-    from harness.runs.trust import untrusted
+    from harness.runs.envs import untrusted
+    from harness.settings.sources import parse_set
 
     place = Path(tempfile.mkdtemp(prefix="fuzz-"))
     (place / f"{CANARY}.py").write_text("")

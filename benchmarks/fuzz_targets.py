@@ -169,18 +169,20 @@ def board() -> Target:
 
 
 def config() -> Target:
-    from harness.config import from_tables, parse_set, read_toml
     from harness.errors import UsageError
+    from harness.runs.request import build_request
+    from harness.settings.old_names import modern
+    from harness.settings.sources import parse_set, read_toml
 
     path = Path(tempfile.mkdtemp(prefix="fuzz-")) / "c.toml"
 
     def check(text: str) -> None:
         with suppress(UsageError):
             section, key, value = parse_set(text)
-            from_tables({section: {key: value}})
+            build_request(modern({section: {key: value}})[0])
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         with suppress(UsageError):
-            from_tables(read_toml(path))
+            build_request(modern(read_toml(path))[0])
 
     return check
 
@@ -206,12 +208,12 @@ def show() -> Target:
     from rich.console import Console
 
     from harness.cli.commands.show import print_run
-    from harness.config import Config
     from harness.errors import HarnessError
-    from harness.runs.build import prepare
+    from harness.runs.request import write_request
+    from harness.settings.config import Config
 
     place = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    prepare(Config(), place)
+    write_request(Config(), place)
     names = ("rounds.jsonl", "population.jsonl", "episodes.jsonl", "champion.txt")
 
     def check(text: str) -> None:

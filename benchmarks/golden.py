@@ -13,7 +13,8 @@ from pathlib import Path
 
 from harness.callbacks import Callback, Callbacks
 from harness.policies.base import Purpose
-from harness.runs.build import prepare, run_one
+from harness.runs.build import run_one
+from harness.runs.request import write_request
 from harness.runs.resolve import Asked, resolve
 from harness.storage.run_dir import SCHEMA
 from harness.types import Episode
@@ -63,7 +64,7 @@ class Breaker(Callback):
 def make(name: str, folder: Path, broken: bool) -> None:
     """One run, finished or broken off."""
     request = resolve(RUNS[name]).configs[0]
-    prepare(request, folder)
+    write_request(request, folder)
     with contextlib.suppress(BrokenOff):
         run_one(request, folder, Callbacks([Breaker()] if broken else []), lambda: False)
     (folder / "run.lock").unlink()

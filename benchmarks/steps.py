@@ -21,10 +21,10 @@ from harness.callbacks import Callback, Callbacks
 from harness.metered import Meter, metered
 from harness.policies import open_policy
 from harness.policies.base import Sampling
-from harness.policies.settings import ModelSettings
 from harness.runs.build import build_run, make_method
 from harness.runs.resolve import Asked, resolve
 from harness.seeds import Seeds
+from harness.settings.model import ModelSettings
 from harness.types import Assignment, SystemPrompt
 
 

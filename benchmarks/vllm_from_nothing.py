@@ -134,7 +134,7 @@ def inside(model: str, episodes: int, run_dir: Path) -> int:
     """What is done with the environment's own Python."""
     from harness.cli.main import main as harness
     from harness.policies import open_policy
-    from harness.policies.settings import ModelSettings
+    from harness.settings.model import ModelSettings
 
     url, began = URL.format(model=model), time.monotonic()
     command = (

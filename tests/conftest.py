@@ -51,7 +51,7 @@ def tiny_policy(tiny_model: Path) -> HFPolicy:
     """A fresh policy on the tiny model, on one thread."""
     from harness.policies.hf.policy import HFPolicy
     from harness.policies.model_files import ModelSource
-    from harness.policies.settings import ModelSettings
+    from harness.settings.model import ModelSettings
 
     settings = ModelSettings(device="cpu", threads=1, batch_rows=4, lora_rank=4, lora_alpha=8)
     return HFPolicy(f"hf:{tiny_model}", ModelSource(tiny_model), settings)

@@ -59,10 +59,10 @@ def test_the_driver_finds_what_is_broken_and_what_is_late(monkeypatch):
 
 def test_show_refuses_logs_that_no_run_wrote(tmp_path, capsys):
     target("show")  # which makes a run directory
-    from harness.config import Config
-    from harness.runs.build import prepare
+    from harness.runs.request import write_request
+    from harness.settings.config import Config
 
-    prepare(Config(), tmp_path)
+    write_request(Config(), tmp_path)
     (tmp_path / "rounds.jsonl").write_text(json.dumps({"round": 0}) + "\n")
     assert main(["show", str(tmp_path)]) == 5
     assert "holds a log that no run of this version wrote" in capsys.readouterr().err

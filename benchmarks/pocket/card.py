@@ -15,7 +15,7 @@ from benchmarks.pocket.measure import measured
 from envs.calibration_language import MEANINGS, SIGNS
 from harness.policies import open_policy
 from harness.policies.model_files import file_hash
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 
 FILES = (
     "config.json",

@@ -17,7 +17,7 @@ from envs.calibration import stated_digit
 from envs.calibration_language import Convention, draw_convention, question, says, worked
 from harness.policies import open_policy
 from harness.policies.base import Policy, Request, Sampling
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.types import Message, SystemPrompt
 
 

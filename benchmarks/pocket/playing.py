@@ -14,9 +14,9 @@ from harness.metered import Meter, Metered, metered
 from harness.method import Method
 from harness.policies import open_policy
 from harness.policies.base import Policy, Sampling
-from harness.policies.settings import ModelSettings
 from harness.rollout import RolloutConfig, rollout
 from harness.seeds import Seeds
+from harness.settings.model import ModelSettings
 from harness.types import Agent, Assignment, Report, Split, SystemPrompt, Task
 
 WORLDS: dict[str, type[calibration.Calibration]] = {

@@ -22,9 +22,9 @@ from harness.env_pool import EnvPool
 from harness.policies.base import Policy, Request, Sampling
 from harness.policies.openai.policy import EndpointPolicy, parse_address
 from harness.policies.scripted import ScriptedPolicy
-from harness.policies.settings import ModelSettings
 from harness.rollout import RolloutConfig, rollout
 from harness.seeds import Seeds
+from harness.settings.model import ModelSettings
 from harness.types import Assignment, Ending, Episode, SystemPrompt, Task
 
 COUNT = 10_000  # episodes of each kind

@@ -26,9 +26,9 @@ from harness.callbacks import Callback
 from harness.metered import Meter, metered
 from harness.policies import open_policy
 from harness.policies.base import Sampling
-from harness.policies.settings import ModelSettings
 from harness.runs.build import make_method
 from harness.seeds import Seeds
+from harness.settings.model import ModelSettings
 from harness.types import Assignment, SystemPrompt
 
 AT_ONCE = 1000

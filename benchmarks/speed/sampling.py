@@ -22,7 +22,7 @@ from harness.policies.base import Request, Sampling
 from harness.policies.hf import loading
 from harness.policies.hf.fast_llama import prefix_cache
 from harness.policies.hf.policy import HFPolicy
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.types import Message
 
 

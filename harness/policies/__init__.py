@@ -11,7 +11,7 @@ from harness.policies.registry import (
     installed,
     scheme_of,
 )
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 
 __all__ = [
     "ModelSettings",

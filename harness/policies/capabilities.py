@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 
 
 @runtime_checkable

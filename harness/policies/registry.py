@@ -19,7 +19,7 @@ from pathlib import Path
 from harness.errors import ModelError, UsageError, unknown
 from harness.policies.base import Policy
 from harness.policies.model_files import ModelSource, carded
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 
 GROUP = "espl_harness.policies"
 

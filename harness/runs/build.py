@@ -8,22 +8,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
-import tomli_w
-
 import agents
 from agents.context import MethodContext
-from harness import budget, config
+from harness import budget
 from harness.arena import Arena
 from harness.budget import BudgetPlan, Shape
 from harness.callbacks import Callbacks
-from harness.config import Config
 from harness.errors import RunError
 from harness.evaluate import Interrupted, evaluate, evaluation_tasks, record_test_agent
-from harness.execution_config import without_removed
 from harness.metered import Meter, Metered, MeteredTrainable, metered
 from harness.method import Method, ReflectsConcurrently
 from harness.policies import open_policy, require_trainable
-from harness.policies.base import Policy, Sampling
+from harness.policies.base import Policy
 from harness.policies.capabilities import close as close_policy
 from harness.policies.capabilities import identity_of, notes_of, settings_of
 from harness.reward_hacking import alarms, copies
@@ -31,7 +27,9 @@ from harness.rollout import RolloutConfig
 from harness.runs.entry import make_entry
 from harness.runs.envs import world_maker
 from harness.runs.grader_selftest import check_graders
+from harness.runs.request import write_request
 from harness.seeds import Seeds
+from harness.settings.config import Config
 from harness.storage.atomic_files import lines, read_json, write_json, write_text
 from harness.storage.lock import Lock
 from harness.storage.run_dir import Run, signs_of
@@ -41,18 +39,6 @@ from harness.train import train
 from harness.types import Agent, SystemPrompt
 from leaderboards.records.entry import Entry
 from leaderboards.records.store import clear_drafts, read_entry, write_entry
-
-
-def prepare(request: Config, folder: Path) -> None:
-    """Write the request down before anything else happens."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.toml", tomli_w.dumps(request.to_tables(), multiline_strings=True))
-
-
-def read_request(folder: Path) -> Config:
-    """The request of an existing run; without engine options that only earlier versions had."""
-    tables = config.read_toml(folder / "config.toml")
-    return config.from_tables({**tables, "engine": without_removed(tables.get("engine", {}))})
 
 
 def _same_as_before(folder: Path, world: TextEnvProtocol, policy: Policy) -> None:
@@ -83,7 +69,7 @@ def settled(request: Config, policy: Policy) -> Config:
 def reflector_for(request: Config, policy: Metered, meter: Meter) -> Policy:
     """Who reflects: the start model, the current one, or another model altogether."""
     name = request.reflection.model
-    if name == "reference":
+    if name == "initial":
         return policy.reference if isinstance(policy, MeteredTrainable) else policy
     return policy if name == "current" else metered(open_policy(name, request.model), meter)
 
@@ -105,13 +91,12 @@ class RunContext:
 
     def evaluation_table(self, *names: str) -> RolloutConfig:
         """How the champion is played; `names` give the evaluation randomness of its own."""
-        asked = self.request.evaluation
         return RolloutConfig(
             self.policy,
             self.arena.envs,
-            Sampling(asked.temperature, asked.top_p, self.request.sampling.max_tokens),
+            self.request.evaluation.sampling(self.request.sampling.max_tokens),
             Seeds(self.request.run.seed).child(*names),
-            self.request.run.placement,
+            self.request.run.prompt_role,
             "evaluate",
         )
 
@@ -137,7 +122,7 @@ def build_run(
         watchers.note(note)
     request = settled(request, opened)
     if not (folder / "entry.json").exists():
-        prepare(request, folder)
+        write_request(request, folder)
     meter = Meter(watchers)
     policy = metered(opened, meter)
     wanted = Shape(request.budget.tasks, request.budget.prompts, request.budget.samples)
@@ -149,9 +134,9 @@ def build_run(
         world.size("train"),
         policy,
         whole,
-        request.sampling,
+        request.sampling.sampling(),
         seeds.child("train"),
-        request.run.placement,
+        request.run.prompt_role,
         stop,
     )
     run = Run(folder, policy, meter)
@@ -163,23 +148,19 @@ def build_run(
 def make_method(stage: RunContext) -> Method:
     """The method, with what it may use."""
     request = stage.request
-    settings = config.build(agents.config_type(request.method), request.method_table, "method")
-    reflection = request.reflection
     policy: Policy = stage.policy
     if agents.trains_weights(request.method):
         require_trainable(stage.policy.inner)
     context = MethodContext(
         initial_prompt=SystemPrompt(request.run.prompt or ""),
         policy=policy,
-        rollout_sampling=request.sampling,
+        rollout_sampling=request.sampling.sampling(),
         reflection_model=stage.reflector,
-        reflection_sampling=Sampling(
-            reflection.temperature, reflection.top_p, reflection.max_tokens
-        ),
-        can_reflect_concurrently=reflection.model not in ("reference", "current"),
+        reflection_sampling=request.reflection.sampling(),
+        can_reflect_concurrently=request.reflection.separate,
         validation_tasks=stage.world.size("validation"),
     )
-    return agents.make(request.method, settings, context)
+    return agents.make(request.method, request.method_settings, context)
 
 
 def run_one(request: Config, folder: Path, watchers: Callbacks, stop: Callable[[], bool]) -> Entry:

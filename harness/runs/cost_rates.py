@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import envs
-from harness.config import Config
 from harness.policies import kind_of
 from harness.runs.entry import public_model
+from harness.settings.config import Config
 from harness.system import hardware
 from leaderboards.records.entry import Entry
 from leaderboards.records.store import Stored

@@ -3,7 +3,6 @@
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,10 +10,8 @@ from typing import Any, cast
 
 import tomli_w
 
-import agents
 import envs
 from harness import budget
-from harness.config import Config, build
 from harness.env_capabilities import (
     completion_tokens_of,
     family_of,
@@ -27,6 +24,8 @@ from harness.policies.base import Policy
 from harness.policies.capabilities import identity_of, notes_of, versions_of
 from harness.policies.vllm.url import parse_address
 from harness.runs.envs import answers_once, public_name, public_options
+from harness.settings.build import recorded
+from harness.settings.config import Config
 from harness.storage.transcript import status
 from harness.system.secrets import HIDDEN, scrubbed, secret_name
 from harness.text_env import TextEnvProtocol
@@ -72,7 +71,7 @@ def make_track(
         weights=identity.get("weights", ""),
         quantisation=identity.get("quantisation", ""),
         rendering=identity.get("rendering", ""),
-        placement=request.run.placement,
+        placement=request.run.prompt_role,
         reflector=_reflector_name(request.reflection.model, reflector),
         engine=f"{identity.get('engine', '')} {identity.get('dtype', '')}".strip(),
         mode="deterministic" if deterministic(request.model_url) else "fast",
@@ -113,8 +112,8 @@ def public_model(url: str) -> str:
 
 
 def _reflector_name(name: str, reflector: Policy) -> str:
-    if name in ("reference", "current"):
-        return name
+    if name in ("initial", "current"):
+        return "reference" if name == "initial" else name  # as it was called first
     return f"{public_model(name)} {_identity(reflector).get('weights', '')[:19]}".strip()
 
 
@@ -144,11 +143,10 @@ def make_entry(
     """The run's row."""
     once = answers_once(world)
     outcomes = tuple(_outcome(line, once) for line in played)
-    settings = build(agents.config_type(request.method), request.method_table, "method")
     return Entry(
         track=make_track(request, world, policy, reflector, [o.task for o in outcomes]),
         method=request.method,
-        config=cast(Any, redacted_json(_row_config(request, asdict(settings)))),
+        config=cast(Any, redacted_json(_row_config(request, recorded(request.method_settings)))),
         seed=request.run.seed,
         outcomes=outcomes,
         spent=Spent(
@@ -230,7 +228,7 @@ def _prices(request: Config) -> Prices | None:
     asked = request.prices
     if not asked.currency:
         return None
-    return Prices(asked.currency, asked.acting, asked.reflection)
+    return Prices(asked.currency, asked.rollout, asked.reflection)
 
 
 def _command(request: Config) -> tuple[str, ...]:
@@ -244,12 +242,12 @@ def _command(request: Config) -> tuple[str, ...]:
     }
     world = {
         key: HIDDEN if secret_name(key) else scrubbed(value) if isinstance(value, str) else value
-        for key, value in public_options(request.env.name, request.world_table).items()
+        for key, value in public_options(request.env.name, request.env_options).items()
     }
     written = tomli_w.dumps({k: redacted(v) if isinstance(v, str) else v for k, v in world.items()})
-    options = [word for line in written.splitlines() for word in ("--set", f"world.{line}")]
-    if request.env.world_seed not in (None, request.run.seed):
-        options += ["--set", f"env.world_seed={request.env.world_seed}"]
+    options = [word for line in written.splitlines() for word in ("--set", f"env.{line}")]
+    if request.env.task_seed not in (None, request.run.seed):
+        options += ["--set", f"env.task_seed={request.env.task_seed}"]
     return ("harness", "run", *(word for pair in said.items() for word in pair), *options)
 
 

@@ -1,20 +1,31 @@
 """Making worlds for the harness: the rooms' own errors become exit codes here."""
 
 import os
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import cast
 
 import envs
+from envs.adapters import gymnasium_env
 from envs.errors import EnvError, UnknownEnv, UnknownOption
 from envs.integrations.verifiers.env import is_path
-from envs.registry import path_options
-from harness.config import Config, Scalar, Table
+from envs.registry import options, path_options
+from envs.resolution import find
+from envs.untrusted import untrusted_parts
 from harness.env_capabilities import Regradable
 from harness.errors import DataError, UsageError
+from harness.settings.config import Config
+from harness.settings.docstrings import describe_options
+from harness.settings.fields import Setting, describe
+from harness.settings.sections import EnvSection, Table
+from harness.settings.sources import Scalar
 from harness.text_env import TextEnvProtocol
 from harness.types import Split
+from leaderboards.boards.formatting import plain
+
+_LONGEST = 80  # characters of a name that are shown
 
 
 @cache
@@ -26,6 +37,26 @@ def _options(name: str) -> tuple[str, ...]:
         raise UsageError(str(error)) from error
     except EnvError as error:
         raise DataError(str(error)) from error
+
+
+def env_options(name: str) -> dict[str, Setting]:
+    """The options of an environment by key, with type, default and meaning.
+
+    Those that the harness sets itself (data, task seed) are described as keys of `[env]`.
+    """
+    found = find(name)
+    taken = dict(options(name))
+    described: dict[str, Setting] = {}
+    for key, setting in describe(EnvSection).items():
+        own_name = setting.formerly.name or key  # an environment takes its seed as world_seed
+        if own_name in taken:
+            del taken[own_name]
+            described[key] = setting
+    if not found.is_text_env:
+        adapted = {key: value for key, value in taken.items() if key in gymnasium_env.OPTIONS}
+        described |= describe_options(gymnasium_env.GymnasiumTextEnv, adapted)
+        taken = {key: value for key, value in taken.items() if key not in adapted}
+    return described | describe_options(found.creator, taken)
 
 
 def takes_data(name: str) -> bool:
@@ -80,8 +111,8 @@ def world_maker(request: Config) -> Callable[[Split], TextEnvProtocol]:
             split,
             section.data_dir,
             section.accept_data,
-            section.world_seed,
-            request.world_table,
+            section.task_seed,
+            request.env_options,
         )
 
     return make
@@ -128,3 +159,16 @@ def public_options(name: str, options: Mapping[str, Scalar]) -> dict[str, Scalar
     """The options with files and folders by their last name only."""
     paths = path_options(name) if options else ()
     return {key: Path(str(value)).name if key in paths else value for key, value in options.items()}
+
+
+def untrusted(name: str, options: Mapping[str, object], trusted: Collection[str]) -> str:
+    """The reason why an environment that a stranger's file names is not opened, and what to type.
+
+    Empty where all of it may be opened.
+    """
+    parts = [part for part in untrusted_parts(name, options) if not part.allowed(trusted)]
+    if not parts:
+        return ""
+    told = " and ".join(f"the {part.kind} {plain(part.name, _LONGEST)}" for part in parts)
+    words = " ".join(f"--trust {shlex.quote(plain(part.name, _LONGEST))}" for part in parts)
+    return f"it opens {told}, not part of this package; if you trust that, add {words}"

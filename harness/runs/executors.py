@@ -12,15 +12,16 @@ from typing import Protocol
 from rich.console import Console
 
 from harness.callbacks import Callbacks
-from harness.config import Scalar, build
 from harness.display.console import Lines, LiveView
 from harness.display.console_text import forgiving
 from harness.display.trackers import check_trackers
-from harness.execution_config import EngineSection, check_removed
-from harness.runs.build import prepare, read_request
 from harness.runs.finish import Terms, finish_one, hand_over, rounds_of, standings, unfinished
 from harness.runs.progress_table import title
+from harness.runs.request import read_request, write_request
 from harness.runs.subprocess_pool import Job, SubprocessPool, harness_command
+from harness.settings.build import build
+from harness.settings.executor import ExecutorSection, check_removed
+from harness.settings.sources import Scalar
 from harness.system.hardware import cores, visible_gpus
 from leaderboards.records.entry import Entry
 from leaderboards.records.store import read_entry
@@ -39,14 +40,14 @@ class Executor(Protocol):
         ...
 
 
-def executor(engine: EngineSection, terms: Terms) -> Executor:
+def make_executor(executor: ExecutorSection, terms: Terms) -> Executor:
     """The executor of that name; ray is imported here, and only for its own."""
-    if engine.name == "processes":
-        return Processes(engine.jobs, terms)
-    if engine.name == "ray":
+    if executor.name == "processes":
+        return Processes(executor.jobs, terms)
+    if executor.name == "ray":
         from harness.runs.ray.ray_runs import RayRuns
 
-        return RayRuns(engine, terms)
+        return RayRuns(executor, terms)
     return Serial(terms)
 
 
@@ -108,25 +109,24 @@ class Processes:
         # One thread unless told otherwise, as the processes beside it take the other cores.
         request = read_request(place)
         model = replace(request.model, threads=request.model.threads or 1)
-        prepare(replace(request, model=model, engine=EngineSection()), place)
+        write_request(replace(request, model=model, executor=ExecutorSection()), place)
         track = ("--tracker", ",".join(self._terms.track)) if self._terms.track else ()
         command = harness_command("resume", str(place), "--json", *track)
         return Job(title(request), command, place / "stderr.log")
 
 
-def engine_for(places: Sequence[Path], typed: Mapping[str, Scalar]) -> EngineSection | None:
-    """The engine that runs are gone on with: as begun, but for what was typed.
+def executor_for(places: Sequence[Path], typed: Mapping[str, Scalar]) -> ExecutorSection | None:
+    """The executor that runs are gone on with: as begun, but for what was typed.
 
-    Another engine by name starts from its own defaults: settings of the first mean nothing to it.
+    Another executor starts from its own defaults: settings of the first mean nothing to it.
     """
     if not typed:
         return None
     check_removed(typed)
-    begun = read_request(places[0]).engine
+    begun = read_request(places[0]).executor
     same = typed.get("name", begun.name) == begun.name
     table = {**(asdict(begun) if same else {}), **typed}
-    made: EngineSection = build(EngineSection, table, "engine")
-    return made
+    return build(ExecutorSection, table, "executor")
 
 
 def perform(
@@ -134,16 +134,16 @@ def perform(
     quiet: bool,
     stop: Callable[[], bool],
     track: Sequence[str] = (),
-    engine: EngineSection | None = None,
+    executor: ExecutorSection | None = None,
 ) -> list[Entry]:
     """Run what is not finished; `track` names trackers that are told.
 
-    `engine` says where; unset, it is where the runs were begun.
+    `executor` says where; unset, it is where the runs were begun.
     """
     check_trackers(track)
-    if engine is None:
-        engine = read_request(places[0]).engine
+    if executor is None:
+        executor = read_request(places[0]).executor
     else:
-        hand_over(places, engine)
-    executor(engine, Terms(quiet, stop, track)).work(places)
+        hand_over(places, executor)
+    make_executor(executor, Terms(quiet, stop, track)).work(places)
     return [read_entry(place / "entry.json") for place in places]

@@ -9,12 +9,13 @@ from rich.console import Console
 
 import agents
 from harness.callbacks import Callbacks
-from harness.config import Config
 from harness.display.trackers import Tracker, open_tracker
-from harness.execution_config import EngineSection
-from harness.runs.build import prepare, read_request, run_one
+from harness.runs.build import run_one
 from harness.runs.envs import public_name
 from harness.runs.progress_table import ProgressTable, RunProgress
+from harness.runs.request import read_request, write_request
+from harness.settings.config import Config
+from harness.settings.executor import ExecutorSection
 from harness.storage.atomic_files import lines
 from harness.types import JSON
 from leaderboards.records.entry import Entry
@@ -76,12 +77,12 @@ def unfinished(places: Sequence[Path]) -> list[Path]:
     return [place for place in places if not (place / "entry.json").exists()]
 
 
-def hand_over(places: Sequence[Path], engine: EngineSection) -> None:
-    """Let runs be gone on with by another engine than they began with."""
+def hand_over(places: Sequence[Path], executor: ExecutorSection) -> None:
+    """Let runs be gone on with by another executor than they began with."""
     for place in unfinished(places):
         request = read_request(place)
-        if request.engine != engine:
-            prepare(replace(request, engine=engine), place)
+        if request.executor != executor:
+            write_request(replace(request, executor=executor), place)
 
 
 def standings(places: Sequence[Path], quiet: bool) -> ProgressTable:

@@ -1,16 +1,14 @@
 """What a hosted trainer cannot do, found out before anything is opened, sampled or paid for."""
 
-from collections.abc import Mapping
-
 import agents
 from agents.parts.rl.config import WeightsConfig
 from agents.parts.rl.loss_card import build_loss
-from harness import config as configs
-from harness.config import Config, Scalar
 from harness.errors import UsageError
 from harness.policies import kind_of
 from harness.policies.base import BatchSize
 from harness.policies.tinker.data import check_sampling
+from harness.settings.config import Config
+from harness.settings.sources import Scalar
 
 ALPHA = 32
 """The only scale of an adapter at Tinker: the service sets it, and takes no other."""
@@ -29,18 +27,17 @@ def check_hosted(request: Config) -> None:
             f"model.lora_alpha is {request.model.lora_alpha}, but Tinker scales adapters itself; "
             f"write --set model.lora_alpha={ALPHA}."
         )
-    settings = configs.build(agents.config_type(request.method), request.method_table, "method")
+    settings = request.method_settings
     renormalise = isinstance(settings, WeightsConfig) and settings.renormalise
     check_sampling(request.sampling.temperature, request.sampling.top_p if renormalise else 1.0)
     if isinstance(settings, WeightsConfig):
         build_loss(settings, request.sampling.max_tokens, BatchSize(1, 1)).hosted()
 
 
-def hosted_defaults(tables: Mapping[str, Mapping[str, Scalar]]) -> dict[str, dict[str, Scalar]]:
-    """What suits a hosted trainer where nothing was said: patience, and many requests at once.
+def hosted_defaults(url: str) -> dict[str, dict[str, Scalar]]:
+    """Defaults that suit a hosted trainer: a long time-out, and many requests at once.
 
-    A reply of tens of thousands of tokens takes it many minutes, and hundreds cost no more time.
+    A completion of tens of thousands of tokens takes many minutes, and hundreds cost no more time.
     """
-    url = str(tables.get("model", {}).get("url", ""))
-    suits: dict[str, dict[str, Scalar]] = {"model": {"timeout": 3600.0, "concurrency": 256}}
-    return configs.merge(suits if url.startswith("tinker:") else {}, tables)
+    hosted = url.startswith("tinker:")
+    return {"model": {"timeout": 3600.0, "concurrency": 256}} if hosted else {}

@@ -1,18 +1,17 @@
-"""Importance corrections where sampler and learner differ: put in by default, or asked for.
+"""Choose or require the importance correction where sampler and trainer differ.
 
 vLLM's log-probabilities are not quite the trainer's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection
 from typing import Protocol, runtime_checkable
 
 import agents
 from agents.parts.rl.importance_correction import CAPS, CorrectionName
-from harness import config as configs
-from harness.config import Config, Scalar
 from harness.policies import kind_of
+from harness.settings.build import build
 
-REMEDY: CorrectionName = "token_truncate"
+DEFAULT_CORRECTION: CorrectionName = "token_truncate"
 """Truncated importance weights, by token."""
 
 
@@ -26,31 +25,22 @@ class HasCorrection(Protocol):
         ...
 
 
-Tables = Mapping[str, Mapping[str, Scalar]]
+def needs_correction(method: str, url: str, given: Collection[str]) -> bool:
+    """Whether a method gets a correction that was not asked for.
 
-
-def _why(tables: Tables) -> str:
-    """Why sampler and learner do not agree on how likely a token was; "" where they do."""
-    if kind_of(str(tables.get("model", {}).get("url", ""))) == "vllm":
-        return "vLLM samples and another engine trains"
-    return ""
-
-
-def corrects(method: str, tables: Tables) -> bool:
-    """Whether a method without a remedy of its own gets one."""
-    if not _why(tables):
+    So where another engine samples, the method has no correction by default, and none was set;
+    `given` are the keys of `[method]` that were.
+    """
+    if kind_of(url) != "vllm" or "correction" in given:
         return False
-    own = configs.build(agents.config_type(method), {}, "method")
-    bypasses = isinstance(own, HasCorrection) and own.correction == "bypass"
-    return bypasses and "correction" not in tables.get("method", {})
+    own = build(agents.config_type(method), {}, "method")
+    return isinstance(own, HasCorrection) and own.correction == "none"
 
 
-def corrections(requests: Sequence[Config], tables: Tables) -> list[str]:
-    """Say so where importance weights are truncated by default."""
-    if not any(corrects(request.method, tables) for request in requests):
-        return []
-    return [
-        f"correction: {REMEDY}, because {_why(tables)}: each token's "
-        f"importance weight is at most {CAPS[REMEDY]:g} unless method.correction_cap says "
-        "otherwise (--set method.correction=bypass leaves it out)"
-    ]
+def correction_note() -> str:
+    """The line that says that importance weights are truncated by default."""
+    return (
+        f"correction: {DEFAULT_CORRECTION}, because vLLM samples and another engine trains: each "
+        f"token's importance weight is at most {CAPS[DEFAULT_CORRECTION]:g} unless "
+        "method.correction_cap says otherwise (--set method.correction=none leaves it out)"
+    )

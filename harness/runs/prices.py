@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import agents
-from harness.config import Config
 from harness.errors import UsageError, unknown
 from harness.policies import kind_of
+from harness.settings.config import Config
 from harness.text_env import TextEnvProtocol
 
 PUBLISHED = "published"

@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from harness.config import Config
 from harness.display.console_text import duration, forgiving, plain, sparkline
 from harness.errors import RunError
-from harness.runs.build import read_request
+from harness.runs.request import read_request
+from harness.settings.config import Config
 from harness.storage.atomic_files import lines
 from leaderboards.records.store import read_entry
 from leaderboards.stats.scores import result

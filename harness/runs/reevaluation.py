@@ -18,14 +18,15 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.callbacks import Callbacks
-from harness.config import Config
 from harness.display.console_text import forgiving
 from harness.errors import UsageError
 from harness.evaluate import evaluate, evaluation_tasks
-from harness.execution_config import EngineSection
 from harness.metered import MeteredTrainable
-from harness.runs.build import RunContext, build_run, champion_of, read_request
+from harness.runs.build import RunContext, build_run, champion_of
+from harness.runs.request import read_request
 from harness.runs.run_dirs import existing
+from harness.settings.config import Config
+from harness.settings.executor import ExecutorSection
 from harness.storage.atomic_files import write_json
 from harness.storage.lock import Lock
 from harness.types import Agent, SystemPrompt
@@ -66,7 +67,7 @@ class Analysis:
         self._console = forgiving(Console(stderr=True, quiet=arguments.json))
         self.agent = champion_of(place)
         # Here, whichever engine made it: a cluster may be gone, and its agents are the same.
-        self.request = replace(read_request(place), engine=EngineSection())
+        self.request = replace(read_request(place), executor=ExecutorSection())
         self._lock = Lock(place / "run.lock")
         self._stage: RunContext | None = None
 

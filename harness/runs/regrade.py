@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 import envs
 from envs.errors import EnvError
 from envs.resolution import find
-from harness.config import Scalar, parse_set
 from harness.env_capabilities import (
     Unrepeatable,
     abandon,
@@ -25,8 +24,10 @@ from harness.env_capabilities import (
 )
 from harness.errors import HarnessError
 from harness.rollout import reason
-from harness.runs.envs import answers_once, make_world, takes_seed
-from harness.runs.trust import untrusted
+from harness.runs.envs import answers_once, make_world, takes_seed, untrusted
+from harness.settings.config import env_tables
+from harness.settings.old_names import modern
+from harness.settings.sources import Scalar, parse_set
 from harness.text_env import TextEnvProtocol
 from leaderboards.boards.formatting import plain
 from leaderboards.boards.verify import Grader, GraderVerdict, UntrustedEnv
@@ -48,14 +49,14 @@ class Graders:
     def bring(self, entry: Entry) -> Grader | UntrustedEnv | str:
         """The grader of an entry's world, or why there is none."""
         try:
-            name, options = _asked(entry)
+            name, seed, options = _requested(entry)
             if why := untrusted(name, {}, self._trusted):
                 return UntrustedEnv(why)
             if why := _never(name):
                 return f"{entry.track.env} cannot be replayed: {why}"
-            if why := untrusted(name, _own(options), self._trusted):
+            if why := untrusted(name, options, self._trusted):
                 return UntrustedEnv(why)
-            key = self._key(name, options, entry.seed)
+            key = self._key(name, seed, options)
             world, fingerprint = self._world(key)
         except (HarnessError, EnvError) as error:
             return f"the world of {entry.track.env} cannot be made ({plain(error, 160)})"
@@ -71,9 +72,8 @@ class Graders:
             return f"{entry.track.env} cannot be replayed: {why}"
         return self._replay(key)
 
-    def _key(self, name: str, options: Mapping[tuple[str, str], Scalar], seed: int) -> _Key:
-        chosen = options.get(("env", "world_seed"), seed)
-        return (name, int(chosen) if takes_seed(name) else None, *sorted(_own(options).items()))
+    def _key(self, name: str, seed: int, options: Mapping[str, Scalar]) -> _Key:
+        return (name, seed if takes_seed(name) else None, *sorted(options.items()))
 
     def _world(self, key: _Key) -> tuple[TextEnvProtocol, str]:
         """A test world, and its fingerprint."""
@@ -145,18 +145,18 @@ def _misfit(problem: str) -> GraderVerdict:
     return GraderVerdict(None, False, misfit=problem)
 
 
-def _asked(entry: Entry) -> tuple[str, dict[tuple[str, str], Scalar]]:
-    """The world's name and options, from the command that asks for the run again."""
+def _requested(entry: Entry) -> tuple[str, int, dict[str, Scalar]]:
+    """Name, task seed and options of the environment, from the command that repeats the run."""
     words = entry.provenance.command
     pairs = list(pairwise(words))
     name = next((value for word, value in pairs if word == "--env"), entry.track.env)
-    settings = (parse_set(value) for word, value in pairs if word == "--set")
-    return name, {(section, key): value for section, key, value in settings}
-
-
-def _own(options: Mapping[tuple[str, str], Scalar]) -> dict[str, Scalar]:
-    """The options of the world itself."""
-    return {key: value for (section, key), value in options.items() if section == "world"}
+    tables: dict[str, dict[str, Scalar]] = {}
+    for word, value in pairs:
+        if word == "--set":
+            section, key, setting = parse_set(value)
+            tables.setdefault(section, {})[key] = setting
+    known, options = env_tables(modern(tables)[0].get("env", {}))
+    return name, int(known.get("task_seed", entry.seed)), options
 
 
 def _never(name: str) -> str:

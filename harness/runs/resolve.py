@@ -2,16 +2,13 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import agents
-from harness import config as configs
 from harness.budget import Shape, plan
-from harness.config import Config, EnvSection, Scalar
 from harness.env_capabilities import completion_tokens_of, redistributable
 from harness.errors import UsageError, unknown
-from harness.execution_config import check_removed
 from harness.policies import check_url, trainable, untrainable
 from harness.policies.vllm import url as vllm_url
 from harness.runs.envs import (
@@ -22,7 +19,13 @@ from harness.runs.envs import (
     whole_options,
 )
 from harness.runs.hosted_checks import check_hosted, hosted_defaults
-from harness.runs.off_policy import REMEDY, corrections, corrects
+from harness.runs.off_policy import DEFAULT_CORRECTION, correction_note, needs_correction
+from harness.runs.request import build_request
+from harness.settings.config import Config, env_tables, from_tables
+from harness.settings.executor import check_removed
+from harness.settings.old_names import modern
+from harness.settings.sections import EnvSection
+from harness.settings.sources import Scalar, merge, preset_names, read_preset, read_sets, read_toml
 from harness.system import hardware
 from harness.text_env import TextEnvProtocol
 
@@ -48,8 +51,8 @@ class Asked:
     samples: int | None = None
     data_dir: Path | None = None
     accept_data: bool = False
-    engine: Mapping[str, Scalar] = field(default_factory=dict)
-    """Of `[engine]`: name, address, jobs."""
+    executor: Mapping[str, Scalar] = field(default_factory=dict)
+    """Keys of `[executor]`: name, address, jobs."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Resolved:
 
 
 def _flags(asked: Asked) -> dict[str, dict[str, Scalar]]:
-    said: dict[tuple[str, str], Scalar | None] = {
+    """The settings that have a flag of their own, where it was given."""
+    given: dict[tuple[str, str], Scalar | None] = {
         ("env", "name"): asked.env,
         ("env", "data_dir"): str(asked.data_dir) if asked.data_dir else None,
         ("env", "accept_data"): asked.accept_data or None,
@@ -70,8 +74,8 @@ def _flags(asked: Asked) -> dict[str, dict[str, Scalar]]:
         ("evaluation", "tasks"): asked.test_tasks,
         ("evaluation", "samples"): asked.samples,
     }
-    tables: dict[str, dict[str, Scalar]] = {"engine": dict(asked.engine)} if asked.engine else {}
-    for (section, key), value in said.items():
+    tables = {"executor": dict(asked.executor)} if asked.executor else {}
+    for (section, key), value in given.items():
         if value is not None:
             tables.setdefault(section, {})[key] = value
     if asked.prompt is not None:
@@ -81,10 +85,22 @@ def _flags(asked: Asked) -> dict[str, dict[str, Scalar]]:
             raise UsageError(
                 f"{asked.prompt} cannot be read as text ({error}); check --prompt."
             ) from error
-    for text in asked.sets:
-        section, key, value = configs.parse_set(text)
-        tables.setdefault(section, {})[key] = value
     return tables
+
+
+def _typed(asked: Asked) -> tuple[dict[str, dict[str, Scalar]], list[str]]:
+    """The user's own settings, file below `--set` below flags; and a note on each old spelling."""
+    file = read_toml(asked.config) if asked.config else {}
+    sets, flags = read_sets(asked.sets), _flags(asked)
+    names = _methods(asked, merge(file, sets))
+    known = [agents.config_type(name) for name in names]
+    layers = [modern(layer, known) for layer in (file, sets, flags)]
+    notes = dict.fromkeys(note for _, found in layers for note in found)
+    return merge(*(tables for tables, _ in layers)), list(notes)
+
+
+def _methods(asked: Asked, tables: Tables) -> tuple[str, ...]:
+    return asked.methods or (str(tables.get("method", {}).get("name", "espl")),)
 
 
 def resolve(asked: Asked) -> Resolved:
@@ -92,38 +108,37 @@ def resolve(asked: Asked) -> Resolved:
 
     Whatever can be refused is refused here, before anything is written or loaded.
     """
-    typed = configs.merge(configs.read_toml(asked.config) if asked.config else {}, _flags(asked))
-    check_removed(typed.get("engine", {}))
+    typed, renamed = _typed(asked)
+    check_removed(typed.get("executor", {}))
     env = _env(asked.preset, typed)
     base, preset, notes = _defaults(asked, typed, env)
-    tables = _whole_paths(hosted_defaults(configs.merge(base, configs.preset(preset, env), typed)))
-    section = tables.get("env", {})
-    if section.get("data_dir") and not takes_data(env):
+    tables = merge(base, read_preset(preset, env), typed)
+    tables = _whole_paths(merge(hosted_defaults(str(tables.get("model", {}).get("url"))), tables))
+    draft = from_tables(tables)
+    if draft.env.data_dir and not takes_data(env):
         notes.append(f"{env} makes its own tasks and reads no data: --data-dir is not used")
     world = make_world(
-        env,
-        "train",
-        str(section.get("data_dir", "")),
-        section.get("accept_data") is True,
-        world_options=configs.from_tables({"world": tables["world"]}).world_table,
+        env, "train", draft.env.data_dir, draft.env.accept_data, world_options=draft.env_options
     )
     try:
         tables = _suit(tables, world, preset, typed)
-        methods = asked.methods or (str(tables.get("method", {}).get("name", "espl")),)
-        _check(tables, typed, methods)
-        requests = tuple(_each(tables, typed, methods, _seeds(asked, typed)))
+        methods = _methods(asked, tables)
+        _check(draft, typed, methods)
+        requests = tuple(_each(tables, typed, methods, _seeds(asked, draft, typed)))
         for request in requests:
             check_hosted(request)
         notes += _fit(requests[0], world) + _warnings(requests[0], world)
-        notes += corrections(requests, tables)
+        given = tables.get("method", {})
+        if any(needs_correction(method, draft.model_url, given) for method in methods):
+            notes.append(correction_note())
     finally:
         world.close()
-    return Resolved(requests, tuple(notes))
+    return Resolved(requests, (*renamed, *notes))
 
 
 def _env(preset: str | None, typed: Tables) -> str:
     """The world that was typed, or that the preset is for; refuses two that differ."""
-    named = configs.preset(preset).get("env", {}).get("name") if preset else None
+    named = read_preset(preset).get("env", {}).get("name") if preset else None
     name = whole_name(str(typed.get("env", {}).get("name", named or EnvSection().name)))
     if named is not None and name != whole_name(str(named)):
         raise UsageError(
@@ -136,7 +151,7 @@ def _env(preset: str | None, typed: Tables) -> str:
 def _defaults(asked: Asked, typed: Tables, env: str) -> tuple[Tables, str, list[str]]:
     """Model and preset that suit this machine, where none was said."""
     chosen = "url" in typed.get("model", {})
-    if asked.preset and (chosen or "url" in configs.preset(asked.preset).get("model", {})):
+    if asked.preset and (chosen or "url" in read_preset(asked.preset).get("model", {})):
         return {}, asked.preset, []
     here = hardware.look()
     choice = hardware.choose(here, env)
@@ -147,25 +162,25 @@ def _defaults(asked: Asked, typed: Tables, env: str) -> tuple[Tables, str, list[
     if not chosen:
         notes.append(f"model: {choice.model}, because {choice.reason}")
     if not asked.preset:
-        notes.append(f"preset: {preset} (choose with --preset {'|'.join(configs.presets())})")
+        notes.append(f"preset: {preset} (choose with --preset {'|'.join(preset_names())})")
     return ({} if chosen else {"model": {"url": choice.model}}), preset, notes
 
 
 def _whole_paths(tables: dict[str, dict[str, Scalar]]) -> dict[str, dict[str, Scalar]]:
     """Paths that mean the same from any folder, so that a run can be resumed from anywhere."""
-    env = {"name": EnvSection().name, **tables.get("env", {})}
-    env["name"] = whole_name(str(env["name"]))
-    world = whole_options(str(env["name"]), tables.get("world", {}))
+    known, options = env_tables({"name": EnvSection().name, **tables.get("env", {})})
+    known["name"] = whole_name(str(known["name"]))
+    options = whole_options(str(known["name"]), options)
     model = dict(tables.get("model", {}))
-    folder = str(env.get("data_dir") or os.environ.get("HARNESS_DATA_DIR", ""))
-    if folder and takes_data(str(env["name"])):
-        env["data_dir"] = str(Path(folder).resolve())
+    folder = known.get("data_dir") or os.environ.get("HARNESS_DATA_DIR", "")
+    if isinstance(folder, str) and folder and takes_data(str(known["name"])):
+        known["data_dir"] = str(Path(folder).resolve())
     url = str(model.get("url", ""))
     if url.startswith("hf:") and Path(url[3:]).is_dir():
         model["url"] = f"hf:{Path(url[3:]).resolve()}"
     elif url.startswith("vllm:"):
         model["url"] = vllm_url.whole_path(url)
-    return {**tables, "env": env, "model": model, "world": world}
+    return {**tables, "env": {**known, **options}, "model": model}
 
 
 def _suit(
@@ -178,21 +193,18 @@ def _suit(
         "sampling": {"max_tokens": min(tokens, _MOST_TOKENS.get(preset, tokens))},
     }
     said = {name: typed[name] for name in fitted if name in typed}  # other sections are settled
-    return configs.merge(tables, fitted, said)
+    return merge(tables, fitted, said)
 
 
-def _seeds(asked: Asked, typed: Tables) -> tuple[int, ...]:
-    written = typed.get("run", {}).get("seed")
-    if written is None:
+def _seeds(asked: Asked, draft: Config, typed: Tables) -> tuple[int, ...]:
+    if "seed" not in typed.get("run", {}):
         return asked.seeds or (0,)
     if asked.seeds:
         raise UsageError("Both --seed and run.seed were given; leave one of them out.")
-    if type(written) is not int:
-        raise UsageError(f"run.seed is {written!r}, but should be a whole number.")
-    return (written,)
+    return (draft.run.seed,)
 
 
-def _check(tables: Tables, typed: Tables, methods: Sequence[str]) -> None:
+def _check(draft: Config, typed: Tables, methods: Sequence[str]) -> None:
     if len(set(methods)) != len(methods):
         raise UsageError(f"A method is named twice in {','.join(methods)}; name each once.")
     known = {f.name for method in methods for f in fields(agents.config_type(method))}
@@ -201,13 +213,12 @@ def _check(tables: Tables, typed: Tables, methods: Sequence[str]) -> None:
             if not known:
                 raise UsageError(f"{', '.join(methods)} has no settings, so no method.{key}.")
             raise unknown(f"setting [method] of {', '.join(methods)}", key, known)
-    url = str(tables.get("model", {}).get("url", ""))
-    check_url(url)
-    if not trainable(url) and any(agents.trains_weights(method) for method in methods):
-        raise untrainable(url)
-    reflector = str(tables.get("reflection", {}).get("model", "reference"))
-    if reflector not in ("reference", "current"):
-        check_url(reflector)
+    check_url(draft.model_url)
+    trains = any(agents.trains_weights(method) for method in methods)
+    if trains and not trainable(draft.model_url):
+        raise untrainable(draft.model_url)
+    if draft.reflection.separate:
+        check_url(draft.reflection.model)
 
 
 def _fit(request: Config, world: TextEnvProtocol) -> list[str]:
@@ -237,7 +248,7 @@ def _warnings(request: Config, world: TextEnvProtocol) -> list[str]:
     name = request.env.name
     if redistributable(world) or request.model_url != "smollm2":
         return []
-    full = configs.from_tables(configs.preset("paper"))
+    full = from_tables(read_preset("paper"))
     tests = world.size("test") * full.evaluation.samples
     tokens = completion_tokens_of(world, 15000) // 2
     rows = full.model.batch_rows
@@ -252,17 +263,16 @@ def _warnings(request: Config, world: TextEnvProtocol) -> list[str]:
     ]
 
 
-def _of_family(tables: Tables, typed: Tables, seed: int) -> dict[str, dict[str, Scalar]]:
-    """The world of a family that goes with a run's seed, and that world's own briefing."""
-    chosen = typed.get("env", {}).get("world_seed", seed)
-    world = make_world(
-        str(tables["env"]["name"]),
-        "train",
-        world_seed=int(chosen),
-        world_options=tables.get("world"),
-    )
-    own: dict[str, dict[str, Scalar]] = {"env": {"world_seed": chosen}}
-    if "prompt" not in typed.get("run", {}):
+def _of_family(tables: Tables, draft: Config, seed: int) -> dict[str, dict[str, Scalar]]:
+    """The environment's task seed that goes with a run's seed, and that environment's own prompt.
+
+    `draft` is what was typed alone: a prompt in it stays.
+    """
+    chosen = seed if draft.env.task_seed is None else draft.env.task_seed
+    name, options = str(tables["env"]["name"]), env_tables(tables["env"])[1]
+    world = make_world(name, "train", world_seed=chosen, world_options=options)
+    own: dict[str, dict[str, Scalar]] = {"env": {"task_seed": chosen}}
+    if draft.run.prompt is None:
         own["run"] = {"prompt": world.system_prompt}
     world.close()
     return own
@@ -274,20 +284,18 @@ def _each(
     methods: Sequence[str],
     seeds: Sequence[int],
 ) -> Iterator[Config]:
+    draft = from_tables({name: typed.get(name, {}) for name in ("env", "run")})
+    url = str(tables.get("model", {}).get("url", ""))
     for method in methods:
-        takes = {f.name for f in fields(agents.config_type(method))}
-        given = {k: v for k, v in tables.get("method", {}).items() if k in takes}
-        if corrects(method, tables):
-            given["correction"] = REMEDY
-        whole = asdict(configs.build(agents.config_type(method), given, "method"))
-        table = {k: v for k, v in whole.items() if v is not None}
+        known = {f.name for f in fields(agents.config_type(method))}
+        own = {k: v for k, v in tables.get("method", {}).items() if k in known}
+        if needs_correction(method, url, own):
+            own["correction"] = DEFAULT_CORRECTION
         for seed in seeds:
-            own: dict[str, dict[str, Scalar]] = {
+            layer: dict[str, dict[str, Scalar]] = {
                 "run": {"seed": seed},
                 "model": {"seed": tables.get("model", {}).get("seed", seed)},
             }
             if takes_seed(str(tables["env"]["name"])):
-                own = configs.merge(own, _of_family(tables, typed, seed))
-            request = configs.merge({k: v for k, v in tables.items() if k != "method"}, own)
-            request["method"] = {"name": method, **table}
-            yield configs.from_tables(request)
+                layer = merge(layer, _of_family(tables, draft, seed))
+            yield build_request({**merge(tables, layer), "method": {"name": method, **own}})

@@ -6,9 +6,9 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from harness.config import Config
 from harness.errors import RunError, UsageError
-from harness.runs.build import prepare
+from harness.runs.request import write_request
+from harness.settings.config import Config
 from harness.storage.lock import Lock
 
 
@@ -59,7 +59,7 @@ def lay_out(requests: Sequence[Config], folder: Path) -> list[Path]:
         single = len(requests) == 1
         names = ["" if single else f"{r.method}-seed{r.run.seed}" for r in requests]
         for request, name in zip(requests, names, strict=True):
-            prepare(request, part / name)
+            write_request(request, part / name)
         if there:
             shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)  # over an empty folder, but not over what another process laid out

@@ -143,11 +143,15 @@ class Board:
         return tuple(o for o in (given[0] if given else ()) if all(o in each for each in given))
 
 
+_NO_OPTIONS = ("task_seed=", "world_seed=")  # each run of a family has its own
+
+
 def _options(command: Sequence[str]) -> tuple[str, ...]:
-    """The values of `--set env.…`, and of `--set world.…` in the commands of older entries."""
-    values = (value for word, value in pairwise(command) if word == "--set")
-    found = (v.split(".", 1)[1] for v in values if v.startswith(("env.", "world.")))
-    return tuple("=".join(part.strip() for part in text.split("=", 1)) for text in found)
+    """The environment's options: they stand after `--set env.`, or `world.` in older commands."""
+    said = (value.partition(".") for word, value in pairwise(command) if word == "--set")
+    pairs = (text.split("=", 1) for section, _, text in said if section in ("env", "world"))
+    texts = ("=".join(part.strip() for part in pair) for pair in pairs)
+    return tuple(text for text in texts if not text.startswith(_NO_OPTIONS))
 
 
 def track_differences(here: Track, there: Track) -> tuple[Difference, ...]:

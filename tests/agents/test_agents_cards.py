@@ -55,7 +55,7 @@ def test_every_setting_that_changes_the_loss_changes_the_fingerprint():
         RLConfig(loss="cispo", clip=name) for name in losses.CISPO_CLIPS if name != "tinker"
     ]
     configs += [RLConfig(kl=0.1, kl_form=form) for form in kl.KLS]
-    configs += [RLConfig(correction=name) for name in CAPS if name != "bypass"]
+    configs += [RLConfig(correction=name) for name in CAPS if name != "none"]
     prints = [card(config, ACTING)[-1] for config in configs]
     assert len({line.split()[1] for line in prints}) == len(configs)
     assert prints[0] == card(RLConfig(), Sampling(1.0, 1.0, 64))[-1]
@@ -144,8 +144,8 @@ def test_the_five_cispo_clips_are_five():
         ({"loss": "grpo", "clip": "trl"}, "one of CISPO's ranges"),
         ({"loss": "cispo", "clip": "trl", "clip_high": 2.0}, "contradict"),
         ({"kl_form": "k1"}, "changes nothing without a KL term"),
-        ({"correction_cap": 2.0}, "changes nothing with correction 'bypass'"),
-        ({"correction": "tis"}, "Known: bypass"),
+        ({"correction_cap": 2.0}, "changes nothing with correction 'none'"),
+        ({"correction": "tis"}, "Known: hard_clip, none"),
         ({"overlong": "drop"}, "Known: keep, mask, punish"),
     ],
 )
@@ -184,7 +184,7 @@ def test_dapo_leaves_groups_without_spread_out_of_its_mean(stage):
     assert counted.metrics["constant_groups"] == dropped.metrics["constant_groups"] == 1
     ((samples, _, _),) = policy.updates
     assert len(samples) == 4
-    _, kept = learn(stage, RLConfig(loss="dapo", constant="count"), reward, prompts=1)
+    _, kept = learn(stage, RLConfig(loss="dapo", zero_std_groups="count"), reward, prompts=1)
     assert kept.metrics["idle_sequences"] == 4
 
 

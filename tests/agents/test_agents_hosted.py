@@ -64,5 +64,5 @@ def test_what_has_no_name_there_is_refused():
 
     with pytest.raises(UsageError, match=r"method\.kl=0"):
         build(kl=0.1).hosted()
-    with pytest.raises(UsageError, match=r"method\.correction=bypass"):
+    with pytest.raises(UsageError, match=r"method\.correction=none"):
         build(correction=Correction.of("token_mask")).hosted()

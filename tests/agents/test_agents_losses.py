@@ -131,7 +131,7 @@ def test_losses_and_gradients_equal_an_independent_implementation(torch, name, k
 @pytest.mark.parametrize(
     "case",
     VECTORS["losses"],
-    ids=lambda c: f"{c['loss']}-kl{c['kl']}-{c['clip_high']}-{c.get('correction', 'bypass')}",
+    ids=lambda c: f"{c['loss']}-kl{c['kl']}-{c['clip_high']}-{c.get('correction', 'none')}",
 )
 def test_losses_and_gradients_equal_trl(torch, case):
     batch = tensors(torch, VECTORS["batch"])
@@ -140,7 +140,7 @@ def test_losses_and_gradients_equal_trl(torch, case):
         clip_low=case["clip_low"],
         clip_high=case["clip_high"],
         kl=case["kl"],
-        correction=Correction.of(case.get("correction", "bypass"), case.get("cap")),
+        correction=Correction.of(case.get("correction", "none"), case.get("cap")),
         max_tokens=VECTORS["max_tokens"],
         zero_advantage=NOTHING,
     )

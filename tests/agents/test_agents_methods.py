@@ -59,7 +59,7 @@ def test_the_newest_fills_free_places_and_is_rated_once(stage):
 
 
 def test_evolution_mutates_the_winner_and_its_child_inherits(stage):
-    method = Evolution(EvolutionConfig(crossover=0.0, widen=2.0), stage.context())
+    method = Evolution(EvolutionConfig(crossover=0.0, sigma_inflation=2.0), stage.context())
     stage.rounds(method, 2)
     first, second = method.population.members[1:3]
     assert second.prompt.parents == (first.prompt.id,)
@@ -82,7 +82,7 @@ def test_the_parent_is_the_batchs_best_and_not_the_last_one_played(stage):
 def test_crossover_comes_with_its_probability(stage):
     origins = []
     for probability in (0.0, 0.3, 1.0):
-        config = EvolutionConfig(crossover=probability, pool=1000)
+        config = EvolutionConfig(crossover=probability, archive_size=1000)
         method = Evolution(config, stage.context())
         # Who wins which problem depends on the prompt's id, so that crossovers find evidence.
         reward = lambda p, t, s: float((int(p.id, 16) + t + s) % 3 == 0)  # noqa: E731
@@ -142,7 +142,7 @@ def test_where_nothing_was_scored_evolution_waits(stage):
 
 
 def test_the_pool_is_bounded_first_in_first_out(stage):
-    method = Evolution(EvolutionConfig(window=2, pool=2, crossover=0.0), stage.context())
+    method = Evolution(EvolutionConfig(newest_k=2, archive_size=2, crossover=0.0), stage.context())
     stage.rounds(method, 3, lambda p, t, s: float(s % 2))
     assert len(method.population) == 2
     assert stage.root.id not in method.population

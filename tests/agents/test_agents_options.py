@@ -99,7 +99,7 @@ def test_evolution_plays_by_the_rule(stage, rule):
 
 
 def test_finals_are_played_on_validation_by_the_best(stage):
-    config = EvolutionConfig(finals=2, crossover=0.0)
+    config = EvolutionConfig(revalidation=2, crossover=0.0)
     method = Evolution(config, stage.context(validation_tasks=50))
     stage.rounds(method, 1)
     before = method.population
@@ -116,7 +116,7 @@ def test_finals_are_played_on_validation_by_the_best(stage):
 
 
 def test_the_champion_is_who_did_best_in_finals(stage):
-    config = EvolutionConfig(finals=2, crossover=0.0)
+    config = EvolutionConfig(revalidation=2, crossover=0.0)
     method = Evolution(config, stage.context(validation_tasks=50))
     method.population = method.population.admit([Member(B, Rating(40, 1), 0, 3)], 100)
     assert method.final_agent().prompt == B
@@ -130,18 +130,18 @@ def test_the_champion_is_who_did_best_in_finals(stage):
 
 def test_espl_does_not_train_on_finals(stage):
     policy = stage.LearningPolicy()
-    method = ESPL(ESPLConfig(finals=1), stage.context(policy, validation_tasks=9))
+    method = ESPL(ESPLConfig(revalidation=1), stage.context(policy, validation_tasks=9))
     stage.rounds(method, 2)
     assert policy.updates == []
 
 
 def test_finals_without_validation_tasks_are_refused(stage):
     with pytest.raises(UsageError, match="Finals are played on validation tasks"):
-        Evolution(EvolutionConfig(finals=3), stage.context())
+        Evolution(EvolutionConfig(revalidation=3), stage.context())
 
 
 def test_there_are_no_more_finals_tasks_than_the_world_has(stage):
-    method = Evolution(EvolutionConfig(finals=1), stage.context(validation_tasks=2))
+    method = Evolution(EvolutionConfig(revalidation=1), stage.context(validation_tasks=2))
     casts = method.assign(stage.round(tasks=4, prompts=1, samples=2))
     assert sorted(c.task.seed for c in casts) == [0, 1]
 

@@ -10,8 +10,8 @@ from agents import registry
 from agents.espl import ESPLConfig
 from agents.evolution import EvolutionConfig
 from agents.parts.rl.config import RLConfig
-from harness.config import build
 from harness.errors import UsageError
+from harness.settings.build import build
 
 
 def test_the_methods_are_there_with_a_sentence_each():
@@ -68,23 +68,23 @@ def test_espl_takes_the_settings_of_both_halves():
 def test_the_defaults_are_the_papers():
     config = ESPLConfig()
     assert (config.learning_rate, config.beta1, config.beta2, config.kl) == (4e-5, 0.9, 0.95, 0)
-    assert (config.window, config.widen, config.exploration) == (10, 1.0, 2.0)
+    assert (config.newest_k, config.sigma_inflation, config.ucb_lambda) == (10, 1.0, 2.0)
     assert (config.crossover, config.edits, config.selection) == (0.2, 2, "top_random")
 
 
 @pytest.mark.parametrize(
     ("kind", "table", "sentence"),
     [
-        (ESPLConfig, {"window": 0}, "method.window is 0, but must be at least 1"),
+        (ESPLConfig, {"newest_k": 0}, "method.newest_k is 0, but must be at least 1"),
         (ESPLConfig, {"crossover": 1.5}, "at least 0 and at most 1"),
         (ESPLConfig, {"crossover": float("nan")}, "method.crossover is nan"),
-        (ESPLConfig, {"pool": 5}, "method.pool is 5, but must be at least 10"),
+        (ESPLConfig, {"archive_size": 5}, "method.archive_size is 5, but must be at least 10"),
         (ESPLConfig, {"learning_rate": -1.0}, "method.learning_rate is -1"),
         (ESPLConfig, {"selection": "top"}, "no value of (setting )?method.selection 'top'"),
         (RLConfig, {"loss": "gropo"}, "Did you mean 'd?r?_?grpo'"),
         (RLConfig, {"groups": "many"}, "Known: split, whole"),
         (RLConfig, {"clip_high": 1.2}, "does not clip"),
-        (EvolutionConfig, {"champion": "best"}, "Known: lower_bound, mean, newest"),
+        (EvolutionConfig, {"final_prompt": "best"}, "Known: lower_bound, mean, newest"),
     ],
 )
 def test_settings_out_of_range_are_usage_errors(kind, table, sentence):
@@ -93,7 +93,7 @@ def test_settings_out_of_range_are_usage_errors(kind, table, sentence):
 
 
 def test_settings_are_read_from_tables_like_all_others():
-    config = build(ESPLConfig, {"loss": "cispo", "clip_high": 5.0, "widen": 1}, "method")
-    assert (config.loss, config.clip_high, config.widen) == ("cispo", 5.0, 1.0)
+    config = build(ESPLConfig, {"loss": "cispo", "clip_high": 5.0, "sigma_inflation": 1}, "method")
+    assert (config.loss, config.clip_high, config.sigma_inflation) == ("cispo", 5.0, 1.0)
     with pytest.raises(UsageError):
         build(ESPLConfig, {"groups": "whole"}, "method")

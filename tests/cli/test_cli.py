@@ -59,7 +59,7 @@ def summary(capsys):
         (["resume", "nowhere"], 2, "holds no run"),
         (["show", "nowhere"], 2, "holds no run"),
         (["leaderboard", "nowhere"], 2, "does not exist"),
-        (["env", "show", "nothing"], 2, "There is no world"),
+        (["env", "show", "nothing"], 2, "There is no environment"),
         (["run", "--env", "aime25", "--data-dir", "empty"], 3, "no file dapo_100.jsonl"),
         ([*RUN, "--method", "rl"], 4, "cannot be trained"),
     ],
@@ -106,11 +106,11 @@ def test_a_folder_that_holds_a_run_is_not_run_over(capsys):
 
 def test_the_resolved_request_is_written_whole(tmp_path):
     (tmp_path / "root.txt").write_text("Count on your fingers.\n")
-    words = ["--prompt", "root.txt", "--set", "method.window=3", "--set", "sampling.top_p=0.9"]
+    words = ["--prompt", "root.txt", "--set", "method.newest_k=3", "--set", "sampling.top_p=0.9"]
     assert main([*RUN, *SMALL, *words, "--method", "evolution", "--run-dir", "out"]) == 0
     told = tomllib.loads((tmp_path / "out" / "config.toml").read_text())
     assert told["run"]["prompt"] == "Count on your fingers."
-    assert (told["method"]["window"], told["method"]["exploration"]) == (3, 2.0)
+    assert (told["method"]["newest_k"], told["method"]["ucb_lambda"]) == (3, 2.0)
     assert told["sampling"]["top_p"] == 0.9
     assert told["budget"]["episodes"] == 16
 

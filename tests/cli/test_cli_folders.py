@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import HarnessError, RunError
 from harness.runs import run_dirs
-from harness.runs.build import read_request
+from harness.runs.request import read_request
 from harness.runs.resolve import Asked, resolve
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from envs.competition import HMMT
-from harness import config
 from harness.cli.main import main
+from harness.settings.sources import read_preset
 
 PRICES = """
 date = "2026-10-07"
@@ -84,7 +84,7 @@ def test_prices_that_are_not_whole_are_refused(tmp_path, capsys, old, new, said)
     ],
 )
 def test_the_papers_four_benchmarks_are_ready(name, env, model, crossover):
-    tables = config.preset(name, env)
+    tables = read_preset(name, env)
     assert (tables["env"]["name"], tables["model"]["url"]) == (env, model)
     assert tables["method"]["crossover"] == crossover
     assert tables["method"]["learning_rate"] == 4e-5

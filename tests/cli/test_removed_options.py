@@ -7,7 +7,7 @@ import pytest
 import tomli_w
 
 from harness.cli.main import main
-from harness.config import read_toml
+from harness.settings.sources import read_toml
 
 WORLD = '''
 import gymnasium

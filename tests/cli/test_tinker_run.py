@@ -183,7 +183,7 @@ def test_a_wrong_key_or_address_costs_nothing(
         ("tinker:tiny/llama", ("method.loss=gspo",), 2, "method.loss=importance_sampling"),
         ("tinker:tiny/llama", ("method.loss=rloo",), 2, "method.loss=importance_sampling"),
         ("tinker:tiny/llama", ("method.kl=0.1",), 2, "method.kl=0"),
-        ("tinker:tiny/llama", ("method.correction=token_mask",), 2, "correction=bypass"),
+        ("tinker:tiny/llama", ("method.correction=token_mask",), 2, "correction=none"),
         ("tinker:tiny/llama", ("sampling.temperature=0.7",), 2, "sampling.temperature=1"),
         ("tinker:tiny/llama", ("sampling.top_p=0.9",), 2, "sampling.top_p=1"),
         ("tinker:tiny/llama", ("model.lora_alpha=8",), 2, "model.lora_alpha=32"),

@@ -16,9 +16,9 @@ import harness
 from harness.env_pool import EnvPool
 from harness.policies import open_policy
 from harness.policies.base import Sampling
-from harness.policies.settings import ModelSettings
 from harness.rollout import RolloutConfig, rollout
 from harness.seeds import Seeds
+from harness.settings.model import ModelSettings
 from harness.types import Assignment, SystemPrompt, Task
 
 SMALL = ["world.hops=1", "world.results=1", "world.passage_characters=120"]

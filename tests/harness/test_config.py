@@ -5,17 +5,21 @@ import tomllib
 import pytest
 import tomli_w
 
-from harness import config
+import agents
 from harness.errors import UsageError
+from harness.settings import config, sources
+from harness.settings.build import build
+from harness.settings.fields import describe
 
 
 def test_the_resolved_toml_reads_back_as_the_same_request():
-    tables = config.merge(
-        config.preset("laptop"),
+    tables = sources.merge(
+        sources.read_preset("laptop"),
         {"run": {"prompt": 'Say "it".\nThen stop.', "seed": 7}, "method": {"name": "rl"}},
     )
-    request = config.from_tables(tables)
-    again = config.from_tables(tomllib.loads(tomli_w.dumps(request.to_tables())))
+    request = config.from_tables(tables, agents.config_type)
+    written = tomllib.loads(tomli_w.dumps(request.to_tables()))
+    again = config.from_tables(written, agents.config_type)
     assert again == request
 
 
@@ -32,7 +36,7 @@ def test_an_unset_prompt_stays_unset():
         ({"budget": {"episode": 3}}, "Did you mean 'episodes'"),
         ({"budget": {"episodes": "many"}}, "should be of type int"),
         ({"budget": {"episodes": True}}, "should be of type int"),
-        ({"run": {"placement": "sistem"}}, "Did you mean 'system'"),
+        ({"run": {"prompt_role": "sistem"}}, "Did you mean 'system'"),
     ],
 )
 def test_what_is_not_known_is_an_error_with_a_suggestion(tables, said):
@@ -57,31 +61,38 @@ def test_a_whole_number_will_do_for_a_fraction():
     ],
 )
 def test_set_takes_toml_values_or_plain_text(text, value):
-    assert config.parse_set(text) == value
+    assert sources.parse_set(text) == value
 
 
 @pytest.mark.parametrize("text", ["learning_rate=1", "method.learning_rate", "method.=1"])
 def test_set_says_what_it_takes(text):
     with pytest.raises(UsageError, match=r"section\.key=value"):
-        config.parse_set(text)
+        sources.parse_set(text)
 
 
 def test_every_preset_is_a_valid_request():
-    for name in config.presets():
-        config.from_tables(config.preset(name))
+    types = [agents.config_type(m) for m in agents.names()]
+    for name in sources.preset_names():
+        tables = sources.read_preset(name)
+        assert config.from_tables(tables).budget.episodes
+        for key, value in tables.get("method", {}).items():
+            takers = [cls for cls in types if key in describe(cls)]
+            assert takers, f"{name} sets method.{key}, which no method has"
+            for cls in takers:
+                build(cls, {key: value}, "method")
 
 
 def test_the_paper_preset_is_the_papers():
-    tables = config.preset("paper")
+    tables = sources.read_preset("paper")
     assert tables["budget"] == {"episodes": 3000, "tasks": 10, "prompts": 3, "samples": 5}
     assert tables["method"]["learning_rate"] == 4e-5
     assert tables["method"]["crossover"] == 0.2
 
 
 def test_prices_are_told_whole_or_not_at_all():
-    told = config.from_tables({"prices": {"currency": "USD", "acting": 1}}).prices
-    assert (told.acting, told.reflection) == (1.0, None)
+    told = config.from_tables({"prices": {"currency": "USD", "rollout": 1}}).prices
+    assert (told.rollout, told.reflection) == (1.0, None)
     assert config.from_tables({}).prices.currency == ""
-    for table in ({"acting": 1.0}, {"currency": "USD"}, {"currency": "USD", "acting": -1.0}):
+    for table in ({"rollout": 1.0}, {"currency": "USD"}, {"currency": "USD", "rollout": -1.0}):
         with pytest.raises(UsageError, match="prices"):
             config.from_tables({"prices": table})

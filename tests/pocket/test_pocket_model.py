@@ -18,8 +18,8 @@ from envs.calibration_language import SIGNS
 from harness.budget import Shape
 from harness.policies import open_policy
 from harness.policies.hf.policy import HFPolicy
-from harness.policies.settings import ModelSettings
 from harness.seeds import Seeds
+from harness.settings.model import ModelSettings
 from harness.types import Agent, Message
 
 FOLDER = Path(harness.policies.__file__).parent / "pocket"

@@ -18,7 +18,7 @@ from harness.policies import known_models, open_policy, registry
 from harness.policies.checks import CHECKS, check
 from harness.policies.registry import PolicyBackend, scheme_of
 from harness.policies.scripted import ScriptedPolicy
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Tokens
 
 

@@ -12,7 +12,7 @@ from harness.errors import ModelError, UsageError
 from harness.policies import open_policy, require_trainable
 from harness.policies.base import Policy, Request, Sampling
 from harness.policies.openai.policy import EndpointPolicy, parse_address
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Message
 
 FAST = ModelSettings(concurrency=4, timeout=5.0, retries=1, patience=0.0)

@@ -16,7 +16,7 @@ from harness.policies.hf.constrained_decoding import ConstraintCompiler
 from harness.policies.hf.policy import HFPolicy
 from harness.policies.hf.token_sampling import SequenceState, sample_tokens, uniforms
 from harness.policies.model_files import ModelSource
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Message
 
 JSON = r'\{"command": "[a-z ]{1,20}", "times": [1-9][0-9]?\}'

@@ -27,7 +27,7 @@ from harness.policies.hf.policy import HFPolicy
 from harness.policies.hf.sampler import Sampler
 from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.model_files import ModelSource
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.types import Completion, Message
 
 SIZES: dict[str, Any] = {

@@ -14,7 +14,7 @@ from harness.errors import ModelError, UsageError
 from harness.policies import known_models, open_policy, require_trainable
 from harness.policies.base import Policy, Request, Sampling
 from harness.policies.scripted import ScriptedPolicy
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Message
 
 LOCAL = ModelSettings(device="cpu", threads=1, batch_rows=2)

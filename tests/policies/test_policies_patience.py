@@ -13,7 +13,7 @@ from harness.policies.base import Request, Sampling
 from harness.policies.openai.policy import EndpointPolicy, parse_address
 from harness.policies.openai.response import MalformedResponse, read_completion
 from harness.policies.openai.retry import RetryPolicy
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.types import Message
 
 

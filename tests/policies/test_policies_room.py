@@ -48,8 +48,8 @@ def test_a_model_larger_than_memory_is_refused_before_it_is_loaded(tmp_path, cap
 
 def test_a_model_larger_than_memory_is_refused_before_vllm_is_started(tmp_path, monkeypatch):
     from harness.policies.model_files import ModelSource
-    from harness.policies.settings import ModelSettings
     from harness.policies.vllm import open as vllm_open
+    from harness.settings.model import ModelSettings
 
     header_of(tmp_path / "m.safetensors", {"w": ("BF16", [1_000_000, 671_000])})
     settings = ModelSettings(device="cpu", threads=1)
@@ -64,10 +64,10 @@ def test_a_copy_to_train_that_has_no_room_is_refused_before_anything_is_sampled(
 
     from harness.policies import require_trainable
     from harness.policies.model_files import ModelSource
-    from harness.policies.settings import ModelSettings
     from harness.policies.vllm.adapter_store import AdapterStore
     from harness.policies.vllm.open import read_rendering
     from harness.policies.vllm.policy import VLLMPolicy
+    from harness.settings.model import ModelSettings
 
     source, settings = (
         ModelSource(tiny_model),

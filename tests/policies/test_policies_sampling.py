@@ -14,7 +14,7 @@ from harness.policies.hf.policy import HFPolicy
 from harness.policies.hf.token_sampling import SequenceState, sample_tokens, uniforms
 from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.model_files import ModelSource
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Message
 
 SYSTEM = Message("system", "Answer in one word.")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import from_tables
 from harness.errors import ModelError, UsageError
 from harness.policies import EMBEDDED, model_files, open_policy
 from harness.policies.model_files import carded, find_model
+from harness.settings.config import from_tables
 
 POCKET = EMBEDDED["pocket"]().folder
 

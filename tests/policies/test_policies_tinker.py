@@ -21,7 +21,7 @@ from harness.policies.base import (
     Step,
     TrainablePolicy,
 )
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.types import Finish, Message
 
 if find_spec("tinker") is None:

@@ -15,7 +15,7 @@ from harness.policies.hf.batching import micro_batches
 from harness.policies.hf.policy import HFPolicy
 from harness.policies.hf.trainer import logprobs
 from harness.policies.model_files import ModelSource
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.types import Message
 
 OpenPolicy = Callable[..., HFPolicy]

@@ -12,11 +12,11 @@ from harness.errors import ModelError
 from harness.policies.base import Policy, Request, Sampling, Step, TrainablePolicy
 from harness.policies.hf.policy import HFPolicy
 from harness.policies.model_files import ModelSource
-from harness.policies.settings import ModelSettings
 from harness.policies.vllm.adapter_store import AdapterStore
 from harness.policies.vllm.base import SampledTokens
 from harness.policies.vllm.open import read_rendering
 from harness.policies.vllm.policy import VLLMPolicy
+from harness.settings.model import ModelSettings
 from harness.types import Finish, Message
 
 SETTINGS = ModelSettings(device="cpu", dtype="float32", threads=1, lora_rank=4, lora_alpha=8)

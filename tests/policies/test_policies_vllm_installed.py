@@ -12,9 +12,9 @@ from torch_engine import ask, play, reinforce
 
 from harness.policies import open_policy
 from harness.policies.base import Request, Sampling, Step
-from harness.policies.settings import ModelSettings
 from harness.policies.vllm.base import installed
 from harness.policies.vllm.policy import VLLMPolicy
+from harness.settings.model import ModelSettings
 from harness.types import Message
 
 pytestmark = [

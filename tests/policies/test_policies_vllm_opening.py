@@ -11,13 +11,13 @@ from standin import Body, served
 from harness.errors import HarnessError, ModelError, UsageError
 from harness.policies import check_url, kind_of, loaded_url, open_policy, trainable
 from harness.policies.base import Sampling
-from harness.policies.settings import ModelSettings
 from harness.policies.vllm.base import SampledTokens, TokenRequest
 from harness.policies.vllm.local_engine import room_for
 from harness.policies.vllm.server import VLLMServer
 from harness.policies.vllm.url import VLLMAddress, parse_address, whole_path
 from harness.runs.entry import public_model
 from harness.runs.resolve import Asked, resolve
+from harness.settings.model import ModelSettings
 
 FAST = ModelSettings(device="cpu", threads=1, retries=0, timeout=10)
 
@@ -110,7 +110,9 @@ def settled(monkeypatch: pytest.MonkeyPatch, model: str, *sets: str) -> dict[str
     methods = ("rl", "espl", "p2o", "evolution")
     asked = Asked(env="calibration/both", methods=methods, model=model, sets=sets, episodes=160)
     found = resolve(asked)
-    chosen: dict[str, Any] = {c.method: c.method_table.get("correction") for c in found.configs}
+    chosen: dict[str, Any] = {
+        c.method: getattr(c.method_settings, "correction", None) for c in found.configs
+    }
     return chosen | {"notes": "\n".join(found.notes)}
 
 
@@ -124,9 +126,9 @@ def test_importance_weights_are_truncated_where_vllm_samples(
 
 
 def test_the_remedy_is_a_default_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settled(monkeypatch, "pocket")["rl"] == "bypass"
-    chosen = settled(monkeypatch, "vllm:pocket", "method.correction=bypass")
-    assert (chosen["rl"], "importance" in chosen["notes"]) == ("bypass", False)
+    assert settled(monkeypatch, "pocket")["rl"] == "none"
+    chosen = settled(monkeypatch, "vllm:pocket", "method.correction=none")
+    assert (chosen["rl"], "importance" in chosen["notes"]) == ("none", False)
 
 
 def replied(body: Body, **changes: Any) -> Body:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CorrectionName = Literal[
-    "bypass", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask", "hard_clip"
+    "none", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask", "hard_clip"
 ]
 
 CAPS: Mapping[str, float] = {
-    "bypass": float("inf"),
+    "none": float("inf"),
     "token_truncate": 2.0,  # verl's token TIS
     "token_mask": 3.0,
     "sequence_truncate": 3.0,
@@ -42,9 +42,9 @@ _HARD_CLIP_LOW = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A correction and the cap of its weight. "bypass" corrects nothing: π_old := π_sampler."""
+    """A correction and the cap of its weight. "none" corrects nothing: π_old := π_sampler."""
 
-    name: CorrectionName = "bypass"
+    name: CorrectionName = "none"
     cap: float = float("inf")
 
     @classmethod
@@ -63,7 +63,7 @@ def corrected(batch: TokenBatch, correction: Correction) -> tuple[TokenBatch, Te
     away from 1 with length, so long completions are the first to be masked, as in TRL.
     """
     name, cap = correction.name, correction.cap
-    if name == "bypass":
+    if name == "none":
         return batch, None
     old = batch.new.detach()
     # In log space, so that a product over thousands of tokens is a sum.
@@ -82,7 +82,7 @@ def corrected(batch: TokenBatch, correction: Correction) -> tuple[TokenBatch, Te
 
 def mismatch_lines(correction: str, metrics: Mapping[str, float]) -> tuple[str, ...]:
     """A log line on the measured mismatch, where it is being corrected."""
-    if correction == "bypass" or "logprob_gap" not in metrics:
+    if correction == "none" or "logprob_gap" not in metrics:
         return ()
     return (
         f"sampler and trainer differ by {metrics['logprob_gap']:.2g} a token, largest ratio "

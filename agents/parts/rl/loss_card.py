@@ -56,7 +56,7 @@ def card(config: WeightsConfig, sampling: Sampling) -> tuple[str, ...]:
     if config.kl:
         formula += f" − {config.kl:g} · ({kl.FORMULAS[config.kl_form]}) on every token"
     scope = "its own group" if config.baseline == "prompt" else "all replies to the problem"
-    compares, drops = losses.group_rules(config.loss, config.advantage, config.constant)
+    compares, drops = losses.group_rules(config.loss, config.advantage, config.zero_std_groups)
     count = "are left out" if drops else "count in the mean"
     return (
         f"loss {config.loss}: maximise {formula}",
@@ -82,7 +82,7 @@ def _ratio(config: WeightsConfig, sampling: Sampling) -> str:
         kind = "among those" if config.renormalise else "not renormalised to those"
         among = f", {kind} that top-p {sampling.top_p:g} lets through"
     against = "the sampler's"
-    if config.correction != "bypass":
+    if config.correction != "none":
         correction = Correction.of(config.correction, config.correction_cap)
         weight = _filled(
             importance_correction.FORMULAS[config.correction], {"cap": f"{correction.cap:g}"}

@@ -124,10 +124,10 @@ class BuiltLoss:
                 f"method.kl is {self.kl:g}, but {limits}, without a KL term; "
                 "write --set method.kl=0, as with LoRA in E-SPL."
             )
-        if self.correction.name != "bypass":
+        if self.correction.name != "none":
             raise UsageError(
                 f"method.correction is '{self.correction.name}', but {limits}, against the "
-                "sampler's log-probabilities; write --set method.correction=bypass."
+                "sampler's log-probabilities; write --set method.correction=none."
             )
         share = _TOKEN_WEIGHTS[recipe.aggregate]
         return HostedLoss(

@@ -48,7 +48,7 @@ def training_samples(
     `policy` is its name, for the error where a completion has no tokens; `prompts` replaces the
     first prompt of a task.
     """
-    compares, drops = group_rules(config.loss, config.advantage, config.constant)
+    compares, drops = group_rules(config.loss, config.advantage, config.zero_std_groups)
     trained: list[Sample] = []
     idle = idle_tokens = zero_std = masked_out = 0
     train_split = _train_split(rollouts)

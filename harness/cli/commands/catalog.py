@@ -1,9 +1,7 @@
 """`harness env|model|method list|show`: what there is."""
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 
 from rich.console import Console
 from rich.table import Table
@@ -11,21 +9,21 @@ from rich.text import Text
 
 import agents
 import envs
-from envs.adapters.gymnasium_env import OPTIONS
 from envs.errors import EnvError, UnknownEnv
 from envs.known_envs import FAMILIES, SCHEMES
-from envs.registry import options
 from envs.resolution import members
-from harness import config as configs
 from harness.cli.arguments import Arguments
+from harness.cli.set_options import section_of
 from harness.errors import UsageError
 from harness.policies import known_models
-from harness.runs.envs import whole_name
+from harness.runs.envs import env_options, whole_name
+from harness.settings.build import build
+from harness.settings.fields import describe, explained, shown
 
 _FLAGS = {
     "data_dir": "--data-dir FOLDER",
     "accept_data": "--accept-data",
-    "world_seed": "--set env.world_seed=N",
+    "task_seed": "--set env.task_seed=N",
 }
 
 
@@ -49,7 +47,7 @@ def main(arguments: Arguments) -> int:
     return 0
 
 
-def _table(heads: Sequence[str], rows: Sequence[tuple[str, str]]) -> None:
+def _table(heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in heads:
         table.add_column(head)
@@ -106,7 +104,7 @@ def _show_env(name: str) -> int:
         _table(("name", "what it is"), list(_family(name).items()))
         return 0
     try:
-        described, taken = envs.describe(whole_name(name)), options(whole_name(name))
+        described, taken = envs.describe(whole_name(name)), _option_rows(whole_name(name))
     except EnvError as error:
         raise UsageError(str(error)) from error
     sizes = ", ".join(f"{split} {size}" for split, size in described.sizes.items())
@@ -118,9 +116,8 @@ def _show_env(name: str) -> int:
         ("reply limit", f"{described.reply_tokens} tokens"),
         ("publish texts", "yes" if described.redistributable else "no: ids and replies only"),
     ]
-    rows += [("option", _option(key, value)) for key, value in taken.items()] or [
-        ("options", "none")
-    ]
+    if not taken:
+        rows.append(("options", "none"))
     for file in described.files:
         rows.append(("file", f"{file.name}: {file.rows} lines, fields {', '.join(file.fields)}"))
         if file.hub:
@@ -128,38 +125,32 @@ def _show_env(name: str) -> int:
     if described.files:
         rows.append(("run", f"harness run --env {name} --data-dir FOLDER"))
     _table(("", ""), rows)
+    if taken:
+        print()
+        _table(("option", "default", "meaning"), taken)
     return 0
 
 
-def _option(key: str, default: object) -> str:
-    """How an option is set, and what holds where it is not."""
-    if key in _FLAGS:
-        return _FLAGS[key]
-    if default is inspect.Parameter.empty:
-        return f"--set world.{key}=…  (must be given)"
-    own = "" if default is not None else "unset"
-    if key in OPTIONS and default in ("", 0):
-        own = "unset"
-    return f"--set world.{key}=…  (default: {own or _toml(default)})"
-
-
-def _toml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+def _option_rows(name: str) -> list[tuple[str, ...]]:
+    """A row for each option: how it is set, its default, and its meaning."""
+    rows: list[tuple[str, ...]] = []
+    for key, setting in env_options(name).items():
+        flag = _FLAGS.get(key, f"--set env.{key}=…")
+        default = "must be given" if setting.required else setting.shown_default
+        rows.append((flag, default, explained(setting)))
+    return rows
 
 
 def _show_method(name: str, sets: Sequence[str]) -> int:
     config = agents.config_type(name)
     print(agents.describe(name))
-    given = {}
-    for text in sets:
-        section, key, value = configs.parse_set(text)
-        if section != "method":
-            raise UsageError(f"Only settings of the method can be shown; write method.{key}=….")
-        given[key] = value
-    settings = configs.build(config, given, "method")
-    rows = [(f"method.{f.name}", repr(getattr(settings, f.name))) for f in fields(config)]
+    chosen = build(config, section_of(sets, "method", [config]), "method")
+    rows = [
+        (f"method.{key}", shown(getattr(chosen, key)), explained(setting))
+        for key, setting in describe(config).items()
+    ]
     if rows:
-        _table(("setting", "value"), rows)
-    for line in agents.card(name, settings):
+        _table(("setting", "value", "meaning"), rows)
+    for line in agents.card(name, chosen):
         print(line)
     return 0

@@ -11,10 +11,11 @@ from rich.text import Text
 
 from envs.checks.env_check import CheckResult, check
 from envs.errors import EnvError, UnknownEnv, UnknownOption
-from harness import config
 from harness.cli.arguments import Arguments
+from harness.cli.set_options import section_of
 from harness.errors import DataError, UsageError
 from harness.runs.envs import whole_name, whole_options
+from harness.settings.config import from_tables
 
 MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "not asked": ("–", "yellow")}
 
@@ -34,21 +35,15 @@ def main(arguments: Arguments) -> int:
 
 
 def _options(name: str, arguments: Arguments) -> dict[str, object]:
-    """The options given by --set world.KEY=VALUE, --set env.world_seed=N and the data flags."""
-    tables: dict[str, dict[str, config.Scalar]] = {}
-    for text in arguments.sets:
-        section, key, value = config.parse_set(text)
-        tables.setdefault(section, {})[key] = value
-    asked = config.from_tables(tables)
-    if set(tables) - {"world", "env"}:
-        raise UsageError("A world is checked by itself: give --set world.KEY=VALUE only.")
-    options: dict[str, object] = dict(whole_options(name, asked.world_table))
+    """The options given by --set env.KEY=VALUE and the data flags, with whole paths."""
+    asked = from_tables({"env": section_of(arguments.sets, "env")})
+    options: dict[str, object] = dict(whole_options(name, asked.env_options))
     if arguments.data_dir is not None:
         options["data_dir"] = str(arguments.data_dir.resolve())
     if arguments.accept_data:
         options["accept_data"] = True
-    if asked.env.world_seed is not None:
-        options["world_seed"] = asked.env.world_seed
+    if asked.env.task_seed is not None:
+        options["world_seed"] = asked.env.task_seed
     return options
 
 

@@ -15,17 +15,17 @@ from rich.console import Console
 
 import agents
 from envs.checks.env_check import CheckResult, Status
-from harness import config
 from harness.budget import Usage
 from harness.callbacks import Callback, Callbacks
 from harness.cli.arguments import Arguments
 from harness.cli.commands.check_env import finish, row
-from harness.config import Config
 from harness.errors import HarnessError
 from harness.policies.base import Purpose
 from harness.round_data import Group, Rollouts
-from harness.runs.build import RunContext, build_run, make_method, prepare, run_one
+from harness.runs.build import RunContext, build_run, make_method, run_one
+from harness.runs.request import build_request, write_request
 from harness.runs.resolve import Asked, resolve
+from harness.settings.config import Config
 from harness.storage.atomic_files import lines
 from harness.types import JSON, Agent, Assignment, Ending, Episode, Report
 
@@ -128,7 +128,7 @@ def _described(trial: Trial) -> tuple[Status, str]:
         return "failed", f"{settings.__name__} should be a frozen dataclass of settings."
     if not about:
         return "failed", "Its class has no docstring, so harness method list cannot say what it is."
-    again = config.from_tables(trial.request.to_tables())
+    again = build_request(trial.request.to_tables())
     if again != trial.request:
         return "failed", "Its settings do not come back from TOML as they were."
     return "passed", about
@@ -188,7 +188,7 @@ def _remembers(trial: Trial) -> tuple[Status, str]:
 def _resumes(trial: Trial) -> tuple[Status, str]:
     if not agents.spec(trial.request.method).plays:
         return "not asked", "It plays nothing, so there is nothing to break off."
-    prepare(trial.request, trial.broken)
+    write_request(trial.request, trial.broken)
     try:
         run_one(trial.request, trial.broken, Callbacks([_Breaker(_BREAK_AT)]), lambda: False)
     except Broken:
@@ -229,13 +229,13 @@ def _failed(cast: Assignment) -> tuple[Episode, ...]:
 
 
 def _stage(request: Config, folder: Path) -> RunContext:
-    prepare(request, folder)
+    write_request(request, folder)
     return build_run(request, folder, Callbacks([]), lambda: False)
 
 
 def _run(request: Config, folder: Path, watcher: Callback) -> Any:
     if not folder.exists():
-        prepare(request, folder)
+        write_request(request, folder)
     return run_one(request, folder, Callbacks([watcher]), lambda: False)
 
 

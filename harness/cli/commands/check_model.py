@@ -3,24 +3,19 @@
 from rich.console import Console
 
 from envs.checks.env_check import CheckResult
-from harness import config
 from harness.cli.arguments import Arguments
 from harness.cli.commands.check_env import finish, row
-from harness.config import Scalar
-from harness.errors import UsageError
+from harness.cli.set_options import section_of
 from harness.policies.checks import check
+from harness.settings.build import build
+from harness.settings.model import ModelSettings
 
 
 def main(arguments: Arguments) -> int:
     """Run every check; exit code 1 where one failed."""
-    tables: dict[str, dict[str, Scalar]] = {}
-    for text in arguments.sets:
-        section, key, value = config.parse_set(text)
-        tables.setdefault(section, {})[key] = value
-    if set(tables) - {"model"}:
-        raise UsageError("A model is checked by itself: give --set model.KEY=VALUE only.")
+    settings = build(ModelSettings, section_of(arguments.sets, "model"), "model")
     console, found = Console(), []
-    for one in check(arguments.name, config.from_tables(tables).model):
+    for one in check(arguments.name, settings):
         found.append(CheckResult(one.name, one.status, one.found))
         if not arguments.json:
             console.print(row(found[-1]), highlight=False)

@@ -13,11 +13,12 @@ from harness.cli.arguments import Arguments
 from harness.cli.commands import run
 from harness.errors import UsageError
 from harness.evaluate import evaluate, evaluation_tasks
-from harness.execution_config import EngineSection
 from harness.metered import MeteredTrainable
-from harness.runs.build import build_run, champion_of, read_request
+from harness.runs.build import build_run, champion_of
+from harness.runs.request import read_request
 from harness.runs.resolve import resolve
 from harness.runs.run_dirs import existing, lay_out, new_folder
+from harness.settings.executor import ExecutorSection
 from harness.storage.atomic_files import write_json
 from harness.storage.lock import Lock
 
@@ -62,7 +63,7 @@ def _again(arguments: Arguments) -> int:
 
 
 def _analyse(place: Path, arguments: Arguments) -> tuple[Path, dict[str, Any]]:
-    request = replace(read_request(place), engine=EngineSection())  # here, whoever made it
+    request = replace(read_request(place), executor=ExecutorSection())  # here, whoever made it
     stage = build_run(request, place, Callbacks([]), lambda: False)
     try:
         agent = champion_of(place)

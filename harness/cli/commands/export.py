@@ -6,7 +6,7 @@ from harness.cli.arguments import Arguments
 from harness.errors import ModelError, UsageError
 from harness.policies import kind_of, loaded_url, open_policy, require_trainable
 from harness.policies.capabilities import Exportable
-from harness.runs.build import read_request
+from harness.runs.request import read_request
 from harness.runs.run_dirs import existing
 from leaderboards.records.store import read_entry
 

@@ -9,15 +9,15 @@ from rich.console import Console
 
 from harness.cli.arguments import Arguments
 from harness.cli.run_summary import glance
-from harness.config import Scalar
 from harness.display.console_text import forgiving, plain
 from harness.display.trackers import check_trackers
 from harness.evaluate import Interrupted
-from harness.execution_config import EngineSection
 from harness.runs.executors import perform
 from harness.runs.resolve import Asked, resolve
 from harness.runs.run_dirs import lay_out, new_folder
 from harness.runs.signals import polite
+from harness.settings.executor import ExecutorSection
+from harness.settings.sources import Scalar
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import TerminalTable
 from leaderboards.boards.render import as_json as boards_json
@@ -41,19 +41,19 @@ def asked_from(arguments: Arguments, methods: Sequence[str]) -> Asked:
         samples=arguments.samples,
         data_dir=arguments.data_dir,
         accept_data=arguments.accept_data,
-        engine=engine_typed(arguments),
+        executor=executor_options(arguments),
     )
 
 
-def engine_typed(arguments: Arguments) -> dict[str, Scalar]:
-    """What was typed of `[engine]`, by key."""
+def executor_options(arguments: Arguments) -> dict[str, Scalar]:
+    """The keys of `[executor]` that have flags, where they were given."""
     typed = vars(arguments)  # not every command has these options
-    said = {
+    given = {
         "name": typed.get("executor"),
         "address": typed.get("address"),
         "jobs": typed.get("jobs"),
     }
-    return {key: value for key, value in said.items() if value is not None}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def report(entries: Sequence[Entry], places: Sequence[Path], as_json: bool) -> None:
@@ -95,13 +95,13 @@ def go(
     quiet: bool,
     as_json: bool,
     track: Sequence[str] = (),
-    engine: EngineSection | None = None,
+    executor: ExecutorSection | None = None,
 ) -> int:
     """Run, then report; stopped by the user, say how to go on."""
     console = forgiving(Console(stderr=True))
     with polite(lambda line: console.print(line, markup=False)) as stop:
         try:
-            entries = perform(places, quiet or as_json, stop, track, engine)
+            entries = perform(places, quiet or as_json, stop, track, executor)
         except Interrupted:
             where = places[0] if len(places) == 1 else places[0].parent
             console.print(f"stopped and saved; go on with: harness resume {where}", markup=False)

@@ -19,7 +19,7 @@ from harness.cli.show_prompt_pools import kept
 from harness.display.console_text import plain, sparkline
 from harness.errors import RunError
 from harness.reward_hacking import alarms
-from harness.runs.build import read_request
+from harness.runs.request import read_request
 from harness.runs.run_dirs import existing
 from harness.storage.atomic_files import lines
 from harness.storage.run_dir import signs_of
@@ -174,8 +174,8 @@ def _print(console: Console, place: Path, transcripts: int) -> None:
     console.print(Rule(Text(title)))
     state = "finished" if done else f"unfinished; go on with: harness resume {place}"
     console.print(f"{place}: {state}", markup=False, highlight=False)
-    if request.world_table:
-        chosen = ", ".join(f"{key} = {value!r}" for key, value in request.world_table.items())
+    if request.env_options:
+        chosen = ", ".join(f"{key} = {value!r}" for key, value in request.env_options.items())
         console.print(Text(f"world: {plain(chosen, 300)}"))
     _curve(console, _log(place / "rounds.jsonl"), done)
     _alarms(console, place)

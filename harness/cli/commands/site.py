@@ -18,11 +18,12 @@ import envs
 from envs.errors import EnvError
 from envs.registry import path_options
 from harness.cli.commands.show import within
-from harness.config import Config
 from harness.display.console_text import plain
 from harness.errors import HarnessError, UsageError
-from harness.runs.build import champion_of, read_request
-from harness.runs.trust import untrusted
+from harness.runs.build import champion_of
+from harness.runs.envs import untrusted
+from harness.runs.request import read_request
+from harness.settings.config import Config
 from harness.storage.atomic_files import lines
 from harness.storage.transcript import status
 from leaderboards.boards.export_tables import write_csv, write_parquet
@@ -122,7 +123,7 @@ def _may_publish(request: Config, trusted: tuple[str, ...]) -> bool:
     the user, unless the configuration sets `publish`. No permission is assumed for environments
     that cannot be found or are not trusted.
     """
-    options = request.world_table
+    options = request.env_options
     if options.get("publish") is True:
         return True
     allowed, paths = _described(request.env.name, trusted)

@@ -29,7 +29,7 @@ from harness.policies.checks.sampling import (
 )
 from harness.policies.checks.training import check_restores, check_trains
 from harness.policies.registry import find_backend
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 
 
 @dataclass(frozen=True, slots=True)

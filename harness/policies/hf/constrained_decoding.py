@@ -55,7 +55,7 @@ class TokenConstraint:
         if self._matcher.is_error():
             raise ModelError(
                 f"A reply could not be kept to its form ({self._matcher.get_error()[:200]}): "
-                "leave out model.grammar."
+                "leave out model.constrained_decoding."
             )
 
 
@@ -79,8 +79,8 @@ class ConstraintCompiler:
             )
         except (ImportError, PackageNotFoundError) as error:
             raise ModelError(
-                "model.grammar needs llguidance: type pip install 'espl-harness[grammar]', or "
-                "leave the setting out."
+                "model.constrained_decoding needs llguidance: type "
+                "pip install 'espl-harness[grammar]', or leave the setting out."
             ) from error
         self._matcher: Any = LLMatcher
         try:
@@ -88,7 +88,7 @@ class ConstraintCompiler:
         except Exception as error:  # whatever it finds wrong with a tokenizer
             raise ModelError(
                 f"llguidance cannot read this model's tokenizer ({str(error)[:200]}): leave out "
-                "model.grammar."
+                "model.constrained_decoding."
             ) from error
         self._ends = np.zeros(vocabulary, dtype=bool)
         self._ends[list(ends)] = True
@@ -105,7 +105,8 @@ class ConstraintCompiler:
             if matcher.is_error():
                 raise ModelError(
                     f"The form {expression[:80]!r} cannot be read as a regular expression "
-                    f"({matcher.get_error()[:200]}): mend it, or leave out model.grammar."
+                    f"({matcher.get_error()[:200]}): mend it, or leave out "
+                    "model.constrained_decoding."
                 )
             self._begun[expression] = matcher
         return TokenConstraint(self._begun[expression].deep_copy(), self._ends)

@@ -20,7 +20,7 @@ from harness.policies.hf.cpu_attention import share_heads
 from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.memory_check import require_room
 from harness.policies.model_files import ModelSource
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.system.hardware import cores
 
 _STEPS = 3  # decoding steps timed for each number of threads

@@ -34,7 +34,7 @@ from harness.policies.hf.trainer import TrainForward as Teachable
 from harness.policies.hf.transformers_forward import ForwardState, TransformersForward
 from harness.policies.model_files import ModelSource, quantisation, weights_hash
 from harness.policies.reference import Reference
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 
 _SCHEMA = 1
 _NOTHING = ("loss", "grad_norm", "sequences", "tokens", "logprob_gap", "ratio_max")
@@ -67,7 +67,7 @@ class HFPolicy:
         if why:
             self.notes += (f"Sampling by transformers' own forward pass: {why}.",)
         self._forms: ConstraintCompiler | None = None
-        if settings.grammar:
+        if settings.constrained_decoding:
             self._forms = ConstraintCompiler(self._tokenizer, self.rendering.ends, text.vocab_size)
             self.notes += (self._forms.note,)
         self._sampler = self._new_sampler(adapted=True)

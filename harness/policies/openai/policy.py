@@ -25,7 +25,7 @@ from harness.policies.base import CompletionStream, Request
 from harness.policies.openai.request_pool import RequestPool
 from harness.policies.openai.response import LARGEST, MalformedResponse, read_completion
 from harness.policies.openai.retry import RetryPolicy
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.system.secrets import HIDDEN, scrubbed
 from harness.types import Completion
 

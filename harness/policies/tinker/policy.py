@@ -18,10 +18,10 @@ from typing import Any
 from harness.errors import ModelError
 from harness.policies.base import CompletionStream, Loss, Request, Sample, Step
 from harness.policies.reference import Reference
-from harness.policies.settings import ModelSettings
 from harness.policies.tinker.data import datum, hosted_form, numbers, size_of
 from harness.policies.tinker.sampler import SEEDS, TinkerSampler, read_rendering
 from harness.policies.tinker.service import Service, model_name
+from harness.settings.model import ModelSettings
 
 _SCHEMA = 1
 _EPS = 1e-8  # Adam's, as for models that are loaded here

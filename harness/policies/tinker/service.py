@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from typing_extensions import override
 
 from harness.errors import HarnessError, ModelError, UsageError, unknown
-from harness.policies.settings import ModelSettings
+from harness.settings.model import ModelSettings
 from harness.system.secrets import HIDDEN
 
 KEY, ADDRESS = "TINKER_API_KEY", "TINKER_BASE_URL"

@@ -14,13 +14,13 @@ from harness.policies.chat.rendering import Rendering
 from harness.policies.hf.loading import quiet, resolve
 from harness.policies.memory_check import require_room
 from harness.policies.model_files import ModelSource
-from harness.policies.settings import ModelSettings
 from harness.policies.vllm.adapter_store import AdapterStore
 from harness.policies.vllm.base import VLLMEngine
 from harness.policies.vllm.local_engine import EngineSettings, LocalVLLMEngine
 from harness.policies.vllm.policy import VLLMPolicy
 from harness.policies.vllm.server import VLLMServer
 from harness.policies.vllm.url import VLLMAddress, parse_address
+from harness.settings.model import ModelSettings
 from harness.system.hardware import cores
 from harness.types import Message
 

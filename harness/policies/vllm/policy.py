@@ -26,9 +26,9 @@ from harness.policies.hf.policy import HFPolicy
 from harness.policies.memory_check import require_room
 from harness.policies.model_files import ModelSource, quantisation, weights_hash
 from harness.policies.reference import Reference
-from harness.policies.settings import ModelSettings
 from harness.policies.vllm.adapter_store import AdapterStore
 from harness.policies.vllm.base import SampledTokens, TokenRequest, VLLMEngine
+from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Tokens
 
 _NEITHER = -1  # a version that no weights have

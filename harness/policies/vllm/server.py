@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 from harness.errors import ModelError, unknown
 from harness.policies.base import Sampling
-from harness.policies.settings import ModelSettings
 from harness.policies.vllm.base import Answers, SampledTokens, TokenRequest
 from harness.policies.vllm.url import VLLMAddress
+from harness.settings.model import ModelSettings
 from harness.system.secrets import HIDDEN
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import EngineError
-from harness.execution_config import EngineSection, custom
+from harness.settings.executor import ExecutorSection, custom
 from harness.system.hardware import cores
 
 _REACH = 5.0  # seconds in which a head has to accept a connection
@@ -81,7 +81,7 @@ def load() -> Any:
         return importlib.import_module("ray")
     except ImportError as error:
         raise EngineError(
-            "The engine 'ray' needs the package ray, which is not installed; "
+            "The executor 'ray' needs the package ray, which is not installed; "
             "type pip install 'espl-harness[ray]', or choose --executor processes."
         ) from error
 
@@ -187,26 +187,26 @@ def check_nodes(ray: Any, seen: Path | None = None) -> bool:
     return everywhere
 
 
-def run_resources(engine: EngineSection) -> dict[str, float]:
+def run_resources(executor: ExecutorSection) -> dict[str, float]:
     """What one run takes."""
-    memory = {"memory": engine.memory_gb * 1e9} if engine.memory_gb else {}
-    gpus = {"GPU": engine.gpus} if engine.gpus else {}
-    return {"CPU": float(engine.cpus), **gpus, **memory, **custom(engine.resources)}
+    memory = {"memory": executor.memory_gb * 1e9} if executor.memory_gb else {}
+    gpus = {"GPU": executor.gpus} if executor.gpus else {}
+    return {"CPU": float(executor.cpus), **gpus, **memory, **custom(executor.resources)}
 
 
-def check_room(ray: Any, engine: EngineSection) -> None:
+def check_room(ray: Any, executor: ExecutorSection) -> None:
     """Refuse what no node could ever hold.
 
     Raises:
         EngineError: So; with what the largest node has.
     """
-    there, wants = nodes(ray), run_resources(engine)
+    there, wants = nodes(ray), run_resources(executor)
     if not any(_holds(node.resources, wants) for node in there):
         lacking = max(wants, key=lambda name: wants[name] - _most(there, name))
         raise EngineError(
             f"No node has {_said(wants)}; the most {_word(lacking)} on one node is "
             f"{_amount(lacking, _most(there, lacking))}. Ask for less with "
-            f"--set engine.{_SETTING.get(lacking, 'resources')}, or add a larger node."
+            f"--set executor.{_SETTING.get(lacking, 'resources')}, or add a larger node."
         )
 
 

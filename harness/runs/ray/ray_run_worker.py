@@ -19,13 +19,14 @@ from typing import Any, Literal
 from typing_extensions import override
 
 from harness.callbacks import Callback, Callbacks
-from harness.config import Scalar, from_tables
 from harness.errors import HarnessError, RunError
 from harness.evaluate import Interrupted
 from harness.policies.base import Purpose
 from harness.rollout import reason
 from harness.runs.finish import finish_one
 from harness.runs.ray.run_snapshot import Snapshot, install, take
+from harness.runs.request import build_request
+from harness.settings.sources import Scalar
 from harness.storage.lock import Lock
 from harness.types import Episode
 
@@ -149,11 +150,11 @@ def attempt(order: Order, desk: Any, save: Snapshot | None) -> Ended:
             install(save, folder)
         elif not (place / "config.toml").exists():
             raise RunError(
-                f"Node {where} does not see {place}; add --set engine.run_dirs=shipped, so that "
+                f"Node {where} does not see {place}; add --set executor.run_dirs=shipped, so that "
                 "saves are sent home."
             )
         _await_lock(folder)
-        request = from_tables(order.request)
+        request = build_request(order.request)
         finish_one(request, folder, Callbacks([courier]), courier.stop, order.track)
     except Interrupted:
         courier.send()

@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.config import Config
 from harness.errors import EngineError, HarnessError, RunError
 from harness.evaluate import Interrupted
-from harness.execution_config import EngineSection
 from harness.policies import kind_of
-from harness.runs.build import read_request
 from harness.runs.finish import Terms, standings, unfinished
 from harness.runs.progress_table import ProgressTable
 from harness.runs.ray.cluster import check_nodes, check_room, connected, on_node, run_resources
 from harness.runs.ray.ray_run_worker import Desk, Ended, Order, attempt
 from harness.runs.ray.run_snapshot import install, take
+from harness.runs.request import read_request
+from harness.settings.config import Config
+from harness.settings.executor import ExecutorSection
 from harness.storage.lock import Lock
 
 _TRIES = 3  # attempts in a row that may be lost without a round being saved
@@ -44,8 +44,8 @@ class _Attempt:
 class RayRuns:
     """Finishes runs on a cluster."""
 
-    def __init__(self, engine: EngineSection, terms: Terms) -> None:
-        self._engine, self._terms = engine, terms
+    def __init__(self, executor: ExecutorSection, terms: Terms) -> None:
+        self._executor, self._terms = executor, terms
         self._attempts: dict[Path, int] = {}
         self._fruitless: dict[Path, int] = {}
         self._failed: dict[Path, Ended] = {}
@@ -60,7 +60,7 @@ class RayRuns:
         waiting = unfinished(places)
         if not waiting:
             return
-        with connected(self._engine.address) as ray:
+        with connected(self._executor.address) as ray:
             shared = self._look_at(ray, waiting)
             node = ray.get_runtime_context().get_node_id()
             desk = ray.remote(num_cpus=0)(Desk).options(scheduling_strategy=on_node(node)).remote()
@@ -74,19 +74,19 @@ class RayRuns:
 
     def _look_at(self, ray: Any, waiting: Sequence[Path]) -> bool:
         """Whether all machines see the run directories; refuses what cannot be used."""
-        check_room(ray, self._engine)
+        check_room(ray, self._executor)
         sign = waiting[0] / f".sign-{secrets.token_hex(8)}"
         sign.touch()
         try:
             sees = check_nodes(ray, sign.resolve())
         finally:
             sign.unlink()
-        if self._engine.run_dirs == "shared" and not sees:
+        if self._executor.run_dirs == "shared" and not sees:
             raise EngineError(
-                f"engine.run_dirs is 'shared', but not every node sees {waiting[0].parent}; put it "
-                "where they do with --run-dir, or leave run_dirs out."
+                f"executor.run_dirs is 'shared', but not every node sees {waiting[0].parent}; put "
+                "it where they do with --run-dir, or leave run_dirs out."
             )
-        return sees and self._engine.run_dirs != "shipped"
+        return sees and self._executor.run_dirs != "shipped"
 
     def _complain(self, runs: int) -> None:
         if not self._failed:
@@ -120,7 +120,7 @@ class RayRuns:
         request = read_request(place)
         if kind_of(request.model_url) != "hf" or request.model.threads:
             return request
-        return replace(request, model=replace(request.model, threads=self._engine.cpus))
+        return replace(request, model=replace(request.model, threads=self._executor.cpus))
 
     def again(self, lost: _Attempt, round: int) -> bool:
         """Whether a lost run is attempted again: not if it is lost over and over in one round."""
@@ -133,9 +133,9 @@ class RayRuns:
         self._failed[place] = ended
 
     @property
-    def engine(self) -> EngineSection:
+    def executor(self) -> ExecutorSection:
         """What runs may take."""
-        return self._engine
+        return self._executor
 
     @property
     def terms(self) -> Terms:
@@ -182,7 +182,7 @@ class _Shift:
             self._ray.get(self._desk.stop.remote())
         if self._stopping:
             self._waiting.clear()
-        limit = self._runs.engine.jobs or len(self._waiting) + len(self._running)
+        limit = self._runs.executor.jobs or len(self._waiting) + len(self._running)
         while self._waiting and len(self._running) < limit:
             self._start(self._waiting.popleft())
         self._watch_room()
@@ -190,7 +190,7 @@ class _Shift:
     def _start(self, place: Path) -> None:
         order = self._runs.order(place, self._shared)
         self._ray.get(self._desk.expect.remote(order.name, order.attempt))
-        wants = run_resources(self._runs.engine)
+        wants = run_resources(self._runs.executor)
         options: dict[str, Any] = {"num_cpus": wants.pop("CPU"), "num_gpus": wants.pop("GPU", 0)}
         options |= {"memory": int(wants.pop("memory", 0)) or None, "resources": wants}
         save = None if self._shared else self._ray.put(take(place))
@@ -243,7 +243,7 @@ class _Shift:
     def _watch_room(self) -> None:
         """Give up where the machines that are left could never hold a run."""
         try:
-            check_room(self._ray, self._runs.engine)
+            check_room(self._ray, self._runs.executor)
             self._room_seen = time.monotonic()
         except EngineError:
             if time.monotonic() - self._room_seen > _ROOMLESS:

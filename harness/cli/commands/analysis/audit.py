@@ -13,12 +13,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from harness.config import Config
 from harness.display.console_text import forgiving, plain
 from harness.env_capabilities import HasProblems
 from harness.errors import UsageError
 from harness.runs.envs import world_maker
 from harness.runs.reevaluation import Analysis, finished
+from harness.settings.config import Config
 from harness.storage.atomic_files import write_json
 from harness.types import Agent, Split, SystemPrompt
 from leaderboards.stats.factorial import all_in_unit_interval, differences

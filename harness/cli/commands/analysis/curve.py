@@ -13,7 +13,8 @@ from rich.text import Text
 
 from harness.display.console_text import forgiving, plain
 from harness.errors import UsageError
-from harness.runs.build import champion_of, read_request
+from harness.runs.build import champion_of
+from harness.runs.request import read_request
 from harness.runs.run_dirs import runs_in
 from harness.storage.atomic_files import lines
 from leaderboards.boards.formatting import NOTHING, count, number, signed

@@ -16,7 +16,6 @@ from harness.budget import Shape
 from harness.cli.arguments import Arguments
 from harness.cli.commands.run import asked_from
 from harness.cli.select_rows import places
-from harness.config import Config
 from harness.display.console_text import forgiving, plain
 from harness.runs.cost_rates import Rates, rates
 from harness.runs.entry import public_model
@@ -30,6 +29,7 @@ from harness.runs.prices import (
     spending,
 )
 from harness.runs.resolve import resolve
+from harness.settings.config import Config
 from leaderboards.boards.formatting import count
 from leaderboards.boards.model import ENOUGH_SEEDS
 from leaderboards.records.store import Stored, find_entries

@@ -7,10 +7,10 @@ environment, the principles follow that environment's own initial prompt.
 import argparse
 from dataclasses import replace
 
-from harness.config import Config
 from harness.errors import UsageError
 from harness.runs.reevaluation import Analysis, finished
 from harness.runs.resolve import Asked, resolve
+from harness.settings.config import Config
 from harness.types import Agent, SystemPrompt
 from leaderboards.stats.factorial import all_in_unit_interval, differences
 
@@ -48,8 +48,8 @@ def _there(home: Config, arguments: argparse.Namespace) -> Config:
     request = resolve(asked).configs[0]
     request = replace(request, evaluation=home.evaluation)
     if arguments.env is None:
-        run = replace(request.run, prompt=home.run.prompt, placement=home.run.placement)
-        request = replace(request, env=home.env, world_table=home.world_table, run=run)
+        run = replace(request.run, prompt=home.run.prompt, prompt_role=home.run.prompt_role)
+        request = replace(request, env=home.env, env_options=home.env_options, run=run)
         request = replace(request, sampling=home.sampling)
     return request
 

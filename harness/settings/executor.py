@@ -1,4 +1,4 @@
-"""`[engine]`: where runs are computed, and with how much of what.
+"""`[executor]`: the place where runs are computed, and the resources of one run.
 
 serial      one run after the other, in this process
 processes   runs side by side on this machine
@@ -9,14 +9,18 @@ where a run begins or goes on, and left out where an old run directory is only r
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Literal, TypeVar, get_args
+from dataclasses import fields
+from typing import Annotated, ClassVar, Literal, TypeVar
 
-from harness.errors import UsageError, unknown, within
+from annotated_types import Ge
 
-EngineName = Literal["serial", "processes", "ray"]
+from harness.errors import UsageError
+from harness.settings.build import Settings, settings
+from harness.settings.fields import EXECUTES, UnitName
 
-_READ: Mapping[EngineName, frozenset[str]] = {
+ExecutorName = Literal["serial", "processes", "ray"]
+
+_READ: Mapping[ExecutorName, frozenset[str]] = {
     "serial": frozenset(),
     "processes": frozenset({"jobs"}),
     "ray": frozenset({"address", "jobs", "cpus", "gpus", "memory_gb", "resources", "run_dirs"}),
@@ -55,45 +59,45 @@ _REMOVED: Mapping[str, tuple[object, str]] = {
 _Value = TypeVar("_Value")
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSection:
-    """`[engine]`: an engine, and what it may take. What it does not read is refused."""
+@settings
+class ExecutorSection(Settings):
+    """`[executor]`: an executor, and its resources. A key that it does not read is refused."""
 
-    name: EngineName = "serial"
-    address: str = ""
-    """Of a Ray cluster's head, HOST:PORT, or "auto"; unset starts one on this machine."""
-    jobs: int = 0
-    """Runs at once; 0 is as many as there is room for."""
-    cpus: int = 1
+    section: ClassVar[str] = "executor"
+
+    name: Annotated[ExecutorName, EXECUTES] = "serial"
+    """Executor: "serial" (one run after the other), "processes" (side by side on this machine) or
+    "ray" (a Ray cluster)."""
+    address: Annotated[str, EXECUTES] = ""
+    """Address of a Ray cluster's head, HOST:PORT, or "auto"; unset starts one on this machine."""
+    jobs: Annotated[int, Ge(0), EXECUTES, UnitName("runs")] = 0
+    """Runs at the same time; 0 is as many as there is room for."""
+    cpus: Annotated[int, Ge(1), EXECUTES, UnitName("cores")] = 1
     """Cores of one run, which are its model's threads too unless model.threads is set."""
-    gpus: float = 0.0
+    gpus: Annotated[float, Ge(0), EXECUTES, UnitName("GPUs")] = 0.0
     """GPUs of one run; several runs may share one."""
-    memory_gb: float = 0.0
+    memory_gb: Annotated[float, Ge(0), EXECUTES, UnitName("GB")] = 0.0
     """Memory that one run reserves."""
-    resources: str = ""
-    """Of the cluster's own kinds, as in "sandbox=1,a100=0.5"."""
-    run_dirs: Literal["auto", "shared", "shipped"] = "auto"
-    """Whether all machines see the run directories, or saves are sent home; "auto" looks."""
+    resources: Annotated[str, EXECUTES] = ""
+    """Custom resources of the cluster for one run, as in "sandbox=1,a100=0.5"."""
+    run_dirs: Annotated[Literal["auto", "shared", "shipped"], EXECUTES] = "auto"
+    """Run directories: "shared" (all machines see them) or "shipped" (saves are sent home); "auto"
+    finds out."""
 
     def __post_init__(self) -> None:
-        if self.name not in _READ:
-            raise unknown("engine", self.name, get_args(EngineName))
-        for name in ("jobs", "gpus", "memory_gb"):
-            within(f"engine.{name}", getattr(self, name), 0)
-        within("engine.cpus", self.cpus, 1)
         for one in fields(self):
             unread = one.name != "name" and one.name not in _READ[self.name]
             if unread and getattr(self, one.name) != one.default:
                 reader = next(n for n, read in _READ.items() if one.name in read)
                 raise UsageError(
-                    f"engine.{one.name} changes nothing with engine '{self.name}'; "
+                    f"executor.{one.name} changes nothing with executor '{self.name}'; "
                     f"add --executor {reader}, or leave it out."
                 )
         custom(self.resources)
 
 
 def removed(table: Mapping[str, object]) -> dict[str, object]:
-    """The options of earlier versions that an `[engine]` table sets to more than off."""
+    """The options of earlier versions that an `[executor]` table sets to more than off."""
     off = (0, "", False)
     found = {
         key: table[key]
@@ -104,7 +108,7 @@ def removed(table: Mapping[str, object]) -> dict[str, object]:
 
 
 def without_removed(table: Mapping[str, _Value]) -> dict[str, _Value]:
-    """An `[engine]` table without the options of earlier versions."""
+    """An `[executor]` table without the options of earlier versions."""
     return {
         key: value
         for key, value in table.items()
@@ -113,7 +117,7 @@ def without_removed(table: Mapping[str, _Value]) -> dict[str, _Value]:
 
 
 def check_removed(table: Mapping[str, object], where: str = "", instead: str = "") -> None:
-    """Refuse an `[engine]` table that sets options of earlier versions.
+    """Refuse an `[executor]` table that sets options of earlier versions.
 
     `where` begins the sentence with whose table it is, and `instead` adds one more way out.
 
@@ -140,7 +144,7 @@ def custom(resources: str) -> dict[str, float]:
             number = 0.0
         if not (equals and name.strip() and 0 < number < float("inf")):
             raise UsageError(
-                f"engine.resources takes NAME=AMOUNT by comma, as in sandbox=1; got {part!r}."
+                f"executor.resources takes NAME=AMOUNT by comma, as in sandbox=1; got {part!r}."
             )
         found[name.strip()] = number
     return found

@@ -1,4 +1,4 @@
-"""`[engine]`: options that earlier versions had, and the GPUs that runs side by side share out."""
+"""`[executor]`: options of earlier versions, and the GPUs that runs side by side share out."""
 
 import os
 import subprocess
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import from_tables
 from harness.errors import UsageError
-from harness.execution_config import EngineSection, check_removed, removed, without_removed
 from harness.runs.subprocess_pool import Job, SubprocessPool
+from harness.settings.config import from_tables
+from harness.settings.executor import ExecutorSection, check_removed, removed, without_removed
 from harness.system.hardware import cores, visible_gpus
 
 OFF = {
@@ -23,11 +23,11 @@ OFF = {
 
 def test_removed_options_that_are_off_are_read_in_silence():
     kept = {"name": "ray", "gpus": 1.0, "address": "auto"}
-    request = from_tables({"engine": {**kept, **OFF}})
-    assert request.engine == EngineSection(**kept)
-    assert not set(request.to_tables()["engine"]) & set(OFF)
+    request = from_tables({"executor": {**kept, **OFF}})
+    assert request.executor == ExecutorSection(**kept)
+    assert not set(request.to_tables()["executor"]) & set(OFF)
     for value in (0, "", False):
-        assert from_tables({"engine": dict.fromkeys(OFF, value)}).engine == EngineSection()
+        assert from_tables({"executor": dict.fromkeys(OFF, value)}).executor == ExecutorSection()
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_removed_options_that_are_off_are_read_in_silence():
 )
 def test_a_removed_option_is_refused_with_what_to_use_instead(key, value, said):
     with pytest.raises(UsageError, match=f"engine.{key}={value} was removed") as told:
-        from_tables({"engine": {"name": "ray", **OFF, key: value}})
+        from_tables({"executor": {"name": "ray", **OFF, key: value}})
     assert said in str(told.value)
     assert str(told.value).count(".\n") == 0 and str(told.value).endswith(".")
 

@@ -1,0 +1,57 @@
+"""`[model]`: the model's settings, whatever kind of model it is."""
+
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
+
+from harness.settings.build import Settings, settings
+from harness.settings.fields import EXECUTES, Formerly, Paper, UnitName
+
+
+@settings
+class ModelSettings(Settings):
+    """How a model is loaded, sampled, trained and reached. Endpoints read only the last four."""
+
+    section: ClassVar[str] = "model"
+
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], EXECUTES] = "auto"
+    """Device of the model; "auto" takes cuda, then mps, then cpu."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the base weights; "auto" is bfloat16 on cuda, float32 elsewhere. Adapters are
+    float32."""
+
+    threads: Annotated[int, Ge(0), EXECUTES, UnitName("threads")] = 0
+    """CPU threads; 0 measures the loaded model with several counts and keeps the fastest."""
+
+    batch_rows: Annotated[int, Ge(1), EXECUTES, UnitName("completions")] = 32
+    """Completions sampled at the same time."""
+
+    micro_batch_tokens: Annotated[int, Ge(1), EXECUTES, UnitName("tokens")] = 8192
+    """Padded tokens in one forward pass, when prompts are read and when gradients are computed."""
+
+    lora_rank: Annotated[int, Ge(1), Paper("E-SPL App. A.5")] = 32
+    """Rank of the LoRA adapter, on every linear layer."""
+
+    lora_alpha: Annotated[int, Ge(1)] = 32
+    """The adapter's scale is lora_alpha / lora_rank."""
+
+    constrained_decoding: Annotated[bool, Formerly("grammar")] = False
+    """Whether completions that are asked for in a form, such as edits, can contain nothing else.
+    Needs the extra `grammar`; results with it have a Track of their own. vLLM always does it."""
+
+    seed: Annotated[int, Ge(0)] = 0
+    """Seed of the adapter's first weights; unset: the run's seed."""
+
+    concurrency: Annotated[int, Ge(1), EXECUTES, UnitName("requests")] = 16
+    """Requests in flight at an endpoint."""
+
+    timeout: Annotated[float, Ge(0.001), EXECUTES, UnitName("seconds")] = 120.0
+    """Time that one request to an endpoint may take, from the first byte to the last."""
+
+    retries: Annotated[int, Ge(0), EXECUTES] = 5
+    """Times that a request is sent again after 5xx, a time-out, a lost connection or a malformed
+    response."""
+
+    patience: Annotated[float, Ge(0), EXECUTES, UnitName("seconds")] = 600.0
+    """Time to wait for an endpoint that answers no request before the run stops, resumable."""
