@@ -124,9 +124,9 @@ class _Wire:
 
 def openenv() -> Target:
     """What a reply asks an OpenEnv server, and what that server says."""
-    from envs.integrations.hosted_env import OutsideFailed, finite
-    from envs.integrations.openenv.env import OpenEnv, seen
-    from envs.integrations.openenv.session import Refused, Session
+    from envs.integrations.hosted_env import HostedEnvFailed, finite_reward
+    from envs.integrations.openenv.env import OpenEnv, observation_text
+    from envs.integrations.openenv.session import ActionRefused, Session
 
     worlds = []
     for field, fields in (("", {"a": "string", "b": "number"}), ("n", {"n": "number"})):
@@ -136,15 +136,15 @@ def openenv() -> Target:
 
     def check(text: str) -> None:
         for world in worlds:
-            action = world.read(text)
+            action = world.parse_action(text)
             if action is not None:
                 json.dumps(action, ensure_ascii=False, allow_nan=False).encode()
         session: Any = object.__new__(Session)
         session._seconds, session._socket = 1.0, _Wire(text)
-        with suppress(OutsideFailed, Refused):
-            said = session._asked({"type": "step", "data": {}})
-            seen(said)
-            finite(said.get("reward"))
+        with suppress(HostedEnvFailed, ActionRefused):
+            said = session._request({"type": "step", "data": {}})
+            observation_text(said)
+            finite_reward(said.get("reward"))
 
     return check
 
@@ -155,8 +155,8 @@ def verifiers() -> Target:
 
     def check(text: str) -> None:
         for tools in (True, False):
-            told = model_endpoint.assistant(text, tools)
-            line = json.dumps(model_endpoint.completion(told, "m"))
+            told = model_endpoint.assistant_message(text, tools)
+            line = json.dumps(model_endpoint.chat_completion(told, "m"))
             assert "\n" not in line
             for call in told.get("tool_calls", ()):
                 assert tools

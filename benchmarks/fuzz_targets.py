@@ -39,14 +39,14 @@ def edits() -> Target:
 
 
 def tool_call() -> Target:
-    from envs.search.tool import MalformedCall, queries_of, readable, shown_error
+    from envs.search.tool import MalformedCall, format_error, parse_queries, single_line
 
     def check(text: str) -> None:
         with suppress(MalformedCall):
-            for query in queries_of(text):
+            for query in parse_queries(text):
                 assert query.isprintable() and query.encode()
-        assert readable(text).isprintable()
-        shown_error(readable(text)).encode()
+        assert single_line(text).isprintable()
+        format_error(single_line(text)).encode()
 
     return check
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from envs.search.corpus import Corpus, Passage
-from envs.search.disk_cache import shelf_folder
+from envs.search.disk_cache import cache_root
 from envs.search.retrieval import BM25
 
 WORDS = 60
@@ -72,7 +72,7 @@ def row(count: int) -> list[str]:
         began = time.perf_counter()
         index.search(query, 3)
         times.append((time.perf_counter() - began) * 1000)
-    on_disk = sum(f.stat().st_size for f in shelf_folder().rglob("*") if f.is_file())
+    on_disk = sum(f.stat().st_size for f in cache_root().rglob("*") if f.is_file())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return [
         f"{count:,}",

@@ -1,4 +1,4 @@
-"""Worlds: text environments registered with Gymnasium. They know nothing of language models."""
+"""Text environments registered with Gymnasium. They know nothing of language models."""
 
 import warnings
 

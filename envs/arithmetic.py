@@ -112,7 +112,7 @@ class Arithmetic(TextEnv):
         return Verdict.right() if stated == answer else Verdict.wrong()
 
     def oracle(self) -> str:
-        """The form the briefing asks for."""
+        """The form that the system prompt asks for."""
         return f"Answer: {self.current.answer}"
 
     def rules(self) -> str:

@@ -1,10 +1,11 @@
-"""Worlds with a known answer to what each way of learning should gain.
+"""Calibration environments: the gain that each way of learning should reach is known.
 
 All speak the language of `envs.calibration_language`; `world_seed` draws the convention and the
 tasks.
 
 - told: single steps with signs nobody explains. Only knowledge that can be said is missing.
-- shown: chains of three steps, with every sign explained in the briefing. Only skill is missing.
+- shown: chains of three steps, with every sign explained in the system prompt. Only skill is
+  missing.
 - both: signs nobody explains; training has single steps and chains of two, test chains of three.
 - neither: single steps whose sign means something else in every task. Nothing can be learnt: in
   every split each sign has each meaning equally often, so any fixed belief scores alike.
@@ -93,8 +94,8 @@ def singles(
 
 
 def draw_distinct(rng: random.Random, signs: int, meanings: Sequence[str]) -> Convention:
-    """A convention of the worlds' share in which no two signs have the same meaning, so that always
-    guessing one meaning helps with one sign only.
+    """A convention reserved for environments in which no two signs have the same meaning, so that
+    always guessing one meaning helps with one sign only.
     """
     while True:
         convention = dict(
@@ -120,7 +121,7 @@ def dealt(rng: random.Random) -> list[tuple[Split, str, tuple[int, int]]]:
 
 
 class Calibration(TextEnv):
-    """What the four have in common: a convention, questions with known answers, one digit."""
+    """The base of the four: a convention, questions with known answers, one digit."""
 
     system_prompt = SYSTEM_PROMPT
     reply_tokens = 64
@@ -140,11 +141,11 @@ class Calibration(TextEnv):
 
     @property
     def family(self) -> str:
-        """The Track family: worlds that differ in their seed only."""
+        """The Track family: environments that differ in their seed only."""
         return self.name
 
     def family_fingerprint(self) -> str:
-        """The hash of what all worlds of the family share: the generator and the judge."""
+        """The hash of what all environments of the family share: the generator and the judge."""
         return digest([self.name, GENERATOR_VERSION, self.grader_version])
 
     @property
@@ -157,7 +158,7 @@ class Calibration(TextEnv):
         """Every split's questions with their answers."""
 
     def size(self, split: Split) -> int:
-        """As many in every world of the family."""
+        """The number of tasks, the same in every environment of the family."""
         return len(self._tasks[split])
 
     def problem(self, split: Split, index: int) -> Problem:
@@ -175,7 +176,7 @@ class Calibration(TextEnv):
         return Verdict.right() if stated == answer else Verdict.wrong()
 
     def oracle(self) -> str:
-        """The digit in the form the briefing asks for."""
+        """The digit in the form that the system prompt asks for."""
         return f"Answer: {self.current.answer}"
 
     def rules(self) -> str:
@@ -189,7 +190,7 @@ class Calibration(TextEnv):
 
 
 class Conventional(Calibration):
-    """Worlds whose convention answers their questions."""
+    """Environments whose convention answers their questions."""
 
     def draw(self, rng: random.Random) -> dict[Split, list[tuple[Asked, str]]]:
         """The questions, worked without a slip."""
@@ -234,7 +235,7 @@ class Shown(Conventional):
         return {s: chains(rng, self.convention, 3, n, taken) for s, n in self.counts.items()}
 
     def rules(self) -> str:
-        """The briefing belongs to the task here."""
+        """The system prompt too: it is part of the task here."""
         return f"{super().rules()}, {self.system_prompt}"
 
 

@@ -1,9 +1,9 @@
 """A language of invented signs: each stands for one of eight operations on two digits.
 
-Which sign has which meaning is a convention, and every world draws its own. Conventions are split
-in two by a hash: one in eight may be a world's, the others are for whoever trains a model on this
-language, so that no model can have seen a world's convention. What no one has to guess is here:
-the operations, and how a meaning is said in English.
+A convention gives each sign a meaning, and every environment draws its own. A hash reserves one in
+eight conventions for environments; the others may train a model on this language, so that no model
+can have seen an environment's convention. The operations and the English sentence for a meaning are
+the same in all conventions.
 """
 
 import hashlib
@@ -45,16 +45,16 @@ def says(sign: str, meaning: str) -> str:
 
 
 def for_worlds(convention: Convention) -> bool:
-    """Whether a convention belongs to the worlds; all others are free for training a model."""
+    """True for a convention reserved for environments; all others may train a model."""
     text = " ".join(f"{sign}={convention[sign]}" for sign in sorted(convention))
     return hashlib.sha256(text.encode()).digest()[0] % _WORLDS_SHARE == 0
 
 
-def draw_convention(rng: random.Random, signs: int, worlds: bool) -> dict[str, str]:
-    """Some signs with a meaning each, from the worlds' share or from the other."""
+def draw_convention(rng: random.Random, signs: int, environments: bool) -> dict[str, str]:
+    """Some signs with a meaning each, from the environments' share or from the other."""
     while True:
         convention = {s: rng.choice(list(MEANINGS)) for s in rng.sample(SIGNS, signs)}
-        if for_worlds(convention) == worlds:
+        if for_worlds(convention) == environments:
             return convention
 
 
@@ -73,7 +73,7 @@ def telling_pairs(meaning: str) -> tuple[tuple[int, int], ...]:
 
 
 def question(first: int, steps: list[tuple[str, int]]) -> str:
-    """What a task asks: a chain of signs and digits, worked from left to right."""
+    """The text of a task: a chain of signs and digits, worked from left to right."""
     return f"What is {first} " + " ".join(f"{sign} {digit}" for sign, digit in steps) + "?"
 
 

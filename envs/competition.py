@@ -26,7 +26,7 @@ _LEAST_VALIDATION = 10
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """What a competition world trains and is tested on."""
+    """The training and test data of a competition environment."""
 
     name: str
     train: tuple[DataSource, ...]
@@ -128,7 +128,7 @@ class CompetitionEnv(TextEnv):
         self._rows = load(self.benchmark, folder, accept_data)
 
     def size(self, split: Split) -> int:
-        """As many as the data has."""
+        """The number of problems in the data."""
         return len(self._rows[split])
 
     def problem(self, split: Split, index: int) -> Problem:
@@ -162,7 +162,7 @@ class CompetitionEnv(TextEnv):
 
     @classmethod
     def files(cls) -> tuple[DataFile, ...]:
-        """What a data folder must hold."""
+        """The files that a data folder must hold."""
         sources = (*cls.benchmark.train, *cls.benchmark.test)
         return tuple(DataFile(s.file, s.rows, s.hub) for s in sources)
 

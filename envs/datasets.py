@@ -1,4 +1,4 @@
-"""Where competition problems come from: a folder of JSONL, or the Hugging Face Hub.
+"""Competition problems from a folder of JSONL or from the Hugging Face Hub.
 
 Rows become (problem, answer) whatever the source calls its columns; ids and order are dropped,
 since the content alone decides which task is which. No Hub revision is ever named: the content
@@ -139,7 +139,7 @@ def read_hub(source: DataSource, load_dataset: LoadDataset | None = None) -> lis
 
 
 def cache_folder() -> Path:
-    """Where downloaded rows are kept; delete a file there to download it again."""
+    """The folder of downloaded rows; delete a file there to download it again."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "espl-harness" / "data"
 

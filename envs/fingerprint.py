@@ -20,7 +20,7 @@ def canonical_text(text: str) -> str:
 
 
 def canonical_answer(answer: str) -> str:
-    """As `canonical_text`, without mathematics delimiters around it; 033 and 33.0 are 33."""
+    """`canonical_text` without mathematics delimiters around it; 033 and 33.0 are 33."""
     text = canonical_text(answer)
     for opening, closing in _PAIRS:
         inner = text[len(opening) : len(text) - len(closing)]
@@ -37,7 +37,7 @@ def digest(value: object) -> str:
 
 
 def problem_key(text: str) -> str:
-    """Which problem this is, whatever its source called it."""
+    """The hash of a problem's text: its identity, whatever its source called it."""
     return digest(canonical_text(text))
 
 

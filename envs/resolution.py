@@ -34,7 +34,7 @@ _MEMBER = re.compile(r"[\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class ResolvedEnv:
-    """What a name resolves to: a Gymnasium id, its creator, and the options in the name."""
+    """The meaning of a name: a Gymnasium id, its creator, and the options in the name."""
 
     id: str
     spec: EnvSpec

@@ -26,7 +26,7 @@ class AnyText(gymnasium.Space[str]):
         return "".join(_ALPHABET[int(i)] for i in picks)
 
     def contains(self, x: Any) -> bool:
-        """Whether it is a string."""
+        """True for a string."""
         return isinstance(x, str)
 
     @property

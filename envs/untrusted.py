@@ -1,7 +1,7 @@
-"""What a world's name and options would open that does not come with this package.
+"""Parts of other packages that the name and options of an environment would open.
 
-Names reach us in files of strangers. A module, once imported, may do anything; a model is fetched;
-a file may be a device that never ends. So whoever opens a stranger's world asks here first.
+Names come in published files of unknown authors. A module, once imported, may do anything; a model
+is downloaded; a file may be a device that never ends. So callers check here before they open one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,13 +27,13 @@ class UntrustedPart:
     name: str
 
     def allowed(self, trusted: Iterable[str]) -> bool:
-        """Whether it was named as trusted; a package stands for its modules."""
+        """True where it was named as trusted; a package includes its modules."""
         package = self.kind == "module"
         return any(self.name == t or (package and self.name.startswith(f"{t}.")) for t in trusted)
 
 
 def untrusted_env(name: str) -> UntrustedPart | None:
-    """The module behind a world's name, unless it comes with this package; imports nothing."""
+    """The module of an environment, unless it comes with this package; imports nothing."""
     kind, colon, _ = name.partition(":")
     if (colon and kind in SCHEMES) or name.partition("/")[0] in FAMILIES or name in ALIASES:
         return None
@@ -51,29 +51,29 @@ def untrusted_env(name: str) -> UntrustedPart | None:
 
 
 def untrusted_parts(name: str, options: Mapping[str, object]) -> tuple[UntrustedPart, ...]:
-    """All that a world and its options would open, told without opening any of it.
+    """All that an environment and its options would open, without opening any of it.
 
-    What else a strange module does with its options is part of trusting that module.
+    Whatever else an untrusted module does with its options is part of trusting that module.
     """
-    world = untrusted_env(name)
-    found = [] if world is None else [world]
+    env = untrusted_env(name)
+    found = [] if env is None else [env]
     if wrapper := str(options.get("wrapper") or ""):
         found.append(UntrustedPart("module", wrapper.partition(":")[0]))
-    if world is None:
+    if env is None:
         retriever = str(options.get("retriever") or "bm25")
         found += [UntrustedPart("model", retriever)] if retriever != "bm25" else []
         kind, colon, place = name.partition(":")
-        world_id, option = (
+        env_id, option = (
             SCHEMES[kind] if colon and kind in SCHEMES else (ALIASES.get(name, name), "")
         )
         given = {**options, option: place}
-        paths = [str(given.get(option) or "") for option in PATH_OPTIONS.get(world_id, ())]
+        paths = [str(given.get(option) or "") for option in PATH_OPTIONS.get(env_id, ())]
         if "reasoning_gym" in name:  # its generators take options of their own, some of them files
             paths += [str(value) for value in options.values() if isinstance(value, str)]
-        found += [UntrustedPart("file", path) for path in paths if not _here(path)]
+        found += [UntrustedPart("file", path) for path in paths if not _is_plain_name(path)]
     return tuple(found)
 
 
-def _here(path: str) -> bool:
-    """Whether it can be nothing but an entry of the current folder, as entries name files."""
+def _is_plain_name(path: str) -> bool:
+    """True for a plain name of the current folder, as published results name files."""
     return not ("/" in path or "\\" in path or path.startswith((".", "~")))

@@ -1,4 +1,4 @@
-"""What a judge says about a reply."""
+"""The verdict of a grader on a reply."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,9 +10,9 @@ Outcome = Literal["scored", "unscored"]
 class Verdict:
     """Right, wrong, or no verdict at all.
 
-    Read `outcome` before `reward`: "unscored" means that the judge failed, not the reply.
-    `feedback` is what a teacher would say, or why there is no verdict; it never holds the
-    reference answer (the world adds it where training may see it).
+    Read `outcome` before `reward`: "unscored" means that the grader failed, not the reply.
+    `feedback` is a text for the reflection model, or why there is no verdict; it never holds the
+    reference answer (the environment adds it where training may see it).
     """
 
     outcome: Outcome
@@ -32,5 +32,5 @@ class Verdict:
 
     @classmethod
     def unscored(cls, reason: str) -> "Verdict":
-        """The judge failed; the reply has earned neither 0 nor 1."""
+        """The grader failed; the reply has earned neither 0 nor 1."""
         return cls("unscored", 0.0, False, f"Not scored: {reason}")

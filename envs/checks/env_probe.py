@@ -1,4 +1,4 @@
-"""A world under examination: made as often as wanted, played to the end, compared with itself."""
+"""An environment under test: made as often as needed, played to the end, compared with itself."""
 
 import json
 import time
@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from envs import registry
 from envs.fingerprint import canonical_text, digest
-from envs.registry import make
 from envs.text_env import SPLITS, Split
 
-Replies = Callable[[Any], str]
-"""What is replied next in a world."""
+ReplyFunction = Callable[[Any], str]
+"""A function from an environment to the next reply."""
 
-PLAYED = 5
+PLAYED_TASKS = 5
 """Tasks of each split that are played."""
-MOST_TURNS = 1000
-_LOOKED_AT = 200  # openings of each split that are compared
+MAX_TURNS = 1000
+_COMPARED_OPENINGS = 200  # openings of each split that are compared
 _OPENING_SECONDS = 4.0  # for one split's openings, after the first few
 
 
@@ -30,15 +30,15 @@ class ProbeEpisode:
     over: bool = True
 
     @property
-    def told(self) -> tuple[object, ...]:
+    def compared_values(self) -> tuple[object, ...]:
         """All that two plays of one task with the same replies must agree in."""
         info = {k: self.info.get(k) for k in ("task", "outcome", "success", "feedback", "answer")}
         return (self.seen, self.reward, json.dumps(info, default=str, sort_keys=True))
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """A task's id and first text; its reference answer where the world tells it, else None."""
+class FirstObservation:
+    """A task's id and first text; its reference answer where it is known, else None."""
 
     task: str
     text: str
@@ -47,41 +47,41 @@ class Opening:
 
 @dataclass
 class EnvProbe:
-    """A world by name, made as often as a check needs it."""
+    """An environment by name, made as often as a check needs."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def made(self, split: Split = "train") -> Any:
+    def make(self, split: Split = "train") -> Any:
         """A new one."""
-        return make(self.name, split, **self.options)
+        return registry.make(self.name, split, **self.options)
 
-    def openings(self, split: Split) -> list[Opening]:
+    def first_observations(self, split: Split) -> list[FirstObservation]:
         """A split's first tasks, as many as there is time for."""
-        world = self.made(split)
-        known = hasattr(world, "problem")
-        end, found = time.monotonic() + _OPENING_SECONDS, list[Opening]()
-        for seed in range(min(_LOOKED_AT, world.size(split))):
-            text, info = world.reset(seed=seed)
-            answer = str(world.problem(split, seed).answer) if known else None
-            found.append(Opening(str(info.get("task", "")), canonical_text(text), answer))
-            if len(found) >= PLAYED and time.monotonic() > end:
+        env = self.make(split)
+        known = hasattr(env, "problem")
+        end, found = time.monotonic() + _OPENING_SECONDS, list[FirstObservation]()
+        for seed in range(min(_COMPARED_OPENINGS, env.size(split))):
+            text, info = env.reset(seed=seed)
+            answer = str(env.problem(split, seed).answer) if known else None
+            found.append(FirstObservation(str(info.get("task", "")), canonical_text(text), answer))
+            if len(found) >= PLAYED_TASKS and time.monotonic() > end:
                 break
-        world.close()
+        env.close()
         return found
 
 
-def play(world: Any, seed: int, reply: Replies) -> ProbeEpisode:
+def play_episode(env: Any, seed: int, reply: ReplyFunction) -> ProbeEpisode:
     """Play task `seed` to its end, or for a thousand replies."""
-    return rest(world, world.reset(seed=seed)[0], reply)
+    return finish_episode(env, env.reset(seed=seed)[0], reply)
 
 
-def rest(world: Any, text: str, reply: Replies) -> ProbeEpisode:
+def finish_episode(env: Any, text: str, reply: ReplyFunction) -> ProbeEpisode:
     """An episode that was begun already, to its end."""
     seen, total, over = [text], 0.0, False
     info: Mapping[str, Any] = {}
-    for _ in range(MOST_TURNS):
-        text, reward, terminated, truncated, info = world.step(reply(world))
+    for _ in range(MAX_TURNS):
+        text, reward, terminated, truncated, info = env.step(reply(env))
         seen.append(text)
         total += float(reward)
         over = bool(terminated or truncated)
@@ -90,17 +90,17 @@ def rest(world: Any, text: str, reply: Replies) -> ProbeEpisode:
     return ProbeEpisode(tuple(seen), total, info, over)
 
 
-def saying(text: str) -> Replies:
+def constant_reply(text: str) -> ReplyFunction:
     """Always the same reply."""
-    return lambda world: text
+    return lambda env: text
 
 
-def identity(subject: EnvProbe) -> list[str]:
-    """The world's fingerprint and a hash of its first openings, for comparing processes."""
-    found = [str(subject.made().fingerprint())]
+def env_identity(subject: EnvProbe) -> list[str]:
+    """The environment's fingerprint and a hash of its first openings, for comparing processes."""
+    found = [str(subject.make().fingerprint())]
     for split in SPLITS:
-        world = subject.made(split)
-        tasks = [world.reset(seed=seed) for seed in range(min(PLAYED, world.size(split)))]
+        env = subject.make(split)
+        tasks = [env.reset(seed=seed) for seed in range(min(PLAYED_TASKS, env.size(split)))]
         found.append(digest([[text, str(info.get("task"))] for text, info in tasks]))
-        world.close()
+        env.close()
     return found

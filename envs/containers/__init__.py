@@ -1,4 +1,4 @@
-"""Where commands of an agent run: containers with hard limits, made through the Docker SDK.
+"""Containers with hard limits for an agent's commands, made through the Docker SDK.
 
 Nothing here knows of tasks or rewards. Refused: a daemon that cannot keep the limits, an image that
 would have to be pulled, files that are neither regular nor directories. The threat model, and the

@@ -1,4 +1,4 @@
-"""The way to the Docker daemon: one client per thread, checked once per process.
+"""Connections to the Docker daemon: one client per thread, checked once per process.
 
 Whatever daemon DOCKER_HOST names is used, the local one otherwise. Refused with a sentence: none
 that answers, and one that cannot keep the limits containers are promised to have.
@@ -70,7 +70,7 @@ class _Line:
 
 
 def _named() -> dict[str, str]:
-    """Which daemon is meant now: the variables of Docker's own command line."""
+    """The environment variables that name the daemon, as in Docker's own command line."""
     return {name: value for name, value in os.environ.items() if name.startswith("DOCKER_")}
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong around a container, in the tree of `envs.errors`.
+"""Errors of containers, in the tree of `envs.errors`.
 
 A `SandboxError` is the machine's failure, never the agent's: it ends an episode as failed, without
 a score.

@@ -4,7 +4,6 @@ Nothing is ever pulled. The tiny image is one static program, a name for each of
 folders and files Linux programs expect; its tag is the hash of its content.
 """
 
-import fcntl
 import hashlib
 import io
 import os
@@ -47,7 +46,7 @@ def busybox() -> Path:
 
 
 def _static(start: bytes) -> bool:
-    """Whether the first bytes are of a 64-bit little-endian ELF program without an interpreter."""
+    """True for the first bytes of a 64-bit little-endian ELF program without an interpreter."""
     if len(start) < 64 or start[:6] != b"\x7fELF\x02\x01":
         return False
     at, each, count = (
@@ -59,7 +58,7 @@ def _static(start: bytes) -> bool:
 
 @cache
 def busybox_version() -> str:
-    """Which tools the tiny image has, as a version: they decide what an agent's command does."""
+    """The version of busybox: its tools decide what an agent's command does."""
     found = re.search(rb"BusyBox v(\d+\.\d+\.\d+)", busybox().read_bytes())
     return found[1].decode() if found else "unknown"
 
@@ -166,6 +165,8 @@ def _one_at_a_time(name: str) -> Iterator[None]:
     except OSError as error:
         raise SandboxError(f"The lock file {path.name} cannot be opened: {error}.") from error
     try:
+        import fcntl  # only here: Windows has none
+
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Deciding about a scratch when its agent is gone: a trial of what it made, then a hidden check.
+"""Judging a scratch folder after its agent is gone: a trial of its files, then a hidden check.
 
 Both happen in fresh containers over copies of the scratch in which only regular files exist. The
 trial runs as the agent's user, so it may run the agent's programs; it knows no answers. The check
@@ -22,7 +22,7 @@ _RIGHT, _WRONG = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What decides: a check and the files beside it, perhaps a trial with files of its own.
+    """The hidden check of a task and its files, perhaps with a trial and files of its own.
 
     The check runs in the copy of the scratch; $CHECK names its folder, in which `trial.out` and
     `trial.status` tell what the trial wrote to standard output and how it ended (124: stopped).
@@ -37,7 +37,7 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """Whether the scratch is right, and what the check said about it."""
+    """The verdict on a scratch folder, and the output of the check."""
 
     right: bool
     said: str

@@ -1,4 +1,4 @@
-"""What a container may use, in numbers, and the same as settings of the Docker SDK.
+"""Limits of a container, in numbers and as settings of the Docker SDK.
 
 Every container of this package is made from `host_settings` alone, so that no caller can forget a
 limit. What is not named keeps Docker's default, the seccomp profile and the masked paths above all.
@@ -20,7 +20,7 @@ WORK, HIDDEN = "/work", "/check"
 
 @dataclass(frozen=True, slots=True)
 class ContainerLimits:
-    """What one container may use; the scratch and /tmp count as memory too.
+    """Limits of one container; the scratch and /tmp count as memory too.
 
     Output: of every command `output_bytes` are kept, the first and the last half; one that writes
     more than `output_stop` bytes is stopped. `life_seconds`: after that the container ends by

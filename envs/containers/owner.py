@@ -1,4 +1,4 @@
-"""Who made a container: a process of a machine, so that what the dead left behind can be told.
+"""The owner of a container, a process of a machine, so that leftovers of dead ones are known.
 
 A process id alone is not enough, because ids are used again: its start time belongs to it. On
 another machine, or in another process namespace, ids mean something else: nobody there is judged.
@@ -31,7 +31,7 @@ def machine() -> str:
 
 
 def start_time(pid: int) -> str:
-    """When a process started, in whatever unit the system tells it; "" where there is none."""
+    """The start time of a process, in the unit of the system; "" where there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -61,13 +61,13 @@ def identity() -> str:
 
 
 def labels(life_seconds: int) -> dict[str, str]:
-    """What marks a container or volume of this process; see `orphaned`."""
+    """The labels of a container or volume of this process; see `orphaned`."""
     until = int(time.time()) + life_seconds
     return {OWNER: identity(), MACHINE: machine(), UNTIL: str(until)}
 
 
 def orphaned(marks: Mapping[str, str]) -> bool:
-    """Whether whoever carries these labels has lost its owner.
+    """True where the owner that these labels name is gone.
 
     On this machine: the process is gone, or its id belongs to another one. From elsewhere: its
     time is over, since then nothing in it can be running.

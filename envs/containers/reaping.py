@@ -31,7 +31,7 @@ def reap_own(client: Any) -> int:
 
 
 def reap_at_exit(open_client: Callable[[], Any]) -> None:
-    """When this process exits, remove its own and what others left meanwhile."""
+    """Remove, when this process exits, its own containers and those that dead processes left."""
     process = os.getpid()
 
     def at_exit() -> None:

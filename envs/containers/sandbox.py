@@ -199,7 +199,7 @@ class Sandbox:
             raise SandboxError(f"The container ended by itself ({why}); play the task again.")
 
     def _busy(self) -> bool:
-        """Whether anything but the keeper and the one who asks is running."""
+        """True while anything but the keeper and this question runs."""
         import docker.errors
 
         asked = replace(self._command(_ALONE, 10.0), user=KEEPER)

@@ -42,7 +42,7 @@ class BoundedOutput:
         del self._tail[: max(0, len(self._tail) - self.limit // 2)]
 
     def bytes(self) -> bytes:
-        """What was kept; a line between the halves says how much was left out."""
+        """The kept bytes; a line between the halves says how much was left out."""
         missing = self.total - len(self._head) - len(self._tail)
         gap = f"\n[... {missing} bytes left out ...]\n".encode() if missing else b""
         return bytes(self._head) + gap + bytes(self._tail)
@@ -50,7 +50,7 @@ class BoundedOutput:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a command said and how it ended.
+    """The output of a command and how it ended.
 
     `both` has standard output and error, `out` standard output alone. `status` is the
     exit status, or None where the command was stopped for the reason in `stopped`. `held`: when it
@@ -67,7 +67,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run, as whom, and how much of it to bear.
+    """A command to run: its user, time limit and limits of output.
 
     `merged`: standard error goes where standard output goes, in the order written. The daemon reads
     the two apart and mixes them as it likes.

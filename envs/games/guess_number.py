@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from envs.errors import EnvError
-from envs.games.multi_turn_env import Game
+from envs.games.multi_turn_env import MultiTurnEnv
 from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
 
@@ -43,14 +43,14 @@ def halving(numbers: int) -> int:
 
 @cache
 def _lows(widest: int) -> tuple[int, ...]:
-    """Where ranges may begin, in an order of their own; the splits take theirs from it in turn."""
+    """The starts of ranges in a fixed order; the splits take theirs from it one after another."""
     highest = max(_HIGHEST, 4 * widest)
     lows = list(range(1, highest - widest + 2))
     random.Random(f"guess_number {GENERATOR_VERSION} {widest}").shuffle(lows)
     return tuple(lows)
 
 
-class GuessNumber(Game):
+class GuessNumber(MultiTurnEnv):
     """Find a number by guessing; each guess is told higher or lower, and few guesses count.
 
     Options: `numbers`, how many numbers a range has (3 to 100000); `test_numbers`, the same for
@@ -94,13 +94,13 @@ class GuessNumber(Game):
         )
         return Problem(f"guess_number:{low}-{high}", asked, str(secret))
 
-    def begin(self, problem: Problem) -> None:
+    def start_episode(self, problem: Problem) -> None:
         """Nothing guessed yet."""
         span = problem.id.partition(":")[2].split("-")
         self._low, self._high = int(span[0]), int(span[1])
         self._guesses = 0
 
-    def hear(self, reply: str) -> str | Verdict:
+    def respond(self, reply: str) -> str | Verdict:
         """One guess."""
         secret, stated = int(self.current.answer), stated_guess(reply)
         self._guesses += 1
@@ -129,7 +129,7 @@ class GuessNumber(Game):
         """A single guess on its own."""
         return Verdict.right() if stated_guess(reply) == int(answer) else Verdict.wrong()
 
-    def best_reply(self) -> str:
+    def reference_reply(self) -> str:
         """Halve what is left."""
         return f"Guess: {(self._low + self._high) // 2}"
 

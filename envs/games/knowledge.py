@@ -25,7 +25,7 @@ ATTRIBUTES: tuple[str, ...] = (
     "soft",
     "sweet",
 )
-"""What can be asked. In English, so that a question needs no new word."""
+"""The attributes to ask for. In English, so that a question needs no new word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Knowledge:
         return tuple(self.facts)
 
     def is_true(self, thing: str, attribute: str) -> bool:
-        """Whether the thing has the attribute."""
+        """True where the thing has the attribute."""
         return attribute in self.facts[thing]
 
     def says(self, thing: str) -> str:

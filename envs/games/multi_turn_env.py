@@ -1,7 +1,6 @@
-"""What worlds of several turns have in common: a task is opened, replies are heard one by one, and
-the one that ends the game carries the verdict.
+"""The base of environments of several turns; the reply that ends an episode gets the verdict.
 
-Nothing is remembered from one episode to the next: whatever a game needs is made by `begin`.
+Nothing is kept from one episode to the next: `start_episode` makes all that an episode needs.
 """
 
 from abc import abstractmethod
@@ -13,57 +12,57 @@ from envs.verdict import Verdict
 UNFINISHED = "The game was not brought to its end."
 
 
-class Game(TextEnv):
-    """A text world whose episodes go on until the game has a verdict or its turns are used up.
+class MultiTurnEnv(TextEnv):
+    """A text environment whose episodes go on until there is a verdict or its turns are used up.
 
-    The reward of every turn but the last is 0. What `hear` returns is either what the game says
+    The reward of every turn but the last is 0. What `respond` returns is either what the game says
     next or the verdict that ends it.
     """
 
     @abstractmethod
-    def begin(self, problem: Problem) -> None:
-        """Lay out a task; what an abandoned episode left behind must not matter."""
+    def start_episode(self, problem: Problem) -> None:
+        """Set up a task; nothing of an abandoned episode may matter."""
 
     @abstractmethod
-    def hear(self, reply: str) -> str | Verdict:
-        """One turn: the next observation, or how the game ended."""
+    def respond(self, reply: str) -> str | Verdict:
+        """One turn: the next observation, or the verdict that ends the episode."""
 
     @abstractmethod
-    def best_reply(self) -> str:
+    def reference_reply(self) -> str:
         """A reply on the way to the full reward, from what has happened so far."""
 
     def oracle(self) -> str:
         """A reply on the way to the full reward; raises ResetNeeded where no game is on."""
         assert self.current
-        return self.best_reply()
+        return self.reference_reply()
 
-    def overtime(self) -> Verdict | None:
-        """The verdict where the world's own limit of turns is reached; None while it is not."""
+    def verdict_at_limit(self) -> Verdict | None:
+        """The verdict once the environment's own limit of turns is reached; None before."""
         return None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
         """Start task `seed` of the split, or one drawn from the environment's own generator."""
-        said, info = super().reset(seed=seed, options=options)
-        self.begin(self.current)
-        return said, info
+        observation, info = super().reset(seed=seed, options=options)
+        self.start_episode(self.current)
+        return observation, info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Hear one reply. A turn beyond the world's limit truncates the episode."""
+        """Process one reply. A turn beyond the environment's limit truncates the episode."""
         problem = self.current
-        said = self.hear(action)
-        ended = said if isinstance(said, Verdict) else None
-        late = self.overtime() if ended is None else None
-        verdict = ended or late
+        observation = self.respond(action)
+        ended = observation if isinstance(observation, Verdict) else None
+        limit_verdict = self.verdict_at_limit() if ended is None else None
+        verdict = ended or limit_verdict
         if verdict is None:
             info = {"outcome": "scored", "success": False, "feedback": UNFINISHED}
-            return str(said), 0.0, False, False, self.task_info(problem) | info
+            return str(observation), 0.0, False, False, self.task_info(problem) | info
         self._current = None
         info = {
             "outcome": verdict.outcome,
             "success": verdict.success,
             "feedback": self.feedback(verdict, problem),
         }
-        told = self.task_info(problem) | info
-        return "", verdict.reward, ended is not None, late is not None, told
+        step_info = self.task_info(problem) | info
+        return "", verdict.reward, ended is not None, limit_verdict is not None, step_info

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from envs.errors import EnvError
 from envs.fingerprint import digest
 from envs.games.knowledge import best_question, draw_knowledge
-from envs.games.multi_turn_env import Game
+from envs.games.multi_turn_env import MultiTurnEnv
 from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
 
@@ -32,7 +32,7 @@ _DENIALS = frozenset({"not", "no", "never", "isn", "or", "and"})
 
 
 def said(reply: str) -> tuple[str, tuple[str, ...]]:
-    """What the last "Question:" or "Guess:" of a reply introduces, and the words on its line."""
+    """The last "Question:" or "Guess:" of a reply, and the words on its line."""
     marks = list(_MARK.finditer(reply))
     if not marks:
         return "", ()
@@ -40,7 +40,7 @@ def said(reply: str) -> tuple[str, tuple[str, ...]]:
     return marks[-1][1].lower(), tuple(_WORD.findall(line.lower()))
 
 
-class TwentyQuestions(Game):
+class TwentyQuestions(MultiTurnEnv):
     """Ask which of a few invented things is meant, with few questions, and name it.
 
     Options: `world_seed` draws the knowledge; `things`, how many a task names (4 to 12);
@@ -94,11 +94,11 @@ class TwentyQuestions(Game):
 
     @property
     def family(self) -> str:
-        """The Track family: worlds that differ in their seed only."""
+        """The Track family: environments that differ in their seed only."""
         return self.name
 
     def family_fingerprint(self) -> str:
-        """The hash of what all worlds of the family share, the options included."""
+        """The hash of what all environments of the family share, the options included."""
         return digest([self.name, GENERATOR_VERSION, self.grader_version, self._options()])
 
     @property
@@ -120,13 +120,13 @@ class TwentyQuestions(Game):
         names = "-".join(sorted(group))
         return Problem(f"{self.name}:{self.world_seed}:{names}", text, meant)
 
-    def begin(self, problem: Problem) -> None:
+    def start_episode(self, problem: Problem) -> None:
         """Nothing asked yet."""
         self._left = problem.id.rpartition(":")[2].split("-")
         self._turns = 0
         self._best = best_question(self.knowledge.facts[thing] for thing in self._left)[1] + 1
 
-    def hear(self, reply: str) -> str | Verdict:
+    def respond(self, reply: str) -> str | Verdict:
         """A question or the guess."""
         self._turns += 1
         kind, words = said(reply)
@@ -162,7 +162,7 @@ class TwentyQuestions(Game):
         right = kind == "guess" and named == {answer}
         return Verdict.right() if right else Verdict.wrong()
 
-    def best_reply(self) -> str:
+    def reference_reply(self) -> str:
         """Ask what splits best, guess what is left."""
         attribute, _ = best_question(self.knowledge.facts[thing] for thing in self._left)
         return f"Question: is it {attribute}?" if attribute else f"Guess: {self._left[0]}"

@@ -1,4 +1,4 @@
-"""Packages that some worlds need and that are installed only on request."""
+"""Optional packages that some environments need and that are installed only on request."""
 
 import importlib.util
 from importlib.metadata import version
@@ -7,14 +7,15 @@ from envs.errors import EnvError
 
 
 class ExtraMissing(EnvError):
-    """A world's package is not installed."""
+    """An environment's package is not installed."""
 
 
-def require(module: str, extra: str, world: str) -> None:
+def require(module: str, extra: str, env_name: str) -> None:
     """Raise ExtraMissing, saying what to type, where the package cannot be found."""
     if importlib.util.find_spec(module) is None:
         raise ExtraMissing(
-            f"World '{world}' needs the package {extra}, which is not installed; in the project's"
+            f"Environment '{env_name}' needs the package {extra}, which is not installed; in the"
+            f" project's"
             f" folder type: pip install '.[{extra}]'"
         )
 

@@ -1,8 +1,8 @@
-"""Worlds that are played somewhere else: what is said, and what may be believed of it.
+"""The base of environments that run in another interpreter or on a server.
 
-What comes back from another interpreter or a server is untrusted: it is checked to be what it
-should be, shortened where it is too long, and used as text and as numbers, never as anything else.
-Where the other side fails, the episode is unscored, with a sentence.
+What comes back is untrusted: its types are checked, long texts are shortened, and it is used as
+text and as numbers, never as anything else. Where the other program fails, the episode is unscored,
+with a sentence.
 """
 
 import math
@@ -14,22 +14,22 @@ from typing import Any
 import gymnasium
 
 from envs.adapters.text_spaces import check_number
-from envs.errors import EnvError, UnknownOption
+from envs.errors import EnvError, UnknownOption, option_key
 from envs.spaces import AnyText
 from envs.text_env import SPLITS, Split
 from envs.verdict import Verdict
 
-LONGEST_TEXT = 100_000
+MAX_OBSERVATION_CHARACTERS = 100_000
 """Characters of one observation; of a longer one the middle is left out."""
 
 
-class OutsideFailed(EnvError):
-    """The other side did not answer, or not with what it should."""
+class HostedEnvFailed(EnvError):
+    """The other program did not answer, or not in the expected form."""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What the other side said to a reply: a text, or the end with a reward and other numbers."""
+class HostedStep:
+    """The other program's response to a reply: a text, or the end with reward and metrics."""
 
     text: str = ""
     reward: float = 0.0
@@ -37,13 +37,13 @@ class Heard:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-class Hosted(gymnasium.Env[str, str]):
-    """A world whose episodes take place elsewhere.
+class HostedEnv(gymnasium.Env[str, str]):
+    """An environment whose episodes take place elsewhere.
 
     Args:
-        split: whose tasks are played.
+        split: the split whose tasks are played.
         success_at: the least return that is a success.
-        at_once: how many episodes may be open at a time.
+        at_once: the number of episodes that may be open at a time.
         reply_tokens: a sensible limit for one reply.
     """
 
@@ -68,7 +68,9 @@ class Hosted(gymnasium.Env[str, str]):
         check_number("at_once", at_once, 1, 256)
         check_number("reply_tokens", reply_tokens, 1, 1_000_000)
         if isinstance(success_at, bool) or not isinstance(success_at, int | float):
-            raise UnknownOption(f"world.success_at is {success_at!r}, but should be a number.")
+            raise UnknownOption(
+                f"{option_key('success_at')} is {success_at!r}, but should be a number."
+            )
         self.split: Split = split
         self.observation_space = AnyText()
         self.action_space = AnyText()
@@ -76,35 +78,35 @@ class Hosted(gymnasium.Env[str, str]):
         self.most_open = at_once
         self._success_at = float(success_at)
         self._task = ""
-        self._total, self._replies = 0.0, 0
+        self._return, self._replies = 0.0, 0
 
     @abstractmethod
     def size(self, split: Split) -> int:
-        """How many tasks the split has."""
+        """The number of tasks of the split."""
 
     @abstractmethod
     def task_id(self, number: int) -> str:
-        """A stable id of task `number` of this world's split."""
+        """A stable id of task `number` of this environment's split."""
 
     @abstractmethod
-    def begin(self, number: int) -> str:
-        """Open task `number`, whatever was open before; raises OutsideFailed."""
+    def start_episode(self, number: int) -> str:
+        """Open task `number`, whatever was open before; raises HostedEnvFailed."""
 
     @abstractmethod
-    def hear(self, reply: str) -> Heard:
-        """Pass a reply on; raises OutsideFailed."""
+    def send(self, reply: str) -> HostedStep:
+        """Pass a reply on; raises HostedEnvFailed."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """The hash of all that decides what is asked and what it is worth, as far as known."""
+        """The hash of all that decides tasks and rewards, as far as known."""
 
     def abandon(self) -> None:
-        """Let go of the episode under way: nobody will go on with it."""
+        """Release the unfinished episode: nobody will continue it."""
         self._task = ""
         self.close()
 
-    def late(self) -> bool:
-        """Whether the replies are used up: the episode is then truncated."""
+    def out_of_turns(self) -> bool:
+        """True once the replies are used up: the episode is then truncated."""
         return False
 
     def reset(
@@ -112,80 +114,82 @@ class Hosted(gymnasium.Env[str, str]):
     ) -> tuple[str, dict[str, Any]]:
         """Start task `seed` of the split, or one drawn from this environment's own generator."""
         if options:
-            raise EnvError(f"World '{self.name}' takes no reset options, got {sorted(options)}.")
+            raise EnvError(
+                f"Environment '{self.name}' takes no reset options, got {sorted(options)}."
+            )
         super().reset(seed=seed)
         size = self.size(self.split)
         if size == 0:
-            raise EnvError(f"World '{self.name}' has no {self.split} tasks.")
+            raise EnvError(f"Environment '{self.name}' has no {self.split} tasks.")
         number = (int(self.np_random.integers(size)) if seed is None else seed) % size
-        self._task, self._total, self._replies = "", 0.0, 0
-        said = shortened(self.begin(number))
+        self._task, self._return, self._replies = "", 0.0, 0
+        observation = truncate_middle(self.start_episode(number))
         self._task = self.task_id(number)
-        return said, self._told()
+        return observation, self._task_info()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Pass the reply on; what it earned comes with the end, or whenever the world says so."""
+        """Pass the reply on; rewards come with the end, or at any step."""
         if not self._task:
             raise gymnasium.error.ResetNeeded("no task is being played; call reset() first")
         self._replies += 1
         try:
-            heard = self.hear(speakable(action))
-            reward = finite(heard.reward)
-        except OutsideFailed as reason:
+            result = self.send(encodable(action))
+            reward = finite_reward(result.reward)
+        except HostedEnvFailed as reason:
             return self._failed(str(reason))
-        self._total += reward
-        truncated = not heard.over and self.late()
-        success = (heard.over or truncated) and self._total >= self._success_at - 1e-9
-        told = {"outcome": "scored", "success": success, "feedback": ""}
-        info = self._told() | told
-        if heard.over or truncated:
-            info["feedback"] = self._judged(success, truncated, heard.metrics)
+        self._return += reward
+        truncated = not result.over and self.out_of_turns()
+        success = (result.over or truncated) and self._return >= self._success_at - 1e-9
+        turn_info = {"outcome": "scored", "success": success, "feedback": ""}
+        info = self._task_info() | turn_info
+        if result.over or truncated:
+            info["feedback"] = self._feedback(success, truncated, result.metrics)
             self._task = ""
-        return shortened(heard.text), reward, heard.over, truncated, info
+        return truncate_middle(result.text), reward, result.over, truncated, info
 
     def _failed(self, why: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         verdict = Verdict.unscored(why)
-        told = {"outcome": "unscored", "success": False, "feedback": verdict.feedback}
-        info = self._told() | told
+        turn_info = {"outcome": "unscored", "success": False, "feedback": verdict.feedback}
+        info = self._task_info() | turn_info
         self._task = ""
         return "", 0.0, True, False, info
 
-    def _judged(self, success: bool, truncated: bool, metrics: Mapping[str, float]) -> str:
+    def _feedback(self, success: bool, truncated: bool, metrics: Mapping[str, float]) -> str:
         if self.split == "test":
             return "Right." if success else "Wrong."
         word = "A success" if success else "No success"
         named = ", ".join(f"{key} {value:.4g}" for key, value in sorted(metrics.items()))
         cut = " The replies were used up." if truncated else ""
-        return f"{word}: the return is {self._total:.4g}.{cut}" + (f" ({named})" if named else "")
+        return f"{word}: the return is {self._return:.4g}.{cut}" + (f" ({named})" if named else "")
 
-    def _told(self) -> dict[str, Any]:
+    def _task_info(self) -> dict[str, Any]:
         return {"task": self._task, "answer": ""}
 
 
-def speakable(reply: str) -> str:
-    """A reply that can be sent: what is no character of Unicode becomes a question mark."""
+def encodable(reply: str) -> str:
+    """A reply that can be encoded: what is no character of Unicode becomes a question mark."""
     return reply.encode("utf-8", "replace").decode("utf-8")
 
 
-def shortened(text: str) -> str:
-    """A text of bearable length: the first and the last half of what may be said."""
-    if len(text) <= LONGEST_TEXT:
+def truncate_middle(text: str) -> str:
+    """A text of limited length: its first and its last half."""
+    if len(text) <= MAX_OBSERVATION_CHARACTERS:
         return text
-    half = LONGEST_TEXT // 2
+    half = MAX_OBSERVATION_CHARACTERS // 2
     return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"
 
 
-def finite(value: object) -> float:
-    """A reward that is a number; raises OutsideFailed for anything else."""
+def finite_reward(value: object) -> float:
+    """A reward that is a number; raises HostedEnvFailed for anything else."""
     try:
         number = float(value) if isinstance(value, int | float) else math.nan
     except OverflowError:  # a whole number of hundreds of digits
         number = math.inf
     if not math.isfinite(number):
-        raise OutsideFailed(f"the reward was {str(value)[:80]!r}, which is no number")
+        raise HostedEnvFailed(f"the reward was {str(value)[:80]!r}, which is no number")
     return number
 
 
-def sentence(text: object) -> str:
-    """What the other side said of an error, on one line of bearable length."""
+def one_line(text: object) -> str:
+    """The other program's error message, on one line of at most 300 characters."""
     return " ".join(str(text).split())[:300]

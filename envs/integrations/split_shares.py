@@ -1,4 +1,4 @@
-"""To which split a generated task may belong: a hash of its content says so, once and for all.
+"""The split that a generated task may belong to, decided by a hash of its content.
 
 Generators that draw tasks without end keep for each split only what falls into its share. No task
 is then in two splits, and none has to be made to know that.
@@ -26,13 +26,13 @@ _TURNS: tuple[Split, ...] = (
 )
 
 
-def in_share(content: str, split: Split) -> bool:
-    """Whether a task of this content may be a task of the split: half, an eighth, three eighths."""
+def belongs_to_split(content: str, split: Split) -> bool:
+    """True where a task of this content may be in the split: half, an eighth, three eighths."""
     return hashlib.sha256(content.encode()).digest()[0] % 8 in _EIGHTHS[split]
 
 
-def deal(contents: Iterable[str]) -> dict[str, Split]:
-    """Few contents dealt out in the order of their hash: from three on, every split gets one."""
+def assign_splits(contents: Iterable[str]) -> dict[str, Split]:
+    """Splits for a few contents, in the order of their hashes: from three on, each gets one."""
     ordered = sorted(contents, key=lambda text: hashlib.sha256(text.encode()).hexdigest())
     return {text: _TURNS[place % len(_TURNS)] for place, text in enumerate(ordered)}
 

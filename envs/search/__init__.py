@@ -1,1 +1,1 @@
-"""Worlds with a search tool: the corpus, its index, the tool, the questions."""
+"""Environments with a search tool: the corpus, its index, the tool, the questions."""

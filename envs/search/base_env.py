@@ -1,4 +1,4 @@
-"""What worlds with a search tool have in common: search, read, search again, answer.
+"""The base of environments with a search tool: search, read, search again, answer.
 
 An episode has at most `rounds` replies. A reply with tool calls gets what they found, or why they
 cannot be followed, as the next observation; a reply with "Answer:" and no call ends the episode.
@@ -14,20 +14,20 @@ from envs.errors import EnvError
 from envs.fingerprint import digest
 from envs.search.corpus import Corpus, Passage
 from envs.search.retrieval import Retriever, shared_retriever
-from envs.search.scoring import accepted, after_thought, exact_match, f1, stated_answer
+from envs.search.scoring import accepted_answers, exact_match, f1, stated_answer, strip_thought
 from envs.search.tool import (
     PROTOCOL_VERSION,
     MalformedCall,
     SearchHit,
-    call,
-    queries_of,
-    shown,
-    shown_error,
+    format_call,
+    format_error,
+    format_results,
+    parse_queries,
 )
 from envs.text_env import Problem, Split, TextEnv
 from envs.verdict import Verdict
 
-LONGEST_ANSWER = 5
+MAX_ANSWER_WORDS = 5
 _NEITHER = 'The reply has neither a tool call nor a line with "Answer:".'
 _EMPTY = 'Nothing follows "Answer:".'
 _HOW = (
@@ -53,7 +53,7 @@ You: Answer: Tolland"""
 
 
 def whole_number(name: str, value: object, least: int, most: int) -> int:
-    """An option's value; raises WorldError where it is no whole number in that range."""
+    """An option's value; raises EnvError where it is no whole number in that range."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise EnvError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")
     return value
@@ -62,7 +62,7 @@ def whole_number(name: str, value: object, least: int, most: int) -> int:
 class SearchEnvBase(TextEnv):
     """Questions over a corpus, answered by searching it.
 
-    `corpus` is one object for all worlds of a process that search the same; `rounds` counts
+    `corpus` is one object for all environments of a process that search the same; `rounds` counts
     replies, the answer included; `results` are the passages found for one query;
     `passage_characters` cuts long passages; `retriever` is bm25 or dense:MODEL.
     """
@@ -70,7 +70,7 @@ class SearchEnvBase(TextEnv):
     system_prompt = SYSTEM_PROMPT
     reply_tokens = 512
     grader_version = "squad-1"
-    longest_answer: ClassVar[int] = LONGEST_ANSWER
+    max_answer_words: ClassVar[int] = MAX_ANSWER_WORDS
 
     def __init__(
         self,
@@ -90,19 +90,19 @@ class SearchEnvBase(TextEnv):
         )
         self._retriever: Retriever = shared_retriever(retriever, corpus)
         self.corpus = corpus
-        self._forget()
+        self._reset_state()
 
     @abstractmethod
-    def needed(self, problem: Problem) -> Sequence[Passage]:
+    def gold_passages(self, problem: Problem) -> Sequence[Passage]:
         """The passages that hold what the answer follows from; () where nobody says."""
 
     @abstractmethod
     def plan(self, problem: Problem) -> Sequence[Sequence[str]]:
-        """What somebody who knows the way would search for, round by round."""
+        """The searches of a reference solution, round by round."""
 
     @property
     def retrieval(self) -> str:
-        """How passages are found, as it enters fingerprints."""
+        """The retrieval method, as it enters fingerprints."""
         return self._retriever.identity
 
     def rules(self) -> str:
@@ -120,16 +120,16 @@ class SearchEnvBase(TextEnv):
 
     def judge(self, reply: str, answer: str) -> Verdict:
         """Exact match of what follows the last "Answer:"; a reply with a tool call is no answer."""
-        spoken = after_thought(reply)
-        if _calls(spoken):
+        visible = strip_thought(reply)
+        if _calls(visible):
             return Verdict.wrong("Wrong: a tool call is no answer.")
-        stated = stated_answer(spoken)
+        stated = stated_answer(visible)
         if stated is None:
             return Verdict.wrong('Wrong: the reply has no "Answer:" with words after it.')
         if exact_match(stated, answer):
             return Verdict.right()
         count = len(stated.split())
-        long = f" The answer has {count} words." if count > self.longest_answer else ""
+        long = f" The answer has {count} words." if count > self.max_answer_words else ""
         return Verdict.wrong(f"Wrong (F1 {f1(stated, answer):.2f}).{long}")
 
     def oracle(self) -> str:
@@ -137,58 +137,60 @@ class SearchEnvBase(TextEnv):
         problem = self.current
         searches = list(self.plan(problem))[: self.rounds - 1]
         if self._round < len(searches):
-            return call(*searches[self._round])
-        return f"Answer: {accepted(problem.answer)[0]}"
+            return format_call(*searches[self._round])
+        return f"Answer: {accepted_answers(problem.answer)[0]}"
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
         """Start a question; whatever an abandoned episode found is forgotten."""
         text, info = super().reset(seed=seed, options=options)
-        self._forget()
+        self._reset_state()
         return f"Question: {text}", info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Search, answer, or be told what is wrong with the reply."""
         problem = self.current
         self._round += 1
-        said, told = self._hear(after_thought(action))
-        if said is None:
-            return self._finish(action, problem)
+        observation, note = self._respond(strip_thought(action))
+        if observation is None:
+            return self._end_with_answer(action, problem)
         left = self.rounds - self._round
         if left == 0:
-            return self._run_out(problem)
-        info = self.task_info(problem) | {"outcome": "scored", "success": False, "feedback": told}
-        return f"{said}\n{_countdown(left)}", 0.0, False, False, info
+            return self._end_without_answer(problem)
+        info = self.task_info(problem) | {"outcome": "scored", "success": False, "feedback": note}
+        return f"{observation}\n{_countdown(left)}", 0.0, False, False, info
 
-    def _forget(self) -> None:
+    def _reset_state(self) -> None:
         self._round = 0
         self._seen: set[str] = set()
 
-    def _hear(self, spoken: str) -> tuple[str | None, str]:
+    def _respond(self, visible: str) -> tuple[str | None, str]:
         """The next observation and what to note of it; no observation where the reply answers."""
         try:
-            queries = queries_of(spoken)
+            queries = parse_queries(visible)
         except MalformedCall as error:
-            return shown_error(str(error)), f"The tool call failed: {error}"
+            return format_error(str(error)), f"The tool call failed: {error}"
         if queries:
-            found = [SearchHit(q, self._retriever.search(q, self.results)) for q in queries]
-            self._seen |= {passage.id for result in found for passage in result.passages}
-            return shown(found, self.passage_characters), "Searched."
-        if stated_answer(spoken) is not None:
+            results = [SearchHit(q, self._retriever.search(q, self.results)) for q in queries]
+            self._seen |= {passage.id for result in results for passage in result.passages}
+            return format_results(results, self.passage_characters), "Searched."
+        if stated_answer(visible) is not None:
             return None, ""
-        problem = _EMPTY if "answer:" in spoken.lower() else _NEITHER
+        problem = _EMPTY if "answer:" in visible.lower() else _NEITHER
         return f"{problem} {_HOW}", problem
 
-    def _finish(
+    def _end_with_answer(
         self, action: str, problem: Problem
     ) -> tuple[str, float, bool, bool, dict[str, Any]]:
         verdict = self.judge(action, problem.answer)
-        stated = stated_answer(after_thought(action)) or ""
+        stated = stated_answer(strip_thought(action)) or ""
         info = self._end(problem, verdict) | {"f1": f1(stated, problem.answer)}
         return "", verdict.reward, True, False, info
 
-    def _run_out(self, problem: Problem) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def _end_without_answer(
+        self, problem: Problem
+    ) -> tuple[str, float, bool, bool, dict[str, Any]]:
         verdict = Verdict.wrong("Wrong: no answer when the rounds ran out.")
         return "", 0.0, False, True, self._end(problem, verdict) | {"f1": 0.0}
 
@@ -201,14 +203,14 @@ class SearchEnvBase(TextEnv):
         }
 
     def feedback(self, verdict: Verdict, problem: Problem) -> str:
-        """Where training may see it, also which of the needed passages the searches missed."""
-        said = super().feedback(verdict, problem)
-        needed = {p.id: p.title for p in self.needed(problem)}
-        if self.split == "test" or not needed:
-            return said
-        missed = [f"'{title}'" for id, title in needed.items() if id not in self._seen]
-        found = f"The searches found {len(needed) - len(missed)} of {len(needed)} needed passages"
-        return f"{said} {found}{'; missed: ' + ', '.join(missed) if missed else ''}."
+        """The usual feedback; in training also which of the gold passages the searches missed."""
+        text = super().feedback(verdict, problem)
+        gold = {p.id: p.title for p in self.gold_passages(problem)}
+        if self.split == "test" or not gold:
+            return text
+        missed = [f"'{title}'" for id, title in gold.items() if id not in self._seen]
+        found = f"The searches found {len(gold) - len(missed)} of {len(gold)} needed passages"
+        return f"{text} {found}{'; missed: ' + ', '.join(missed) if missed else ''}."
 
 
 def _countdown(left: int) -> str:
@@ -217,8 +219,8 @@ def _countdown(left: int) -> str:
     return f"{left} rounds left."
 
 
-def _calls(spoken: str) -> bool:
+def _calls(visible: str) -> bool:
     try:
-        return bool(queries_of(spoken))
+        return bool(parse_queries(visible))
     except MalformedCall:
         return True

@@ -10,7 +10,7 @@ from functools import cached_property
 from envs.errors import DataMalformed
 from envs.fingerprint import canonical_text
 
-KEPT_FROM = 2000
+CACHED_FROM = 2000
 """Passages from which an index is worth a place on the disk: below, building takes no time."""
 
 
@@ -24,7 +24,7 @@ class Passage:
 
     @property
     def indexed(self) -> str:
-        """What is searched."""
+        """The text that is searched."""
         return f"{self.title}. {self.text}"
 
 

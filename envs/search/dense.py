@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from envs.errors import DataMalformed, DataUnavailable
 from envs.fingerprint import digest
-from envs.search.corpus import KEPT_FROM, Corpus, Passage
-from envs.search.disk_cache import kept_folder
+from envs.search.corpus import CACHED_FROM, Corpus, Passage
+from envs.search.disk_cache import cached_folder
 
 _VERSION = "1"
 _LONGEST = 256
@@ -36,11 +36,11 @@ class Dense:
         self._corpus = corpus
         self._encoder = Encoder(_folder(model))
         self.identity = f"dense {_VERSION} {self._encoder.identity}"
-        if len(corpus) < KEPT_FROM:
+        if len(corpus) < CACHED_FROM:
             self._vectors = self._encoded()
             return
         key = f"dense-{digest([self.identity, corpus.fingerprint])[:32]}"
-        folder = kept_folder(key, lambda path: np.save(path / _VECTORS, self._encoded()))
+        folder = cached_folder(key, lambda path: np.save(path / _VECTORS, self._encoded()))
         self._vectors = np.load(folder / _VECTORS, mmap_mode="r")
 
     def _encoded(self) -> NDArray[np.float32]:

@@ -1,11 +1,10 @@
-"""Things that take long to make and can be made again, kept on disk: a shelf of folders.
+"""A cache on disk for what takes long to make: one folder for each key.
 
 A folder is written beside its place and renamed into it, with a manifest of its files' hashes, so
 that a reader sees all of it or none. Damage is found by the manifest and the folder made anew. One
 process makes a folder while others wait; the kernel ends the wait when that process dies.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,35 +19,37 @@ from envs.errors import EnvError
 _MANIFEST = "manifest.json"
 
 
-def shelf_folder() -> Path:
-    """Where indexes are kept; deleting it costs only the time to make them again."""
+def cache_root() -> Path:
+    """The folder of indexes; deleting it costs only the time to make them again."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "espl-harness" / "indexes"
 
 
-def kept_folder(key: str, write: Callable[[Path], None]) -> Path:
+def cached_folder(key: str, write: Callable[[Path], None]) -> Path:
     """The folder kept under `key`, a plain file name; made by `write(empty folder)` where it is
     missing or damaged.
 
-    Raises WorldError where the shelf cannot be written.
+    Raises EnvError where the cache cannot be written.
     """
-    shelf = shelf_folder()
-    place = shelf / key
+    root = cache_root()
+    folder = root / key
     try:
-        shelf.mkdir(parents=True, exist_ok=True)
-        with _alone(shelf / f"{key}.lock"):
-            if not _sound(place):
-                _make(place, write)
+        root.mkdir(parents=True, exist_ok=True)
+        with _exclusive(root / f"{key}.lock"):
+            if not _intact(folder):
+                _write_folder(folder, write)
     except OSError as error:
         raise EnvError(
-            f"The search index cannot be kept in {shelf} ({error}); free some space, or set"
+            f"The search index cannot be kept in {root} ({error}); free some space, or set"
             " XDG_CACHE_HOME to a folder that can be written."
         ) from error
-    return place
+    return folder
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _exclusive(path: Path) -> Iterator[None]:
+    import fcntl  # only here: Windows has none
+
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -57,24 +58,24 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _make(place: Path, write: Callable[[Path], None]) -> None:
-    for left in place.parent.glob(f"{place.name}.making-*"):
-        shutil.rmtree(left)  # by a process that died; the lock says nobody is at work
-    making = Path(tempfile.mkdtemp(prefix=f"{place.name}.making-", dir=place.parent))
-    write(making)
-    hashes = {path.name: _hash(path) for path in sorted(making.iterdir())}
-    (making / _MANIFEST).write_text(json.dumps(hashes), encoding="utf-8")
-    if place.is_dir():
-        shutil.rmtree(place)  # damaged; whoever has its files open keeps them
+def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    for leftover in folder.parent.glob(f"{folder.name}.making-*"):
+        shutil.rmtree(leftover)  # by a process that died; the lock says nobody is at work
+    draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=folder.parent))
+    write(draft)
+    hashes = {path.name: _hash(path) for path in sorted(draft.iterdir())}
+    (draft / _MANIFEST).write_text(json.dumps(hashes), encoding="utf-8")
+    if folder.is_dir():
+        shutil.rmtree(folder)  # damaged; whoever has its files open keeps them
     else:
-        place.unlink(missing_ok=True)
-    os.rename(making, place)
+        folder.unlink(missing_ok=True)
+    os.rename(draft, folder)
 
 
-def _sound(place: Path) -> bool:
+def _intact(folder: Path) -> bool:
     try:
-        hashes = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))
-        return bool(hashes) and all(_hash(place / name) == h for name, h in hashes.items())
+        hashes = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        return bool(hashes) and all(_hash(folder / name) == h for name, h in hashes.items())
     except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
         return False
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from envs.text_env import SPLITS, Split
 
 GENERATOR_VERSION = "1"
-MOST_HOPS = 3
+MAX_HOPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Relation:
     {} stands for the thing, {value} for the value.
     """
 
-    says: str
-    described: str
-    asked: str
+    sentence: str
+    description: str
+    question: str
     value: str
     low: int = 0
     high: int = 0
@@ -135,7 +135,7 @@ _SHARES: Mapping[Split, Mapping[str, int]] = {
     "validation": {"person": 12, "town": 5, "river": 4, "mountain": 4, "guild": 4, "book": 6},
     "test": {"person": 20, "town": 8, "river": 6, "mountain": 6, "guild": 6, "book": 9},
 }
-"""How many things of each kind a region has."""
+"""The number of things of each kind in a region."""
 
 _SOUNDS = """
 b br d dr f g gr h j k kr l m n p pr r s sk st t tr v vr w y z
@@ -157,8 +157,8 @@ class Article:
     def text(self) -> str:
         """A sentence for each fact, with the thing's name in every one."""
         called = _CALLED[self.kind].replace("{}", self.title)
-        told = zip(_KINDS[self.kind], self.values, strict=True)
-        lines = [r.says.replace("{value}", value).replace("{}", called) for r, value in told]
+        facts = zip(_KINDS[self.kind], self.values, strict=True)
+        lines = [r.sentence.replace("{value}", value).replace("{}", called) for r, value in facts]
         return " ".join(line[0].upper() + line[1:] for line in lines)
 
 
@@ -179,7 +179,7 @@ class Encyclopedia:
     puzzles: Mapping[Split, Mapping[int, tuple[Puzzle, ...]]]
 
 
-def written(seed: int) -> Encyclopedia:
+def draw_encyclopedia(seed: int) -> Encyclopedia:
     """The encyclopedia that a seed draws."""
     rng = random.Random(f"encyclopedia {GENERATOR_VERSION} {seed}")
     words: set[str] = set()
@@ -229,7 +229,7 @@ def _puzzles(rng: random.Random, region: Mapping[str, Article]) -> dict[int, tup
     """Every question a region allows, shuffled: paths of one to three facts that visit no article
     twice and do not end where they have been.
     """
-    made: dict[int, list[Puzzle]] = {hops: [] for hops in range(1, MOST_HOPS + 1)}
+    made: dict[int, list[Puzzle]] = {hops: [] for hops in range(1, MAX_HOPS + 1)}
     for article in region.values():
         called = _CALLED[article.kind].replace("{}", article.title)
         _follow(region, article, called, (), made)
@@ -241,7 +241,7 @@ def _puzzles(rng: random.Random, region: Mapping[str, Article]) -> dict[int, tup
 def _follow(
     region: Mapping[str, Article],
     article: Article,
-    described: str,
+    description: str,
     path: tuple[str, ...],
     made: Mapping[int, list[Puzzle]],
 ) -> None:
@@ -249,8 +249,8 @@ def _follow(
     for relation, value in zip(_KINDS[article.kind], article.values, strict=True):
         if value in here:
             continue
-        asked = relation.asked.replace("{}", described)
-        made[len(here)].append(Puzzle(asked, relation.accepted(value), here))
-        if relation.value and len(here) < MOST_HOPS:
-            further = relation.described.replace("{}", described)
+        question = relation.question.replace("{}", description)
+        made[len(here)].append(Puzzle(question, relation.accepted(value), here))
+        if relation.value and len(here) < MAX_HOPS:
+            further = relation.description.replace("{}", description)
             _follow(region, region[value], further, here, made)

@@ -13,20 +13,20 @@ from functools import lru_cache
 from pathlib import Path
 
 from envs.competition import DATA_DIR_VARIABLE
-from envs.errors import DataDiffers, DataUnavailable, EnvError, did_you_mean
+from envs.errors import DataDiffers, DataUnavailable, EnvError, did_you_mean, option_key
 from envs.search.base_env import SearchEnvBase
 from envs.search.corpus import Corpus, Passage
-from envs.search.hotpotqa import HUB, asked, read_hub
+from envs.search.hotpotqa import HUB, read_hub, select_by_split
 from envs.search.questions import (
     PASSAGE_FIELDS,
     QUESTION_FIELDS,
     QuestionSet,
     SearchQuestion,
-    divided,
     read_passages,
     read_questions,
+    split_questions,
 )
-from envs.search.tool import LONGEST_QUERY, MOST_QUERIES, readable
+from envs.search.tool import MAX_QUERIES, MAX_QUERY_CHARACTERS, single_line
 from envs.text_env import SPLITS, DataFile, Problem, Split
 
 SIZES: Mapping[Split, int] = {"train": 196, "validation": 40, "test": 64}
@@ -79,12 +79,12 @@ def load(source: str, folder: str, accept_data: bool) -> QuestionSet:
     paths = tuple(Path(folder) / name for name in pinned.files) if folder else ()
     found = _read(source, paths, _stamps(paths))
     differences = [
-        f"the {part} have fingerprint {is_[:12]} instead of {was[:12]}"
-        for part, is_, was in (
+        f"the {part} have fingerprint {found[:12]} instead of {pinned_hash[:12]}"
+        for part, found, pinned_hash in (
             ("questions", found.fingerprint(), pinned.questions),
             ("passages", found.corpus.fingerprint, pinned.corpus),
         )
-        if is_ != was
+        if found != pinned_hash
     ]
     if differences and not accept_data:
         raise DataDiffers(
@@ -97,7 +97,7 @@ def load(source: str, folder: str, accept_data: bool) -> QuestionSet:
     return found
 
 
-def load_own(questions: str, corpus: str) -> QuestionSet:
+def load_custom(questions: str, corpus: str) -> QuestionSet:
     """Somebody's own questions and passages; read once in a process as `load`."""
     paths = (Path(questions).expanduser(), Path(corpus).expanduser())
     return _read("", paths, _stamps(paths))
@@ -111,41 +111,43 @@ def _stamps(paths: Sequence[Path]) -> tuple[tuple[int, int], ...]:
 @lru_cache(maxsize=4)
 def _read(source: str, paths: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]) -> QuestionSet:
     if not source:
-        return QuestionSet.over(Corpus(read_passages(paths[1])), divided(read_questions(paths[0])))
+        custom = split_questions(read_questions(paths[0]))
+        return QuestionSet.over(Corpus(read_passages(paths[1])), custom)
     if not paths:
         return _from_hub(source)
     corpora = [read_passages(path) for path in paths if path.stem.endswith("corpus")]
     by_split: dict[Split, list[SearchQuestion]] = {split: [] for split in SPLITS}
     shares = 1 if source in ("hotpotqa", "nq") else 2
     for path in paths:
-        for split, questions in _chosen(path).items():
+        for split, questions in _questions_of(path).items():
             by_split[split] += questions[: SIZES[split] // shares]
     return QuestionSet.over(Corpus(p for passages in corpora for p in passages), by_split)
 
 
-def _chosen(path: Path) -> Mapping[Split, list[SearchQuestion]]:
+def _questions_of(path: Path) -> Mapping[Split, list[SearchQuestion]]:
     """A file's questions by split, in the order of their keys, as many as are asked at most."""
     if path.stem.endswith("corpus"):
         return {}
     questions = sorted(read_questions(path), key=lambda q: q.key)
     if path.name in _HOTPOTQA:
-        found = asked(questions)
+        found = select_by_split(questions)
         return {split: sorted(found[split], key=lambda q: q.key) for split in SPLITS}
-    made, start = dict[Split, list[SearchQuestion]](), 0
+    by_split, start = dict[Split, list[SearchQuestion]](), 0
     for split in _FIRST_COME:
-        made[split] = questions[start : start + SIZES[split]]
+        by_split[split] = questions[start : start + SIZES[split]]
         start += SIZES[split]
-    return made
+    return by_split
 
 
 def _from_hub(source: str) -> QuestionSet:
     if source != "hotpotqa":
         raise DataUnavailable(
-            f"The Natural Questions with their paragraphs are on no Hub. Put"
+            "The Natural Questions with their paragraphs are on no Hub. Put"
             f" {', '.join(SOURCES[source].files)} into a folder and run: harness run --env search"
             f" --data-dir FOLDER (or set {DATA_DIR_VARIABLE}=FOLDER); or take HotpotQA alone from"
-            " the Hub: --set world.source=hotpotqa; or a made-up world that needs no data: --env"
-            " search/fictional."
+            f" the Hub: --set {option_key('source')}=hotpotqa; or an environment that needs no"
+            f" data:"
+            " --env search/fictional."
         )
     splits, passages = read_hub()
     return QuestionSet.over(Corpus(passages), splits)
@@ -177,7 +179,7 @@ class SearchEnv(SearchEnvBase):
         passage_characters: int = 1500,
         retriever: str = "bm25",
     ) -> None:
-        self._set = _asked(source, questions, corpus, data_dir, accept_data)
+        self._set = _load_set(source, questions, corpus, data_dir, accept_data)
         super().__init__(
             split=split,
             corpus=self._set.corpus,
@@ -188,7 +190,7 @@ class SearchEnv(SearchEnvBase):
         )
 
     def size(self, split: Split) -> int:
-        """As many as the data has."""
+        """The number of questions in the data."""
         return len(self._set.splits[split])
 
     def problem(self, split: Split, index: int) -> Problem:
@@ -196,14 +198,14 @@ class SearchEnv(SearchEnvBase):
         question = self._set.splits[split][index]
         return Problem(f"{self.name}:{question.key[:12]}", question.text, question.answer)
 
-    def needed(self, problem: Problem) -> Sequence[Passage]:
+    def gold_passages(self, problem: Problem) -> Sequence[Passage]:
         """The paragraphs the data set marks as gold."""
         return self._set.gold[problem.text]
 
     def plan(self, problem: Problem) -> Sequence[Sequence[str]]:
         """All titles of the gold paragraphs at once; where there are none, the question."""
-        titles = [passage.title for passage in self.needed(problem)] or [problem.text]
-        return [[readable(title)[:LONGEST_QUERY] for title in titles[:MOST_QUERIES]]]
+        titles = [passage.title for passage in self.gold_passages(problem)] or [problem.text]
+        return [[single_line(title)[:MAX_QUERY_CHARACTERS] for title in titles[:MAX_QUERIES]]]
 
     @classmethod
     def sizes(cls) -> Mapping[str, int]:
@@ -212,7 +214,7 @@ class SearchEnv(SearchEnvBase):
 
     @classmethod
     def files(cls) -> tuple[DataFile, ...]:
-        """What a data folder must hold."""
+        """The files that a data folder must hold."""
         return tuple(
             DataFile(
                 name,
@@ -224,7 +226,7 @@ class SearchEnv(SearchEnvBase):
         )
 
 
-def _asked(
+def _load_set(
     source: str | None,
     questions: str | None,
     corpus: str | None,
@@ -237,7 +239,7 @@ def _asked(
                 "questions=FILE and corpus=FILE go together and replace source; give both, or"
                 " neither."
             )
-        return load_own(questions, corpus)
+        return load_custom(questions, corpus)
     chosen = source or "nq+hotpotqa"
     if chosen not in SOURCES:
         raise EnvError(f"There is no source '{chosen}'. {did_you_mean(chosen, SOURCES)}")

@@ -13,8 +13,8 @@ from envs.errors import EnvError
 from envs.fingerprint import digest
 from envs.search.base_env import SearchEnvBase, whole_number
 from envs.search.corpus import Corpus, Passage
-from envs.search.encyclopedia import GENERATOR_VERSION, MOST_HOPS, Puzzle, written
-from envs.search.scoring import joined
+from envs.search.encyclopedia import GENERATOR_VERSION, MAX_HOPS, Puzzle, draw_encyclopedia
+from envs.search.scoring import join_answers
 from envs.search.tool import PROTOCOL_VERSION
 from envs.text_env import SPLITS, Problem, Split
 
@@ -35,8 +35,8 @@ You: Answer: Tol Ander"""
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnQuestion:
-    """A world seed's corpus, its tasks by split, and each task's way to the answer."""
+class DrawnQuestions:
+    """A seed's corpus, its tasks by split, and the passages that lead to each answer."""
 
     corpus: Corpus
     tasks: Mapping[Split, tuple[Puzzle, ...]]
@@ -44,9 +44,9 @@ class DrawnQuestion:
 
 
 @lru_cache(maxsize=16)
-def drawn(world_seed: int, hops: int) -> DrawnQuestion:
-    """The world of a seed with questions of 1 … `hops` hops, as many of each, in turn."""
-    book = written(world_seed)
+def draw_questions(world_seed: int, hops: int) -> DrawnQuestions:
+    """A seed's encyclopedia, and questions of 1 … `hops` hops, as many of each, in turn."""
+    book = draw_encyclopedia(world_seed)
     passages = {t: Passage(t, t, article.text) for t, article in book.articles.items()}
     tasks = {
         split: tuple(
@@ -59,13 +59,14 @@ def drawn(world_seed: int, hops: int) -> DrawnQuestion:
         for puzzles in tasks.values()
         for puzzle in puzzles
     }
-    return DrawnQuestion(Corpus(passages.values()), tasks, paths)
+    return DrawnQuestions(Corpus(passages.values()), tasks, paths)
 
 
 class Fictional(SearchEnvBase):
     """Answer questions about an invented world by searching its encyclopedia.
 
-    `world_seed` draws the world; `hops` (1 to 3) is how many articles a question may lead through.
+    `world_seed` draws the encyclopedia; `hops` (1 to 3) is how many articles a question may lead
+    through.
     """
 
     name = "search/fictional"
@@ -77,7 +78,7 @@ class Fictional(SearchEnvBase):
         *,
         split: Split = "train",
         world_seed: int = 0,
-        hops: int = MOST_HOPS,
+        hops: int = MAX_HOPS,
         rounds: int = 5,
         results: int = 2,
         passage_characters: int = 300,
@@ -86,8 +87,8 @@ class Fictional(SearchEnvBase):
         if isinstance(world_seed, bool) or not isinstance(world_seed, int) or world_seed < 0:
             raise EnvError(f"world_seed must be a whole number from 0 on, not {world_seed!r}.")
         self.world_seed = world_seed
-        self.hops = whole_number("hops", hops, 1, MOST_HOPS)
-        self._drawn = drawn(world_seed, self.hops)
+        self.hops = whole_number("hops", hops, 1, MAX_HOPS)
+        self._drawn = draw_questions(world_seed, self.hops)
         super().__init__(
             split=split,
             corpus=self._drawn.corpus,
@@ -99,11 +100,11 @@ class Fictional(SearchEnvBase):
 
     @property
     def family(self) -> str:
-        """The Track family: worlds that differ in their seed only."""
+        """The Track family: environments that differ in their seed only."""
         return self.name
 
     def family_fingerprint(self) -> str:
-        """The hash of what all worlds of the family share: generator, judge, tool and limits."""
+        """The hash of what the family shares: generator, grader, tool and limits."""
         return digest(
             [
                 self.name,
@@ -116,22 +117,22 @@ class Fictional(SearchEnvBase):
         )
 
     def size(self, split: Split) -> int:
-        """As many in every world of the family."""
+        """The number of tasks, the same in every environment of the family."""
         return SIZES[split]
 
     def problem(self, split: Split, index: int) -> Problem:
         """One question."""
         puzzle = self._drawn.tasks[split][index]
         id = f"{self.name}:{self.world_seed}:{split}-{index}"
-        return Problem(id, puzzle.text, joined(puzzle.answers))
+        return Problem(id, puzzle.text, join_answers(puzzle.answers))
 
-    def needed(self, problem: Problem) -> Sequence[Passage]:
+    def gold_passages(self, problem: Problem) -> Sequence[Passage]:
         """The articles that lead to the answer."""
         return self._drawn.paths[problem.text]
 
     def plan(self, problem: Problem) -> Sequence[Sequence[str]]:
         """One name after the other."""
-        return [[passage.title] for passage in self.needed(problem)]
+        return [[passage.title] for passage in self.gold_passages(problem)]
 
     def rules(self) -> str:
         """The generator's version and the seed too."""

@@ -15,7 +15,7 @@ from typing import Any
 from envs.datasets import probe_hub
 from envs.errors import DataMalformed, DataUnavailable
 from envs.search.corpus import Passage
-from envs.search.disk_cache import kept_folder
+from envs.search.disk_cache import cached_folder
 from envs.search.questions import SearchQuestion, read_passages, read_questions
 from envs.text_env import Split
 
@@ -120,17 +120,17 @@ def read_hub(rows: Rows | None = None) -> tuple[dict[Split, list[SearchQuestion]
     `rows` replaces the Hub's table. Raises DataUnavailable saying what was tried.
     """
     if rows is None:
-        return _read(kept_folder("hotpotqa-from-the-hub", _download))
-    with tempfile.TemporaryDirectory() as made:
-        _write(rows, Path(made))
-        return _read(Path(made))
+        return _read(cached_folder("hotpotqa-from-the-hub", _download))
+    with tempfile.TemporaryDirectory() as folder:
+        _write(rows, Path(folder))
+        return _read(Path(folder))
 
 
 def _read(folder: Path) -> tuple[dict[Split, list[SearchQuestion]], list[Passage]]:
-    return asked(read_questions(folder / _QUESTIONS)), read_passages(folder / _PASSAGES)
+    return select_by_split(read_questions(folder / _QUESTIONS)), read_passages(folder / _PASSAGES)
 
 
-def asked(questions: Iterable[SearchQuestion]) -> dict[Split, list[SearchQuestion]]:
+def select_by_split(questions: Iterable[SearchQuestion]) -> dict[Split, list[SearchQuestion]]:
     """Those of some HotpotQA questions that are asked, by split; ids may have a prefix."""
     found = {question.id.rpartition("-")[2]: question for question in questions}
     return {split: [found[id] for id in sorted(ids & set(found))] for split, ids in IDS.items()}

@@ -14,7 +14,7 @@ from envs.datasets import objects
 from envs.errors import DataMalformed
 from envs.fingerprint import canonical_text, digest, problem_key
 from envs.search.corpus import Corpus, Passage
-from envs.search.scoring import joined
+from envs.search.scoring import join_answers
 from envs.text_env import SPLITS, Split
 
 QUESTION_FIELDS = ("id", "question", "answers", "gold")
@@ -23,7 +23,7 @@ PASSAGE_FIELDS = ("id", "title", "text")
 
 @dataclass(frozen=True, slots=True)
 class SearchQuestion:
-    """What is asked, the accepted answers, and the ids of the passages it follows from.
+    """A question, its accepted answers, and the ids of the passages they follow from.
 
     `id` is what its source calls it; it decides nothing.
     """
@@ -36,13 +36,13 @@ class SearchQuestion:
 
     @property
     def key(self) -> str:
-        """Which question this is, whatever its source called it."""
+        """The hash of its text: its identity, whatever its source called it."""
         return problem_key(self.text)
 
     @property
     def answer(self) -> str:
         """The accepted answers as one reference answer."""
-        return joined(self.answers)
+        return join_answers(self.answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def read_passages(path: Path) -> list[Passage]:
     ]
 
 
-def divided(questions: Iterable[SearchQuestion]) -> dict[Split, list[SearchQuestion]]:
+def split_questions(questions: Iterable[SearchQuestion]) -> dict[Split, list[SearchQuestion]]:
     """Questions by their own `split`, or, where no question has one, by key: of every five one to
     test, one to validation, three to train. Raises DataMalformed where only some have one.
     """
@@ -112,11 +112,11 @@ def divided(questions: Iterable[SearchQuestion]) -> dict[Split, list[SearchQuest
     named = [q.split for q in ordered]
     if None in named and any(named):
         raise DataMalformed("Some questions have a split and some have none; expected all or none.")
-    made: dict[Split, list[SearchQuestion]] = {split: [] for split in SPLITS}
+    by_split: dict[Split, list[SearchQuestion]] = {split: [] for split in SPLITS}
     turns: tuple[Split, ...] = ("test", "validation", "train", "train", "train")
     for number, question in enumerate(ordered):
-        made[question.split or turns[number % len(turns)]].append(question)
-    return made
+        by_split[question.split or turns[number % len(turns)]].append(question)
+    return by_split
 
 
 def _question(cells: Mapping[str, Any], where: str) -> SearchQuestion:
@@ -131,7 +131,7 @@ def _question(cells: Mapping[str, Any], where: str) -> SearchQuestion:
     if split is not None and split not in SPLITS:
         raise DataMalformed(f"{where}: 'split' must be one of {', '.join(SPLITS)}.")
     try:
-        joined(answers)
+        join_answers(answers)
     except ValueError as error:
         raise DataMalformed(f"{where}: {error}.") from error
     text = _text(cells, "question", where)

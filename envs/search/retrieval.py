@@ -1,6 +1,6 @@
 """Finding passages for a query: BM25 by the bm25s library, or an embedding model on request.
 
-An index is built once: for a corpus of some size it is kept on disk (`shelf`), and all worlds
+An index is built once: for a corpus of some size it is kept on disk (`shelf`), and all environments
 of a process share one. Equal scores are put in the corpus's own order, and that order comes from
 the passages alone, so the same query finds the same passages on every machine. A query whose words
 occur nowhere finds nothing.
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from envs.errors import DataMalformed, EnvError
 from envs.fingerprint import digest
-from envs.search.corpus import KEPT_FROM, Corpus, Passage
-from envs.search.disk_cache import kept_folder
+from envs.search.corpus import CACHED_FROM, Corpus, Passage
+from envs.search.disk_cache import cached_folder
 
 _SETTINGS = {"method": "lucene", "k1": 1.5, "b": 0.75, "idf_method": "lucene"}
 _TOKENS = "1: NFKD without marks, casefold, words, the library's English stop words"
@@ -30,7 +30,7 @@ _FORMS = "bm25, or dense:MODEL with a folder or a Hub name"
 
 
 class Retriever(Protocol):
-    """Whatever finds passages. `identity` says how, for fingerprints."""
+    """A search method. `identity` names it in fingerprints."""
 
     identity: str
 
@@ -77,13 +77,13 @@ class BM25:
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
         self.identity = bm25_identity()
-        if len(corpus) < KEPT_FROM:
+        if len(corpus) < CACHED_FROM:
             self._index: Any = _indexed(corpus)
             return
         import bm25s
 
         key = f"bm25-{digest([self.identity, corpus.fingerprint])[:32]}"
-        folder = kept_folder(key, lambda path: _save(corpus, path))
+        folder = cached_folder(key, lambda path: _save(corpus, path))
         self._index = bm25s.BM25.load(folder, mmap=True, show_progress=False)
 
     def search(self, query: str, count: int) -> tuple[Passage, ...]:

@@ -1,4 +1,4 @@
-"""How short answers are compared: exact match and F1 after SQuAD normalisation.
+"""Comparison of short answers: exact match and F1 after SQuAD normalisation.
 
 The normalisation is the one of the SQuAD and HotpotQA evaluation scripts: lower case, no ASCII
 punctuation, no English articles, single spaces. Two things are added: Unicode is composed first,
@@ -23,19 +23,19 @@ _AROUND = " \t*_`\"'“”"
 _THOUGHT_END = "</think>"
 
 
-def joined(answers: Sequence[str]) -> str:
+def join_answers(answers: Sequence[str]) -> str:
     """Accepted spellings as one reference answer; raises ValueError where that would be unclear."""
     if not answers or any(not a.strip() or SEPARATOR in a for a in answers):
         raise ValueError(f"each answer must be text without '{SEPARATOR}', got {list(answers)}")
     return SEPARATOR.join(answers)
 
 
-def accepted(answer: str) -> tuple[str, ...]:
+def accepted_answers(answer: str) -> tuple[str, ...]:
     """The accepted spellings of a reference answer."""
     return tuple(answer.split(SEPARATOR))
 
 
-def normalised(text: str) -> str:
+def normalise(text: str) -> str:
     """SQuAD's normal form, as above."""
     plain = unicodedata.normalize("NFC", text).lower()
     bare = " ".join(_ARTICLES.sub(" ", plain.translate(_PUNCTUATION)).split())
@@ -43,26 +43,26 @@ def normalised(text: str) -> str:
 
 
 def exact_match(stated: str, answer: str) -> bool:
-    """Whether the stated answer is one of the accepted ones; an empty one never is."""
-    given = normalised(stated)
-    return bool(given) and any(given == normalised(gold) for gold in accepted(answer))
+    """True where the stated answer is one of the accepted ones; an empty one never is."""
+    words = normalise(stated)
+    return bool(words) and any(words == normalise(gold) for gold in accepted_answers(answer))
 
 
 def f1(stated: str, answer: str) -> float:
     """The best harmonic mean of word precision and recall over the accepted answers, 0 … 1."""
-    return max(_f1(normalised(stated), normalised(gold)) for gold in accepted(answer))
+    return max(_f1(normalise(stated), normalise(gold)) for gold in accepted_answers(answer))
 
 
-def _f1(given: str, gold: str) -> float:
+def _f1(words: str, gold: str) -> float:
     # As HotpotQA: half a "yes" is worth nothing.
-    if given != gold and (given in _CLOSED or gold in _CLOSED):
+    if words != gold and (words in _CLOSED or gold in _CLOSED):
         return 0.0
-    ours, theirs = given.split(), gold.split()
+    ours, theirs = words.split(), gold.split()
     shared = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * shared / (len(ours) + len(theirs)) if shared else 0.0
 
 
-def after_thought(reply: str) -> str:
+def strip_thought(reply: str) -> str:
     """A reply without what stands before the last `</think>`: thoughts are neither calls nor
     answers.
     """
@@ -70,7 +70,7 @@ def after_thought(reply: str) -> str:
 
 
 def stated_answer(reply: str) -> str | None:
-    """What a reply states after its last "Answer:", up to the end of the line and without marks of
+    """The text of a reply after its last "Answer:", up to the end of the line and without marks of
     emphasis or quotation around it; None where it says no "Answer:" or nothing follows it.
     """
     marks = list(_MARK.finditer(reply))

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from envs.search.corpus import Passage
 
 PROTOCOL_VERSION = "1"
-MOST_QUERIES = 4
-LONGEST_QUERY = 300
-LONGEST_CALL = 4000
+MAX_QUERIES = 4
+MAX_QUERY_CHARACTERS = 300
+MAX_CALL_CHARACTERS = 4000
 _OPENING, _CLOSING = "<tool_call>", "</tool_call>"
 _EXAMPLE = '<tool_call>{"name": "search", "arguments": {"query_list": ["…"]}}</tool_call>'
 _TAGS = re.compile(r"<(/?tool_(?:call|response))>", re.IGNORECASE)
@@ -33,39 +33,41 @@ class SearchHit:
     passages: tuple[Passage, ...]
 
 
-def queries_of(reply: str) -> tuple[str, ...]:
+def parse_queries(reply: str) -> tuple[str, ...]:
     """The queries of all calls in a reply, in order and each once; () where it calls nothing.
 
     Raises Malformed for a call that is not closed, not JSON, or asks for what the tool lacks.
     """
-    asked: dict[str, None] = {}
+    queries: dict[str, None] = {}
     end = 0
     while (closing := reply.find(_CLOSING, end)) >= 0:
         # The innermost opening: a tag repeated before the call belongs to no call.
         opening = reply.rfind(_OPENING, end, closing)
         if opening < 0:
             raise MalformedCall(f"{_CLOSING} closes no call. Write {_EXAMPLE}.")
-        asked |= dict.fromkeys(_queries(reply[opening + len(_OPENING) : closing]))
+        queries |= dict.fromkeys(_queries(reply[opening + len(_OPENING) : closing]))
         end = closing + len(_CLOSING)
         while reply.startswith(_CLOSING, end):
             end += len(_CLOSING)
     if _OPENING in reply[end:]:
         raise MalformedCall(f"The call is not closed. Write {_EXAMPLE}.")
-    if len(asked) > MOST_QUERIES:
-        raise MalformedCall(f"{len(asked)} queries at once; at most {MOST_QUERIES} are answered.")
-    return tuple(asked)
+    if len(queries) > MAX_QUERIES:
+        raise MalformedCall(f"{len(queries)} queries at once; at most {MAX_QUERIES} are answered.")
+    return tuple(queries)
 
 
 def _queries(call: str) -> list[str]:
-    if len(call) > LONGEST_CALL:
-        raise MalformedCall(f"The call has more than {LONGEST_CALL} characters. Write {_EXAMPLE}.")
+    if len(call) > MAX_CALL_CHARACTERS:
+        raise MalformedCall(
+            f"The call has more than {MAX_CALL_CHARACTERS} characters. Write {_EXAMPLE}."
+        )
     try:
-        asked = json.loads(call)
+        request = json.loads(call)
     except (ValueError, RecursionError):
         raise MalformedCall(f"The call is not JSON. Write {_EXAMPLE}.") from None
-    if not isinstance(asked, dict) or asked.get("name") != "search":
+    if not isinstance(request, dict) or request.get("name") != "search":
         raise MalformedCall(f'The only tool is named "search". Write {_EXAMPLE}.')
-    arguments = asked.get("arguments")
+    arguments = request.get("arguments")
     queries = arguments.get("query_list") if isinstance(arguments, dict) else None
     if not isinstance(queries, list) or not queries:
         raise MalformedCall(
@@ -73,13 +75,13 @@ def _queries(call: str) -> list[str]:
         )
     if not all(isinstance(query, str) for query in queries):
         raise MalformedCall(f'Everything in "query_list" must be text. Write {_EXAMPLE}.')
-    cleaned = [readable(query) for query in queries]
-    if any(not query or len(query) > LONGEST_QUERY for query in cleaned):
-        raise MalformedCall(f"A query must have 1 to {LONGEST_QUERY} characters.")
+    cleaned = [single_line(query) for query in queries]
+    if any(not query or len(query) > MAX_QUERY_CHARACTERS for query in cleaned):
+        raise MalformedCall(f"A query must have 1 to {MAX_QUERY_CHARACTERS} characters.")
     return cleaned
 
 
-def readable(text: str) -> str:
+def single_line(text: str) -> str:
     """Text as one line that can be stored and shown: no lone surrogates, no control characters, no
     tool tags.
     """
@@ -88,16 +90,16 @@ def readable(text: str) -> str:
     return " ".join(_TAGS.sub(r"[\1]", line).split())
 
 
-def shown(found: Sequence[SearchHit], characters: int) -> str:
+def format_results(found: Sequence[SearchHit], characters: int) -> str:
     """The results of a round: passages of at most `characters` each, none twice."""
     lines: list[str] = []
     numbers: dict[str, int] = {}
     for result in found:
-        query = readable(result.query)
-        found_some = f'Results for "{query}":'
-        lines.append(found_some if result.passages else f'Nothing was found for "{query}".')
+        query = single_line(result.query)
+        heading = f'Results for "{query}":'
+        lines.append(heading if result.passages else f'Nothing was found for "{query}".')
         for passage in result.passages:
-            title = readable(passage.title)
+            title = single_line(passage.title)
             if passage.id in numbers:
                 lines.append(f"[{numbers[passage.id]}] {title} (see above)")
                 continue
@@ -106,19 +108,19 @@ def shown(found: Sequence[SearchHit], characters: int) -> str:
     return _response("\n".join(lines))
 
 
-def shown_error(reason: str) -> str:
-    """What the tool answers to a call it cannot follow."""
+def format_error(reason: str) -> str:
+    """The tool's response to a call it cannot follow."""
     return _response(f"Error: {reason}")
 
 
-def call(*queries: str) -> str:
+def format_call(*queries: str) -> str:
     """A call as an agent would write it."""
-    asked = {"name": "search", "arguments": {"query_list": list(queries)}}
-    return f"{_OPENING}{json.dumps(asked, ensure_ascii=False)}{_CLOSING}"
+    request = {"name": "search", "arguments": {"query_list": list(queries)}}
+    return f"{_OPENING}{json.dumps(request, ensure_ascii=False)}{_CLOSING}"
 
 
 def _cut(text: str, characters: int) -> str:
-    whole = readable(text)
+    whole = single_line(text)
     if len(whole) <= characters:
         return whole
     return whole[:characters].rpartition(" ")[0] + " …"

@@ -16,7 +16,7 @@ _INPUTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a script should do with lines of whole numbers, how it does it, and its mistakes.
+    """A script over lines of whole numbers: its purpose, its code, and possible mistakes.
 
     A mistake is (what stands in the right script, what stands in the broken one).
     """

@@ -23,7 +23,7 @@ from envs.containers.sandbox import Sandbox
 from envs.containers.streams import Output
 from envs.errors import EnvError
 from envs.fingerprint import digest
-from envs.games.multi_turn_env import Game
+from envs.games.multi_turn_env import MultiTurnEnv
 from envs.terminal.tasks import GENERATOR_VERSION, SIZES, ShellTask, from_folder, generated
 from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
@@ -52,7 +52,7 @@ _LEAST_MEMORY_MB = 8
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What a reply asks for: commands ("" for none), and whether the task is called solved."""
+    """The request in a reply: commands ("" for none), and whether it calls the task solved."""
 
     commands: str
     done: bool
@@ -88,7 +88,7 @@ def _apart(lines: list[str]) -> tuple[list[str], list[str]]:
 
 
 def shown(output: Output, seconds: float) -> str:
-    """What an agent sees of a command: its output, without control characters, and its end."""
+    """The observation after a command: its output, without control characters, and its status."""
     text = output.both.decode(errors="replace").replace("\r\n", "\n")
     clean = "".join(
         c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
@@ -103,13 +103,13 @@ def shown(output: Output, seconds: float) -> str:
     return "\n".join(lines)
 
 
-class Terminal(Game):
+class Terminal(MultiTurnEnv):
     """A shell task in a container, judged by a hidden check when the agent is done.
 
     `tasks` names a folder of one's own tasks, otherwise they are made here; `image` an image that
     is there, for tasks that name none. `turns` replies at most; `command_seconds` for one command;
     `episode_seconds` for all commands of an episode together, without the time the agent thinks.
-    Making a world raises DockerUnavailable where no daemon can be used.
+    Making an environment raises DockerUnavailable where no daemon can be used.
     """
 
     name = "terminal"
@@ -118,7 +118,7 @@ class Terminal(Game):
     grader_version = "check-1"
     unrepeatable = "its commands run in containers, where time and processes differ"
     side_by_side: int = 8
-    """How many episodes to have open at once: two cores start no more containers a second."""
+    """The number of episodes open at once: two cores start no more containers a second."""
 
     def __init__(
         self,
@@ -178,14 +178,14 @@ class Terminal(Game):
         """By construction, where the tasks are made here."""
         return {split: SIZES[split] for split in SPLITS}
 
-    def begin(self, problem: Problem) -> None:
+    def start_episode(self, problem: Problem) -> None:
         """Forget the last episode, its container included."""
         self.close()
         tasks = self._tasks[self.split]
         self._task = next(task for task in tasks if task.id == problem.id)
         self._played, self._spent = 0, 0.0
 
-    def hear(self, reply: str) -> str | Verdict:
+    def respond(self, reply: str) -> str | Verdict:
         """Run what the reply asks for; a failure of the sandbox is raised and ends the episode."""
         self._played += 1
         move = read_move(reply)
@@ -198,8 +198,8 @@ class Terminal(Game):
             self._abandon()
             raise
 
-    def overtime(self) -> Verdict | None:
-        """When turns or time are used up, what has been reached is judged."""
+    def verdict_at_limit(self) -> Verdict | None:
+        """The verdict on the files so far, once turns or time are used up."""
         if self._played < self._turns and self._spent < self._seconds[1]:
             return None
         try:
@@ -208,8 +208,8 @@ class Terminal(Game):
             self._abandon()
             raise
 
-    def best_reply(self) -> str:
-        """The known solution, then Done; raises WorldError where a task of one's own has none."""
+    def reference_reply(self) -> str:
+        """The known solution, then Done; raises EnvError where a task of one's own has none."""
         if self._played:
             return "Done"
         if not self.current.answer:
@@ -217,7 +217,7 @@ class Terminal(Game):
         return f"```sh\n{self.current.answer}\n```"
 
     def feedback(self, verdict: Verdict, problem: Problem) -> str:
-        """What the check said and a solution; on the test split right or wrong alone."""
+        """The output of the check and a solution; on the test split right or wrong alone."""
         if self.split == "test" or verdict.success:
             return super().feedback(verdict, problem)
         if not problem.answer:

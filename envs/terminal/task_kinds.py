@@ -18,7 +18,7 @@ _EXTENSIONS = ("cfg", "csv", "dat", "list", "log", "md", "note", "tmp", "txt")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A task without a name: what is asked, what is there, what decides, and what would do."""
+    """A task without a name: instruction, files, hidden check and a solution."""
 
     instruction: str
     tree: FileTree
@@ -90,7 +90,7 @@ def _places(rng: random.Random, count: int) -> list[str]:
 
 
 def find_word(rng: random.Random) -> Draft:
-    """Which file holds a word?"""
+    """Find the file that holds a word."""
     code, *pool = words(rng, 30)
     paths = [f"{place}.{rng.choice(_EXTENSIONS)}" for place in _places(rng, rng.randint(6, 14))]
     bodies = {path: _prose(rng, pool, rng.randint(4, 20)) for path in paths}
@@ -106,7 +106,7 @@ def find_word(rng: random.Random) -> Draft:
 
 
 def find_largest(rng: random.Random) -> Draft:
-    """Which file is largest?"""
+    """Find the largest file."""
     paths = [f"{place}.dat" for place in _places(rng, rng.randint(5, 12))]
     sizes = rng.sample(range(10, 3000), len(paths))
     letters = {path: rng.choice("abcdef") for path in paths}
@@ -124,7 +124,7 @@ def find_largest(rng: random.Random) -> Draft:
 
 
 def find_list(rng: random.Random) -> Draft:
-    """Which files have an extension?"""
+    """List the files with an extension."""
     asked, *others = rng.sample(_EXTENSIONS, 4)
     places = _places(rng, rng.randint(8, 16))
     wanted = rng.randint(2, 5)
@@ -141,7 +141,7 @@ def find_list(rng: random.Random) -> Draft:
 
 
 def count_lines(rng: random.Random) -> Draft:
-    """How many lines of a log are of one service and one level?"""
+    """Count the lines of a log of one service and one level."""
     services, levels = words(rng, 3), ("INFO", "WARN", "ERROR")
     rows = [
         f"{rng.randrange(24):02}:{rng.randrange(60):02} {rng.choice(levels)} {rng.choice(services)}"
@@ -172,7 +172,7 @@ def _csv(rows: Iterable[tuple[object, ...]]) -> File:
 
 
 def sum_column(rng: random.Random) -> Draft:
-    """What do the amounts of one city add up to?"""
+    """Sum the amounts of one city."""
     cities, rows = _table(rng)
     city, name = rng.choice(cities), f"{word(rng)}.csv"
     total = sum(amount for _, where, amount in rows if where == city)
@@ -186,7 +186,7 @@ def sum_column(rng: random.Random) -> Draft:
 
 
 def distinct(rng: random.Random) -> Draft:
-    """How many different users are there?"""
+    """Count the different users."""
     users = words(rng, rng.randint(5, 20))
     rows = [f"{rng.choice(users)} {rng.choice(('GET', 'PUT'))} /{word(rng, 2)}" for _ in range(60)]
     name = f"{word(rng)}.log"

@@ -1,4 +1,4 @@
-"""Which shell tasks there are: made here from a fixed recipe, or read from a folder of one's own.
+"""The shell tasks: generated from a fixed recipe, or read from a user's folder.
 
 A folder of tasks:
 

@@ -10,9 +10,9 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from envs.errors import EnvError
-from envs.search.encyclopedia import written
-from envs.search.fictional import SIZES, Fictional, drawn
-from envs.search.scoring import accepted
+from envs.search.encyclopedia import draw_encyclopedia
+from envs.search.fictional import SIZES, Fictional, draw_questions
+from envs.search.scoring import accepted_answers
 from envs.text_env import SPLITS
 
 # How every sentence of an article is read: subject, relation, value.
@@ -107,7 +107,7 @@ def test_every_question_has_one_answer_and_the_corpus_tells_it(world_seed):
     for split in SPLITS:
         for index in range(world.size(split)):
             problem = world.problem(split, index)
-            assert answers(problem.text, told) == {accepted(problem.answer)[0]}, problem
+            assert answers(problem.text, told) == {accepted_answers(problem.answer)[0]}, problem
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -118,12 +118,12 @@ def test_the_oracles_searches_find_the_needed_article_first_and_its_answer_earns
     world = Fictional(split=split, world_seed=world_seed)
     for seed in range(world.size(split)):
         world.reset(seed=seed)
-        needed = world.needed(world.current)
+        needed = world.gold_passages(world.current)
         for passage in needed:
             said, _, terminated, truncated, _ = world.step(world.oracle())
             assert f"\n[1] {passage.title}: {passage.text}" in said
             assert not (terminated or truncated)
-        assert accepted(world.current.answer)[0] in said
+        assert accepted_answers(world.current.answer)[0] in said
         said, reward, terminated, _, info = world.step(world.oracle())
         assert (said, reward, terminated, info["success"]) == ("", 1.0, True, True)
 
@@ -134,7 +134,7 @@ def test_splits_share_neither_questions_nor_articles_nor_answers_that_are_names(
     for split in SPLITS:
         problems = [world.problem(split, i) for i in range(world.size(split))]
         texts[split] = {p.text for p in problems}
-        paths[split] = {passage.id for p in problems for passage in world.needed(p)}
+        paths[split] = {passage.id for p in problems for passage in world.gold_passages(p)}
         named[split] = {p.answer for p in problems if not p.answer[0].isdigit()}
         assert len(texts[split]) == len({p.id for p in problems}) == SIZES[split]
     for sets in (texts, paths, named):
@@ -148,14 +148,14 @@ def test_there_are_as_many_questions_of_every_number_of_hops(hops):
     world = Fictional(hops=hops)
     for split in SPLITS:
         counted = Counter(
-            len(world.needed(world.problem(split, i))) for i in range(world.size(split))
+            len(world.gold_passages(world.problem(split, i))) for i in range(world.size(split))
         )
         assert counted == dict.fromkeys(range(1, hops + 1), SIZES[split] / hops)
 
 
 def test_no_two_articles_share_a_word_of_their_titles():
     for seed in range(20):
-        words = [w for title in written(seed).articles for w in title.lower().split()]
+        words = [w for title in draw_encyclopedia(seed).articles for w in title.lower().split()]
         assert len(words) == len(set(words))
         assert not {"the", "a", "an"} & set(words)
 
@@ -166,7 +166,7 @@ def test_an_answer_may_be_said_as_the_thing_is_called(extra):
     forms = set()
     for seed in range(world.size("test")):
         world.reset(seed=seed)
-        for form in accepted(world.current.answer):
+        for form in accepted_answers(world.current.answer):
             assert world.regrade(seed, f"Answer: {extra.replace('{}', form)}").success
             forms.add(re.sub(r"[A-Z]\w+|\d+", "_", form))
     assert {"_", "_ _", "the _ guild", "the river _", "mount _", "_ feet", "_ miles"} <= forms
@@ -216,7 +216,7 @@ def test_an_episode_fits_a_context_of_1024_tokens():
 def test_what_is_not_searched_for_cannot_be_known():
     world = Fictional(split="test")
     guesses = Counter(world.problem("train", i).answer for i in range(world.size("train")))
-    guess = accepted(guesses.most_common(1)[0][0])[0]
+    guess = accepted_answers(guesses.most_common(1)[0][0])[0]
     right = [world.regrade(s, f"Answer: {guess}").success for s in range(world.size("test"))]
     assert sum(right) == 0
 
@@ -248,4 +248,4 @@ def test_gymnasiums_checker_has_nothing_to_say_of_an_invented_world(split, monke
 def test_a_thousand_worlds_are_one_corpus_and_one_index():
     worlds = [Fictional(world_seed=5) for _ in range(1024)]
     assert len({id(w.corpus) for w in worlds}) == len({id(w._retriever) for w in worlds}) == 1
-    assert drawn.cache_info().currsize <= 16
+    assert draw_questions.cache_info().currsize <= 16

@@ -5,24 +5,24 @@ from outside import free_port, openenv_server
 
 import envs
 from envs.errors import UnknownEnv
-from envs.integrations.hosted_env import OutsideFailed
-from envs.integrations.openenv.env import seen
-from envs.integrations.openenv.session import addresses
+from envs.integrations.hosted_env import HostedEnvFailed
+from envs.integrations.openenv.env import observation_text
+from envs.integrations.openenv.session import parse_address
 
 
 def test_addresses():
     for url in ("ws://host:8000", "http://host:8000/", "ws://host:8000/ws"):
-        assert addresses(url) == ("http://host:8000", "ws://host:8000/ws")
-    assert addresses("https://host/env") == ("https://host/env", "wss://host/env/ws")
+        assert parse_address(url) == ("http://host:8000", "ws://host:8000/ws")
+    assert parse_address("https://host/env") == ("https://host/env", "wss://host/env/ws")
     with pytest.raises(UnknownEnv, match="openenv:ws"):
-        addresses("localhost")
+        parse_address("localhost")
 
 
 def test_observations_are_told_in_text():
-    assert seen({"observation": {"text": "Hi", "reward": 1}}) == "Hi"
-    assert seen({"observation": {"a": "x", "b": [1, 2]}}) == "a: x\nb: [1, 2]"
-    with pytest.raises(OutsideFailed):
-        seen({"observation": "Hi"})
+    assert observation_text({"observation": {"text": "Hi", "reward": 1}}) == "Hi"
+    assert observation_text({"observation": {"a": "x", "b": [1, 2]}}) == "a: x\nb: [1, 2]"
+    with pytest.raises(HostedEnvFailed):
+        observation_text({"observation": "Hi"})
 
 
 def test_no_server_is_a_sentence():
@@ -57,7 +57,7 @@ def test_episodes_over_a_socket(tmp_path):
         world.reset(seed=4)
         info = world.step("die")[4]
         assert info["outcome"] == "unscored" and "connection was lost" in info["feedback"]
-        with pytest.raises(OutsideFailed, match="no connection"):
+        with pytest.raises(HostedEnvFailed, match="no connection"):
             world.reset(seed=5)
         for one in (world, other, limited):
             one.close()

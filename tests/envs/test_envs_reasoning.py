@@ -7,9 +7,9 @@ import pytest
 
 from envs.errors import EnvError, UnknownEnv, UnknownOption
 from envs.integrations.extras import ExtraMissing, require
-from envs.integrations.reasoning_gym.env import ReasoningGym, graded, stated_answer, tasks
-from envs.integrations.reasoning_gym.worker import boxes_home, harmless, rush_hour_moves
-from envs.integrations.split_shares import deal, in_share
+from envs.integrations.reasoning_gym.env import ReasoningGym, stated_answer, tasks, verdict_of_score
+from envs.integrations.reasoning_gym.worker import boxnet_plan, is_plain_arithmetic, rush_hour_moves
+from envs.integrations.split_shares import assign_splits, belongs_to_split
 from envs.text_env import SPLITS
 
 MISSING = importlib.util.find_spec("reasoning_gym") is None
@@ -68,13 +68,13 @@ def test_the_stated_answer(reply, line, lines):
     ],
 )
 def test_scores_become_verdicts_and_what_is_no_score_does_not(score, outcome, reward, success):
-    verdict = graded(score, "w")
+    verdict = verdict_of_score(score, "w")
     assert (verdict.outcome, verdict.reward, verdict.success) == (outcome, reward, success)
 
 
 @pytest.mark.parametrize("text", ["x**2/2 + C", "sin(x)*exp(-x)", "(6+61)*94-4", "log(x + 1), 2"])
 def test_arithmetic_is_harmless(text):
-    assert harmless(text)
+    assert is_plain_arithmetic(text)
 
 
 @pytest.mark.parametrize(
@@ -91,18 +91,18 @@ def test_arithmetic_is_harmless(text):
     ],
 )
 def test_what_could_be_executed_is_not(text):
-    assert not harmless(text)
+    assert not is_plain_arithmetic(text)
 
 
 def test_shares_divide_all_content():
     for number in range(200):
-        assert sum(in_share(f"content {number}", split) for split in SPLITS) == 1
+        assert sum(belongs_to_split(f"content {number}", split) for split in SPLITS) == 1
 
 
 def test_few_contents_are_dealt_out_to_all_splits():
-    assert set(deal("abc").values()) == set(SPLITS)
-    assert deal("abc") == deal("cba")
-    counts = Counter(deal(map(str, range(80))).values())
+    assert set(assign_splits("abc").values()) == set(SPLITS)
+    assert assign_splits("abc") == assign_splits("cba")
+    counts = Counter(assign_splits(map(str, range(80))).values())
     assert counts == {"train": 40, "validation": 10, "test": 30}
 
 
@@ -114,7 +114,7 @@ def test_cars_are_slid_out_of_the_way():
 
 def test_boxes_are_carried_to_their_targets():
     state = {"0.5_0.5": ["box_red"], "0.5_1.5": [], "1.5_0.5": [], "1.5_1.5": ["target_red"]}
-    assert boxes_home(state) == [
+    assert boxnet_plan(state) == [
         {"Agent[0.5, 0.5]": "move(box_red, square[1.5, 0.5])"},
         {"Agent[1.5, 0.5]": "move(box_red, square[1.5, 1.5])"},
         {"Agent[1.5, 1.5]": "move(box_red, target_red)"},

@@ -11,11 +11,11 @@ import pytest
 
 import envs.search.retrieval
 from envs.errors import DataMalformed, EnvError
-from envs.search.corpus import KEPT_FROM, Corpus, Passage
-from envs.search.disk_cache import kept_folder, shelf_folder
+from envs.search.corpus import CACHED_FROM, Corpus, Passage
+from envs.search.disk_cache import cache_root, cached_folder
 from envs.search.retrieval import BM25, best, bm25_identity, shared_retriever, words
 
-COUNT = KEPT_FROM + 1
+COUNT = CACHED_FROM + 1
 
 
 def passages(count, seed=0):
@@ -82,9 +82,9 @@ def test_a_corpus_of_no_words_is_refused():
 def test_a_kept_index_finds_what_one_in_memory_finds(own_cache, monkeypatch):
     corpus = Corpus(passages(COUNT))
     kept = BM25(corpus)
-    (folder,) = (f for f in shelf_folder().iterdir() if f.is_dir())
+    (folder,) = (f for f in cache_root().iterdir() if f.is_dir())
     assert (folder / "manifest.json").exists()
-    monkeypatch.setattr(envs.search.retrieval, "KEPT_FROM", COUNT + 1)
+    monkeypatch.setattr(envs.search.retrieval, "CACHED_FROM", COUNT + 1)
     fresh = BM25(corpus)
     for query in ("word1", "word7 word9", "title17"):
         assert kept.search(query, 20) == fresh.search(query, 20)
@@ -103,7 +103,7 @@ def test_a_second_process_reads_the_index_and_builds_none(own_cache, monkeypatch
 def test_a_damaged_index_is_built_anew(own_cache, damage):
     corpus = Corpus(passages(COUNT))
     before = BM25(corpus).search("word1 word2", 10)
-    (folder,) = (f for f in shelf_folder().iterdir() if f.is_dir())
+    (folder,) = (f for f in cache_root().iterdir() if f.is_dir())
     file = folder / "data.csc.index.npy"
     content = file.read_bytes()
     if damage == "cut":
@@ -127,18 +127,18 @@ def test_another_corpus_or_another_library_version_has_an_index_of_its_own(own_c
     monkeypatch.setattr(envs.search.retrieval, "version", lambda name: "0.0")
     assert bm25_identity().endswith("bm25s 0.0")
     BM25(Corpus(passages(COUNT)))
-    assert len([f for f in shelf_folder().iterdir() if f.is_dir()]) == 3
+    assert len([f for f in cache_root().iterdir() if f.is_dir()]) == 3
 
 
 def test_processes_that_want_one_index_at_once_build_it_once(own_cache):
     code = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from envs.search.disk_cache import kept_folder\n"
+        "from envs.search.disk_cache import cached_folder\n"
         "def write(folder):\n"
         "    with open(sys.argv[1], 'a') as file: file.write('built\\n')\n"
         "    time.sleep(0.5)\n"
         "    (folder / 'x').write_text('whole')\n"
-        "print((kept_folder('k', write) / 'x').read_text())\n"
+        "print((cached_folder('k', write) / 'x').read_text())\n"
     )
     log = own_cache / "log"
     running = [
@@ -151,25 +151,25 @@ def test_processes_that_want_one_index_at_once_build_it_once(own_cache):
 
 def test_what_a_killed_process_left_is_cleared_and_never_read(own_cache):
     code = (
-        "import os\nfrom envs.search.disk_cache import kept_folder\n"
+        "import os\nfrom envs.search.disk_cache import cached_folder\n"
         "def write(folder):\n    (folder / 'x').write_text('half'); os.kill(os.getpid(), 9)\n"
-        "kept_folder('k', write)\n"
+        "cached_folder('k', write)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
-    assert len(list(shelf_folder().glob("k.making-*"))) == 1
+    assert len(list(cache_root().glob("k.making-*"))) == 1
 
     def write(folder: Path) -> None:
         (folder / "x").write_text("whole")
 
-    assert (kept_folder("k", write) / "x").read_text() == "whole"
-    assert not list(shelf_folder().glob("k.making-*"))
+    assert (cached_folder("k", write) / "x").read_text() == "whole"
+    assert not list(cache_root().glob("k.making-*"))
 
 
 def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(EnvError, match="set XDG_CACHE_HOME to a folder that can be written"):
-        kept_folder("k", lambda folder: None)
+        cached_folder("k", lambda folder: None)
 
 
 def test_threads_that_ask_at_once_get_one_retriever_and_right_answers(monkeypatch):

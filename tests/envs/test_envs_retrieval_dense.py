@@ -11,7 +11,7 @@ import envs.search.dense
 from envs.errors import DataUnavailable
 from envs.search.corpus import Corpus, Passage
 from envs.search.dense import Dense, Encoder
-from envs.search.disk_cache import shelf_folder
+from envs.search.disk_cache import cache_root
 from envs.search.fictional import Fictional
 
 TEXTS = {
@@ -109,9 +109,9 @@ def test_the_files_of_sentence_transformers_say_how_to_pool_and_what_to_put_befo
 
 def test_vectors_are_kept_and_read_again(model, corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(envs.search.dense, "KEPT_FROM", 1)
+    monkeypatch.setattr(envs.search.dense, "CACHED_FROM", 1)
     first = Dense(corpus, str(model)).search("tower", 3)
-    (folder,) = (f for f in shelf_folder().iterdir() if f.is_dir())
+    (folder,) = (f for f in cache_root().iterdir() if f.is_dir())
     assert np.load(folder / "vectors.npy").shape == (3, 32)
     monkeypatch.setattr(Encoder, "passages", lambda self, texts: pytest.fail("encoded again"))
     assert Dense(corpus, str(model)).search("tower", 3) == first

@@ -6,7 +6,7 @@ from envs.errors import DataDiffers, DataMalformed, DataUnavailable, EnvError
 from envs.search import env as search
 from envs.search import hotpotqa
 from envs.search.env import SearchEnv
-from envs.search.questions import SearchQuestion, divided, read_passages, read_questions
+from envs.search.questions import SearchQuestion, read_passages, read_questions, split_questions
 
 
 def write(path, rows):
@@ -171,16 +171,16 @@ def test_a_corpus_must_have_passages_ids_once_and_every_gold_one(tmp_path):
 
 
 def test_questions_without_splits_are_divided_by_their_content_three_one_one():
-    asked = [SearchQuestion(f"q{n}", ("x",)) for n in range(25)]
-    made = divided(asked)
+    by_split = [SearchQuestion(f"q{n}", ("x",)) for n in range(25)]
+    made = split_questions(by_split)
     assert {split: len(qs) for split, qs in made.items()} == {
         "train": 15,
         "validation": 5,
         "test": 5,
     }
-    assert divided(asked[::-1]) == made
+    assert split_questions(by_split[::-1]) == made
     with pytest.raises(DataMalformed, match="expected all or none"):
-        divided([*asked, SearchQuestion("r", ("x",), (), "train")])
+        split_questions([*by_split, SearchQuestion("r", ("x",), (), "train")])
 
 
 def test_a_question_that_occurs_twice_is_refused(tmp_path):

@@ -4,7 +4,14 @@ import string
 
 import pytest
 
-from envs.search.scoring import accepted, exact_match, f1, joined, normalised, stated_answer
+from envs.search.scoring import (
+    accepted_answers,
+    exact_match,
+    f1,
+    join_answers,
+    normalise,
+    stated_answer,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +29,7 @@ from envs.search.scoring import accepted, exact_match, f1, joined, normalised, s
     ],
 )
 def test_normalisation_lowers_and_drops_punctuation_and_articles(text, plain):
-    assert normalised(text) == plain
+    assert normalise(text) == plain
 
 
 def test_on_plain_text_normalisation_is_what_the_squad_script_does():
@@ -34,7 +41,7 @@ def test_on_plain_text_normalisation_is_what_the_squad_script_does():
     words = ["The", "cat", "an", "A", "U.S.", "1,000", "it's", "¡Olé!", "—", "b/c", "\t"]
     for _ in range(300):
         text = " ".join(rng.choices(words, k=6)) + " end"
-        assert normalised(text) == squad(text)
+        assert normalise(text) == squad(text)
 
 
 @pytest.mark.parametrize(
@@ -93,10 +100,10 @@ def test_the_answer_is_the_line_after_the_last_mark(reply, stated):
 
 
 def test_answers_that_would_be_unclear_together_are_refused():
-    assert accepted(joined(["two", "2"])) == ("two", "2")
+    assert accepted_answers(join_answers(["two", "2"])) == ("two", "2")
     for unclear in ([], ["x | y"], [" "]):
         with pytest.raises(ValueError, match="each answer must be text"):
-            joined(unclear)
+            join_answers(unclear)
 
 
 def test_a_reply_of_100_kb_is_read_at_once():

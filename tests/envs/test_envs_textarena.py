@@ -7,7 +7,14 @@ import pytest
 
 from envs.errors import EnvError, UnknownEnv
 from envs.integrations.extras import ExtraMissing
-from envs.integrations.textarena.env import GAMES, REFUSED, Dice, TextArena, games, stated_move
+from envs.integrations.textarena.env import (
+    GAMES,
+    REFUSED,
+    GlobalRandomState,
+    TextArena,
+    games,
+    stated_move,
+)
 from envs.integrations.textarena.oracles import ORACLES, shortest
 from envs.text_env import SPLITS
 
@@ -75,10 +82,10 @@ def test_the_stated_move(reply, move):
 
 def test_a_game_leaves_the_global_generators_as_they_were():
     before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    dice = Dice(7)
-    with dice.thrown():
+    dice = GlobalRandomState(7)
+    with dice.installed_here():
         first = random.random(), np.random.random()  # noqa: NPY002
-    with dice.thrown():
+    with dice.installed_here():
         second = random.random()
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
     again = random.Random(7)

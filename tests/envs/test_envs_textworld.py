@@ -5,7 +5,7 @@ import pytest
 
 from envs.errors import EnvError, UnknownEnv
 from envs.integrations.extras import ExtraMissing
-from envs.integrations.textworld.env import LEVELS, TextWorld, folder, stated_command
+from envs.integrations.textworld.env import LEVELS, TextWorld, game_folder, stated_command
 
 MISSING = importlib.util.find_spec("textworld") is None
 needs_package = pytest.mark.skipif(MISSING, reason="not run: textworld is not installed")
@@ -89,7 +89,7 @@ def test_games_are_kept_and_warnings_are_errors(world):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         world.reset(seed=0)
-    games = sorted(path.suffix for path in folder().iterdir())
+    games = sorted(path.suffix for path in game_folder().iterdir())
     assert games.count(".z8") == games.count(".json") >= 1
     assert set(games) == {".z8", ".json"}
 

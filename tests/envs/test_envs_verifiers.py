@@ -12,9 +12,15 @@ from outside import sums, verifiers_python
 
 import envs
 from envs.errors import UnknownEnv, UnknownOption
-from envs.integrations.hosted_env import LONGEST_TEXT, OutsideFailed, finite, shortened, speakable
+from envs.integrations.hosted_env import (
+    MAX_OBSERVATION_CHARACTERS,
+    HostedEnvFailed,
+    encodable,
+    finite_reward,
+    truncate_middle,
+)
 from envs.integrations.verifiers import env as verifiers
-from envs.integrations.verifiers.messages import answered, opening
+from envs.integrations.verifiers.messages import new_messages_text, opening_text
 
 ENDPOINT = runpy.run_path(str(Path(verifiers.__file__).with_name("model_endpoint.py")))
 CALL = '<tool_call>{"name": "double", "arguments": {"n": 4}}</tool_call>'
@@ -46,44 +52,46 @@ def test_the_endpoint_answers_one_episode_behind_its_token():
     conversation.reply("Hello λ")
     asking.join(20)
     assert got[0][1]["choices"][0]["message"] == {"role": "assistant", "content": "Hello λ"}
-    conversation.give_up()
+    conversation.abandon()
     assert _post(url, endpoint.token, body)[0] == 409
     endpoint.close(url)
     assert _post(url, endpoint.token, body)[0] == 404
 
 
 def test_tool_calls_are_read_only_where_tools_are_offered():
-    message = ENDPOINT["assistant"](f"So. {CALL}", True)
+    message = ENDPOINT["assistant_message"](f"So. {CALL}", True)
     assert message["content"] == "So."
     assert message["tool_calls"][0]["function"] == {"name": "double", "arguments": '{"n": 4}'}
-    assert ENDPOINT["assistant"](CALL, False) == {"role": "assistant", "content": CALL}
+    assert ENDPOINT["assistant_message"](CALL, False) == {"role": "assistant", "content": CALL}
     for broken in ("<tool_call>{</tool_call>", '<tool_call>{"name": 3}</tool_call>'):
-        assert "tool_calls" not in ENDPOINT["assistant"](broken, True)
+        assert "tool_calls" not in ENDPOINT["assistant_message"](broken, True)
 
 
 def test_splits_share_nothing_and_repeats_are_kept_once():
     keys = [f"{n:03}" for n in range(40)]
-    own = verifiers.dealt([*keys, keys[0]], keys[:5])
+    own = verifiers.split_rows([*keys, keys[0]], keys[:5])
     assert own["test"] == tuple(("eval", n) for n in range(5))
     rows = [n for split in ("train", "validation") for _, n in own[split]]
     assert sorted(rows) == list(range(5, 40)) and len(own["validation"]) == 5
-    cut = verifiers.dealt(keys, [])
+    cut = verifiers.split_rows(keys, [])
     assert [len(cut[s]) for s in ("train", "validation", "test")] == [20, 5, 15]
 
 
 def test_what_comes_from_outside_is_checked():
-    assert speakable("a\ud800") == "a?"
-    assert len(shortened("x" * 10**6)) < LONGEST_TEXT + 100
+    assert encodable("a\ud800") == "a?"
+    assert len(truncate_middle("x" * 10**6)) < MAX_OBSERVATION_CHARACTERS + 100
     for bad in (None, "1", float("nan"), float("inf")):
-        with pytest.raises(OutsideFailed):
-            finite(bad)
-    with pytest.raises(OutsideFailed, match="no text"):
-        opening([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], [], "")
-    with pytest.raises(OutsideFailed, match="no list of messages"):
-        answered("hello")
+        with pytest.raises(HostedEnvFailed):
+            finite_reward(bad)
+    with pytest.raises(HostedEnvFailed, match="no text"):
+        opening_text(
+            [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], [], ""
+        )
+    with pytest.raises(HostedEnvFailed, match="no list of messages"):
+        new_messages_text("hello")
     turns = [{"role": r, "content": c} for r, c in (("system", "Be."), ("user", "Hi"))]
-    assert opening(turns, [], "Be.") == "Hi"
-    assert opening(turns, [], "") == "system: Be.\n\nuser: Hi"
+    assert opening_text(turns, [], "Be.") == "Hi"
+    assert opening_text(turns, [], "") == "system: Be.\n\nuser: Hi"
 
 
 def test_a_missing_interpreter_or_environment_says_what_to_type(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from envs.grading import pool as grading_pool
-from envs.integrations.hosted_env import OutsideFailed, finite
+from envs.integrations.hosted_env import HostedEnvFailed, finite_reward
 from envs.integrations.openenv.env import OpenEnv
 from envs.integrations.verifiers import model_endpoint
 from envs.workers import pool as worker_pool
@@ -171,16 +171,16 @@ def test_a_worker_that_says_too_much_is_killed(script, bytes_):
 
 def test_calls_are_read_in_time_however_many_are_open():
     began = time.process_time()
-    model_endpoint.assistant("<tool_call>" * 100_000, True)
+    model_endpoint.assistant_message("<tool_call>" * 100_000, True)
     call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
-    told = model_endpoint.assistant(f"a{call * 3000}b", True)
+    told = model_endpoint.assistant_message(f"a{call * 3000}b", True)
     assert len(told["tool_calls"]) == 3000 and told["content"] == "ab"
     assert time.process_time() - began < 5.0
 
 
 def test_calls_and_what_is_said_around_them():
     text = 'a<tool_call>no</tool_call>b<tool_call>{"name": "f"}</tool_call>c<tool_call>'
-    told = model_endpoint.assistant(text, True)
+    told = model_endpoint.assistant_message(text, True)
     assert told["content"] == "a<tool_call>no</tool_call>bc<tool_call>"
     assert [call["function"]["name"] for call in told["tool_calls"]] == ["f"]
 
@@ -189,12 +189,12 @@ def test_calls_and_what_is_said_around_them():
 def test_an_action_that_cannot_be_sent_is_none(value):
     world = object.__new__(OpenEnv)
     world._field, world._fields = "", {"a": "string", "b": "number"}
-    assert world.read(f'Action: {{"a": {value}}}') is None
-    assert world.read('Action: {"a": 1}') == {"a": 1}
+    assert world.parse_action(f'Action: {{"a": {value}}}') is None
+    assert world.parse_action('Action: {"a": 1}') == {"a": 1}
 
 
 @pytest.mark.parametrize("reward", [10**400, float("nan"), None, "1", [1]])
 def test_a_reward_that_is_no_number_fails_the_episode(reward):
-    with pytest.raises(OutsideFailed, match="which is no number"):
-        finite(reward)
-    assert finite(True) == 1.0 and finite(json.loads("2")) == 2.0
+    with pytest.raises(HostedEnvFailed, match="which is no number"):
+        finite_reward(reward)
+    assert finite_reward(True) == 1.0 and finite_reward(json.loads("2")) == 2.0

@@ -5,8 +5,8 @@ and test have seeds of their own, a million apart. What a seed changes is up to 
 whose `reset` takes none drops it without a word: then tasks are whatever comes, splits mean nothing
 and no row can be repeated. `harness env check` says which it is.
 
-An action with one text field is the whole reply (`world.field` names another); anything else is
-JSON on the line after the last "Action:". Rewards are the server's, added up.
+An action with one text field is the whole reply (the option `field` names another); anything else
+is JSON on the line after the last "Action:". Rewards are the server's, added up.
 """
 
 import json
@@ -19,17 +19,23 @@ from envs.adapters.text_spaces import check_number
 from envs.errors import UnknownOption
 from envs.fingerprint import digest
 from envs.integrations.extras import require
-from envs.integrations.hosted_env import Heard, Hosted, OutsideFailed, finite, shortened
-from envs.integrations.openenv.session import Refused, Session, addresses, told
+from envs.integrations.hosted_env import (
+    HostedEnv,
+    HostedEnvFailed,
+    HostedStep,
+    finite_reward,
+    truncate_middle,
+)
+from envs.integrations.openenv.session import ActionRefused, Session, fetch_json, parse_address
 from envs.text_env import SPLITS, Split
 
 _ACTION = re.compile(r"action\s*:", re.IGNORECASE)
-_READ = 20_000  # characters at the end of a reply that are searched
-_NOT_SHOWN = ("reward", "done", "metadata")
-_LONGEST_ABOUT = 2000  # characters of the server's own description
+_SEARCHED_CHARACTERS = 20_000  # characters at the end of a reply that are searched
+_HIDDEN_FIELDS = ("reward", "done", "metadata")
+_MAX_DESCRIPTION_CHARACTERS = 2000  # characters of the server's own description
 
 
-class OpenEnv(Hosted):
+class OpenEnv(HostedEnv):
     """An environment behind an OpenEnv server, over its WebSocket.
 
     Options: `field`, the field of an action that a reply fills; `max_turns`; `seconds`, for one
@@ -63,19 +69,19 @@ class OpenEnv(Hosted):
         self._sizes = {"train": train_tasks, "validation": validation_tasks, "test": test_tasks}
         for part, size in self._sizes.items():
             check_number(f"{part}_tasks", size, 1, SEEDS_APART)
-        self._http, self._socket = addresses(url)
-        self._schema = told(self._http, "schema")
-        about = told(self._http, "metadata")
-        self._about = [str(about.get(key) or "") for key in ("name", "version", "description")]
+        self._http, self._socket = parse_address(url)
+        self._schema = fetch_json(self._http, "schema")
+        about = fetch_json(self._http, "metadata")
+        self._metadata = [str(about.get(key) or "") for key in ("name", "version", "description")]
         self._fields = _properties(self._schema)
-        self._field = self._chosen(field)
+        self._field = self._choose_field(field)
         self._max_turns, self._seconds = max_turns, seconds
-        description = self._about[2][:_LONGEST_ABOUT].strip()
-        self.system_prompt = f"{description}\n{self.manual()}".strip()
+        description = self._metadata[2][:_MAX_DESCRIPTION_CHARACTERS].strip()
+        self.system_prompt = f"{description}\n{self.action_help()}".strip()
         self._session: Session | None = None
         self._rewarded = False
 
-    def _chosen(self, field: str) -> str:
+    def _choose_field(self, field: str) -> str:
         if field and field not in self._fields:
             raise UnknownOption(
                 f"Actions of this server have no field '{field}', but"
@@ -84,8 +90,8 @@ class OpenEnv(Hosted):
         texts = [key for key, kind in self._fields.items() if kind == "string"]
         return field or (texts[0] if len(texts) == len(self._fields) == 1 else "")
 
-    def manual(self) -> str:
-        """How an action is written."""
+    def action_help(self) -> str:
+        """A sentence on how to write an action."""
         if self._field and self._fields[self._field] == "string":
             return "Your whole reply is your action."
         if self._field:
@@ -95,55 +101,55 @@ class OpenEnv(Hosted):
         return f"End with a line that says Action: and JSON: {{{parts}}}"
 
     def size(self, split: Split) -> int:
-        """As many seeds as asked for."""
+        """The number of seeds, an option."""
         return self._sizes[split]
 
     def task_id(self, number: int) -> str:
         """The server's own name and the seed."""
-        return f"openenv:{self._about[0][:60]}:{self._sent(number)}"
+        return f"openenv:{self._metadata[0][:60]}:{self._seed(number)}"
 
-    def _sent(self, number: int) -> int:
+    def _seed(self, number: int) -> int:
         return SEEDS_APART * SPLITS.index(self.split) + number
 
-    def begin(self, number: int) -> str:
+    def start_episode(self, number: int) -> str:
         """Open a session and reset it with the task's seed."""
         self.close()
         self._rewarded = False
         self._session = Session(self._socket, self._seconds)
-        first = self._session.reset(self._sent(number))
+        first = self._session.reset(self._seed(number))
         if first.get("done"):
             self.close()
-            raise OutsideFailed("the episode was over before anybody replied")
-        return seen(first)
+            raise HostedEnvFailed("the episode was over before anybody replied")
+        return observation_text(first)
 
-    def hear(self, reply: str) -> Heard:
+    def send(self, reply: str) -> HostedStep:
         """Send the action that a reply states."""
         if self._session is None:
-            raise OutsideFailed("no episode is being played")
-        action = self.read(reply)
+            raise HostedEnvFailed("no episode is being played")
+        action = self.parse_action(reply)
         if action is None:
-            return Heard(f"No action could be read. {self.manual()}")
+            return HostedStep(f"No action could be read. {self.action_help()}")
         try:
-            said = self._session.step(action)
-        except Refused as reason:
-            return Heard(f"That action was refused: {reason}. {self.manual()}")
-        except OutsideFailed:
+            message = self._session.step(action)
+        except ActionRefused as reason:
+            return HostedStep(f"That action was refused: {reason}. {self.action_help()}")
+        except HostedEnvFailed:
             self.close()
             raise
-        over, reward = bool(said.get("done")), said.get("reward")
+        over, reward = bool(message.get("done")), message.get("reward")
         self._rewarded |= reward is not None
         if over:
             self.close()
             if not self._rewarded:
-                raise OutsideFailed("the episode ended without any reward")
-        earned = 0.0 if reward is None else finite(reward)
-        return Heard(seen(said), earned, over)
+                raise HostedEnvFailed("the episode ended without any reward")
+        earned = 0.0 if reward is None else finite_reward(reward)
+        return HostedStep(observation_text(message), earned, over)
 
-    def read(self, reply: str) -> dict[str, Any] | None:
+    def parse_action(self, reply: str) -> dict[str, Any] | None:
         """The action a reply states; None where it states none."""
         if self._field and self._fields[self._field] == "string":
             return {self._field: reply}
-        end = reply[-_READ:]
+        end = reply[-_SEARCHED_CHARACTERS:]
         marks = list(_ACTION.finditer(end))
         stated = end[marks[-1].end() :] if marks else end
         try:
@@ -156,8 +162,8 @@ class OpenEnv(Hosted):
             return {self._field: value}
         return value if isinstance(value, dict) else None
 
-    def late(self) -> bool:
-        """Whether the replies are used up; the session is then closed."""
+    def out_of_turns(self) -> bool:
+        """True once the replies are used up; the session is then closed."""
         if self._replies < self._max_turns:
             return False
         self.close()
@@ -166,7 +172,7 @@ class OpenEnv(Hosted):
     def fingerprint(self) -> str:
         """The hash of what the server says of itself, and the options; its tasks are its own."""
         rules = [self._sizes, self._field, self._max_turns, self._success_at]
-        return digest([self.grader_version, self._about, self._schema, rules])
+        return digest([self.grader_version, self._metadata, self._schema, rules])
 
     def close(self) -> None:
         """Close the session."""
@@ -185,13 +191,13 @@ def _properties(schema: Mapping[str, Any]) -> dict[str, str]:
     return {str(k): str(kind or "any") for k, kind in kinds.items() if k != "metadata"}
 
 
-def seen(said: Mapping[str, Any]) -> str:
+def observation_text(message: Mapping[str, Any]) -> str:
     """An observation as text: alone where it is one text, else line by line."""
-    observation = said.get("observation")
+    observation = message.get("observation")
     if not isinstance(observation, dict):
-        raise OutsideFailed("the server's observation is no JSON object")
-    shown = {k: v for k, v in observation.items() if k not in _NOT_SHOWN and v is not None}
+        raise HostedEnvFailed("the server's observation is no JSON object")
+    shown = {k: v for k, v in observation.items() if k not in _HIDDEN_FIELDS and v is not None}
     if len(shown) == 1 and isinstance(next(iter(shown.values())), str):
         return str(next(iter(shown.values())))
     lines = [f"{k}: {v if isinstance(v, str) else json.dumps(v)}" for k, v in shown.items()]
-    return shortened("\n".join(lines))
+    return truncate_middle("\n".join(lines))

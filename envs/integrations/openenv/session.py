@@ -15,19 +15,19 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from envs.errors import UnknownEnv
-from envs.integrations.hosted_env import OutsideFailed, sentence
+from envs.integrations.hosted_env import HostedEnvFailed, one_line
 
 OPEN_SECONDS = 15.0
 LONGEST_MESSAGE = 16 * 1024**2  # bytes
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
 
-class Refused(Exception):
+class ActionRefused(Exception):
     """The server takes no such action; the message is its reason."""
 
 
-def addresses(url: str) -> tuple[str, str]:
-    """The base address for HTTP, and that of the WebSocket; raises UnknownWorld."""
+def parse_address(url: str) -> tuple[str, str]:
+    """The base address for HTTP, and that of the WebSocket; raises UnknownEnv."""
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES or not parts.netloc:
         raise UnknownEnv(
@@ -39,15 +39,15 @@ def addresses(url: str) -> tuple[str, str]:
     return http, urlunsplit((socket, parts.netloc, f"{path}/ws", "", ""))
 
 
-def told(http: str, what: str) -> dict[str, Any]:
-    """What the server says of itself at /schema or /metadata; raises UnknownWorld."""
+def fetch_json(http: str, what: str) -> dict[str, Any]:
+    """The server's answer at /schema or /metadata; raises UnknownEnv."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{http}/{what}", timeout=OPEN_SECONDS) as answer:
             found = json.loads(answer.read(LONGEST_MESSAGE))
     except (OSError, ValueError, RecursionError, urllib.error.URLError) as reason:
         raise UnknownEnv(
-            f"No OpenEnv server answers at {http}/{what} ({sentence(reason)}). Start it, and name"
+            f"No OpenEnv server answers at {http}/{what} ({one_line(reason)}). Start it, and name"
             " its address: --env openenv:ws://HOST:PORT"
         ) from reason
     if not isinstance(found, dict):
@@ -56,7 +56,7 @@ def told(http: str, what: str) -> dict[str, Any]:
 
 
 class Session:
-    """A connection, for one episode; every failure is OutsideFailed."""
+    """A connection, for one episode; every failure is HostedEnvFailed."""
 
     def __init__(self, socket: str, seconds: float) -> None:
         client: Any = importlib.import_module("websockets.sync.client")
@@ -69,18 +69,18 @@ class Session:
                 )
             )
         except Exception as reason:  # a dozen kinds; all mean: no connection
-            raise OutsideFailed(f"no connection to the server ({sentence(reason)})") from reason
+            raise HostedEnvFailed(f"no connection to the server ({one_line(reason)})") from reason
 
     def reset(self, seed: int) -> dict[str, Any]:
         """The first observation; the server may do with the seed what it likes."""
         try:
-            return self._asked({"type": "reset", "data": {"seed": seed}})
-        except Refused as reason:
-            raise OutsideFailed(f"the server refused to begin ({reason})") from reason
+            return self._request({"type": "reset", "data": {"seed": seed}})
+        except ActionRefused as reason:
+            raise HostedEnvFailed(f"the server refused to begin ({reason})") from reason
 
     def step(self, action: Mapping[str, Any]) -> dict[str, Any]:
-        """The next observation; raises Refused where the server takes no such action."""
-        return self._asked({"type": "step", "data": dict(action)})
+        """The next observation; raises ActionRefused where the server takes no such action."""
+        return self._request({"type": "step", "data": dict(action)})
 
     def close(self) -> None:
         """Say goodbye, if there is anybody to say it to."""
@@ -89,22 +89,22 @@ class Session:
         with suppress(Exception):
             self._open.close()
 
-    def _asked(self, message: Mapping[str, Any]) -> dict[str, Any]:
+    def _request(self, message: Mapping[str, Any]) -> dict[str, Any]:
         try:
             self._socket.send(json.dumps(message))
-            said = json.loads(self._socket.recv(timeout=self._seconds))
+            message = json.loads(self._socket.recv(timeout=self._seconds))
         except TimeoutError as reason:
-            raise OutsideFailed(f"the server was silent for {self._seconds:g} s") from reason
+            raise HostedEnvFailed(f"the server was silent for {self._seconds:g} s") from reason
         except Exception as reason:  # a dozen kinds; all mean: the episode is lost
-            raise OutsideFailed(f"the connection was lost ({sentence(reason)})") from reason
-        data = said.get("data") if isinstance(said, dict) else None
+            raise HostedEnvFailed(f"the connection was lost ({one_line(reason)})") from reason
+        data = message.get("data") if isinstance(message, dict) else None
         if not isinstance(data, dict):
-            raise OutsideFailed("the server's answer is no message of the protocol")
-        if said.get("type") == "error":
-            why = sentence(data.get("message", "no reason given"))
+            raise HostedEnvFailed("the server's answer is no message of the protocol")
+        if message.get("type") == "error":
+            why = one_line(data.get("message", "no reason given"))
             if data.get("code") == "VALIDATION_ERROR":
-                raise Refused(why)
-            raise OutsideFailed(f"the server failed: {why} ({sentence(data.get('code'))})")
-        if said.get("type") != "observation":
-            raise OutsideFailed("the server's answer is no observation")
+                raise ActionRefused(why)
+            raise HostedEnvFailed(f"the server failed: {why} ({one_line(data.get('code'))})")
+        if message.get("type") != "observation":
+            raise HostedEnvFailed("the server's answer is no observation")
         return data

@@ -1,11 +1,11 @@
-"""The tasks of the reasoning-gym package as worlds: `reasoning_gym/chain_sum` and a hundred more.
+"""The tasks of the reasoning-gym package as environments, such as `reasoning_gym/chain_sum`.
 
 Tasks are easy in training and harder in the test: `level` picks the difficulty parameters of train
 and validation from the package's own curriculum, `test_level` (one more where not given) those of
 test; what is given as a further option replaces them on every split. Tasks without a curriculum
 (acre, gsm_symbolic, list_functions) are the same on all splits.
 
-No two splits share a question or a seed (see `reasoning_streams`). Entries whose own reference
+No two splits share a question or a seed (see `streams`). Entries whose own reference
 answer does not earn 1 are left out.
 
 What counts of a reply is what follows its last "Answer:" (not the <answer> tags of the package): up
@@ -28,9 +28,9 @@ from envs.integrations.reasoning_gym.streams import (
     GENERATOR_VERSION,
     MAKE_SECONDS,
     StreamEntry,
-    asked,
+    ask_package,
     stream,
-    workers,
+    worker_pool,
 )
 from envs.text_env import SPLITS, Split, TextEnv
 from envs.verdict import Verdict
@@ -44,25 +44,25 @@ _FENCE = re.compile(r"```[\w-]*\n(.*?)\n?```", re.DOTALL)
 
 
 def stated_answer(reply: str, lines: bool) -> str:
-    """What a reply gives as its answer, of one line or of several; "" where it gives none."""
+    """The answer in a reply, of one line or of several; "" where there is none."""
     marks = list(_MARK.finditer(reply))
-    stated = reply[marks[-1].end() :] if marks else reply
+    answer_text = reply[marks[-1].end() :] if marks else reply
     wrapper = marks[-1][1] or "" if marks else ""
-    stated = stated.strip()
-    fenced = _FENCE.match(stated)
+    answer_text = answer_text.strip()
+    fenced = _FENCE.match(answer_text)
     if fenced:
-        stated = fenced[1]
+        answer_text = fenced[1]
     if not lines:
-        rows = stated.splitlines() or [""]
-        stated = rows[0] if marks else rows[-1]
-    stated = stated.strip()
-    return stated.removesuffix(wrapper).strip() if wrapper else stated
+        rows = answer_text.splitlines() or [""]
+        answer_text = rows[0] if marks else rows[-1]
+    answer_text = answer_text.strip()
+    return answer_text.removesuffix(wrapper).strip() if wrapper else answer_text
 
 
 def tasks() -> tuple[str, ...]:
     """The names of the package's tasks."""
     require("reasoning_gym", "reasoning-gym", "reasoning_gym")
-    return tuple(asked({"ask": "tasks"}, MAKE_SECONDS)["tasks"])
+    return tuple(ask_package({"ask": "tasks"}, MAKE_SECONDS)["tasks"])
 
 
 class ReasoningGym(TextEnv):
@@ -106,7 +106,7 @@ class ReasoningGym(TextEnv):
         return {"task": self.puzzle, "level": self.levels[split], "parameters": self.parameters}
 
     def _check_task(self) -> None:
-        known = asked({"ask": "tasks"}, MAKE_SECONDS)
+        known = ask_package({"ask": "tasks"}, MAKE_SECONDS)
         if self.puzzle in known["refused"]:
             raise UnknownEnv(f"'{self.name}' is no world: {known['refused'][self.puzzle]}.")
         if self.puzzle not in known["tasks"]:
@@ -114,22 +114,28 @@ class ReasoningGym(TextEnv):
                 f"reasoning-gym has no task '{self.puzzle}'."
                 f" {did_you_mean(self.puzzle, known['tasks'])}"
             )
-        said = asked({**self._job(self.split), "ask": "config", "seed": 0}, MAKE_SECONDS)
-        if "unknown" in said:
-            known_options = ["level", "test_level", *(f"{s}_size" for s in _SIZES), *said["known"]]
+        response = ask_package({**self._job(self.split), "ask": "config", "seed": 0}, MAKE_SECONDS)
+        if "unknown" in response:
+            known_options = [
+                "level",
+                "test_level",
+                *(f"{s}_size" for s in _SIZES),
+                *response["known"],
+            ]
             raise UnknownOption(
-                f"World '{self.name}' has no option '{said['unknown']}'."
-                f" {did_you_mean(said['unknown'], known_options)}"
+                f"Environment '{self.name}' has no option '{response['unknown']}'."
+                f" {did_you_mean(response['unknown'], known_options)}"
             )
-        if "invalid" in said:
+        if "invalid" in response:
             raise EnvError(
-                f"World '{self.name}' refuses level {self.levels[self.split]} with"
-                f" {self.parameters or 'no further options'}: {said['invalid']}. Change the level"
+                f"Environment '{self.name}' refuses level {self.levels[self.split]} with"
+                f" {self.parameters or 'no further options'}: {response['invalid']}. Change the"
+                f" level"
                 " or the difficulty parameters."
             )
 
     def size(self, split: Split) -> int:
-        """As the options say."""
+        """The number of tasks, an option."""
         return self._sizes[split]
 
     def problem(self, split: Split, index: int) -> StreamEntry:
@@ -149,20 +155,22 @@ class ReasoningGym(TextEnv):
         return self.score(reply, problem)
 
     def score(self, reply: str, entry: StreamEntry) -> Verdict:
-        """What the package's own scorer says of the answer that the reply states."""
-        stated = stated_answer(reply, "\n" in entry.answer)
-        if not stated:
+        """The verdict of the package's own scorer on the answer in a reply."""
+        answer_text = stated_answer(reply, "\n" in entry.answer)
+        if not answer_text:
             return Verdict.wrong("Wrong: the reply states no answer.")
-        if len(stated) > LONGEST_ANSWER:
+        if len(answer_text) > LONGEST_ANSWER:
             return Verdict.wrong(f"Wrong: the answer is longer than {LONGEST_ANSWER} characters.")
         job = self._job(self.split) | {"seed": entry.seed, "index": entry.index}
         try:
-            said = workers().ask({**job, "ask": "score", "text": stated}, SCORE_SECONDS)
+            response = worker_pool().ask(
+                {**job, "ask": "score", "text": answer_text}, SCORE_SECONDS
+            )
         except WorkerFailed as failure:
             return Verdict.unscored(f"the scorer of {self.name} failed: {failure}")
-        if "unreadable" in said:
-            return Verdict.wrong(f"Wrong: the answer cannot be read ({said['unreadable']}).")
-        return graded(said.get("score", math.nan), self.name)
+        if "unreadable" in response:
+            return Verdict.wrong(f"Wrong: the answer cannot be read ({response['unreadable']}).")
+        return verdict_of_score(response.get("score", math.nan), self.name)
 
     def oracle(self) -> str:
         """The reference answer."""
@@ -184,10 +192,10 @@ class ReasoningGym(TextEnv):
         return {split: _SIZES[split] for split in SPLITS}
 
 
-def graded(score: float, world: str) -> Verdict:
+def verdict_of_score(score: float, env_name: str) -> Verdict:
     """A score as a verdict; what is no number from 0 to 1 is none."""
     if not 0.0 <= score <= 1.0 + 1e-9:
-        return Verdict.unscored(f"the scorer of {world} gave {score}, which is no score")
+        return Verdict.unscored(f"the scorer of {env_name} gave {score}, which is no score")
     if score >= 1.0 - 1e-9:
         return Verdict.right()
     if score <= 0.0:

@@ -16,7 +16,7 @@ from typing import Any
 
 from envs.errors import EnvError
 from envs.fingerprint import canonical_text, digest
-from envs.integrations.split_shares import deal, in_share, stream_seed
+from envs.integrations.split_shares import assign_splits, belongs_to_split, stream_seed
 from envs.text_env import Problem, Split
 from envs.workers.json_worker import WorkerFailed
 from envs.workers.pool import WorkerPool, shared_pool
@@ -24,10 +24,13 @@ from envs.workers.pool import WorkerPool, shared_pool
 GENERATOR_VERSION = "1"
 MAKE_SECONDS = 60.0
 _CHUNK = 500  # entries a seed
-_LOOKED_AT, _MANY = 24, 20  # as many different ones among the first entries: no need to deal
-_COUNTED = 400  # entries looked at where there are few
-_PATIENCE = 100  # entries tried for one that is new, before an old question may come again
-_DESPAIR = 1000
+_SAMPLED_FIRST, _ENOUGH_DIFFERENT = (
+    24,
+    20,
+)  # as many different ones among the first entries: no need to deal
+_SAMPLED_AT_MOST = 400  # entries looked at where there are few
+_ATTEMPTS_FOR_NEW = 100  # entries tried for one that is new, before an old question may come again
+_MAX_ATTEMPTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,53 +41,57 @@ class StreamEntry(Problem):
     index: int = 0
 
 
-def workers() -> WorkerPool:
+def worker_pool() -> WorkerPool:
     """The processes in which the package runs."""
     return shared_pool(Path(__file__).with_name("worker.py"), count=2)
 
 
-def asked(job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """What the package says; raises WorldError where it cannot."""
+def ask_package(job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """The package's answer to a job; raises EnvError where it has none."""
     try:
-        said = workers().ask(job, seconds)
+        answer = worker_pool().ask(job, seconds)
     except WorkerFailed as failure:
         raise EnvError(f"reasoning-gym could not make this task: {failure}.") from failure
-    if "failed" in said:
-        raise EnvError(f"reasoning-gym could not make this task: {said['failed']}.")
-    return said
+    if "failed" in answer:
+        raise EnvError(f"reasoning-gym could not make this task: {answer['failed']}.")
+    return answer
 
 
-def drawn(job: Mapping[str, Any], split: str, first: int = 0) -> Iterator[StreamEntry]:
+def generate_entries(job: Mapping[str, Any], split: str, first: int = 0) -> Iterator[StreamEntry]:
     """The entries of a split's seeds from number `first` on, but those nobody can answer."""
-    for number in range(first, first + _DESPAIR):
+    for number in range(first, first + _MAX_ATTEMPTS):
         chunk, index = divmod(number, _CHUNK)
         seed = stream_seed("reasoning_gym", GENERATOR_VERSION, job["task"], split, chunk)
-        made = asked({**job, "ask": "item", "seed": seed, "index": index}, MAKE_SECONDS)
-        name = f"reasoning_gym/{job['task']}:{digest(canonical_text(made['question']))[:16]}"
-        id = name if made["earns"] == 1.0 else ""
-        yield StreamEntry(id, made["question"], made["answer"], seed, index)
+        entry_fields = ask_package(
+            {**job, "ask": "item", "seed": seed, "index": index}, MAKE_SECONDS
+        )
+        name = (
+            f"reasoning_gym/{job['task']}:{digest(canonical_text(entry_fields['question']))[:16]}"
+        )
+        id = name if entry_fields["earns"] == 1.0 else ""
+        yield StreamEntry(id, entry_fields["question"], entry_fields["answer"], seed, index)
 
 
 @cache
-def dealt(described: str) -> Mapping[str, Split]:
+def assigned_questions(described: str) -> Mapping[str, Split]:
     """To which split each question of training's level belongs, where there are few; else nothing.
 
     `described` is a job as JSON, of which the first questions of training's seeds are looked at.
     """
     seen: set[str] = set()
-    for number, entry in enumerate(drawn(json.loads(described), "train")):
-        if number == _LOOKED_AT and len(seen) >= _MANY:
+    for number, entry in enumerate(generate_entries(json.loads(described), "train")):
+        if number == _SAMPLED_FIRST and len(seen) >= _ENOUGH_DIFFERENT:
             return {}
-        if number == _COUNTED:
+        if number == _SAMPLED_AT_MOST:
             break
         if entry.id:
             seen.add(canonical_text(entry.text))
-    return deal(seen)
+    return assign_splits(seen)
 
 
 @dataclass(slots=True)
 class Stream:
-    """The entries of one split; all worlds of a process share them.
+    """The entries of one split; all environments of a process share them.
 
     `level` is that of training, whose questions are dealt out first.
     """
@@ -105,11 +112,11 @@ class Stream:
             return self.entries[number]
 
     def _next(self) -> StreamEntry:
-        for tries, entry in enumerate(drawn(self.job, self.split, self.tried)):
+        for tries, entry in enumerate(generate_entries(self.job, self.split, self.tried)):
             self.tried += 1
             text = canonical_text(entry.text)
-            new = text not in self.texts or tries >= _PATIENCE
-            if entry.id and new and self._mine(text):
+            new = text not in self.texts or tries >= _ATTEMPTS_FOR_NEW
+            if entry.id and new and self._belongs_to_split(text):
                 self.texts.add(text)
                 return entry
         raise EnvError(
@@ -117,10 +124,14 @@ class Stream:
             f" for a {self.split} split of its own; choose another level."
         )
 
-    def _mine(self, text: str) -> bool:
+    def _belongs_to_split(self, text: str) -> bool:
         trained = json.dumps({**self.job, "level": self.level}, sort_keys=True)
-        few = dealt(trained)
-        return few.get(text, "test") == self.split if few else in_share(text, self.split)
+        assigned = assigned_questions(trained)
+        return (
+            assigned.get(text, "test") == self.split
+            if assigned
+            else belongs_to_split(text, self.split)
+        )
 
 
 _streams: dict[str, Stream] = {}

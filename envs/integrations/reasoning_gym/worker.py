@@ -20,12 +20,12 @@ from typing import Any
 
 Entry = dict[str, Any]
 State = tuple[int, ...]
-"""Where each car of a Rush Hour board begins."""
+"""The first cell of each car of a Rush Hour board."""
 
 _RED_AT_EXIT = 16
 _SIZE = 500  # of a data set; some make all entries at once
-_KEPT = 5000  # entries; made again where one is needed later
-NO_TASK = {
+_MAX_CACHED_ENTRIES = 5000  # entries; made again where one is needed later
+EXCLUDED_TASKS = {
     "composite": "it only mixes other tasks",
     "codeio": "its tasks run programs that come as data, and differ from process to process",
 }
@@ -53,7 +53,7 @@ _UNREADABLE = (
     AssertionError,
     TokenError,
 )
-_REFUSED = """
+_REFUSED_EVENTS = """
 os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn os.remove os.rename os.rmdir
 os.truncate os.symlink os.link os.chmod os.kill subprocess.Popen shutil.rmtree
 socket.connect socket.bind
@@ -62,12 +62,12 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _scoring = False
 
 
-def watch(event: str, details: tuple[Any, ...]) -> None:
+def refuse_side_effects(event: str, details: tuple[Any, ...]) -> None:
     """Audit hook: refuse what no scorer has reason to do."""
     if not _scoring:
         return
     writes = event == "open" and isinstance(details[2], int) and details[2] & _WRITING
-    if writes or event in _REFUSED.split():
+    if writes or event in _REFUSED_EVENTS.split():
         raise PermissionError(f"{event} is refused while a reply is scored")
 
 
@@ -86,10 +86,10 @@ def curriculum_values(task: str, level: int) -> dict[str, Any]:
         curriculum.set_attr_level(attribute.name, min(level, len(attribute.levels) - 1))
     curriculum._config_cls = keep
     curriculum.generate_configuration()
-    return chosen | repaired(task, level)
+    return chosen | fixed_parameters(task, level)
 
 
-def repaired(task: str, level: int) -> dict[str, Any]:
+def fixed_parameters(task: str, level: int) -> dict[str, Any]:
     """Values for four curricula whose own ones the package refuses or cannot generate or solve."""
     if task == "knight_swap":
         return {"min_nodes": 6, "max_nodes": 9 + level, "min_steps": 4, "max_steps": 20}
@@ -117,7 +117,10 @@ class TaskMaker:
     def answer(self, job: dict[str, Any]) -> dict[str, Any]:
         """`tasks`, `config`, `item` or `score`, as the job says."""
         if job["ask"] == "tasks":
-            return {"tasks": sorted(set(self.registry) - set(NO_TASK)), "refused": NO_TASK}
+            return {
+                "tasks": sorted(set(self.registry) - set(EXCLUDED_TASKS)),
+                "refused": EXCLUDED_TASKS,
+            }
         if job["ask"] == "config":
             return self.config(job)
         if job["ask"] == "item":
@@ -141,19 +144,19 @@ class TaskMaker:
         """The data set of a task at a level with parameters, from a seed."""
         key = repr([job["task"], job["level"], sorted(job["parameters"].items()), job["seed"]])
         if key not in self._sets:
-            made, configure = self.registry[job["task"]]
+            dataset_class, configure = self.registry[job["task"]]
             values = curriculum_values(job["task"], job["level"]) | job["parameters"]
             config = configure(**values, seed=job["seed"], size=_SIZE)
             if hasattr(config, "validate"):
                 config.validate()
-            self._sets[key] = made(config)
+            self._sets[key] = dataset_class(config)
         return self._sets[key]
 
     def entry(self, job: dict[str, Any]) -> Entry:
         """One entry, its missing solution filled in."""
         data = self.dataset(job)
         key = (id(data), job["index"])
-        if len(self._entries) > _KEPT:
+        if len(self._entries) > _MAX_CACHED_ENTRIES:
             self._entries.clear()
         if key not in self._entries:
             entry = dict(data[job["index"]])
@@ -168,17 +171,21 @@ class TaskMaker:
             entry = self.entry(job)
         except (*_UNREADABLE, RuntimeError):  # some generators give up on some seeds
             return {"question": "", "answer": "", "earns": None}
-        told = entry["answer"] if entry["answer"] is not None else entry["solution"]
-        earned = self.score({**job, "text": str(told)})
-        return {"question": entry["question"], "answer": str(told), "earns": earned.get("score")}
+        answer_text = entry["answer"] if entry["answer"] is not None else entry["solution"]
+        score_of_answer = self.score({**job, "text": str(answer_text)})
+        return {
+            "question": entry["question"],
+            "answer": str(answer_text),
+            "earns": score_of_answer.get("score"),
+        }
 
     def score(self, job: dict[str, Any]) -> dict[str, Any]:
-        """What the package's scorer gives, or "unreadable" where the answer makes it stumble."""
+        """The score of the package's scorer, or "unreadable" where the answer makes it raise."""
         global _scoring
         task, text, entry = job["task"], job["text"], self.entry(job)
         if task == "game_of_life_halting":  # the package calls every answer right there
             return {"score": float(text.strip().lower() == str(entry["answer"]).lower())}
-        if task in _PARSES and not harmless(text):
+        if task in _PARSES and not is_plain_arithmetic(text):
             return {"unreadable": "it holds more than an expression"}
         _scoring = True
         try:
@@ -189,8 +196,8 @@ class TaskMaker:
             _scoring = False
 
 
-def harmless(text: str) -> bool:
-    """Whether it is arithmetic over single letters and known functions, and nothing else."""
+def is_plain_arithmetic(text: str) -> bool:
+    """True for arithmetic over single letters and known functions, and nothing else."""
     names = _NAME.findall(text)
     known = all(len(name) == 1 or name in _FUNCTIONS.split() for name in names)
     return known and _ARITHMETIC.fullmatch(text) is not None
@@ -205,13 +212,13 @@ def solution(task: str, metadata: Entry) -> str:
     if task == "propositional_logic":
         return str(metadata["example_answer"])
     if task == "boxnet":
-        return json.dumps(boxes_home(metadata["initial_state"]))
+        return json.dumps(boxnet_plan(metadata["initial_state"]))
     if task == "rush_hour":
         return rush_hour_moves(metadata["board_config"])
     return ""
 
 
-def boxes_home(state: dict[str, list[str]]) -> list[dict[str, str]]:
+def boxnet_plan(state: dict[str, list[str]]) -> list[dict[str, str]]:
     """A plan that carries one box after the other to a target of its colour."""
     plan: list[dict[str, str]] = []
     targets = [(t, place) for place, things in state.items() for t in things if t[:6] == "target"]
@@ -219,11 +226,11 @@ def boxes_home(state: dict[str, list[str]]) -> list[dict[str, str]]:
         for box in (thing for thing in things if thing[:4] == "box_"):
             found = next(t for t in targets if t[0][7:] == box[4:])
             targets.remove(found)
-            plan += list(carry(box, place, found))
+            plan += list(carry_box(box, place, found))
     return plan
 
 
-def carry(box: str, place: str, target: tuple[str, str]) -> Iterator[dict[str, str]]:
+def carry_box(box: str, place: str, target: tuple[str, str]) -> Iterator[dict[str, str]]:
     """Square by square, first along the rows, and into the target."""
     here = [float(part) for part in place.split("_")]
     there = [float(part) for part in target[1].split("_")]
@@ -246,15 +253,15 @@ def rush_hour_moves(board: str) -> str:
     while queue:
         state = queue.popleft()
         if state[0] == _RED_AT_EXIT:
-            return " ".join(trail(before, state, start))
-        for after, move in slides(state, shapes, walls):
+            return " ".join(moves_from_start(before, state, start))
+        for after, move in neighbours(state, shapes, walls):
             if after not in before:
                 before[after] = (state, move)
                 queue.append(after)
     return ""
 
 
-def slides(
+def neighbours(
     state: State, shapes: list[tuple[int, int]], walls: set[int]
 ) -> Iterator[tuple[State, str]]:
     """Every board one slide away, and the slide."""
@@ -265,19 +272,21 @@ def slides(
         for sign in (1, -1):
             head = at + stride * (length - 1) if sign > 0 else at
             steps = 0
-            while free(head + sign * stride, head, stride, taken):
+            while is_free(head + sign * stride, head, stride, taken):
                 head += sign * stride
                 steps += sign
                 moved = (*state[:number], at + steps * stride, *state[number + 1 :])
                 yield moved, f"{chr(ord('A') + number)}{steps:+d}"
 
 
-def free(cell: int, before: int, stride: int, taken: set[int]) -> bool:
-    """Whether a car can roll from one cell to the next without leaving its row or the board."""
+def is_free(cell: int, before: int, stride: int, taken: set[int]) -> bool:
+    """True where a car can move from one cell to the next without leaving its row or the board."""
     return 0 <= cell < 36 and cell not in taken and (stride == 6 or cell // 6 == before // 6)
 
 
-def trail(before: dict[State, tuple[State, str]], state: State, start: State) -> list[str]:
+def moves_from_start(
+    before: dict[State, tuple[State, str]], state: State, start: State
+) -> list[str]:
     """The moves from the start to a state."""
     moves: list[str] = []
     while state != start:
@@ -287,6 +296,6 @@ def trail(before: dict[State, tuple[State, str]], state: State, start: State) ->
 
 
 def make() -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What `envs.workers.serve` serves."""
-    sys.addaudithook(watch)
+    """The function that `envs.workers.serve` serves."""
+    sys.addaudithook(refuse_side_effects)
     return TaskMaker().answer

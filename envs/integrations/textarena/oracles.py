@@ -1,7 +1,7 @@
 """Winning moves for the games of `envs.integrations.textarena.env`, read from what the games hide.
 
-Each takes a game and gives its next move; a game for which there is none here cannot be a world,
-since nobody could say what its full reward is.
+Each takes a game and gives its next move; a game for which there is none here cannot be an
+environment, since nobody could say what its full reward is.
 """
 
 import itertools
@@ -191,7 +191,7 @@ def sudoku(game: Any) -> str:
 
 
 def three_card_monte(game: Any) -> str:
-    """Where the ball is."""
+    """The position of the ball."""
     return f"[{game.ball_pos}]"
 
 

@@ -23,9 +23,9 @@ from typing import Any
 
 from envs.errors import EnvError, UnknownEnv, did_you_mean
 from envs.fingerprint import digest
-from envs.games.multi_turn_env import Game
+from envs.games.multi_turn_env import MultiTurnEnv
 from envs.integrations.extras import installed, require
-from envs.integrations.split_shares import in_share, stream_seed
+from envs.integrations.split_shares import belongs_to_split, stream_seed
 from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
 from envs.workers.json_worker import WorkerFailed
@@ -34,7 +34,7 @@ from envs.workers.pool import shared_pool
 GENERATOR_VERSION = "1"
 MAKE_SECONDS = 180.0
 _SIZES: Mapping[Split, int] = {"train": 32, "validation": 8, "test": 16}
-_DESPAIR = 200
+_MAX_ATTEMPTS = 200
 _VERBS = frozenset(
     """
     take get pick drop put insert open close shut lock unlock eat drink examine x look l go walk
@@ -48,7 +48,7 @@ _STATUS = re.compile(r"\n?>[^\n>]*-=[^\n]*\Z|\n?>\s*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How large a game is."""
+    """The size of a game. Its name and fields enter fingerprints and seeds: keep them."""
 
     rooms: int
     objects: int
@@ -78,22 +78,22 @@ def stated_command(reply: str) -> str:
     return command if fits else ""
 
 
-def folder() -> Path:
-    """Where compiled games are kept."""
+def game_folder() -> Path:
+    """The folder of compiled games."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "espl-harness" / "textworld"
 
 
-def asked(job: Mapping[str, Any]) -> dict[str, Any]:
-    """What the generating process says; raises WorldError where it cannot."""
+def ask_worker(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of the generating process; raises EnvError where it has none."""
     script = Path(__file__).with_name("worker.py")
     try:
-        said = shared_pool(script).ask(job, MAKE_SECONDS)
+        answer = shared_pool(script).ask(job, MAKE_SECONDS)
     except WorkerFailed as failure:
         raise EnvError(f"textworld could not make this game: {failure}.") from failure
-    if "failed" in said:
-        raise EnvError(f"textworld could not make this game: {said['failed']}.")
-    return said
+    if "failed" in answer:
+        raise EnvError(f"textworld could not make this game: {answer['failed']}.")
+    return answer
 
 
 _seeds: dict[tuple[Level, Split], list[int]] = {}
@@ -107,11 +107,11 @@ def game_seed(level: Level, split: Split, number: int) -> int:
         size = {"rooms": level.rooms, "objects": level.objects, "quest": level.quest}
         tried = 0 if not seeds else seeds[-1] + 1
         first = stream_seed("textworld", GENERATOR_VERSION, level, split) // 2
-        for _ in range(_DESPAIR * (number + 1)):
+        for _ in range(_MAX_ATTEMPTS * (number + 1)):
             if len(seeds) > number:
                 break
-            content = asked({**size, "ask": "content", "seed": first + tried})["content"]
-            if content and in_share(content, split):
+            content = ask_worker({**size, "ask": "content", "seed": first + tried})["content"]
+            if content and belongs_to_split(content, split):
                 seeds.append(tried)
             tried += 1
         if len(seeds) <= number:
@@ -119,7 +119,7 @@ def game_seed(level: Level, split: Split, number: int) -> int:
         return first + seeds[number]
 
 
-class TextWorld(Game):
+class TextWorld(MultiTurnEnv):
     """A generated text adventure: rooms, doors, keys, and a quest told at the start.
 
     Options: `level` (easy, medium, hard), or of one's own `rooms`, `objects` and `quest`, the
@@ -164,16 +164,16 @@ class TextWorld(Game):
         if not isinstance(commands, bool):
             raise EnvError(f"commands must be true or false, not {commands!r}.")
         self.commands = commands
-        self._play: Any = None
+        self._game: Any = None
         self._state: Any = None
         self._steps = 0
 
     def size(self, split: Split) -> int:
-        """As the options say."""
+        """The number of games, an option."""
         return self._sizes[split]
 
     def problem(self, split: Split, index: int) -> Problem:
-        """A game's identity; what it says is heard when it is begun."""
+        """A game's identity; its text comes with the episode."""
         seed = game_seed(self.level, split, index)
         level = self.level
         return Problem(f"textworld:{level.rooms}-{level.objects}-{level.quest}:{seed}", "", "")
@@ -183,9 +183,9 @@ class TextWorld(Game):
     ) -> tuple[str, dict[str, Any]]:
         """Start game `seed` of the split, or one drawn from the environment's own generator."""
         _, info = super().reset(seed=seed, options=options)
-        return self._shown(self._opening()), info
+        return self._observation(self._first_observation()), info
 
-    def begin(self, problem: Problem) -> None:
+    def start_episode(self, problem: Problem) -> None:
         """Compile the game where that has not been done, and start it."""
         self.close()
         textworld = importlib.import_module("textworld")
@@ -202,72 +202,78 @@ class TextWorld(Game):
         file = str(self._file(problem))
         with warnings.catch_warnings():  # the interpreter does not know these games by name
             warnings.simplefilter("ignore")
-            self._play = textworld.start(file, request_infos=wanted)
-            self._play.seed(1)
-            self._state = self._play.reset()
+            self._game = textworld.start(file, request_infos=wanted)
+            self._game.seed(1)
+            self._state = self._game.reset()
         self._steps = 0
 
     def _file(self, problem: Problem) -> Path:
         seed = int(problem.id.rpartition(":")[2])
         name = digest([installed("textworld"), GENERATOR_VERSION, problem.id])[:24]
-        kept = folder() / f"{name}.z8"
-        if kept.is_file():
-            return kept
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as made:
+        cached = game_folder() / f"{name}.z8"
+        if cached.is_file():
+            return cached
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cached.parent) as made:
             size = {f: getattr(self.level, f) for f in ("rooms", "objects", "quest")}
-            asked({**size, "ask": "compile", "seed": seed, "path": str(Path(made) / name)})
-            (Path(made) / f"{name}.json").replace(kept.with_suffix(".json"))
-            (Path(made) / f"{name}.z8").replace(kept)
-        return kept
+            ask_worker({**size, "ask": "compile", "seed": seed, "path": str(Path(made) / name)})
+            (Path(made) / f"{name}.json").replace(cached.with_suffix(".json"))
+            (Path(made) / f"{name}.z8").replace(cached)
+        return cached
 
-    def _opening(self) -> str:
-        told = str(self._state.feedback)
+    def _first_observation(self) -> str:
+        feedback_text = str(self._state.feedback)
         objective = str(self._state.objective)
-        return objective + told.partition(objective)[2] if objective in told else told
+        return (
+            objective + feedback_text.partition(objective)[2]
+            if objective in feedback_text
+            else feedback_text
+        )
 
-    def _shown(self, told: str) -> str:
-        text = _STATUS.sub("", told.strip())
+    def _observation(self, feedback_text: str) -> str:
+        text = _STATUS.sub("", feedback_text.strip())
         paragraphs = [" ".join(p.split()) for p in re.split(r"\n\s*\n", text)]
         shown = "\n".join(p for p in paragraphs if p)
         if not self.commands:
             return shown
         return f"{shown}\nYou can: {', '.join(self._state.admissible_commands)}."
 
-    def hear(self, reply: str) -> str | Verdict:
+    def respond(self, reply: str) -> str | Verdict:
         """Give the command to the game."""
         self._steps += 1
         command = stated_command(reply)
         if not command:
-            return self._shown("That is no command of this game; reply with Command: and one.")
-        self._state, _, _ = self._play.step(command)
+            return self._observation(
+                "That is no command of this game; reply with Command: and one."
+            )
+        self._state, _, _ = self._game.step(command)
         if self._state.won:
             return Verdict.right("You fulfilled the quest.")
         if self._state.lost:
-            return self._worth("The game is lost.")
-        return self._shown(str(self._state.feedback))
+            return self._partial_score("The game is lost.")
+        return self._observation(str(self._state.feedback))
 
-    def overtime(self) -> Verdict | None:
+    def verdict_at_limit(self) -> Verdict | None:
         """The score so far, once the steps are used up."""
         if self._steps < self.max_steps:
             return None
-        return self._worth(f"The quest was not fulfilled within {self.max_steps} commands.")
+        return self._partial_score(f"The quest was not fulfilled within {self.max_steps} commands.")
 
-    def _worth(self, told: str) -> Verdict:
+    def _partial_score(self, feedback_text: str) -> Verdict:
         share = max(0, self._state.score or 0) / max(1, self._state.max_score or 0)
-        return Verdict("scored", min(1.0, share), False, told)
+        return Verdict("scored", min(1.0, share), False, feedback_text)
 
     def judge(self, reply: str, answer: str) -> Verdict:
-        """A reply says nothing without its game; raises WorldError."""
+        """A reply says nothing without its game; raises EnvError."""
         raise EnvError("A reply in a text adventure is judged by playing; reset and step it.")
 
     def feedback(self, verdict: Verdict, problem: Problem) -> str:
-        """What the game tells; there is no single answer to give away."""
+        """The game's own message; there is no single answer to add."""
         if self.split == "test" and verdict.outcome == "scored":
             return "Right." if verdict.success else "Wrong."
         return verdict.feedback
 
-    def best_reply(self) -> str:
+    def reference_reply(self) -> str:
         """The next command of the package's own solution from here on."""
         return f"Command: {self._state.policy_commands[0]}"
 
@@ -282,9 +288,9 @@ class TextWorld(Game):
 
     def close(self) -> None:
         """End the game's interpreter."""
-        if self._play is not None:
-            self._play.close()
-            self._play = None
+        if self._game is not None:
+            self._game.close()
+            self._game = None
 
     @classmethod
     def sizes(cls) -> Mapping[str, int]:

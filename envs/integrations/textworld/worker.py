@@ -56,5 +56,5 @@ class Games:
 
 
 def make() -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What `envs.workers.serve` serves."""
+    """The function that `envs.workers.serve` serves."""
     return Games().answer

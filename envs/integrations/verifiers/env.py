@@ -1,12 +1,12 @@
 """Environments of the verifiers package, played in an interpreter of their own: `verifiers:ENV_ID`.
 
 The package (or what it needs) owns the top-level name `agents`, so it cannot be installed beside
-this project. `world.python` names the interpreter that has it. The two talk through pipes: no port
-is open to anyone, and the other process dies with this one, or when its time is up. Inside it the
-environment talks to a model on loopback, behind a token; see `verifiers_worker`.
+this project. The option `python` names the interpreter that has it. The two talk through pipes: no
+port is open to anyone, and the other process dies with this one, or when its time is up. Inside it
+the environment talks to a model on loopback, behind a token; see `worker`.
 
 An environment's own evaluation set is the test split, and an eighth of the rest is validation.
-Where it has none, its tasks are dealt out by the hash of their content: half to train, an eighth to
+Where it has none, its tasks are split by the hash of their content: half to train, an eighth to
 validation, three eighths to test. Tasks that come twice are kept once. Rewards are its rubric's. A
 reward function that raises counts as 0 in the package; here the episode is unscored.
 """
@@ -22,11 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from envs.adapters.text_spaces import check_number
-from envs.errors import UnknownEnv, UnknownOption
+from envs.errors import UnknownEnv, UnknownOption, option_key
 from envs.fingerprint import digest
-from envs.integrations.hosted_env import Heard, Hosted, OutsideFailed, finite, sentence
-from envs.integrations.split_shares import deal
-from envs.integrations.verifiers.messages import answered, opening
+from envs.integrations.hosted_env import (
+    HostedEnv,
+    HostedEnvFailed,
+    HostedStep,
+    finite_reward,
+    one_line,
+)
+from envs.integrations.split_shares import assign_splits
+from envs.integrations.verifiers.messages import new_messages_text, opening_text
 from envs.text_env import SPLITS, Split
 from envs.workers.json_worker import WorkerFailed
 from envs.workers.pool import WorkerPool
@@ -35,105 +41,109 @@ PYTHON = "HARNESS_VERIFIERS_PYTHON"
 """Names the interpreter where the option does not."""
 LOAD_SECONDS = 600.0  # importing, and whatever an environment downloads
 _WORKER = Path(__file__).with_name("worker.py")
-Place = tuple[str, int]
+RowRef = tuple[str, int]
 """Part ("train" or "eval") and number of a row of the environment's data."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which environment is played, and where."""
+class WorkerKey:
+    """The environment, its options, and the interpreter: equal keys can share a worker."""
 
     python: str
     name: str
     folder: str
     arguments: str
-    turns: int
+    max_turns: int
     megabytes: int
 
     def job(self, ask: str, **more: object) -> dict[str, Any]:
         """A job for the process that plays it."""
-        said = {"name": self.name, "folder": self.folder, "turns": self.turns}
-        return {"ask": ask, **said, "arguments": json.loads(self.arguments), **more}
+        answer = {"name": self.name, "folder": self.folder, "turns": self.max_turns}
+        return {"ask": ask, **answer, "arguments": json.loads(self.arguments), **more}
 
 
-class Desks:
-    """Processes that play one episode at a time: taken, given back, and kept for the next."""
+class WorkerCache:
+    """Worker processes, each with one episode at a time, that are reused."""
 
     def __init__(self) -> None:
-        self._idle: dict[Wanted, list[WorkerPool]] = {}
+        self._idle: dict[WorkerKey, list[WorkerPool]] = {}
         self._lock = threading.Lock()
 
-    def take(self, wanted: Wanted) -> WorkerPool:
-        """One that nobody else uses."""
+    def acquire(self, key: WorkerKey) -> WorkerPool:
+        """A worker that no other episode uses."""
         with self._lock:
-            idle = self._idle.setdefault(wanted, [])
+            idle = self._idle.setdefault(key, [])
             if idle:
                 return idle.pop()
-        return WorkerPool(_WORKER, megabytes=wanted.megabytes, python=wanted.python)
+        return WorkerPool(_WORKER, megabytes=key.megabytes, python=key.python)
 
-    def give(self, wanted: Wanted, workers: WorkerPool) -> None:
-        """Back, for whoever comes next."""
+    def release(self, key: WorkerKey, worker: WorkerPool) -> None:
+        """Return a worker for the next episode."""
         with self._lock:
-            self._idle.setdefault(wanted, []).append(workers)
+            self._idle.setdefault(key, []).append(worker)
 
     def close(self) -> None:
-        """End all that wait."""
+        """End all idle workers."""
         with self._lock:
-            waiting = [workers for idle in self._idle.values() for workers in idle]
+            waiting = [worker for idle in self._idle.values() for worker in idle]
             self._idle.clear()
-        for workers in waiting:
-            workers.close()
+        for worker in waiting:
+            worker.close()
 
 
-desks = Desks()
-atexit.register(desks.close)
+worker_cache = WorkerCache()
+atexit.register(worker_cache.close)
 
 
-def asked(workers: WorkerPool, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """The other process's answer; raises OutsideFailed."""
+def ask_worker(worker: WorkerPool, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """The other process's answer; raises HostedEnvFailed."""
     try:
-        said = workers.ask(job, seconds)
+        answer = worker.ask(job, seconds)
     except WorkerFailed as failure:
-        raise OutsideFailed(f"the process that runs verifiers failed: {failure}") from failure
-    if "failed" in said:
-        raise OutsideFailed(f"verifiers could not go on: {sentence(said['failed'])}")
-    return said
+        raise HostedEnvFailed(f"the process that runs verifiers failed: {failure}") from failure
+    if "failed" in answer:
+        raise HostedEnvFailed(f"verifiers could not go on: {one_line(answer['failed'])}")
+    return answer
 
 
 @cache
-def described(wanted: Wanted) -> Mapping[str, Any]:
-    """What the environment says of itself; it is loaded for that."""
-    workers = desks.take(wanted)
+def load_description(key: WorkerKey) -> Mapping[str, Any]:
+    """The environment's description of itself; it is loaded for that."""
+    worker = worker_cache.acquire(key)
     try:
-        said = asked(workers, wanted.job("describe"), LOAD_SECONDS)
-    except OutsideFailed as reason:
-        workers.close()
+        answer = ask_worker(worker, key.job("describe"), LOAD_SECONDS)
+    except HostedEnvFailed as reason:
+        worker.close()
         raise UnknownEnv(
-            f"verifiers:{wanted.name} cannot be loaded by {wanted.python}: {reason}. Is the"
-            f" environment installed there? Type: {wanted.python} -c 'import verifiers'"
+            f"verifiers:{key.name} cannot be loaded by {key.python}: {reason}. Is the"
+            f" environment installed there? Type: {key.python} -c 'import verifiers'"
         ) from reason
-    desks.give(wanted, workers)
-    parts = said.get("parts")
-    if not isinstance(parts, dict) or not isinstance(said.get("system"), str):
-        raise UnknownEnv(f"verifiers:{wanted.name} describes itself in no known way.")
-    return said
+    worker_cache.release(key, worker)
+    parts = answer.get("parts")
+    if not isinstance(parts, dict) or not isinstance(answer.get("system"), str):
+        raise UnknownEnv(f"verifiers:{key.name} describes itself in no known way.")
+    return answer
 
 
-def dealt(train: list[str], evaluation: list[str]) -> dict[Split, tuple[Place, ...]]:
-    """Which row belongs to which split, by the hashes of their content."""
-    tested = {key: ("eval", n) for n, key in reversed(list(enumerate(evaluation)))}
-    rest = {key: ("train", n) for n, key in reversed(list(enumerate(train))) if key not in tested}
-    shares: dict[Split, list[Place]] = {split: [] for split in SPLITS}
-    shares["test"] += tested.values()
-    turns = deal(rest)
-    for place, key in enumerate(sorted(rest)):
-        held_back: Split = "validation" if place % 8 == 1 else "train"
-        shares[held_back if tested else turns[key]].append(rest[key])
+def split_rows(train: list[str], evaluation: list[str]) -> dict[Split, tuple[RowRef, ...]]:
+    """The rows of each split, by the hashes of their content."""
+    evaluation_rows = {key: ("eval", n) for n, key in reversed(list(enumerate(evaluation)))}
+    remaining = {
+        key: ("train", n)
+        for n, key in reversed(list(enumerate(train)))
+        if key not in evaluation_rows
+    }
+    shares: dict[Split, list[RowRef]] = {split: [] for split in SPLITS}
+    shares["test"] += evaluation_rows.values()
+    assigned = assign_splits(remaining)
+    for place, key in enumerate(sorted(remaining)):
+        split_of_row: Split = "validation" if place % 8 == 1 else "train"
+        shares[split_of_row if evaluation_rows else assigned[key]].append(remaining[key])
     return {split: tuple(sorted(found)) for split, found in shares.items()}
 
 
-class Verifiers(Hosted):
-    """An environment of the verifiers package, in an interpreter of its own (world.python).
+class Verifiers(HostedEnv):
+    """An environment of the verifiers package, in an interpreter of its own (option `python`).
 
     Options: `python`, the interpreter; `max_turns`, replies an episode has at most; `seconds`, for
     one answer of the environment; `at_once`, processes that play side by side; `memory_mb`, of
@@ -164,75 +174,81 @@ class Verifiers(Hosted):
         check_number("max_turns", max_turns, 1, 10_000)
         check_number("memory_mb", memory_mb, 64, 1_048_576)
         if not 0 < seconds <= 86_400:
-            raise UnknownOption(f"world.seconds is {seconds:g}, but should be from 1 to 86400.")
-        folder, module = located(environment)
+            raise UnknownOption(
+                f"{option_key('seconds')} is {seconds:g}, but should be from 1 to 86400."
+            )
+        folder, module = locate(environment)
         self.name = f"verifiers:{module}"
         given = json.dumps(arguments, sort_keys=True)
-        self._wanted = Wanted(
+        self._worker_key = WorkerKey(
             interpreter(python, module), module, folder, given, max_turns, memory_mb
         )
         self._seconds = seconds
-        self._about = described(self._wanted)
+        self._about = load_description(self._worker_key)
         parts = self._about["parts"]
-        self._places = dealt(list(parts.get("train", ())), list(parts.get("eval", ())))
+        self._rows = split_rows(list(parts.get("train", ())), list(parts.get("eval", ())))
         self.system_prompt = str(self._about["system"])
-        self._workers: WorkerPool | None = None
+        self._worker: WorkerPool | None = None
 
     def size(self, split: Split) -> int:
-        """As its data are dealt out."""
-        return len(self._places[split])
+        """The number of rows of the split."""
+        return len(self._rows[split])
 
     def task_id(self, number: int) -> str:
         """Part and number of the row."""
-        part, row = self._places[self.split][number]
+        part, row = self._rows[self.split][number]
         return f"{self.name}:{part}-{row}"
 
-    def begin(self, number: int) -> str:
+    def start_episode(self, number: int) -> str:
         """Let the environment begin its rollout."""
-        part, row = self._places[self.split][number]
-        self._let_go()
-        self._workers = desks.take(self._wanted)
-        said = self._ask("begin", part=part, number=row)
-        if "asked" not in said:
-            self._let_go()
-            raise OutsideFailed(f"{self.name} ended before anybody replied: {_why(said)}")
-        return opening(said.get("asked"), said.get("tools"), self.system_prompt)
+        part, row = self._rows[self.split][number]
+        self._release_worker()
+        self._worker = worker_cache.acquire(self._worker_key)
+        answer = self._ask("begin", part=part, number=row)
+        if "asked" not in answer:
+            self._release_worker()
+            raise HostedEnvFailed(
+                f"{self.name} ended before anybody replied: {_failure_reason(answer)}"
+            )
+        return opening_text(answer.get("asked"), answer.get("tools"), self.system_prompt)
 
-    def hear(self, reply: str) -> Heard:
+    def send(self, reply: str) -> HostedStep:
         """The next thing the environment says, or what its rubric says at the end."""
-        if self._workers is None:
-            raise OutsideFailed("no episode is being played")
-        said = self._ask("reply", text=reply)
-        if "asked" in said:
-            return Heard(answered(said.get("asked")))
-        self._let_go()
-        over = said.get("over")
+        if self._worker is None:
+            raise HostedEnvFailed("no episode is being played")
+        answer = self._ask("reply", text=reply)
+        if "asked" in answer:
+            return HostedStep(new_messages_text(answer.get("asked")))
+        self._release_worker()
+        over = answer.get("over")
         if not isinstance(over, dict) or over.get("failed"):
-            raise OutsideFailed(f"{self.name} gave no score: {_why(said)}")
+            raise HostedEnvFailed(f"{self.name} gave no score: {_failure_reason(answer)}")
         numbers = over.get("metrics")
         metrics = numbers if isinstance(numbers, dict) else {}
-        told = {str(k)[:60]: finite(v) for k, v in list(metrics.items())[:20]}
-        return Heard(reward=finite(over.get("reward")), over=True, metrics=told)
+        told = {str(k)[:60]: finite_reward(v) for k, v in list(metrics.items())[:20]}
+        return HostedStep(reward=finite_reward(over.get("reward")), over=True, metrics=told)
 
     def _ask(self, ask: str, **more: object) -> dict[str, Any]:
-        assert self._workers is not None
+        assert self._worker is not None
         # A process that was just started has to load the environment first.
         seconds = self._seconds + (LOAD_SECONDS if ask == "begin" else 0.0)
         try:
-            return asked(self._workers, self._wanted.job(ask, **more), seconds)
+            return ask_worker(self._worker, self._worker_key.job(ask, **more), seconds)
         except BaseException:
-            self._workers.close()  # what was said too late is nobody's answer
-            self._workers = None
+            self._worker.close()  # what was said too late is nobody's answer
+            self._worker = None
             raise
 
-    def _let_go(self) -> None:
-        if self._workers is not None:
-            desks.give(self._wanted, self._workers)
-            self._workers = None
+    def _release_worker(self) -> None:
+        if self._worker is not None:
+            worker_cache.release(self._worker_key, self._worker)
+            self._worker = None
 
     def rules(self) -> str:
-        """Every option that decides what is asked and what it is worth."""
-        return json.dumps([self._wanted.arguments, self._wanted.turns, self._success_at])
+        """Every option that decides tasks or rewards."""
+        return json.dumps(
+            [self._worker_key.arguments, self._worker_key.max_turns, self._success_at]
+        )
 
     def fingerprint(self) -> str:
         """The hash of the package's version, the environment's sources, its rows and the rules."""
@@ -241,15 +257,15 @@ class Verifiers(Hosted):
 
     def close(self) -> None:
         """Give the process back; it ends when this one does."""
-        self._let_go()
+        self._release_worker()
 
 
-def _why(said: Mapping[str, Any]) -> str:
-    over = said.get("over")
-    return sentence(over.get("failed") or "no reason given") if isinstance(over, dict) else "?"
+def _failure_reason(answer: Mapping[str, Any]) -> str:
+    over = answer.get("over")
+    return one_line(over.get("failed") or "no reason given") if isinstance(over, dict) else "?"
 
 
-def located(environment: str) -> tuple[str, str]:
+def locate(environment: str) -> tuple[str, str]:
     """The folder to import from, "" for an installed one, and the environment's name."""
     if not is_path(environment):
         return "", environment
@@ -262,7 +278,7 @@ def located(environment: str) -> tuple[str, str]:
 
 
 def is_path(environment: str) -> bool:
-    """Whether an environment is named by a file or folder, not by its id."""
+    """True where an environment is named by a file or folder, not by its id."""
     return environment.startswith((".", "/", "~")) or environment.endswith(".py")
 
 
@@ -278,5 +294,5 @@ def interpreter(python: str, environment: str) -> str:
     raise UnknownOption(
         f"{missing} verifiers needs one of its own: python -m venv vf && vf/bin/pip install"
         f" 'verifiers<0.4', install the environment there too, then --env verifiers:{environment}"
-        f" --set world.python=vf/bin/python (or set {PYTHON})."
+        f" --set {option_key('python')}=vf/bin/python (or set {PYTHON})."
     )

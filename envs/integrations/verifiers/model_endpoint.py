@@ -1,8 +1,8 @@
-"""The model that an environment of another package believes it is talking to.
+"""An OpenAI-compatible endpoint whose completions are the replies of the policy.
 
 Loaded by its path into another interpreter: the standard library only. The environment asks an
 OpenAI-compatible endpoint on loopback for a completion; the request waits until somebody replies.
-Each episode has a path of its own and a token, so nothing that is late or foreign is answered.
+Each episode has a path of its own and a token, so late requests and other programs get no answer.
 """
 
 import json
@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-LONGEST_REQUEST = 32 * 1024**2  # bytes
-_OPENS, _CLOSES = "<tool_call>", "</tool_call>"
+MAX_REQUEST_BYTES = 32 * 1024**2  # bytes
+_OPEN_TAG, _CLOSE_TAG = "<tool_call>", "</tool_call>"
 _ROUTE = re.compile(r"/([0-9a-f]{32})/v1/chat/completions/?")
 
 Event = dict[str, Any]
@@ -45,31 +45,31 @@ class Conversation:
             self._tools = bool(tools)
             self.events.put({"asked": body.get("messages") or [], "tools": tools})
             message = self._replies.get()
-        return message and completion(message, str(body.get("model", "model")))
+        return message and chat_completion(message, str(body.get("model", "model")))
 
     def reply(self, text: str) -> None:
-        """Let the request that waits have this reply."""
-        self._replies.put(assistant(text, self._tools))
+        """Answer the waiting request with this reply."""
+        self._replies.put(assistant_message(text, self._tools))
 
-    def give_up(self) -> None:
-        """Answer nothing any more."""
+    def abandon(self) -> None:
+        """Answer no further request."""
         self._over = True
         self._replies.put(None)
 
 
-def assistant(text: str, tools: bool) -> dict[str, Any]:
+def assistant_message(text: str, tools: bool) -> dict[str, Any]:
     """A reply as a message; where tools are offered, what stands in <tool_call> is a call.
 
     An empty reply is a blank: clients take an empty message for a broken server.
     """
-    calls, said, place = [], [], 0
-    for start, end in spans(text) if tools else ():
-        call = called(text[start + len(_OPENS) : end - len(_CLOSES)])
+    calls, texts, place = [], [], 0
+    for start, end in tool_call_spans(text) if tools else ():
+        call = parse_tool_call(text[start + len(_OPEN_TAG) : end - len(_CLOSE_TAG)])
         if call is not None:
             calls.append(call)
-            said.append(text[place:start])
+            texts.append(text[place:start])
             place = end
-    rest = "".join([*said, text[place:]])
+    rest = "".join([*texts, text[place:]])
     message: dict[str, Any] = {"role": "assistant", "content": rest.strip() if calls else rest}
     if calls:
         message["tool_calls"] = calls
@@ -78,19 +78,19 @@ def assistant(text: str, tools: bool) -> dict[str, Any]:
     return message
 
 
-def spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where each <tool_call> begins and its </tool_call> ends; one pass, however many open."""
-    start = text.find(_OPENS)
+def tool_call_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each <tool_call>…</tool_call>; one pass, however many are open."""
+    start = text.find(_OPEN_TAG)
     while start >= 0:
-        closed = text.find(_CLOSES, start + len(_OPENS))
+        closed = text.find(_CLOSE_TAG, start + len(_OPEN_TAG))
         if closed < 0:
             return
-        end = closed + len(_CLOSES)
+        end = closed + len(_CLOSE_TAG)
         yield start, end
-        start = text.find(_OPENS, end)
+        start = text.find(_OPEN_TAG, end)
 
 
-def called(text: str) -> dict[str, Any] | None:
+def parse_tool_call(text: str) -> dict[str, Any] | None:
     """A tool call from its JSON, or None where it is none."""
     try:
         call = json.loads(text)
@@ -105,7 +105,7 @@ def called(text: str) -> dict[str, Any] | None:
     return {"id": f"call_{uuid.uuid4().hex[:16]}", "type": "function", "function": function}
 
 
-def completion(message: dict[str, Any], model: str) -> dict[str, Any]:
+def chat_completion(message: dict[str, Any], model: str) -> dict[str, Any]:
     """A chat completion; tokens are not counted here."""
     finish = "tool_calls" if "tool_calls" in message else "stop"
     return {
@@ -168,25 +168,25 @@ class ModelEndpoint:
     def answer(self, request: BaseHTTPRequestHandler) -> tuple[int, dict[str, Any]]:
         """Status and content for a request."""
         size = request.headers.get("Content-Length", "")
-        if not size.isdecimal() or int(size) > LONGEST_REQUEST:
-            return 413, error("this request has no length, or too much of it")
+        if not size.isdecimal() or int(size) > MAX_REQUEST_BYTES:
+            return 413, error_body("this request has no length, or too much of it")
         content = request.rfile.read(int(size))
         if request.headers.get("Authorization") != f"Bearer {self.token}":
-            return 401, error("the token is not this endpoint's")
+            return 401, error_body("the token is not this endpoint's")
         route = _ROUTE.fullmatch(request.path)
         conversation = self._open.get(route[1]) if route else None
         if conversation is None:
-            return 404, error("no episode is played here")
+            return 404, error_body("no episode is played here")
         try:
             body = json.loads(content)
         except (ValueError, RecursionError):
-            return 400, error("this is no JSON")
+            return 400, error_body("this is no JSON")
         if not isinstance(body, dict):
-            return 400, error("this is no JSON object")
+            return 400, error_body("this is no JSON object")
         reply = conversation.ask(body)
-        return (200, reply) if reply else (409, error("the episode was given up"))
+        return (200, reply) if reply else (409, error_body("the episode was given up"))
 
 
-def error(message: str) -> dict[str, Any]:
+def error_body(message: str) -> dict[str, Any]:
     """An error as such endpoints tell it."""
     return {"error": {"message": message, "type": "world"}}

@@ -1,6 +1,6 @@
 """Plays environments of the verifiers package, in a process of `envs.workers.pool`.
 
-Another interpreter runs it: it has the standard library and verifiers, nothing of this house.
+Another interpreter runs it, with the standard library and verifiers, without this package.
 
 An environment runs its own rollout and asks a model for completions; that model is
 `model_endpoint.py`. So `begin` and `reply` answer with what the environment asks next, or with what
@@ -26,63 +26,63 @@ Answer = dict[str, Any]
 
 TOKEN = "ESPL_HARNESS_WORLD_TOKEN"
 _HERE = Path(__file__).parent
-_ENDPOINT = runpy.run_path(str(_HERE / "model_endpoint.py"))
-_UNHEARD = "reward function"  # part of what rubrics log when they turn an error into 0
+_ENDPOINT_MODULE = runpy.run_path(str(_HERE / "model_endpoint.py"))
+_REWARD_ERROR = "reward function"  # part of what rubrics log when they turn an error into 0
 
 
-class Complaints(logging.Handler):
-    """What rubrics only log: an error in a reward function, which they count as 0."""
+class RewardErrors(logging.Handler):
+    """Errors of reward functions, which rubrics only log and count as 0."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.said: list[str] = []
+        self.errors: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep it if it is about a reward function."""
         text = record.getMessage()
-        if _UNHEARD in text:
-            self.said.append(text[:500])
+        if _REWARD_ERROR in text:
+            self.errors.append(text[:500])
 
 
-def digest(row: Any) -> str:
+def row_hash(row: Any) -> str:
     """A hash of a task's content, whatever its number."""
     kept = {key: row[key] for key in ("prompt", "answer", "info") if key in row}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def sources(module: Any) -> list[str]:
+def source_hashes(module: Any) -> list[str]:
     """Hashes of the Python files an environment is written in."""
     file = Path(module.__file__ or "")
     files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
     return [hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()]
 
 
-class Classic:
+class LoadedEnv:
     """An environment with `load_environment`, as verifiers had them from 0.1 to 0.3."""
 
     def __init__(self, module: Any, job: Job) -> None:
         verifiers: Any = importlib.import_module("verifiers")
         self._env = verifiers.load_environment(job["name"], **job["arguments"])
-        own = getattr(self._env, "max_turns", None)
-        if isinstance(own, int) and not 0 < own <= job["turns"]:
+        env_limit = getattr(self._env, "max_turns", None)
+        if isinstance(env_limit, int) and not 0 < env_limit <= job["turns"]:
             self._env.max_turns = job["turns"]
-        self.complaints = Complaints()
+        self.reward_errors = RewardErrors()
         logger = logging.getLogger("verifiers")
         logger.setLevel(logging.ERROR)
-        logger.addHandler(self.complaints)
+        logger.addHandler(self.reward_errors)
         self._parts = {"train": self._env.build_dataset(), "eval": self._env.build_eval_dataset()}
 
-    def described(self) -> Answer:
-        """What can be said of it before it is played."""
+    def description(self) -> Answer:
+        """Facts about it that need no episode."""
         env = self._env
         if getattr(env, "requires_group_rollouts", False):
             raise ValueError("it scores replies in groups, so a single episode has no reward")
-        rows = {part: list(map(digest, rows or ())) for part, rows in self._parts.items()}
+        rows = {part: list(map(row_hash, rows or ())) for part, rows in self._parts.items()}
         return {"kind": type(env).__name__, "system": env.system_prompt or "", "parts": rows}
 
     async def play(self, part: str, number: int, url: str) -> Answer:
         """One rollout against the endpoint, scored by its own rubric."""
-        self.complaints.said.clear()
+        self.reward_errors.errors.clear()
         row = dict(self._parts[part][number])
         row.setdefault("example_id", number)
         config = importlib.import_module("verifiers.types").ClientConfig(
@@ -90,38 +90,40 @@ class Classic:
         )
         client = importlib.import_module("verifiers.clients").resolve_client(config)
         try:
-            told = await self._env.run_rollout(row, client, "model", {})
+            result = await self._env.run_rollout(row, client, "model", {})
         finally:
             await client.close()
-        failed = told.get("error")
-        if told.get("stop_condition") == "timeout_reached":
+        failed = result.get("error")
+        if result.get("stop_condition") == "timeout_reached":
             failed = "its own time limit was reached"
-        elif not failed and self.complaints.said:
-            failed = self.complaints.said[0]
+        elif not failed and self.reward_errors.errors:
+            failed = self.reward_errors.errors[0]
         return {
             "failed": str(failed)[:500] if failed else "",
-            "reward": told.get("reward"),
-            "metrics": {k: v for k, v in (told.get("metrics") or {}).items() if numeric(v)},
+            "reward": result.get("reward"),
+            "metrics": {
+                k: v for k, v in (result.get("metrics") or {}).items() if is_json_number(v)
+            },
         }
 
 
-def numeric(value: Any) -> bool:
-    """Whether it is a number that JSON can hold."""
+def is_json_number(value: Any) -> bool:
+    """True for a number that JSON can hold."""
     return isinstance(value, int | float) and value == value and abs(value) != float("inf")
 
 
-class Player:
+class EnvServer:
     """Serves one environment: what it is, and one episode after another."""
 
     def __init__(self) -> None:
-        self._endpoint: Any = _ENDPOINT["ModelEndpoint"]()
+        self._endpoint: Any = _ENDPOINT_MODULE["ModelEndpoint"]()
         os.environ[TOKEN] = self._endpoint.token
         for name in ("NO_PROXY", "no_proxy"):
             os.environ[name] = ",".join(filter(None, [os.environ.get(name, ""), "127.0.0.1"]))
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._key, self._sources = "", list[str]()
-        self._env: Classic | None = None
+        self._key, self._source_hashes = "", list[str]()
+        self._env: LoadedEnv | None = None
         self._conversation: Any = None
         self._rollout: Any = None
 
@@ -131,17 +133,17 @@ class Player:
         if job["ask"] == "describe":
             env: Any = self._env
             version = importlib.metadata.version("verifiers")
-            return {**env.described(), "version": version, "sources": self._sources}
+            return {**env.description(), "version": version, "sources": self._source_hashes}
         if job["ask"] == "begin":
-            self._begin(str(job["part"]), int(job["number"]))
+            self._start_episode(str(job["part"]), int(job["number"]))
         elif self._conversation is None:
             raise LookupError("no episode is being played in this process")
         else:
             self._conversation.reply(job["text"])
-        told: Answer = self._conversation.events.get()
-        if "over" in told:
+        result: Answer = self._conversation.events.get()
+        if "over" in result:
             self._conversation = None
-        return told
+        return result
 
     def _load(self, job: Job) -> None:
         named = [job["name"], job["folder"], job["arguments"], job["turns"]]
@@ -157,20 +159,20 @@ class Player:
                 "only environments with load_environment can be played, and verifiers before 0.4"
                 " (tasksets cannot); install 'verifiers<0.4' there"
             )
-        self._env = Classic(module, job)
-        self._key, self._sources = key, sources(module)
+        self._env = LoadedEnv(module, job)
+        self._key, self._source_hashes = key, source_hashes(module)
 
-    def _begin(self, part: str, number: int) -> None:
+    def _start_episode(self, part: str, number: int) -> None:
         if self._conversation is not None:
-            self._conversation.give_up()
+            self._conversation.abandon()
             self._rollout.cancel()
         url, conversation = self._endpoint.open()
         self._conversation = conversation
         env: Any = self._env
-        played = self._told(env.play(part, number, url), url, conversation)
-        self._rollout = asyncio.run_coroutine_threadsafe(played, self._loop)
+        rollout = self._report(env.play(part, number, url), url, conversation)
+        self._rollout = asyncio.run_coroutine_threadsafe(rollout, self._loop)
 
-    async def _told(
+    async def _report(
         self, rollout: Coroutine[Any, Any, Answer], url: str, conversation: Any
     ) -> None:
         try:
@@ -183,7 +185,7 @@ class Player:
 
 
 def make() -> Callable[[Job], Answer]:
-    """What `envs.workers.serve` serves."""
+    """The function that `envs.workers.serve` serves."""
     logging.disable(logging.NOTSET)
     importlib.import_module("verifiers")
-    return Player().answer
+    return EnvServer().answer
