@@ -57,7 +57,7 @@ def answers() -> Target:
     from envs.grading.answer_graders import GRADERS
     from envs.grading.boxed_answer import last_boxed, objection
     from envs.search.scoring import exact_match, f1, stated_answer
-    from harness.reward_hacking import number, several, stated
+    from harness.reward_hacking import number, several, stated_answers
 
     canary = "q7Zx9Kw2"  # no input holds it by chance; who watches comparisons may guess it
     references = {
@@ -82,7 +82,7 @@ def answers() -> Target:
                 assert not GRADERS[name].judge(text, reference).success, name
             GRADERS[name].judge(text, "Q")
         several(text)
-        for one in stated(text):
+        for one in stated_answers(text):
             number(one)
 
     return check

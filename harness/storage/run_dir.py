@@ -28,7 +28,7 @@ from harness.metered import Meter, Metered, MeteredTrainable
 from harness.method import Method
 from harness.policies.base import Purpose
 from harness.policies.staleness_record import staleness_of
-from harness.reward_hacking import alarms, logged, signs
+from harness.reward_hacking import alarms, logged, monitors
 from harness.round_data import Rollouts
 from harness.storage.atomic_files import Log, lines, publish, read_json, write_json
 from harness.storage.transcript import episode_json, finite
@@ -93,7 +93,7 @@ class Run(Callback):
         """Log the round and make it the checkpoint, in one step."""
         self._round = rollouts.round.index + 1
         known = alarms(self._signs)
-        self._signs.append(logged(signs(rollouts)))
+        self._signs.append(logged(monitors(rollouts)))
         self.logs["rounds"].append(
             {
                 "round": rollouts.round.index,

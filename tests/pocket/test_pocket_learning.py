@@ -114,14 +114,14 @@ def test_ratings_order_prompts_as_an_oracle_would() -> None:
 def test_sabotage_advantages_with_the_wrong_sign_teach_no_skill(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    honest = agents.rl.lessons
+    honest = agents.rl.training_samples
 
     def flipped(*args: Any) -> Any:
-        learnt = honest(*args)
-        taught = [replace(sample, advantage=-sample.advantage) for sample in learnt.taught]
-        return replace(learnt, taught=taught)
+        batch = honest(*args)
+        samples = [replace(sample, advantage=-sample.advantage) for sample in batch.samples]
+        return replace(batch, samples=samples)
 
-    monkeypatch.setattr(agents.rl, "lessons", flipped)
+    monkeypatch.setattr(agents.rl, "training_samples", flipped)
     assert not skilled(learn(replace(SKILL, rounds=3), "base root", "trained root"))
 
 
