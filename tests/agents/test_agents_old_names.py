@@ -34,6 +34,8 @@ class Settings:
 
 
 class Patient:
+    '''Keeps its prompt.'''
+
     def __init__(self, config, inputs):
         self.inputs, self.rounds = inputs, 0
 
