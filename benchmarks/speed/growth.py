@@ -53,11 +53,11 @@ WORDS = [
 
 
 class Counting(Generic[M]):
-    """A reader that counts what it is asked to read, and how long that took, by kind."""
+    """A decoder that counts the tokens it processes, and their seconds, by kind."""
 
-    def __init__(self, reader: Decoder[M]) -> None:
-        self._reader = reader
-        self.gaps = reader.gaps
+    def __init__(self, decoder: Decoder[M]) -> None:
+        self._decoder = decoder
+        self.allows_gaps = decoder.allows_gaps
         self.clear()
 
     def clear(self) -> None:
@@ -65,23 +65,23 @@ class Counting(Generic[M]):
         self.tokens = {"prefill": 0, "decode": 0}
         self.seconds = {"prefill": 0.0, "decode": 0.0}
 
-    def read(self, pieces: Sequence[Sequence[int]], state: M | None = None) -> tuple[Tensor, M]:
-        """See `Reader.read`."""
+    def forward(self, pieces: Sequence[Sequence[int]], state: M | None = None) -> tuple[Tensor, M]:
+        """See `Decoder.forward`."""
         kind = "decode" if state is not None and max(map(len, pieces)) == 1 else "prefill"
         began = time.process_time()
-        found = self._reader.read(pieces, state)
+        found = self._decoder.forward(pieces, state)
         self.seconds[kind] += time.process_time() - began
         self.tokens[kind] += sum(map(len, pieces))
         return found
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
+        return getattr(self._decoder, name)
 
 
 def counted(policy: HFPolicy) -> Counting[Any]:
     """Make a policy's sampler count; replies then end at their limit and prompts may be long."""
     sampler: Any = policy._sampler
-    sampler._reader = counting = Counting(sampler._reader)
+    sampler._decoder = counting = Counting(sampler._decoder)
     sampler._context = None
     return counting
 

@@ -170,5 +170,5 @@ if __name__ == "__main__":
     if told["who"] != "ours":  # the others have the memory that their users have
         loading.keep_freed = lambda: False
     if told.get("copied"):
-        prefix_cache._LONG = sys.maxsize
+        prefix_cache._MIN_MEAN_PREFIX = sys.maxsize
     serve(CONTESTANTS[told["who"]](wanted, told, open_model(wanted, told)))

@@ -25,8 +25,8 @@ class Modules(HFPolicy):
     """Reads padded rows through the model's own modules."""
 
     @property
-    def _teachable(self) -> Any:
-        return self._network
+    def _train_forward(self) -> Any:
+        return self._forward
 
 
 def update(work: Work, task: Mapping[str, Any], policy: HFPolicy) -> Once:

@@ -1,7 +1,8 @@
-"""The one seam between the harness and language models.
+"""The protocol between the harness and language models: `Policy` and `TrainablePolicy`.
 
-A policy answers requests; a trainable one also learns from samples. Everything else (Hugging Face
-models, endpoints, scripts) is behind these protocols.
+A policy answers requests; a trainable one also takes gradient steps on samples. Backends (Hugging
+Face models, vLLM, endpoints, scripts) implement these protocols; `capabilities` has what a backend
+may offer besides.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Purpose = Literal["act", "reflect", "evaluate"]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to sample. `temperature` 0 is greedy; `max_tokens` counts sampled tokens a reply."""
+    """Sampling parameters. Temperature 0 is greedy; `max_tokens` limits sampled tokens."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -37,8 +38,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One reply wanted. `seed` keys its sampling noise; `grammar` is a regular expression that a
-    backend with constrained decoding makes the reply match, and others ignore.
+    """A request for one completion. `seed` determines its sampling noise.
+
+    `grammar` is a regular expression that a backend with constrained decoding makes the completion
+    match, and that others ignore.
     """
 
     id: str
@@ -54,7 +57,7 @@ CompletionStream: TypeAlias = Iterator[tuple[str, Completion]]
 
 @runtime_checkable
 class Policy(Protocol):
-    """Something that replies."""
+    """A language model that answers requests."""
 
     @property
     def name(self) -> str:
@@ -63,30 +66,31 @@ class Policy(Protocol):
 
     @property
     def version(self) -> int:
-        """How many updates the weights have seen."""
+        """Updates that the weights have seen."""
         ...
 
     @property
     def context(self) -> int | None:
-        """Tokens that prompt and reply may have together; None where it is not known."""
+        """Maximum tokens of prompt and completion together; None where it is not known."""
         ...
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
-        """Answer all that is waiting, yielding (request id, completion) as replies finish.
+        """Answer all waiting requests, yielding (request id, completion) as completions end.
 
-        The caller may append to `waiting` between replies; the policy takes new requests when it
-        has room, and stops when nothing waits and nothing runs. The result for a request depends
-        on ids, seeds and the order of appending only, never on time.
+        The caller may append to `waiting` between completions; the policy takes new requests when
+        it has free rows, and stops when nothing waits and nothing runs. The result for a request
+        depends on ids, seeds and the order of appending only, never on time.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sampled reply to learn from: token ids prompt [P] and sampled [T], the sampler's
-    logprobs [T] at `temperature`, and one advantage for all of its tokens.
+    """A sampled completion to train on.
 
-    With `top_p` < 1 the trainer takes log-probabilities among the tokens that could be drawn.
+    Token ids `prompt` [P] and `sampled` [T], the sampler's `logprobs` [T] at `temperature`, and one
+    `advantage` for all of its tokens. With `top_p` < 1 the trainer renormalises log-probabilities
+    over the tokens that could be sampled.
     """
 
     prompt: tuple[int, ...]
@@ -99,10 +103,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """A micro-batch as a loss sees it: tensors [sequence, token], but `advantage` [sequence, 1].
+    """A micro-batch as a loss sees it: tensors [sequence, token], `advantage` [sequence, 1].
 
     `new` carries the gradient; `old` are the sampler's log-probabilities, `reference` those of the
-    model as it was at the start (None unless asked for); `mask` is 1 on sampled tokens.
+    model before its first update (None unless requested); `mask` is 1 on sampled tokens.
     """
 
     new: Tensor
@@ -114,7 +118,7 @@ class TokenBatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchSize:
-    """The size of the whole update, so that micro-batches' losses add up to the batch's loss."""
+    """The size of the whole update, by which losses of micro-batches are normalised."""
 
     sequences: int
     tokens: int
@@ -127,10 +131,10 @@ HostedName = Literal["importance_sampling", "ppo", "cispo"]
 
 @dataclass(frozen=True, slots=True)
 class HostedLoss:
-    """A loss by the name under which a trainer elsewhere computes it, as a sum over all tokens.
+    """A loss by the name under which a hosted trainer computes it, as a sum over all tokens.
 
-    `low` and `high` bound the ratio. Terms grow evenly with the advantage, so that `share`, the
-    factor on the advantage of a reply of so many tokens, makes of that sum what the loss says.
+    `low` and `high` bound the ratio. Each term is proportional to the advantage, so scaling a
+    completion's advantage by `share(tokens, size)` turns that sum into this loss.
     """
 
     name: HostedName
@@ -141,20 +145,20 @@ class HostedLoss:
 
 @runtime_checkable
 class NamedLoss(Protocol):
-    """A loss that may be computed elsewhere, where it has a name there."""
+    """A loss that a hosted trainer can compute, if it knows it by name."""
 
     def hosted(self) -> HostedLoss:
-        """Its name and numbers.
+        """Its name and bounds there.
 
         Raises:
-            UsageError: It has none; says which settings have.
+            UsageError: Hosted trainers do not have it; says which settings they have.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One gradient step. `reference` asks for the start model's log-probabilities."""
+    """Parameters of one gradient step. `reference` requests the reference's log-probabilities."""
 
     learning_rate: float = 4e-5
     beta1: float = 0.9
@@ -165,18 +169,18 @@ class Step:
 
 @runtime_checkable
 class TrainablePolicy(Policy, Protocol):
-    """A policy whose weights can be updated; its sampler serves the new version at once."""
+    """A policy whose weights can be updated; it samples from the new version at once."""
 
     @property
     def reference(self) -> Policy:
-        """The model as it was at the start (adapter off)."""
+        """The model before its first update."""
         ...
 
     def update(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
         """Take one gradient step and raise `version`.
 
-        Returns `loss`, `grad_norm`, `sequences`, `tokens`, and how well sampler and trainer agree:
-        `logprob_gap` (mean |new − old| before the step) and `ratio_max`.
+        Returns `loss`, `grad_norm`, `sequences`, `tokens`, and the sampler–trainer mismatch before
+        the step: `logprob_gap` (mean |new − old|) and `ratio_max`.
         """
         ...
 

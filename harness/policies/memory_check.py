@@ -1,7 +1,7 @@
-"""Whether a model's weights have room here, found out from its files' headers before it is loaded.
+"""Refuses models whose weights exceed the free memory, from their files' headers, before loading.
 
-Only what is certain is refused: weights that are larger than the memory there is. Activations,
-keys and values, and gradients come on top.
+Only what is certain is refused: weights larger than the memory. Activations, KV cache and gradients
+come on top.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ _BYTES = {
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
     **dict.fromkeys(("F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL"), 1),
 }
-_LONGEST_HEADER = 100_000_000  # bytes; safetensors refuses longer ones too
+_MAX_HEADER = 100_000_000  # bytes; safetensors refuses longer ones too
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsSize:
-    """How many numbers a model's files hold, and in how many bytes."""
+    """Parameters in a model's files, and the bytes that store them."""
 
-    numbers: int
+    parameters: int
     stored: int
 
     def loaded(self, dtype: str) -> int:
-        """Bytes in memory, as `float32` or `bfloat16`."""
-        return self.numbers * (4 if dtype == "float32" else 2)
+        """Bytes in memory with dtype `float32` or `bfloat16`."""
+        return self.parameters * (4 if dtype == "float32" else 2)
 
 
-def weigh(folder: Path) -> WeightsSize:
-    """Add up the tensors in all safetensors files, from their headers alone.
+def weights_size(folder: Path) -> WeightsSize:
+    """Add up the tensors of all safetensors files, from their headers alone.
 
-    A file that is no safetensors counts nothing: loading it says what is wrong with it.
+    A file that is not safetensors counts nothing; loading it reports what is wrong with it.
     """
     numbers = stored = 0
     for shape, kind in (one for path in folder.glob("*.safetensors") for one in _tensors(path)):
@@ -54,15 +54,15 @@ def _tensors(path: Path) -> Iterator[tuple[list[int], str]]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length <= _LONGEST_HEADER else {}
+            header = json.loads(file.read(length)) if length <= _MAX_HEADER else {}
         header.pop("__metadata__", None)
         yield from ((list(map(int, t["shape"])), str(t["dtype"])) for t in header.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
 
 
-def memory(device: str) -> int | None:
-    """Bytes of the device's memory that are free or can be freed; None where that is not known."""
+def free_memory(device: str) -> int | None:
+    """Bytes of the device's memory that are free or can be freed; None where not known."""
     if device == "cuda":
         import torch
 
@@ -70,16 +70,16 @@ def memory(device: str) -> int | None:
     return _host_memory() if device == "cpu" else None
 
 
-def most_memory() -> int | None:
-    """Bytes of the device with the most; None where nothing is known."""
+def largest_free_memory() -> int | None:
+    """Free bytes of the device with the most; None where nothing is known."""
     import torch
 
     kinds = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-    return max((m for m in map(memory, kinds) if m is not None), default=None)
+    return max((m for m in map(free_memory, kinds) if m is not None), default=None)
 
 
 def _host_memory() -> int | None:
-    """What the kernel says is available, or less where this process's group may have less."""
+    """Available memory according to the kernel, or less where a cgroup limits this process."""
     found = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -97,22 +97,22 @@ def _host_memory() -> int | None:
     return min(found, default=None)
 
 
-def require_room(name: str, folder: Path, device: str, dtype: str) -> None:
-    """Refuse a model whose weights alone are larger than the memory at hand.
+def require_memory(name: str, folder: Path, device: str, dtype: str) -> None:
+    """Refuse a model whose weights alone are larger than the free memory.
 
     Raises:
-        ModelError: Says how large both are, and what to use instead.
+        ModelError: States both sizes, and what to use instead.
     """
-    weights, room = weigh(folder), memory(device)
+    weights, free = weights_size(folder), free_memory(device)
     needed = weights.loaded(dtype)
-    if room is None or needed <= room:
+    if free is None or needed <= free:
         return
     smaller = " with --set model.dtype=bfloat16" if dtype == "float32" else ""
-    fits = bool(smaller) and weights.loaded("bfloat16") <= room
+    fits = bool(smaller) and weights.loaded("bfloat16") <= free
     instead = f"load it{smaller}, or " if fits else ""
     raise ModelError(
-        f"The model '{name}' has {weights.numbers / 1e9:,.1f} billion weights, which are "
-        f"{needed / 1e9:,.1f} GB as {dtype}, but {device} has {room / 1e9:,.1f} GB free: "
+        f"The model '{name}' has {weights.parameters / 1e9:,.1f} billion weights, which are "
+        f"{needed / 1e9:,.1f} GB as {dtype}, but {device} has {free / 1e9:,.1f} GB free: "
         f"{instead}choose a smaller model, an endpoint (openai:URL#MODEL) or a hosted one "
         "(tinker:ORG/NAME)."
     )

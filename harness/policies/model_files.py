@@ -1,4 +1,4 @@
-"""Weights on disk: where a model's files are, and what they are by their hash.
+"""Model files on disk: finding or downloading them, and identifying them by hash.
 
 Only safetensors are read; a model's own code is never run.
 """
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ModelError
-from harness.policies.memory_check import most_memory
+from harness.policies.memory_check import largest_free_memory
 
 _FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-_ELSEWHERE = "name a local folder (hf:./folder) or an embedded model (smollm2) instead"
+_INSTEAD = "name a local folder (hf:./folder) or an embedded model (smollm2) instead"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model's folder. `weights` and `quantisation` are given where the files do not tell."""
+    """A model's folder. `weights` and `quantisation` are set where its files do not state them."""
 
     folder: Path
     weights: str | None = None
@@ -29,14 +29,14 @@ class ModelSource:
 
 
 def cache_folder() -> Path:
-    """Where this program keeps what it can make again."""
+    """The folder for files that this program can make again."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "espl-harness"
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file against other processes; it is released when the process dies."""
+    """Hold a lock file against other processes; it is released when the process ends."""
     import fcntl  # Windows has none
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,8 +51,8 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def remembered_hash(path: Path) -> str:
-    """The file's sha256, remembered in the user's cache while size and time stay the same."""
+def cached_hash(path: Path) -> str:
+    """The file's sha256, cached while its size and time stay the same."""
     state = path.stat()
     key = f"{path.resolve()}:{state.st_size}:{state.st_mtime_ns}"
     name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -68,16 +68,16 @@ def remembered_hash(path: Path) -> str:
 
 
 def weights_hash(source: ModelSource) -> str:
-    """What the weights are: given, or the sha256 over the names and hashes of all weight files."""
+    """The weights' identity: given, or the sha256 over names and hashes of all weight files."""
     if source.weights is not None:
         return source.weights
     files = sorted(source.folder.glob("*.safetensors"))
-    lines = [f"{f.name} {remembered_hash(f)}\n" for f in files]
+    lines = [f"{f.name} {cached_hash(f)}\n" for f in files]
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def quantisation(source: ModelSource) -> str:
-    """How the weights were quantised before they were loaded; "none" where they were not."""
+    """The quantisation of the weights on disk; "none" where there is none."""
     if source.quantisation is not None:
         return source.quantisation
     config = json.loads((source.folder / "config.json").read_text())
@@ -86,8 +86,9 @@ def quantisation(source: ModelSource) -> str:
 
 
 def find_model(name: str) -> ModelSource:
-    """The folder of a model named by a path or by its id on the Hugging Face Hub, as ORG/NAME or
-    ORG/NAME@REVISION; a whole commit as the revision can never be anything else.
+    """The folder of a model named by a path or by its id on the Hugging Face Hub.
+
+    An id is ORG/NAME or ORG/NAME@REVISION; a full commit hash as the revision pins the files.
 
     Raises:
         ModelError: There is none, the Hub cannot be reached, or it has no safetensors.
@@ -96,7 +97,7 @@ def find_model(name: str) -> ModelSource:
     folder = Path(name).expanduser()
     if not folder.is_dir():
         if looks_local:
-            raise ModelError(f"There is no model folder '{name}': check the path, or {_ELSEWHERE}.")
+            raise ModelError(f"There is no model folder '{name}': check the path, or {_INSTEAD}.")
         repository, _, revision = name.partition("@")
         folder = _download(repository, revision or None)
     _refuse_code(name, folder)
@@ -104,13 +105,13 @@ def find_model(name: str) -> ModelSource:
     if missing:
         raise ModelError(
             f"The model '{name}' has no {' and no '.join(missing)}: weights are read as "
-            f"safetensors only; convert it, or {_ELSEWHERE}."
+            f"safetensors only; convert it, or {_INSTEAD}."
         )
     return ModelSource(folder)
 
 
-def carded(folder: Path) -> ModelSource:
-    """A model that comes with the project, checked against the hash on its card.
+def packaged_model(folder: Path) -> ModelSource:
+    """A model that is part of this package, checked against the hash on its card.
 
     Raises:
         ModelError: The weights are not the ones that the card describes.
@@ -125,16 +126,15 @@ def carded(folder: Path) -> ModelSource:
 
 
 def _refuse_code(name: str, folder: Path) -> None:
-    """Refuse a model that is defined by a program in its folder: it would have to be run to load.
+    """Refuse a model whose folder contains a program that loading would run.
 
-    There is no setting that allows it. Whoever trusts such a program can serve the model with it,
-    and name it as openai:….
+    No setting allows it. Such a model can be served elsewhere and named as openai:….
     """
     for config in ("config.json", "tokenizer_config.json"):
         try:
             declared = json.loads((folder / config).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            continue  # what cannot be read is refused where it is needed
+            continue  # an unreadable file is refused where it is needed
         if isinstance(declared, dict) and declared.get("auto_map"):
             raise ModelError(
                 f"The model '{name}' is defined by a program of its own (auto_map in {config}), and"
@@ -158,25 +158,25 @@ def _download(name: str, revision: str | None) -> Path:
         raise ModelError(
             f"The model '{name}' was not found on the Hugging Face Hub, or the Hub cannot be "
             f"reached ({type(error).__name__}: {reason}): check the name and the network, or "
-            f"{_ELSEWHERE}."
+            f"{_INSTEAD}."
         ) from error
 
 
 def _refuse_download(name: str) -> None:
-    """Refuse what would not fit here anyway, where the Hub says beforehand how large it is."""
+    """Refuse a download that exceeds free memory or disk, where the Hub tells its size."""
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(name, "config.json"), str):
-        return  # here already, or begun
+        return  # cached already, at least in part
     try:
         siblings = HfApi().model_info(name, files_metadata=True, timeout=10).siblings or []
-    except Exception:  # the client's own connection errors are no OSError
-        return  # downloading says what is wrong
+    except Exception:  # the client's connection errors are not OSErrors
+        return  # the download reports what is wrong
     names = [s for s in siblings if "/" not in s.rfilename and s.rfilename.endswith(".safetensors")]
     size = sum(s.size or 0 for s in names)
     cache = Path(constants.HF_HUB_CACHE)
     there = next((p for p in (cache, *cache.parents) if p.exists()), Path("/"))
-    room = {"memory": most_memory(), "disk": shutil.disk_usage(there).free}
+    room = {"memory": largest_free_memory(), "disk": shutil.disk_usage(there).free}
     for what, free in room.items():
         if free is not None and size > free:
             raise ModelError(

@@ -1,4 +1,4 @@
-"""The model as it was at the start, beside the one that learns: it reflects, and anchors a KL."""
+"""The frozen reference of a trainable policy: it reflects, and anchors a KL penalty."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from harness.policies.base import CompletionStream, Request
 
 
 class _Learner(Protocol):
-    """What a reference says of itself as its policy does."""
+    """The properties that a reference shares with its policy."""
 
     @property
     def name(self) -> str: ...
@@ -24,9 +24,9 @@ class _Learner(Protocol):
 
 
 class Reference:
-    """A policy that never changes: `generate` answers without the adapter.
+    """A policy that never changes: `generate` samples without the adapter.
 
-    `failures` is where it notes why requests went unanswered, by their ids.
+    `failures` has the reasons for unanswered requests, by their ids.
     """
 
     version = 0
@@ -45,12 +45,12 @@ class Reference:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The policy's."""
+        """The policy's notes."""
         return self._policy.notes
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """The same as the policy's, which is named at version 0."""
+        """The policy's identity, which describes version 0."""
         return self._policy.identity
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:

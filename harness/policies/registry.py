@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness.errors import ModelError, UsageError, unknown
 from harness.policies.base import Policy
-from harness.policies.model_files import ModelSource, carded
+from harness.policies.model_files import ModelSource, packaged_model
 from harness.settings.model import ModelSettings
 
 GROUP = "espl_harness.policies"
@@ -52,7 +52,7 @@ def _smollm2() -> ModelSource:
 
 
 def _pocket() -> ModelSource:
-    return carded(Path(__file__).resolve().parent / "pocket")
+    return packaged_model(Path(__file__).resolve().parent / "pocket")
 
 
 EMBEDDED: Mapping[str, Callable[[], ModelSource]] = {"pocket": _pocket, "smollm2": _smollm2}

@@ -1,7 +1,7 @@
 """A policy that follows a script: free, instant and exactly repeatable.
 
-Tests and benchmarks play against it; it obeys token limits and fills in token ids if asked, so
-that everything around a policy can be exercised without one.
+Tests and benchmarks use it. It obeys token limits and can invent token ids, so that everything
+around a policy can run without a model.
 """
 
 import zlib
@@ -20,9 +20,9 @@ def _ids(text: str) -> tuple[int, ...]:
 
 
 class ScriptedPolicy:
-    """Replies with what `reply` returns; a token is a word between white space.
+    """Answers each request with the text that `reply` returns; a token is a word.
 
-    With `tokens`, completions carry made-up ids (a checksum per word) with log-probability 0.
+    With `tokens`, completions carry invented ids (a checksum per word) with log-probability 0.
     """
 
     notes: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class ScriptedPolicy:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What decides this policy's replies, for records."""
+        """What decides the completions, for records."""
         return {"weights": self.name, "quantisation": "none", "rendering": "none"} | {
             "engine": "scripted",
             "dtype": "none",

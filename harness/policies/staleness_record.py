@@ -1,7 +1,7 @@
 """The policy lag that checkpoints of earlier versions recorded.
 
-A run of theirs could sample by weights some updates older than those that learn. Its checkpoints
-have a file `behind.json` beside the newest weights, which are whole and load like any others.
+Earlier versions could sample with weights some iterations older than those being trained. Their
+checkpoints have a file `behind.json` beside the newest weights, which load like any others.
 """
 
 import json
@@ -13,7 +13,7 @@ _FACTS = "behind.json"
 
 
 def staleness_of(folder: Path) -> int:
-    """The staleness at which weights were saved; 0 where nothing was recorded.
+    """The policy lag at which the weights were saved, in iterations; 0 where none was recorded.
 
     Raises:
         ModelError: The record cannot be read.

@@ -20,7 +20,9 @@ from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Message
 
 JSON = r'\{"command": "[a-z ]{1,20}", "times": [1-9][0-9]?\}'
-SETTINGS = ModelSettings(device="cpu", threads=1, batch_rows=8, lora_rank=4, grammar=True)
+SETTINGS = ModelSettings(
+    device="cpu", threads=1, batch_rows=8, lora_rank=4, constrained_decoding=True
+)
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def answers(policy: Policy, asked: list[Request]) -> list[Completion]:
     "sampling",
     [{}, {"temperature": 2.0}, {"temperature": 0.0}, {"top_p": 0.5}, {"max_tokens": 20}],
 )
-def test_every_reply_of_a_model_that_knows_nothing_parses(
+def test_every_completion_of_an_untrained_model_parses(
     formal: HFPolicy, sampling: dict[str, float]
 ) -> None:
     forms = [GRAMMAR, grammar(("MODIFY", "MERGE"), 3), JSON] * 8
@@ -55,14 +57,16 @@ def test_every_reply_of_a_model_that_knows_nothing_parses(
         assert re.fullmatch(form, said.text), said.text
         assert said.finish is Finish.STOP
         if form != JSON:
-            told = parse_edits(said.text, existing=99, limit=8)
-            assert told.recognised
-            assert not [r for r in told.refused if "asked for" in r]
+            parsed = parse_edits(said.text, existing=99, limit=8)
+            assert parsed.recognised
+            assert not [r for r in parsed.rejected if "asked for" in r]
 
 
 def test_free_neighbours_keep_their_tokens(formal: HFPolicy, tiny_model: Path) -> None:
     mixed = [ask(i, GRAMMAR if i % 2 else None, max_tokens=12) for i in range(16)]
-    plain = HFPolicy(f"hf:{tiny_model}", ModelSource(tiny_model), replace(SETTINGS, grammar=False))
+    plain = HFPolicy(
+        f"hf:{tiny_model}", ModelSource(tiny_model), replace(SETTINGS, constrained_decoding=False)
+    )
     free = [said for i, said in enumerate(answers(formal, mixed)) if i % 2 == 0]
     before = [said for i, said in enumerate(answers(plain, mixed)) if i % 2 == 0]
     for one, other in zip(free, before, strict=True):
@@ -73,11 +77,11 @@ def test_free_neighbours_keep_their_tokens(formal: HFPolicy, tiny_model: Path) -
 
 
 def test_free_rows_of_one_draw_are_equal_to_the_last_bit(formal: HFPolicy) -> None:
-    assert formal._forms is not None
+    assert formal._constraints is not None
     logits = torch.randn(6, 259, generator=torch.Generator().manual_seed(0))
 
     def rows(held: bool) -> list[SequenceState]:
-        form = formal._forms if held else None
+        form = formal._constraints if held else None
         return [
             SequenceState(
                 ask(i, None, top_p=0.9 if i == 4 else 1.0),
@@ -85,7 +89,7 @@ def test_free_rows_of_one_draw_are_equal_to_the_last_bit(formal: HFPolicy) -> No
                 (),
                 60,
                 uniforms(i),
-                form=form.begin(GRAMMAR) if form and i % 2 else None,
+                constraint=form.begin(GRAMMAR) if form and i % 2 else None,
             )
             for i in range(6)
         ]
@@ -102,10 +106,12 @@ def test_free_rows_of_one_draw_are_equal_to_the_last_bit(formal: HFPolicy) -> No
 
 
 def test_an_impossible_token_is_not_drawn_however_likely(formal: HFPolicy) -> None:
-    assert formal._forms is not None
+    assert formal._constraints is not None
     logits = torch.full((1, 259), -200.0)
     logits[0, 77] = 200.0
-    row = SequenceState(ask(0, GRAMMAR), (), (), 60, uniforms(0), form=formal._forms.begin("NONE"))
+    row = SequenceState(
+        ask(0, GRAMMAR), (), (), 60, uniforms(0), constraint=formal._constraints.begin("NONE")
+    )
     tokens, _ = sample_tokens(logits, [row])
     assert formal.rendering.text(tuple(tokens)) == "N"
 
@@ -126,7 +132,7 @@ def test_with_forms_the_engine_is_another_and_says_so(
 
 
 def test_what_is_no_expression_is_refused(formal: HFPolicy) -> None:
-    with pytest.raises(ModelError, match="cannot be read as a regular expression"):
+    with pytest.raises(ModelError, match="no regular expression that llguidance can read"):
         answers(formal, [ask(0, "(")])
 
 

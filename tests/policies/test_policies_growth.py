@@ -17,7 +17,7 @@ from harness.types import Message, Tokens
 def plain(policy: HFPolicy) -> None:
     """Read with transformers' own forward pass."""
     sampler: Any = policy._sampler
-    sampler._reader = TransformersDecoder(policy._network, lambda: policy._switched(True))
+    sampler._decoder = TransformersDecoder(policy._forward, lambda: policy._switched(True))
 
 
 @pytest.fixture(params=["lean", "plain"])
@@ -109,11 +109,11 @@ def test_one_turn_keeps_nothing_and_several_keep_as_many_as_run_at_once(
     tiny_policy: HFPolicy,
 ) -> None:
     tiny_policy.rendering.ends = frozenset()
-    kept: Any = tiny_policy._sampler._talks
+    kept: Any = tiny_policy._sampler._conversations
     list(tiny_policy.generate(deque(asked(8, 1, 4))))
-    assert not kept._kept
+    assert not kept._entries
     converse(tiny_policy, 3)
-    assert 0 < len(kept._kept) <= tiny_policy.settings.batch_rows
+    assert 0 < len(kept._entries) <= tiny_policy.settings.batch_rows
 
 
 def test_an_update_forgets_what_the_old_weights_read(tiny_policy: HFPolicy) -> None:
@@ -122,10 +122,10 @@ def test_an_update_forgets_what_the_old_weights_read(tiny_policy: HFPolicy) -> N
 
     tiny_policy.rendering.ends = frozenset()
     first = talk(tiny_policy, 2, at_once=False)[0][-1]
-    assert tiny_policy._sampler._talks._kept
+    assert tiny_policy._sampler._conversations._entries
     sample = Sample(first.prompt, first.sampled, first.logprobs, 1.0)
     tiny_policy.update([sample], loss, Step(learning_rate=0.1))
-    assert not tiny_policy._sampler._talks._kept
+    assert not tiny_policy._sampler._conversations._entries
 
 
 def test_a_prompt_is_read_once_though_its_samples_enter_apart(
@@ -157,7 +157,7 @@ def test_a_policy_that_rests_reads_conversations_anew(
         (second,) = dict(tiny_policy.generate(deque([ask("b", talk, 6, 1)]))).values()
         talk = (*talk, reply(second), Message("user", "And on."))
         if rest:
-            tiny_policy.rest()
+            tiny_policy.drop_cache()
         counting.clear()
         list(tiny_policy.generate(deque([ask("c", talk, 6, 2)])))
         return counting.tokens["prefill"]

@@ -3,7 +3,7 @@
 import torch
 
 from harness.policies.base import BatchSize, Sample, Step, TokenBatch
-from harness.policies.hf.batching import by_length
+from harness.policies.hf.batching import split_by_length
 from harness.policies.hf.policy import HFPolicy
 
 
@@ -25,7 +25,7 @@ def test_prompts_of_several_beginnings_give_the_gradient_of_reading_each_whole_s
         Sample(p, said, (-1.0,) * len(said), 1.0 if i % 3 else -1.0)
         for i, (p, said) in enumerate((p, ids(3 + i % 4)) for i, p in enumerate(prompts * 2))
     ]
-    adapter = tiny_policy._attached()
+    adapter = tiny_policy._ensure_adapter()
     ours: dict[str, torch.Tensor] = {}
     hook = adapter.optimizer.register_step_pre_hook(
         lambda *_: ours.update({n: p.grad.clone() for n, p in adapter.parameters.items()})
@@ -48,10 +48,10 @@ def test_long_replies_are_read_apart_only_where_that_saves_more_than_it_costs() 
         return Sample((1,) * prompt, (1,) * sampled, (0.0,) * sampled, 1.0)
 
     many = [sample(n) for n in (10, 64, 12, *[8] * 30, 60)]
-    assert [[len(s.sampled) for s in part] for part in by_length(many)] == [
+    assert [[len(s.sampled) for s in part] for part in split_by_length(many)] == [
         [64, 60],
         [12, 10, *[8] * 30],
     ]
-    assert len(by_length([sample(64), sample(8)])) == 1
-    assert len(by_length([sample(n, prompt=5000) for n in (64, *[8] * 30)])) == 1
-    assert by_length([]) == []
+    assert len(split_by_length([sample(64), sample(8)])) == 1
+    assert len(split_by_length([sample(n, prompt=5000) for n in (64, *[8] * 30)])) == 1
+    assert split_by_length([]) == []

@@ -78,14 +78,14 @@ def whole(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
         return model(input_ids=torch.tensor([ids])).logits[0, -1].float()
 
 
-def differences(model: PreTrainedModel, reader: FastDecoder) -> list[float]:
+def differences(model: PreTrainedModel, decoder: FastDecoder) -> list[float]:
     """Largest differences over prompts read in two pieces, and replies that leave one by one."""
     found = []
     with torch.inference_mode():
-        _, state = reader.read([p[:1] for p in PROMPTS])
-        state = reader.stack([state])
+        _, state = decoder.forward([p[:1] for p in PROMPTS])
+        state = decoder.stack([state])
         longer = [p[1:] or [3] for p in PROMPTS]
-        logits, state = reader.read(longer, state)
+        logits, state = decoder.forward(longer, state)
         read = [[*p[:1], *more] for p, more in zip(PROMPTS, longer, strict=True)]
         pairs = zip(logits, read, strict=True)
         found += [float((a - whole(model, b)).abs().max()) for a, b in pairs]
@@ -93,9 +93,9 @@ def differences(model: PreTrainedModel, reader: FastDecoder) -> list[float]:
         rows = list(range(4))
         for step in range(4):
             if step in (1, 2):
-                state, order = reader.without(state, [0])
+                state, order = decoder.remove_rows(state, [0])
                 rows = [rows[i] for i in order]
-            logits, state = reader.read([[REPLIES[r][step]] for r in rows], state)
+            logits, state = decoder.forward([[REPLIES[r][step]] for r in rows], state)
             for row, got in zip(rows, logits, strict=True):
                 ids = read[OWNERS[row]] + REPLIES[row][: step + 1]
                 found.append(float((got.float() - whole(model, ids)).abs().max()))
@@ -181,10 +181,10 @@ def answers(sampler: Any, count: int = 14) -> dict[str, Completion]:
 
 
 def plain(policy: HFPolicy, adapted: bool) -> Sampler[Any]:
-    reader = TransformersDecoder(
+    decoder = TransformersDecoder(
         TransformersForward(policy._model), lambda: policy._switched(adapted)
     )
-    return Sampler(reader, policy.rendering, policy.context, 5, 4096)
+    return Sampler(decoder, policy.rendering, policy.context, 5, 4096)
 
 
 def reinforce(batch: TokenBatch, size: BatchSize) -> torch.Tensor:
@@ -234,8 +234,8 @@ def test_in_bfloat16_the_adapter_stays_apart_and_one_small_step_is_sampled(
     policy.update(samples(before), reinforce, Step(learning_rate=1e-3))
     after = answers(policy._sampler)
     assert before != after
-    reader: Any = policy._sampler._reader
-    assert reader._merged is None
+    decoder: Any = policy._sampler._decoder
+    assert decoder._merged is None
     tokens = next(iter(after.values())).tokens
     assert tokens is not None
     with policy._switched(True):
@@ -253,10 +253,10 @@ def test_hundreds_of_updates_do_not_move_the_base_weights(tiny_policy: HFPolicy)
 
     before, start = base(), answers(tiny_policy.reference)
     learnt = samples(answers(tiny_policy._sampler, 1))
-    reader: Any = tiny_policy._sampler._reader
+    decoder: Any = tiny_policy._sampler._decoder
     for _ in range(200):
         tiny_policy.update(learnt, reinforce, Step(learning_rate=1e-3))
-        reader.read([[7]])  # merges
+        decoder.forward([[7]])  # merges
     now = base()
     assert all(torch.equal(before[name], now[name]) for name in before)
     assert_same(answers(tiny_policy.reference), start, 0.0)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from harness.cli.main import main
 from harness.errors import ModelError
 from harness.policies import memory_check, open_policy
-from harness.policies.memory_check import weigh
+from harness.policies.memory_check import weights_size
 
 
 def header_of(path, tensors):
@@ -24,11 +24,11 @@ def test_weights_are_what_the_files_hold(tmp_path, tiny_model):
         {"a": torch.zeros(3, 5), "b": torch.zeros((), dtype=torch.bfloat16)},
         tmp_path / "x.safetensors",
     )
-    assert weigh(tmp_path) == memory_check.WeightsSize(16, 62)
-    model = weigh(tiny_model)
-    assert model.stored == model.loaded("float32") == 4 * model.numbers > 0
+    assert weights_size(tmp_path) == memory_check.WeightsSize(16, 62)
+    model = weights_size(tiny_model)
+    assert model.stored == model.loaded("float32") == 4 * model.parameters > 0
     (tmp_path / "y.safetensors").write_bytes(b"no such thing")
-    assert weigh(tmp_path).numbers == 16
+    assert weights_size(tmp_path).parameters == 16
 
 
 def test_a_model_larger_than_memory_is_refused_before_it_is_loaded(tmp_path, capsys, monkeypatch):
@@ -41,7 +41,7 @@ def test_a_model_larger_than_memory_is_refused_before_it_is_loaded(tmp_path, cap
     assert main([*words, "--run-dir", str(tmp_path / "out")]) == 4
     said = capsys.readouterr().err
     assert "671.0 billion weights" in said and "GB free" in said and "tinker:ORG/NAME" in said
-    monkeypatch.setattr(memory_check, "memory", lambda device: 1_500_000_000_000)
+    monkeypatch.setattr(memory_check, "free_memory", lambda device: 1_500_000_000_000)
     assert main([*words, "--run-dir", str(tmp_path / "out")]) == 4
     assert "model.dtype=bfloat16" in capsys.readouterr().err
 
@@ -77,7 +77,7 @@ def test_a_copy_to_train_that_has_no_room_is_refused_before_anything_is_sampled(
     parts = source, settings, TorchEngine(tiny_model), rendering, AdapterStore(str(tmp_path))
     policy = VLLMPolicy("vllm:tiny", "hf:tiny", *parts)
     require_trainable(policy)
-    monkeypatch.setattr(memory_check, "memory", lambda device: 1000)
+    monkeypatch.setattr(memory_check, "free_memory", lambda device: 1000)
     with pytest.raises(ModelError, match="GB free"):
         require_trainable(policy)
     policy.close()
@@ -85,9 +85,9 @@ def test_a_copy_to_train_that_has_no_room_is_refused_before_anything_is_sampled(
 
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_where_memory_is_not_known_nothing_is_refused(tiny_model, monkeypatch, device):
-    assert device != "cpu" or (memory_check.memory("cpu") or 0) > 10**8
-    monkeypatch.setattr(memory_check, "memory", lambda device: None)
-    memory_check.require_room("hf:tiny", tiny_model, device, "float32")
+    assert device != "cpu" or (memory_check.free_memory("cpu") or 0) > 10**8
+    monkeypatch.setattr(memory_check, "free_memory", lambda device: None)
+    memory_check.require_memory("hf:tiny", tiny_model, device, "float32")
 
 
 def test_a_model_too_large_for_this_machine_is_not_downloaded(monkeypatch):
@@ -102,6 +102,6 @@ def test_a_model_too_large_for_this_machine_is_not_downloaded(monkeypatch):
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: told)
     with pytest.raises(ModelError, match=r"1,600.0 GB on the Hub, but .* of memory free here"):
         open_policy("hf:org/huge")
-    monkeypatch.setattr("harness.policies.model_files.most_memory", lambda: None)
+    monkeypatch.setattr("harness.policies.model_files.largest_free_memory", lambda: None)
     with pytest.raises(ModelError, match=r"of disk free here, so it was not downloaded"):
         open_policy("hf:org/huge")

@@ -196,7 +196,7 @@ def test_a_sliding_window_is_sampled_as_the_model_computes_it(
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
     settings = ModelSettings(device="cpu", threads=1, batch_rows=4)
     policy = HFPolicy("hf:mistral", ModelSource(tmp_path), settings)
-    assert not policy._network.gaps
+    assert not policy._forward.allows_gaps
     for completion in answers(policy, [ask(i, "w" * (7 * i)) for i in range(6)]).values():
         assert completion.tokens is not None
         expected = forced(policy, completion, 1.0)

@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import ModelError, UsageError
 from harness.policies import EMBEDDED, model_files, open_policy
-from harness.policies.model_files import carded, find_model
+from harness.policies.model_files import find_model, packaged_model
 from harness.settings.config import from_tables
 
 POCKET = EMBEDDED["pocket"]().folder
@@ -62,12 +62,12 @@ def test_pickled_weights_are_refused_and_never_read(tmp_path, name):
 
 def test_embedded_weights_that_are_not_the_cards_are_refused(tmp_path):
     folder = copied(tmp_path)
-    assert carded(folder).folder == folder
+    assert packaged_model(folder).folder == folder
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (folder / "model.safetensors").write_bytes(weights)
     with pytest.raises(ModelError, match="not those of its card"):
-        carded(folder)
+        packaged_model(folder)
 
 
 def test_a_revision_is_handed_to_the_hub(tmp_path, monkeypatch):

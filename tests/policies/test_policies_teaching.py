@@ -80,10 +80,10 @@ def test_logits_and_gradients_equal_those_of_whole_sequences(
     name: str, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fused:
-        monkeypatch.setattr(train_forward, "_PLAIN", 0)
+        monkeypatch.setattr(train_forward, "_UNFUSED_SCORES", 0)
     model, llama, adapter = with_adapter(name)
     batch = samples()
-    logits, places = PackedForward(llama, SIZES["vocab_size"]).replies(batch)
+    logits, places = PackedForward(llama, SIZES["vocab_size"]).completion_logits(batch)
     theirs = torch.cat([whole(model, s) for s in batch])
     assert torch.allclose(logits[places], theirs, atol=2e-4, rtol=1e-5)
     ours, expected = gradients(adapter, logits[places]), gradients(adapter, theirs)
@@ -96,11 +96,11 @@ def test_logits_and_gradients_equal_those_of_whole_sequences(
 def test_switched_off_the_adapter_has_no_part_in_it() -> None:
     model, llama, adapter = with_adapter("llama")
     with torch.no_grad(), adapter.switched(on=False):
-        logits, places = PackedForward(llama, SIZES["vocab_size"]).replies(samples())
+        logits, places = PackedForward(llama, SIZES["vocab_size"]).completion_logits(samples())
         theirs = torch.cat([whole(model, s) for s in samples()])
     assert torch.allclose(logits[places], theirs, atol=1e-4)
     with torch.no_grad():
-        learnt, _ = PackedForward(llama, SIZES["vocab_size"]).replies(samples())
+        learnt, _ = PackedForward(llama, SIZES["vocab_size"]).completion_logits(samples())
     assert (learnt - logits).abs().max() > 0.1
 
 
@@ -108,7 +108,7 @@ def test_in_bfloat16_gradients_are_as_close_as_the_models_own() -> None:
     exact_model, _, exact_adapter = with_adapter("llama")
     exact = gradients(exact_adapter, torch.cat([whole(exact_model, s) for s in samples()]))
     model, llama, adapter = with_adapter("llama", torch.bfloat16)
-    logits, places = PackedForward(llama, SIZES["vocab_size"]).replies(samples())
+    logits, places = PackedForward(llama, SIZES["vocab_size"]).completion_logits(samples())
     ours = gradients(adapter, logits[places])
     own = gradients(adapter, torch.cat([whole(model, s) for s in samples()]))
 
@@ -189,7 +189,7 @@ def test_a_conversation_of_hundreds_of_turns_is_laid_out() -> None:
     for turn in range(300):
         told += (turn % 50 + 2,) * 5
         samples.append(Sample(told, (3,), (0.0,), 1.0))
-    assert len(pack(samples).places) == 300
+    assert len(pack(samples).logit_of) == 300
 
 
 def test_replies_that_are_read_together_keep_their_own_temperature_and_nucleus() -> None:

@@ -47,7 +47,7 @@ def play(policy: Policy, count: int = 8, temperature: float = 1.0) -> list[Sampl
 
 def said(policy: HFPolicy, sample: Sample) -> torch.Tensor:
     with torch.no_grad():
-        return logprobs(policy._network, [sample]).sum()
+        return logprobs(policy._forward, [sample]).sum()
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_an_untrained_policy_has_no_adapter_and_equals_its_reference(tiny_policy
 
 def test_attaching_the_adapter_changes_nothing(tiny_policy: HFPolicy) -> None:
     before = play(tiny_policy)
-    tiny_policy._attached()
+    tiny_policy._ensure_adapter()
     assert play(tiny_policy) == before
 
 
@@ -143,7 +143,7 @@ def _gradients(policy: HFPolicy, samples: list[Sample]) -> tuple[dict[str, torch
         calls.append(len(batch.new))
         return reinforce(batch, size)
 
-    adapter = policy._attached()
+    adapter = policy._ensure_adapter()
     hook = adapter.optimizer.register_step_pre_hook(
         lambda *_: kept.update({n: p.grad.clone() for n, p in adapter.parameters.items()})
     )
@@ -168,7 +168,7 @@ def test_sharing_prompts_gives_the_gradient_of_reading_each_whole_sequence(
 ) -> None:
     samples = play(tiny_policy)
     shared, _ = _gradients(tiny_policy, samples)
-    adapter = tiny_policy._attached()
+    adapter = tiny_policy._ensure_adapter()
     adapter.optimizer.zero_grad()
     for s in samples:  # one plain pass each: no cache, no padding
         ids = torch.tensor([s.prompt + s.sampled])
@@ -238,7 +238,7 @@ def test_training_leaves_the_global_generator_alone(tiny_policy: HFPolicy) -> No
 
 
 def test_the_adapter_begins_as_its_seed_says(another: OpenPolicy) -> None:
-    first, same, other = (another(seed=s)._attached().weights() for s in (0, 0, 1))
+    first, same, other = (another(seed=s)._ensure_adapter().weights() for s in (0, 0, 1))
     assert all(torch.equal(first[n], same[n]) for n in first)
     assert any(not torch.equal(first[n], other[n]) for n in first)
     assert all((w == 0).all() for n, w in first.items() if "lora_B" in n)

@@ -1,4 +1,4 @@
-"""Keeping freed memory in the process, so that tensors find it again."""
+"""Configures glibc to keep freed memory in the process, so that tensors can reuse it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 import sys
 
 _TRIM, _MAP = -1, -3  # mallopt(3): M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
-_KEPT = 2**30  # bytes that may lie idle at the heap's end
-_BLOCK = 2**25  # bytes; larger blocks stay apart, and go back. glibc before 2.35 takes no more
+_KEPT = 2**30  # bytes that may stay free at the end of the heap
+_BLOCK = 2**25  # bytes; larger blocks are still returned. glibc before 2.35 accepts no more
 
 
 def keep_freed() -> bool:
-    """Have glibc keep blocks of up to 32 MiB that were freed; whether it does.
+    """Make glibc keep freed blocks of up to 32 MiB; returns True if it does.
 
-    A decoding step frees what the next one asks for. By default glibc returns such blocks to the
-    kernel, and each page of them costs a fault when it is first written again: 5 to 15 % of a small
-    model's steps. Nothing happens on other systems, or where `MALLOC_…` or `GLIBC_TUNABLES` in the
-    environment set the allocator.
+    A decoding step frees what the next one allocates. By default glibc returns such blocks to the
+    kernel, and each page of them costs a page fault when it is written again: 5 to 15 % of a small
+    model's steps. Nothing is changed on other systems, or where `MALLOC_…` or `GLIBC_TUNABLES` in
+    the environment configure the allocator.
     """
     set_already = any(name.startswith("MALLOC_") for name in os.environ)
     if set_already or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):

@@ -1,6 +1,6 @@
-"""How samples are laid out for an update: which go together, and what their prompts share.
+"""Divides the samples of an update into micro-batches, so that prefixes are shared.
 
-Everything here is a function of the samples only, so that an update repeats.
+The result depends on the samples only, so that an update can be repeated exactly.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from harness.policies.base import Sample
 
 Ids = tuple[int, ...]
 
-SHORTEST_HEAD = 16  # tokens; a shared beginning shorter than this is not worth a pass
-_SEEN = 4  # times the tokens of a micro-batch that its samples may come to without sharing
-_PASS = 256  # tokens that one more pass costs, besides those it reads
+MIN_SHARED_PREFIX = 16  # tokens; processing a shorter shared prefix apart costs more than it saves
+_MAX_BRANCHING = 4  # limit on a micro-batch's tokens if nothing were shared, in micro-batches
+_PASS_COST = 256  # tokens whose processing costs as much as the overhead of one more pass
 
 
-def by_length(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Long replies apart from those at most half as long, where that saves more padding than it
-    costs to read the prompts of the shorter ones again.
+def split_by_length(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Separate long completions from those at most half as long.
+
+    Only where that saves more padding than processing the shorter ones' prompts again costs.
     """
     ordered = sorted(samples, key=lambda s: -len(s.sampled))
     parts: list[list[Sample]] = []
@@ -27,8 +28,8 @@ def by_length(samples: Sequence[Sample]) -> list[list[Sample]]:
     for i, sample in enumerate(ordered):
         length = len(sample.sampled)
         if 2 * length <= width and length < len(ordered[i - 1].sampled):
-            again = sum(map(len, {s.prompt for s in ordered[i:]}))
-            if (len(ordered) - i) * (width - length) > again + _PASS:
+            reread = sum(map(len, {s.prompt for s in ordered[i:]}))
+            if (len(ordered) - i) * (width - length) > reread + _PASS_COST:
                 width = 0
         if not width:
             parts.append([])
@@ -38,23 +39,22 @@ def by_length(samples: Sequence[Sample]) -> list[list[Sample]]:
 
 
 def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[list[Sample]]:
-    """Samples packed by length, longest prompts first, equal prompts together, and next to them
-    those that begin alike.
+    """Micro-batches for a padding forward pass: longest prompts first, equal prompts together.
 
-    A micro-batch has at most `tokens` padded tokens and `columns` padded sampled ones; a sample
-    that is larger by itself goes alone. An equal prompt counts once.
+    Prompts with a common beginning are neighbours. A micro-batch has at most `tokens` padded tokens
+    and `columns` padded sampled tokens; an equal prompt counts once. A larger sample goes alone.
     """
     longest: dict[Ids, int] = {}
     for s in samples:
-        head = s.prompt[:SHORTEST_HEAD]
+        head = s.prompt[:MIN_SHARED_PREFIX]
         longest[head] = max(longest.get(head, 0), len(s.prompt))
 
-    def place(s: Sample) -> tuple[object, ...]:
-        head = s.prompt[:SHORTEST_HEAD]
+    def order(s: Sample) -> tuple[object, ...]:
+        head = s.prompt[:MIN_SHARED_PREFIX]
         return -longest[head], head, -len(s.prompt), s.prompt, -len(s.sampled)
 
     packed: list[list[Sample]] = []
-    for sample in sorted(samples, key=place):
+    for sample in sorted(samples, key=order):
         grown = [*packed[-1], sample] if packed else [sample]
         replies = len(grown) * max(len(s.sampled) for s in grown)
         different = {s.prompt for s in grown}
@@ -67,57 +67,63 @@ def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[
 
 
 def tree_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[list[Sample]]:
-    """Samples packed for a reader that pads nothing and reads what texts share once.
+    """Micro-batches for a forward pass without padding that processes shared prefixes once.
 
-    A micro-batch has at most `tokens` tokens to read, but for beginnings too short to be shared,
-    which attend to `_SEEN` times as many at most (their keys and values stand side by side), and
-    `columns` sampled ones; a sample that is larger by itself goes alone.
+    A micro-batch has at most `tokens` tokens to process and `columns` sampled tokens. Keys and
+    values are copied for each branch, so the tokens attended to are limited too, to
+    `_MAX_BRANCHING` times as many. A larger sample goes alone.
     """
     packed: list[list[Sample]] = []
     before: Ids = ()
-    forks: list[int] = []  # where earlier texts leave the last one
-    read = said = seen = 0
-    for sample in sorted(samples, key=text_of):
-        text = text_of(sample)
-        common = _alike(before, text)
+    forks: list[int] = []  # where earlier texts branch off the last one
+    tokens_read = sampled = attended = 0
+    for sample in sorted(samples, key=model_input):
+        text = model_input(sample)
+        common = _common_length(before, text)
         new = more = len(text) - common
-        if common < len(before):  # what the last one ends with now stands by itself
+        if common < len(before):  # the end of the last text becomes a branch of its own
             more = len(text) + (0 if common in forks else common)
             forks = [*(fork for fork in forks if fork < common), common]
-        fits = read + new <= tokens and seen + more <= _SEEN * tokens
-        if packed and fits and said + len(sample.sampled) <= columns:
+        fits = tokens_read + new <= tokens and attended + more <= _MAX_BRANCHING * tokens
+        if packed and fits and sampled + len(sample.sampled) <= columns:
             packed[-1].append(sample)
         else:
             packed.append([sample])
-            forks, read, said, seen = [], 0, 0, 0
+            forks, tokens_read, sampled, attended = [], 0, 0, 0
             new = more = len(text)
-        read, said, seen = read + new, said + len(sample.sampled), seen + more
+        tokens_read, sampled, attended = (
+            tokens_read + new,
+            sampled + len(sample.sampled),
+            attended + more,
+        )
         before = text
     return packed
 
 
-def text_of(sample: Sample) -> Ids:
-    """What an update reads of it: all but its last token, which nothing follows."""
+def model_input(sample: Sample) -> Ids:
+    """The ids that an update processes: all but the last token, which nothing follows."""
     return sample.prompt + sample.sampled[:-1]
 
 
-def beginnings(prompts: Sequence[Ids]) -> list[tuple[Ids, list[Ids]]]:
-    """Neighbours that begin alike, as what all of a group begin with, and the group.
+def prefix_groups(prompts: Sequence[Ids]) -> list[tuple[Ids, list[Ids]]]:
+    """Group neighbouring prompts with a common beginning; returns each prefix and its group.
 
-    A beginning leaves every prompt at least one token of its own.
+    A prefix leaves every prompt at least one token of its own.
     """
-    groups = [list(g) for _, g in groupby(prompts, key=lambda p: p[:SHORTEST_HEAD])]
-    return [(g[0][: shared(g)], g) for g in groups]
+    groups = [list(g) for _, g in groupby(prompts, key=lambda p: p[:MIN_SHARED_PREFIX])]
+    return [(g[0][: common_prefix_length(g)], g) for g in groups]
 
 
-def shared(prompts: Sequence[Ids]) -> int:
-    """How many ids all prompts begin with, so that each has at least one besides."""
-    alike = _alike(min(prompts), max(prompts))  # all others lie between these two
-    return max(0, min(alike, min(map(len, prompts)) - 1))
+def common_prefix_length(prompts: Sequence[Ids]) -> int:
+    """Length of the prompts' common prefix that leaves each at least one token."""
+    common = _common_length(
+        min(prompts), max(prompts)
+    )  # in sorted order, all others lie between these two
+    return max(0, min(common, min(map(len, prompts)) - 1))
 
 
-def _alike(one: Ids, other: Ids) -> int:
-    """How many ids both begin with."""
+def _common_length(one: Ids, other: Ids) -> int:
+    """Length of the common prefix of two sequences."""
     shorter = min(len(one), len(other))
     if one[:shorter] == other[:shorter]:
         return shorter

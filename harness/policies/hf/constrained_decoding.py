@@ -1,7 +1,7 @@
-"""Replies that can only say what a regular expression allows, by llguidance.
+"""Constrained decoding: completions that match a regular expression, by llguidance.
 
-llguidance walks the expression's automaton beside the reply and tells, token by token, what may
-come next; nothing is compiled ahead of the vocabulary. It is an optional dependency.
+llguidance follows the expression's automaton token by token and returns a mask of the tokens that
+may come next; nothing is compiled for the whole vocabulary beforehand. An optional dependency.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from harness.errors import ModelError
 if TYPE_CHECKING:
     from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-_LAST = 32  # tokens before the limit, within which a reply ends as soon as its form allows it
+_LAST = 32  # tokens before the limit, from which on a completion ends as soon as it may
 
 
 class TokenConstraint:
-    """One reply's place in its expression."""
+    """The state of one completion's automaton."""
 
     def __init__(self, matcher: Any, ends: NDArray[np.bool_]) -> None:
         self._matcher = matcher
         self._ends = ends
 
-    def allowed(self, left: int) -> NDArray[np.bool_]:
-        """What may come next [vocabulary], with so many tokens left.
+    def allowed(self, remaining: int) -> NDArray[np.bool_]:
+        """A mask [vocabulary] of the next tokens, with `remaining` tokens until the limit.
 
-        Near the limit a reply that may end has to: cut off, it would be of no form at all.
+        Near the limit a completion that may end has to: cut off, it would match nothing.
 
         Raises:
             ModelError: llguidance gave up.
         """
-        if left <= _LAST and self._matcher.is_accepting():
+        if remaining <= _LAST and self._matcher.is_accepting():
             return self._ends
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         self._check()
         return np.unpackbits(bits, bitorder="little")[: len(self._ends)].astype(bool)
 
-    def said(self, token: int) -> None:
-        """A token was drawn.
+    def accept(self, token: int) -> None:
+        """Advance by a sampled token.
 
         Raises:
-            ModelError: The form does not allow it.
+            ModelError: The expression does not allow it.
         """
         self._matcher.consume_token(token)
         self._check()
@@ -54,13 +54,13 @@ class TokenConstraint:
     def _check(self) -> None:
         if self._matcher.is_error():
             raise ModelError(
-                f"A reply could not be kept to its form ({self._matcher.get_error()[:200]}): "
+                f"Constrained decoding failed ({self._matcher.get_error()[:200]}): "
                 "leave out model.constrained_decoding."
             )
 
 
 class ConstraintCompiler:
-    """Forms for one model's vocabulary; a reply that is complete ends with one of `ends`.
+    """Compiles expressions for one model's vocabulary; `ends` are the end-of-sequence ids.
 
     Raises:
         ModelError: llguidance is not installed, or cannot read the tokenizer.
@@ -84,7 +84,7 @@ class ConstraintCompiler:
             ) from error
         self._matcher: Any = LLMatcher
         try:
-            self._words = from_tokenizer(tokenizer, vocabulary, sorted(ends))
+            self._vocabulary = from_tokenizer(tokenizer, vocabulary, sorted(ends))
         except Exception as error:  # whatever it finds wrong with a tokenizer
             raise ModelError(
                 f"llguidance cannot read this model's tokenizer ({str(error)[:200]}): leave out "
@@ -92,21 +92,21 @@ class ConstraintCompiler:
             ) from error
         self._ends = np.zeros(vocabulary, dtype=bool)
         self._ends[list(ends)] = True
-        self._begun: dict[str, Any] = {}
+        self._matchers: dict[str, Any] = {}
 
     def begin(self, expression: str) -> TokenConstraint:
-        """The form of a reply that matches all of the regular expression.
+        """A constraint for a completion that matches the whole regular expression.
 
         Raises:
             ModelError: It is no regular expression, or too large a one.
         """
-        if expression not in self._begun:
-            matcher = self._matcher(self._words, self._matcher.grammar_from_regex(expression))
+        if expression not in self._matchers:
+            matcher = self._matcher(self._vocabulary, self._matcher.grammar_from_regex(expression))
             if matcher.is_error():
                 raise ModelError(
-                    f"The form {expression[:80]!r} cannot be read as a regular expression "
-                    f"({matcher.get_error()[:200]}): mend it, or leave out "
+                    f"{expression[:80]!r} is no regular expression that llguidance can read "
+                    f"({matcher.get_error()[:200]}): correct it, or leave out "
                     "model.constrained_decoding."
                 )
-            self._begun[expression] = matcher
-        return TokenConstraint(self._begun[expression].deep_copy(), self._ends)
+            self._matchers[expression] = matcher
+        return TokenConstraint(self._matchers[expression].deep_copy(), self._ends)

@@ -1,6 +1,6 @@
-"""What conversations have read, kept from turn to turn, so that a turn reads what is new.
+"""KV cache for multi-turn conversations: each turn prefills only new tokens.
 
-Without it a conversation of T turns is read T times over, T²/2 turns in all.
+Without it, prefilling a conversation of T turns would process about T²/2 turns.
 """
 
 from __future__ import annotations
@@ -15,66 +15,72 @@ from harness.policies.chat.rendering import Ids
 from harness.policies.hf.decoder import M
 from harness.types import Message
 
-Talk = tuple[Message, ...]
+Conversation = tuple[Message, ...]
 
 
 def extends(request: Request) -> bool:
-    """Whether it is a later turn of a conversation whose earlier replies were sampled."""
-    talk = request.conversation
-    return len(talk) > 2 and talk[-2].role == "assistant" and talk[-2].tokens is not None
+    """True for a later turn of a conversation whose earlier completions were sampled here."""
+    conversation = request.conversation
+    return (
+        len(conversation) > 2
+        and conversation[-2].role == "assistant"
+        and conversation[-2].tokens is not None
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class CachedConversation(Generic[M]):
-    """Ids that have been read, and what they left behind."""
+    """The ids of a conversation so far, and their KV state."""
 
     ids: Ids
     state: M
 
 
 class ConversationCache(Generic[M]):
-    """At most `most` conversations between two turns; the one least lately heard goes first.
+    """An LRU cache of up to `capacity` conversations between two turns.
 
-    Nothing is kept before a first later turn has been asked for: where episodes have one turn, that
-    would be in vain. Conversations from before a batch without later turns are over. What is kept
-    is so a function of the requests and their order.
+    Nothing is cached until a first later turn is requested, since single-turn episodes would not
+    use it; a batch without later turns clears the cache. The contents are thus a function of the
+    requests and their order, which exact resumption needs.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: OrderedDict[Talk, CachedConversation[M]] = OrderedDict()
-        self._wanted = False
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._entries: OrderedDict[Conversation, CachedConversation[M]] = OrderedDict()
+        self._multi_turn = False
 
     @property
-    def wanted(self) -> bool:
-        """Whether there is a point in keeping."""
-        return self._wanted
+    def multi_turn(self) -> bool:
+        """True once a later turn has been requested."""
+        return self._multi_turn
 
     def clear(self) -> None:
-        """Nothing is kept, or wanted, any more."""
-        self._kept.clear()
-        self._wanted = False
+        """Drop everything, and expect single turns again."""
+        self._entries.clear()
+        self._multi_turn = False
 
-    def begin(self, requests: Iterable[Request]) -> None:
-        """A new batch of requests."""
+    def begin_batch(self, requests: Iterable[Request]) -> None:
+        """Begin a new batch of requests."""
         if not any(map(extends, requests)):
             self.clear()
 
-    def notice(self, request: Request) -> None:
-        """A request that waits."""
-        self._wanted = self._wanted or extends(request)
+    def observe(self, request: Request) -> None:
+        """Note a waiting request."""
+        self._multi_turn = self._multi_turn or extends(request)
 
-    def keep(self, talk: Talk, reply: str, sampled: Ids, kept: CachedConversation[M]) -> None:
-        """After `reply`; until the conversation goes on from there."""
-        key = (*talk, Message("assistant", reply, sampled))
-        self._kept[key] = kept
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+    def put(
+        self, conversation: Conversation, reply: str, sampled: Ids, entry: CachedConversation[M]
+    ) -> None:
+        """Store the state after `reply`, until the conversation's next turn."""
+        key = (*conversation, Message("assistant", reply, sampled))
+        self._entries[key] = entry
+        self._entries.move_to_end(key)
+        while len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
 
     def take(self, request: Request, prompt: Ids) -> CachedConversation[M] | None:
-        """What this later turn may go on from, which then belongs to it."""
-        found = self._kept.pop(request.conversation[:-1], None) if extends(request) else None
+        """Remove and return the cached beginning of this turn's prompt, if there is one."""
+        found = self._entries.pop(request.conversation[:-1], None) if extends(request) else None
         if found is None or len(prompt) <= len(found.ids):
             return None
         return found if prompt[: len(found.ids)] == found.ids else None

@@ -1,9 +1,9 @@
-"""Attention on a CPU without copying keys and values.
+"""Grouped-query attention on a CPU without copying keys and values.
 
 With grouped-query attention and a mask, transformers repeats every key and value for each query
 head of its group before calling PyTorch's kernel. On a CPU that copy costs more than the rest of
 a decoding step (measured with SmolLM2-135M, 32 rows, 300 tokens: 0.9 s against 0.24 s). PyTorch's
-CPU kernel reads the shared heads in place, so where no gradient is wanted it is asked to.
+CPU kernel can read the shared heads in place; without gradients it is called that way.
 """
 
 from typing import Any
@@ -38,7 +38,7 @@ def _shared_heads(
 
 
 def share_heads(model: PreTrainedModel) -> None:
-    """Use it in a model on a CPU that would use PyTorch's own attention; leave others alone."""
+    """Install it in a model on a CPU that uses PyTorch's attention; leave other models alone."""
     if model.device.type != "cpu" or model.config._attn_implementation != "sdpa":
         return
     AttentionInterface.register(NAME, _shared_heads)

@@ -1,7 +1,7 @@
-"""What a sampler needs of a model: a reader of tokens that remembers what each row has read.
+"""Protocol of the forward pass that a sampler uses: ids in, next-token logits and KV cache out.
 
-`lean.LeanReader` is one, for the Llama family; `PlainReader` is transformers' own forward pass, for
-every other model.
+`fast_llama.decode.FastDecoder` implements it for the Llama family, `TransformersDecoder` with
+transformers' own forward pass for every model.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from harness.policies.hf.transformers_forward import ForwardState, TransformersF
 
 
 class KVCache(Protocol):
-    """What rows have read. Whatever is made from it uses it up."""
+    """KV cache of a batch. Every method that derives another cache consumes this one."""
 
     @property
     def rows(self) -> int:
-        """How many rows it has."""
+        """The number of rows."""
         ...
 
     def repeat(self, counts: Sequence[int]) -> Self:
-        """Row i, counts[i] times, in a memory of its own."""
+        """A cache with row i counts[i] times."""
         ...
 
-    def alone(self, row: int) -> Self:
-        """All that one row has read, in a memory of its own, as what a prompt leaves."""
+    def extract_row(self, row: int) -> Self:
+        """An independent copy of one row, as a prompt of its own."""
         ...
 
 
@@ -36,65 +36,75 @@ M = TypeVar("M", bound=KVCache)
 
 
 class Decoder(Protocol[M]):
-    """Reads tokens; `gaps` tells whether a row may begin with what another row has read."""
+    """Runs the model on more tokens of each row."""
 
     @property
-    def gaps(self) -> bool:
-        """False for sliding windows, which count columns."""
+    def allows_gaps(self) -> bool:
+        """True where a row may continue another row's cache.
+
+        Unused columns may then lie between the two.
+
+        False for sliding windows, which count columns instead of tokens.
+        """
         ...
 
-    def read(self, pieces: Sequence[Sequence[int]], state: M | None = None) -> tuple[Tensor, M]:
-        """Read one piece more per row: logits [row, vocabulary] after its last token, and state."""
+    def forward(self, pieces: Sequence[Sequence[int]], state: M | None = None) -> tuple[Tensor, M]:
+        """Process one more piece of ids per row.
+
+        Returns logits [row, vocabulary] after each row's last token, and the cache.
+        """
         ...
 
-    def follow(self, states: Sequence[M]) -> M:
-        """Rows that begin with these, which stay as they are, for others to begin with."""
+    def from_prefixes(self, states: Sequence[M]) -> M:
+        """A cache whose rows continue these, which stay usable."""
         ...
 
     def stack(self, states: Sequence[M]) -> M:
-        """One below the other, in a memory of their own."""
+        """Concatenate along rows."""
         ...
 
-    def without(self, state: M, rows: Sequence[int]) -> tuple[M, list[int]]:
-        """Without these rows, and which row stands where now."""
+    def remove_rows(self, state: M, rows: Sequence[int]) -> tuple[M, list[int]]:
+        """Remove rows; returns the cache and the old index of each remaining row."""
         ...
 
-    def forget(self) -> None:
-        """The weights have changed."""
+    def invalidate(self) -> None:
+        """Recompute what depends on the weights, which have changed."""
         ...
 
 
 class TransformersDecoder:
-    """Transformers' own forward pass, with the adapter as `switched` sets it for each."""
+    """Transformers' forward pass, with the adapter enabled or disabled by `switched`."""
 
     def __init__(
         self, network: TransformersForward, switched: Callable[[], AbstractContextManager[None]]
     ) -> None:
         self._network = network
         self._switched = switched
-        self.gaps = network.gaps
+        self.allows_gaps = network.allows_gaps
 
-    def read(
+    def forward(
         self, pieces: Sequence[Sequence[int]], state: ForwardState | None = None
     ) -> tuple[Tensor, ForwardState]:
-        """See `Reader.read`."""
+        """See `Decoder.forward`."""
         with self._switched():
-            logits, state = self._network.read(pieces, state)
+            logits, state = self._network.forward_pieces(pieces, state)
         return logits[:, -1], state
 
-    def follow(self, states: Sequence[ForwardState]) -> ForwardState:
-        """See `Reader.follow`."""
+    def from_prefixes(self, states: Sequence[ForwardState]) -> ForwardState:
+        """See `Decoder.from_prefixes`."""
         return self.stack(states)
 
     def stack(self, states: Sequence[ForwardState]) -> ForwardState:
-        """See `Reader.stack`."""
+        """See `Decoder.stack`."""
         return ForwardState.stack(states).repeat([1] * sum(s.rows for s in states))
 
-    def without(self, state: ForwardState, rows: Sequence[int]) -> tuple[ForwardState, list[int]]:
-        """See `Reader.without`; the order stays."""
-        gone = set(rows)
-        staying = [i for i in range(state.rows) if i not in gone]
-        return state.select(staying, self.gaps), staying
+    def remove_rows(
+        self, state: ForwardState, rows: Sequence[int]
+    ) -> tuple[ForwardState, list[int]]:
+        """See `Decoder.remove_rows`; the order is kept."""
+        removed = set(rows)
+        remaining = [i for i in range(state.rows) if i not in removed]
+        return state.select(remaining, self.allows_gaps), remaining
 
-    def forget(self) -> None:
-        """Nothing is kept."""
+    def invalidate(self) -> None:
+        """Nothing depends on the weights."""

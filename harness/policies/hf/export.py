@@ -1,4 +1,4 @@
-"""Handing a trained model on: as a peft adapter, or with the adapter merged into a copy."""
+"""Export of a trained model: as a peft adapter, or as a full model with the adapter merged in."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def export_adapter(adapter: LoraAdapter, base: str, folder: Path) -> None:
     from peft import get_peft_model_state_dict
 
     folder.mkdir(parents=True, exist_ok=True)
-    # The vocabulary is never changed; peft would ask the Hub whether it was.
+    # The vocabulary never changes; otherwise peft would query the Hub about it.
     state = get_peft_model_state_dict(adapter.wrapped, save_embedding_layers=False)
     save_file({k: v.contiguous() for k, v in state.items()}, folder / "adapter_model.safetensors")
     config = adapter.wrapped.peft_config["default"]
-    # The model by its name: a path would be this machine's.
+    # The model's name, not its path on this machine.
     config.base_model_name_or_path = base.removeprefix("hf:")
     config.save_pretrained(folder)
 

@@ -1,4 +1,4 @@
-"""Loading a model from a folder onto this machine, and choosing how many threads it uses."""
+"""Loads a model from a folder onto a device, and chooses the number of CPU threads."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from harness.errors import ModelError
 from harness.policies.hf.allocator import keep_freed
 from harness.policies.hf.cpu_attention import share_heads
 from harness.policies.hf.transformers_forward import TransformersForward
-from harness.policies.memory_check import require_room
+from harness.policies.memory_check import require_memory
 from harness.policies.model_files import ModelSource
 from harness.settings.model import ModelSettings
 from harness.system.hardware import cores
 
 _STEPS = 3  # decoding steps timed for each number of threads
-_WORTH = 1.3
+_WORTHWHILE = 1.3
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model ready to run, with the settings as they were resolved for this machine."""
+    """A loaded model, with its settings resolved for this machine."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -38,7 +38,7 @@ class Loaded:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' progress bars and remarks, which belong to no one here."""
+    """Suppress transformers' progress bars and log messages."""
     settings: Any = transformers_logging  # which has no types
     level, bars = settings.get_verbosity(), settings.is_progress_bar_enabled()
     settings.set_verbosity_error()
@@ -52,18 +52,18 @@ def quiet() -> Iterator[None]:
 
 
 def resolve(settings: ModelSettings) -> ModelSettings:
-    """Device and dtype as this machine has them.
+    """Resolve device and dtype for this machine.
 
     Raises:
-        ModelError: The device asked for is not there.
+        ModelError: The requested device is not available.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available()}
-    there["mps"] = torch.backends.mps.is_available()
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
+    available["mps"] = torch.backends.mps.is_available()
     device = settings.device
     if device == "auto":
-        device = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
-    if not there[device]:
-        known = ", ".join(name for name, has in there.items() if has)
+        device = "cuda" if available["cuda"] else "mps" if available["mps"] else "cpu"
+    if not available[device]:
+        known = ", ".join(name for name, has in available.items() if has)
         raise ModelError(f"There is no device '{device}' here; choose one of: auto, {known}.")
     dtype = settings.dtype
     if dtype == "auto":
@@ -79,7 +79,7 @@ def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loade
             its weights are larger than the memory at hand.
     """
     settings = resolve(settings)
-    require_room(name, source.folder, settings.device, settings.dtype)
+    require_memory(name, source.folder, settings.device, settings.dtype)
     if settings.device == "cpu":
         keep_freed()
         if settings.threads:
@@ -106,10 +106,10 @@ def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loade
 
 
 def choose_threads(network: TransformersForward, rows: int) -> tuple[int, str]:
-    """Time decoding steps of `rows` rows with 1, 2, 4, … threads: the fewest that are about as fast
-    as any, and a line on it.
+    """Time decoding steps of `rows` rows with 1, 2, 4, … threads.
 
-    As many threads as cores can be many times slower than one where the machine is shared.
+    Returns the smallest count within 30 % of the fastest, and a note. On a shared machine, as many
+    threads as cores can be many times slower than one.
     """
     most = cores()
     counts = sorted({2**i for i in range(most.bit_length()) if 2**i <= most} | {most})
@@ -117,16 +117,16 @@ def choose_threads(network: TransformersForward, rows: int) -> tuple[int, str]:
     with torch.inference_mode():
         for count in counts:
             torch.set_num_threads(count)
-            _, state = network.read([[0, 0]] * rows)
+            _, state = network.forward_pieces([[0, 0]] * rows)
             best = float("inf")
             for _ in range(_STEPS):
                 start = time.perf_counter()
-                _, state = network.read([[0]] * rows, state)
+                _, state = network.forward_pieces([[0]] * rows, state)
                 best = min(best, time.perf_counter() - start)
             seconds[count] = best
     fastest = min(seconds.values())
-    # A lucky moment decides for little: more threads have to be worth it.
-    chosen = next(n for n in counts if seconds[n] <= _WORTH * fastest)
+    # Timings are noisy: more threads have to be clearly faster.
+    chosen = next(n for n in counts if seconds[n] <= _WORTHWHILE * fastest)
     torch.set_num_threads(chosen)
     timed = ", ".join(f"{n}: {1000 * s:.0f} ms" for n, s in seconds.items())
     return chosen, f"CPU threads: {chosen}, chosen by timing a decoding step ({timed})."

@@ -1,6 +1,6 @@
-"""The trainable part of a model: a LoRA adapter on every linear layer, and its optimizer.
+"""The trainable part of a model: a LoRA adapter on every linear layer, and its AdamW optimizer.
 
-Tensors leave and enter by name, as safetensors; nothing is pickled.
+Tensors are saved and loaded by name, as safetensors; nothing is pickled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OPTIMIZER_PARTS = ("step", "exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True, slots=True)
 class LoraShape:
-    """What must agree for an adapter to be read back."""
+    """The settings that must agree for an adapter to be loaded."""
 
     rank: int
     alpha: int
@@ -43,7 +43,7 @@ class LoraAdapter:
             task_type="CAUSAL_LM",
         )
         devices = [model.device] if model.device.type == "cuda" else []
-        # peft draws first weights from the global generator; `reset` replaces them.
+        # peft draws initial weights from the global generator; `reset` replaces them.
         with torch.random.fork_rng(devices=devices):
             self.wrapped = get_peft_model(model, config)
         self._layers = [m for m in model.modules() if isinstance(m, BaseTunerLayer)]
@@ -53,7 +53,7 @@ class LoraAdapter:
         self.reset()
 
     def reset(self) -> None:
-        """Back to the start: A from the seed, the same on every device; B zero; no momentum."""
+        """Initialise: A from the seed, equal on every device; B zero; a new optimizer."""
         generator = torch.Generator().manual_seed(self.shape.seed)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
@@ -67,7 +67,7 @@ class LoraAdapter:
 
     @contextmanager
     def switched(self, on: bool) -> Iterator[None]:
-        """The adapter on or off, for one pass."""
+        """Enable or disable the adapter within a `with` block."""
         before = self._enabled
         self._switch(on)
         try:
@@ -86,7 +86,7 @@ class LoraAdapter:
         """The adapter's tensors by name."""
         return {name: p.detach().contiguous() for name, p in self.parameters.items()}
 
-    def momentum(self) -> dict[str, Tensor]:
+    def optimizer_state(self) -> dict[str, Tensor]:
         """The optimizer's tensors, named `parameter.part`; empty before the first step."""
         state = self.optimizer.state
         return {
@@ -96,8 +96,8 @@ class LoraAdapter:
             for part in _OPTIMIZER_PARTS
         }
 
-    def restore(self, weights: Mapping[str, Tensor], momentum: Mapping[str, Tensor]) -> None:
-        """Take back what `weights` and `momentum` gave.
+    def restore(self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor]) -> None:
+        """Load the tensors that `weights` and `optimizer_state` returned.
 
         Raises:
             ModelError: They are of another model or adapter.
@@ -113,9 +113,9 @@ class LoraAdapter:
             for name, parameter in self.parameters.items():
                 parameter.copy_(weights[name])
         for name, parameter in self.parameters.items():
-            if f"{name}.step" not in momentum:
+            if f"{name}.step" not in optimizer_state:
                 continue
-            parts = {part: momentum[f"{name}.{part}"] for part in _OPTIMIZER_PARTS}
+            parts = {part: optimizer_state[f"{name}.{part}"] for part in _OPTIMIZER_PARTS}
             # AdamW counts its steps on the CPU.
             self.optimizer.state[parameter] = {
                 part: tensor.to("cpu" if part == "step" else parameter.device, copy=True)
@@ -123,7 +123,7 @@ class LoraAdapter:
             }
 
     def deltas(self) -> dict[str, Tensor]:
-        """What the adapter adds to each weight of the bare model, in float32, by its name."""
+        """The adapter's contribution to each base weight, in float32, by the weight's name."""
         found = {}
         for name, module in self.wrapped.base_model.model.named_modules():
             if isinstance(module, BaseTunerLayer):

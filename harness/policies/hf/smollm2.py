@@ -17,9 +17,9 @@ from harness.errors import ModelError
 from harness.policies.model_files import (
     ModelSource,
     cache_folder,
+    cached_hash,
     file_hash,
     locked,
-    remembered_hash,
 )
 
 NAME = "smollm2"
@@ -30,7 +30,7 @@ QUANTISATION = "Q4_1 GGUF, dequantised"
 
 _LOG = logging.getLogger(__name__)
 
-# Raised whenever the conversion would write something else.
+# Raised whenever the conversion would write other files.
 _FORMAT = 1
 _WEIGHTS = "model.safetensors"
 
@@ -49,10 +49,10 @@ def find_smollm2() -> ModelSource:
 
 
 def _intact(folder: Path) -> bool:
-    """True where a conversion is there, and its weights are the ones that were written."""
+    """True where a conversion exists with the weights that were written."""
     try:
         provenance = json.loads((folder / "provenance.json").read_text())
-        return bool(provenance["safetensors"] == remembered_hash(folder / _WEIGHTS))
+        return bool(provenance["safetensors"] == cached_hash(folder / _WEIGHTS))
     except (OSError, ValueError, KeyError):
         return False
 
@@ -75,7 +75,7 @@ def _gguf() -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    """Write the model as safetensors; the folder appears at once and complete."""
+    """Write the model as safetensors; the folder appears complete, by one rename."""
     import torch
     import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -85,7 +85,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     _LOG.info("Converting %s to safetensors, once, into the user's cache.", gguf.name)
     draft = folder.with_name(f"{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    # transformers draws its bar for this on standard error, whatever it is told.
+    # transformers draws a progress bar on standard error for this, whatever its settings.
     with quiet(), redirect_stderr(StringIO()):
         tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
         model = AutoModelForCausalLM.from_pretrained(
@@ -94,7 +94,7 @@ def _convert(gguf: Path, folder: Path) -> None:
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.float32,
         )
-        # The file says under what name it was trained, not where it was read from.
+        # The model's name, not the path that it was read from.
         model.config.name_or_path = "SmolLM2-135M-Instruct"
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
@@ -102,7 +102,7 @@ def _convert(gguf: Path, folder: Path) -> None:
         "package": f"{PACKAGE} {metadata.version(PACKAGE)}",
         "file": GGUF,
         "sha256": SHA256,
-        "safetensors": remembered_hash(draft / _WEIGHTS),
+        "safetensors": cached_hash(draft / _WEIGHTS),
         "quantisation": QUANTISATION,
         "converted_by": f"transformers {transformers.__version__}",
         "license": "Apache-2.0",

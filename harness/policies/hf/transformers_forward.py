@@ -1,7 +1,7 @@
-"""A transformers model as a function that reads more tokens: state in, logits and state out.
+"""Transformers' own forward pass, with an explicit KV state: for sampling and training any model.
 
-Sampling and training share it, and with it the one way of laying rows out: what a row has read is
-marked in `mask`; padding stands on the left of each piece and is never attended to.
+Rows are padded on the left of each piece; `mask` marks the columns that hold tokens, and no other
+column is attended to.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLa
 
 from harness.errors import ModelError
 from harness.policies.base import Sample
-from harness.policies.hf.batching import SHORTEST_HEAD, Ids, beginnings
+from harness.policies.hf.batching import MIN_SHARED_PREFIX, Ids, prefix_groups
 
-_ROOM = 64  # columns added at a time when a layer without gradient grows
+_GROWTH = 64  # columns allocated at a time when a cache grows without gradients
 
 
 class GrowingCacheLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformers has no types here
-    """Keys and values [row, head, column, channel] with room to grow in place.
+    """Keys and values [row, head, column, channel] that grow in place.
 
-    With gradients it concatenates, as its parent does.
+    With gradients they are concatenated, as in the parent class.
     """
 
     keys: Tensor
@@ -33,7 +33,7 @@ class GrowingCacheLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # trans
 
     def __init__(self, keys: Tensor | None = None, values: Tensor | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # transformers has no types here
-        self._room: tuple[Tensor, Tensor] | None = None
+        self._storage: tuple[Tensor, Tensor] | None = None
         if keys is not None and values is not None:
             self.lazy_initialization(keys, values)
             self.keys, self.values = keys, values
@@ -41,19 +41,19 @@ class GrowingCacheLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # trans
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Append [row, head, new column, channel]; returns all columns."""
+        """Append columns [row, head, new column, channel]; returns all columns."""
         if torch.is_grad_enabled():
             return super().update(key_states, value_states)
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         old = self.get_seq_length()
         new = old + key_states.shape[-2]
-        if self._room is None or new > self._room[0].shape[-2]:
-            self._room = (
+        if self._storage is None or new > self._storage[0].shape[-2]:
+            self._storage = (
                 self._grown(self.keys, key_states, new),
                 self._grown(self.values, value_states, new),
             )
-        keys, values = self._room
+        keys, values = self._storage
         keys[:, :, old:new], values[:, :, old:new] = key_states, value_states
         self.keys, self.values = keys[:, :, :new], values[:, :, :new]
         return self.keys, self.values
@@ -61,16 +61,17 @@ class GrowingCacheLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # trans
     @staticmethod
     def _grown(have: Tensor, more: Tensor, columns: int) -> Tensor:
         rows, heads, _, channels = more.shape
-        room = more.new_empty(rows, heads, columns + _ROOM, channels)
+        storage = more.new_empty(rows, heads, columns + _GROWTH, channels)
         if have.numel():
-            room[:, :, : have.shape[-2]] = have
-        return room
+            storage[:, :, : have.shape[-2]] = have
+        return storage
 
 
 @dataclass(slots=True)
 class ForwardState:
-    """What rows have read: each layer's keys and values, and a mask [row, column], 1 where a token
-    stands. Reading on uses it up: the layers grow in place.
+    """KV state of a batch: each layer's cache, and a mask [row, column] that is 1 on tokens.
+
+    A forward pass consumes it: the caches grow in place.
     """
 
     layers: list[GrowingCacheLayer]
@@ -78,7 +79,7 @@ class ForwardState:
 
     @property
     def rows(self) -> int:
-        """How many rows it has."""
+        """The number of rows."""
         return self.mask.shape[0]
 
     def _each(self, change: Callable[[Tensor], Tensor], mask: Tensor) -> ForwardState:
@@ -87,9 +88,10 @@ class ForwardState:
         )
 
     def repeat(self, counts: Sequence[int]) -> ForwardState:
-        """Row i, counts[i] times, in a state of its own.
+        """A new state with row i counts[i] times.
 
-        By expanding, because its gradient is a sum in a fixed order; an index's is not on a GPU.
+        By expanding, because the gradient of that is a sum in a fixed order; the gradient of
+        indexing is not on a GPU.
         """
 
         def repeated(x: Tensor) -> Tensor:
@@ -98,26 +100,26 @@ class ForwardState:
 
         return self._each(repeated, repeated(self.mask))
 
-    def select(self, rows: Sequence[int], gaps: bool) -> ForwardState:
-        """These rows only, without columns that none of them uses.
+    def select(self, rows: Sequence[int], allows_gaps: bool) -> ForwardState:
+        """Keep these rows, without columns that none of them uses.
 
-        Without `gaps` only leading columns go: sliding windows count columns, not tokens.
+        Without `allows_gaps` only leading columns are dropped: sliding windows count columns.
         """
         mask = self.mask[list(rows)]
         used = mask.any(0)
-        if not gaps:
+        if not allows_gaps:
             used = used.cumsum(0) > 0
         kept = used.nonzero()[:, 0]
         index = torch.tensor(list(rows), device=mask.device)
         return self._each(lambda x: x[index][:, :, kept], mask[:, kept])
 
-    def alone(self, row: int) -> ForwardState:
-        """What one row has read, in a state of its own."""
-        return self.select([row], gaps=True)
+    def extract_row(self, row: int) -> ForwardState:
+        """One row, in a new state."""
+        return self.select([row], allows_gaps=True)
 
     @staticmethod
     def stack(states: Sequence[ForwardState]) -> ForwardState:
-        """One below the other, the shorter ones padded on the left."""
+        """Concatenate along rows; shorter ones are padded on the left."""
         if len(states) == 1:
             return states[0]
         width = max(s.mask.shape[1] for s in states)
@@ -136,7 +138,7 @@ class ForwardState:
 
 
 class TransformersForward:
-    """Reads tokens with a model, adapter on or off.
+    """Runs a model with its adapter as it is currently enabled or disabled.
 
     Raises:
         ModelError: The model keeps a state other than keys and values.
@@ -149,36 +151,36 @@ class TransformersForward:
         self.device = model.device
         self.vocabulary: int = model.config.get_text_config().vocab_size
         accepted = inspect.signature(model.forward).parameters
-        self._positions = "position_ids" in accepted
-        self._keeps = "logits_to_keep" in accepted
+        self._takes_positions = "position_ids" in accepted
+        self._limits_logits = "logits_to_keep" in accepted
         layers = DynamicCache(config=model.config).layers
-        strange = {type(x) for x in layers} - {DynamicLayer, DynamicSlidingWindowLayer}
-        if strange or not layers:
-            names = ", ".join(sorted(x.__name__ for x in strange)) or "nothing"
+        unsupported = {type(x) for x in layers} - {DynamicLayer, DynamicSlidingWindowLayer}
+        if unsupported or not layers:
+            names = ", ".join(sorted(x.__name__ for x in unsupported)) or "nothing"
             raise ModelError(
                 f"The model remembers by {names}: only attention over keys and values can be "
                 "sampled and trained here; choose another model, or serve it as openai:…"
             )
         self._layers = len(layers)
-        self.gaps = not any(isinstance(x, DynamicSlidingWindowLayer) for x in layers)
+        self.allows_gaps = not any(isinstance(x, DynamicSlidingWindowLayer) for x in layers)
 
-    def read(
+    def forward_pieces(
         self, pieces: Sequence[Sequence[int]], state: ForwardState | None = None, logits: int = 1
     ) -> tuple[Tensor, ForwardState]:
-        """Read one piece more per row.
+        """Process one more piece of ids per row.
 
-        Returns logits [row, last `logits` columns, vocabulary] (0 = all columns) and the state.
-        Rows of different lengths are padded on the left.
+        Returns logits [row, last `logits` columns, vocabulary] (0: all columns) and the state.
+        Pieces of different lengths are padded on the left.
         """
         width = max(len(piece) for piece in pieces)
         ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in pieces], device=self.device)
-        marks = [[0] * (width - len(p)) + [1] * len(p) for p in pieces]
-        return self.forward(ids, torch.tensor(marks, device=self.device), state, logits)
+        masks = [[0] * (width - len(p)) + [1] * len(p) for p in pieces]
+        return self.forward(ids, torch.tensor(masks, device=self.device), state, logits)
 
     def forward(
         self, ids: Tensor, mask: Tensor, state: ForwardState | None, logits: int
     ) -> tuple[Tensor, ForwardState]:
-        """As `read`, with ids and mask [row, column] already laid out."""
+        """As `forward_pieces`, with ids and mask [row, column] already padded."""
         positions = mask.cumsum(1) - 1
         if state is None:
             layers = [GrowingCacheLayer() for _ in range(self._layers)]
@@ -186,9 +188,9 @@ class TransformersForward:
             layers, positions = state.layers, positions + state.mask.sum(1, keepdim=True)
             mask = torch.cat([state.mask, mask], 1)
         options: dict[str, Tensor | int] = {}
-        if self._positions:
+        if self._takes_positions:
             options["position_ids"] = positions.clamp(min=0)
-        if self._keeps:
+        if self._limits_logits:
             options["logits_to_keep"] = logits
         output = self.model(
             input_ids=ids,
@@ -199,14 +201,16 @@ class TransformersForward:
         )
         return output.logits[:, -logits:], ForwardState(layers, mask)
 
-    def replies(self, batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
-        """See `trainer.Reader`. Each prompt is read once, but for its last token, which is read
-        with each reply, so that one pass gives all of a reply's logits.
+    def completion_logits(self, batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+        """See `TrainForward.completion_logits`.
+
+        Each prompt is processed once, except for its last token, which is processed with each
+        completion, so that one pass gives all of a completion's logits.
         """
         counts: dict[Ids, int] = {}
         for sample in batch:
             counts[sample.prompt] = counts.get(sample.prompt, 0) + 1
-        state = self._prompts([prompt[:-1] for prompt in counts])
+        state = self._prefill([prompt[:-1] for prompt in counts])
         if state is not None:
             state = state.repeat(list(counts.values()))
         width = max(len(s.sampled) for s in batch)
@@ -219,13 +223,17 @@ class TransformersForward:
         logits, _ = self.forward(ids.to(self.device), mask, state, logits=0)
         return logits.flatten(0, 1), mask.flatten().nonzero()[:, 0]
 
-    def _prompts(self, prompts: list[Ids]) -> ForwardState | None:
-        """Read prompts, what neighbours begin with once; None where there is nothing to read."""
+    def _prefill(self, prompts: list[Ids]) -> ForwardState | None:
+        """Process prompts, shared prefixes once; None where there is nothing to process."""
         if not any(prompts):
             return None
-        alike = beginnings(prompts)
-        spared = len(prompts) > len(alike) and min(len(h) for h, _ in alike) >= SHORTEST_HEAD
-        if not spared or not self.gaps:
-            return self.read(prompts)[1]
-        state = self.read([h for h, _ in alike])[1].repeat([len(group) for _, group in alike])
-        return self.read([p[len(h) :] for h, group in alike for p in group], state)[1]
+        groups = prefix_groups(prompts)
+        worthwhile = (
+            len(prompts) > len(groups) and min(len(h) for h, _ in groups) >= MIN_SHARED_PREFIX
+        )
+        if not worthwhile or not self.allows_gaps:
+            return self.forward_pieces(prompts)[1]
+        state = self.forward_pieces([h for h, _ in groups])[1].repeat(
+            [len(group) for _, group in groups]
+        )
+        return self.forward_pieces([p[len(h) :] for h, group in groups for p in group], state)[1]

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from harness.errors import ModelError
 from harness.policies.chat.rendering import Rendering
 from harness.policies.hf.loading import quiet, resolve
-from harness.policies.memory_check import require_room
+from harness.policies.memory_check import require_memory
 from harness.policies.model_files import ModelSource
 from harness.policies.vllm.adapter_store import AdapterStore
 from harness.policies.vllm.base import VLLMEngine
@@ -40,7 +40,7 @@ def open_vllm(url: str, source: ModelSource, settings: ModelSettings) -> VLLMPol
     address = parse_address(url)
     settings = _settled(settings)
     if not address.base_url:
-        require_room(url, source.folder, settings.device, settings.dtype)
+        require_memory(url, source.folder, settings.device, settings.dtype)
     rendering = read_rendering(url, source)
     adapters = AdapterStore(address.adapters)
     try:

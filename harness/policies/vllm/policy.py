@@ -23,7 +23,7 @@ from harness.errors import ModelError
 from harness.policies.base import CompletionStream, Loss, Request, Sample, Step
 from harness.policies.chat.rendering import Ids, Rendering
 from harness.policies.hf.policy import HFPolicy
-from harness.policies.memory_check import require_room
+from harness.policies.memory_check import require_memory
 from harness.policies.model_files import ModelSource, quantisation, weights_hash
 from harness.policies.reference import Reference
 from harness.policies.vllm.adapter_store import AdapterStore
@@ -197,7 +197,7 @@ class VLLMPolicy:
         """
         s = self.settings
         if self._trainer is None:
-            require_room(self._model, self._source.folder, s.device, s.dtype)
+            require_memory(self._model, self._source.folder, s.device, s.dtype)
 
     def save(self, folder: Path) -> None:
         """Write adapter, optimizer and version, as the same model opened as `hf:` would."""

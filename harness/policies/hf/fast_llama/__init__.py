@@ -1,1 +1,1 @@
-"""The Llama family's forward pass written out, for sampling and training on CPUs."""
+"""Hand-written forward passes of the Llama family: decoding and packed training."""

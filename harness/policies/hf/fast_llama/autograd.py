@@ -1,7 +1,7 @@
-"""Operations of a frozen Llama with an adapter, with their gradients written out.
+"""LoRA linear layers and RMS norm as autograd functions, for a frozen base model.
 
-What has no gradient (the base weights) is neither saved nor computed, and an adapted product is one
-product with the base and two thin ones, whatever the number of modules that it stands for.
+No gradient of the base weights is computed or saved. Fused modules (query, key and value, say) cost
+one product with the base weight and two thin products with the LoRA factors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 Adapters = Sequence[tuple[Tensor, Tensor, float]]
-"""A [rank, in], B [out, rank] and scale of each module, whose outputs stand side by side."""
+"""LoRA A [rank, in], B [out, rank] and scale of each fused module; outputs are concatenated."""
 
 
 class _Adapted(Function):
@@ -46,19 +46,23 @@ class _Adapted(Function):
         (grad,) = grads
         x, weight, thin, down, *ups = ctx.saved_tensors
         wide = grad.to(thin.dtype)
-        lows, of_ups = torch.empty_like(thin), []
+        lows, grad_ups = torch.empty_like(thin), []
         for (part, low, up, scale), into in zip(
             _parts(wide, thin, ups, ctx.scales), _columns(lows, ups), strict=True
         ):
             torch.mm(part, up, out=into).mul_(scale)
-            of_ups.append(torch.mm(part.t(), low).mul_(scale))
-        of_downs = torch.split(torch.mm(lows.t(), x.to(lows.dtype)), [up.shape[1] for up in ups])
-        of_x = None
+            grad_ups.append(torch.mm(part.t(), low).mul_(scale))
+        grad_downs = torch.split(torch.mm(lows.t(), x.to(lows.dtype)), [up.shape[1] for up in ups])
+        grad_x = None
         if ctx.needs_input_grad[0]:
-            of_x = torch.mm(grad, weight)
-            thinly = torch.mm(lows, down)
-            of_x = of_x.add_(thinly) if of_x.dtype == thinly.dtype else of_x + thinly.to(of_x.dtype)
-        return of_x, None, None, None, *of_downs, *of_ups
+            grad_x = torch.mm(grad, weight)
+            through_adapter = torch.mm(lows, down)
+            grad_x = (
+                grad_x.add_(through_adapter)
+                if grad_x.dtype == through_adapter.dtype
+                else grad_x + through_adapter.to(grad_x.dtype)
+            )
+        return grad_x, None, None, None, *grad_downs, *grad_ups
 
 
 def _columns(thin: Tensor, ups: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -68,7 +72,7 @@ def _columns(thin: Tensor, ups: Sequence[Tensor]) -> Sequence[Tensor]:
 def _parts(
     wide: Tensor, thin: Tensor, ups: Sequence[Tensor], scales: Sequence[float]
 ) -> zip[tuple[Tensor, Tensor, Tensor, float]]:
-    """Each module's columns of wide [token, out] and of thin [token, rank], its B and scale."""
+    """Each module's columns of wide [token, out] and thin [token, rank], its B and its scale."""
     outs = torch.split(wide, [up.shape[0] for up in ups], 1)
     return zip(outs, _columns(thin, ups), ups, scales, strict=True)
 
@@ -77,7 +81,10 @@ _adapted: Any = _Adapted.apply  # which has no types
 
 
 def adapted(x: Tensor, weight: Tensor, bias: Tensor | None, adapters: Adapters) -> Tensor:
-    """X [token, in] to [token, out]; gradients go to x and to the adapters."""
+    """Apply adapted linear modules to x [token, in]; returns [token, out].
+
+    Gradients flow to x and to the LoRA factors.
+    """
     downs, ups, scales = zip(*adapters, strict=True)
     result: Tensor = _adapted(x, weight, bias, scales, *downs, *ups)
     return result
@@ -99,16 +106,16 @@ class _Norm(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         x, weight, inverse = ctx.saved_tensors
-        straight = (grad * weight).float().mul_(inverse)
+        scaled_grad = (grad * weight).float().mul_(inverse)
         unit = x.float() * inverse
-        along = torch.linalg.vecdot(straight, unit).div_(x.shape[-1])[..., None]
-        return straight.addcmul_(unit, along, value=-1).to(x.dtype), None, None
+        projection = torch.linalg.vecdot(scaled_grad, unit).div_(x.shape[-1])[..., None]
+        return scaled_grad.addcmul_(unit, projection, value=-1).to(x.dtype), None, None
 
 
 _norm: Any = _Norm.apply
 
 
 def normed(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """RMS norm, in float32 whatever x is; the gradient goes to x."""
+    """RMS norm, computed in float32 for any dtype; the gradient flows to x only."""
     result: Tensor = _norm(x, weight, epsilon)
     return result

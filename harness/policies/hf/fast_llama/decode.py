@@ -1,14 +1,14 @@
-"""The Llama family's forward pass written out, for sampling.
+"""Hand-written forward pass of the Llama family, for sampling.
 
-A decoding step of a small model is bound by what surrounds its arithmetic: modules, hooks, copies
-of keys and values. Here a layer is some twenty tensor operations on the loaded model's own weights,
-which stay shared with it: query, key and value are one product, as are gate and up. All replies to
-a prompt attend to one copy of it, all prompts with the same long beginning to one copy of that;
-each reply's own keys and values grow in place.
+A decoding step of a small model spends most of its time around the arithmetic: modules, hooks,
+copies of keys and values. Here a layer is about twenty tensor operations on the loaded model's
+weights: query, key and value are one product, as are gate and up. All completions of a prompt
+attend to one copy of its keys and values, all prompts with the same long prefix to one copy of
+the prefix; each completion's own keys and values grow in place.
 
-The adapter is merged into a float32 copy of the weights, made anew after each update; what was
-loaded is never written to. Other dtypes would round an update away, so there it stays apart.
-Logits equal those of the model's own forward pass but for rounding.
+The adapter is merged into a float32 copy of the weights after each update; the loaded weights are
+never written to. In other dtypes merging would round an update away, so the adapter is applied
+beside the weights. Logits equal those of transformers' forward pass up to rounding.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.policies.hf.fast_llama.fused_weights import FusedLlama, Product
-from harness.policies.hf.fast_llama.kv_cache import PromptKVCache, blind
+from harness.policies.hf.fast_llama.kv_cache import PromptKVCache, attention_bias
 from harness.policies.hf.fast_llama.prefix_cache import KVState
 
 
 @dataclass(slots=True)
-class _Pass:
-    """What all layers of one pass share.
+class _StepInputs:
+    """Inputs that all layers of one forward pass share.
 
-    Its tokens' rotation [row, token, 1, channel], and what is added to scores: over prompts [row,
-    1, token, column] (None: causal), or over replies' own [row × shared head, 1, column]. Prompts
-    also need the `columns` of their table, where their tokens go in it, `rows` [row, 1] and
-    `places` [row, token], and which head [row] they follow, whose columns come first.
+    `cos` and `sin` [row, token, 1, channel] rotate the tokens. `mask` is the attention bias: over
+    prompts [row, 1, token, column] (None: causal), or over completions' own tokens
+    [row × KV head, 1, column]. A prefill also needs the `columns` of the cache, the cells that its
+    tokens are written to (`rows` [row, 1], `columns_of` [row, token]), and the prefix of each row
+    (`prefix_of` [row]), whose columns come first.
     """
 
     cos: Tensor
@@ -40,14 +41,14 @@ class _Pass:
     mask: Tensor | None
     columns: int = 0
     rows: Tensor | None = None
-    places: Tensor | None = None
-    heads: Tensor | None = None
+    columns_of: Tensor | None = None
+    prefix_of: Tensor | None = None
 
 
 class FastDecoder:
-    """Reads tokens for a sampler: see `Reader`. With or without the adapter."""
+    """A `Decoder` for supported models, with the adapter or without."""
 
-    gaps = True
+    allows_gaps = True
 
     def __init__(self, llama: FusedLlama, adapted: bool) -> None:
         self._llama = llama
@@ -55,167 +56,182 @@ class FastDecoder:
         self._merged: list[list[Tensor]] | None = None
         self._products: list[list[Product]] | None = None
 
-    def forget(self) -> None:
-        """The adapter has changed: merge it anew before the next pass."""
+    def invalidate(self) -> None:
+        """Merge the adapter again before the next pass."""
         if self._adapted:
             self._products = None
 
-    def follow(self, states: Sequence[KVState]) -> KVState:
-        """See `Slots.follow`."""
-        return KVState.follow(states)
+    def from_prefixes(self, states: Sequence[KVState]) -> KVState:
+        """See `KVState.from_prefixes`."""
+        return KVState.from_prefixes(states)
 
     def stack(self, states: Sequence[KVState]) -> KVState:
-        """See `Slots.stack`."""
+        """See `KVState.stack`."""
         return KVState.stack(states)
 
-    def without(self, state: KVState, rows: Sequence[int]) -> tuple[KVState, list[int]]:
-        """See `Slots.without`."""
-        return state.without(rows)
+    def remove_rows(self, state: KVState, rows: Sequence[int]) -> tuple[KVState, list[int]]:
+        """See `KVState.remove_rows`."""
+        return state.remove_rows(rows)
 
-    def read(
+    def forward(
         self, pieces: Sequence[Sequence[int]], state: KVState | None = None
     ) -> tuple[Tensor, KVState]:
-        """Read one piece more per row: logits [row, vocabulary] after its last token, and state.
+        """Process one more piece of ids per row.
 
-        Shorter pieces are padded on the right: padding stands in columns that no later token
-        attends to before it has overwritten them.
+        Returns logits [row, vocabulary] after each row's last token, and the state. Shorter pieces
+        are padded on the right: padding is written to columns that are overwritten before any later
+        token can attend to them.
         """
         llama = self._llama
         width = max(len(piece) for piece in pieces)
         if state is None:
-            like = llama.embedding.new_zeros(0, llama.shared_heads, 0, llama.channels)
+            like = llama.embedding.new_zeros(0, llama.kv_heads, 0, llama.channels)
             state = KVState(PromptKVCache.empty([like] * len(llama.blocks), len(pieces)))
-        one = self._reading_on(state, width) if state.own is None else self._replying(state)
+        step = (
+            self._prefill_inputs(state, width)
+            if state.completions is None
+            else self._decode_inputs(state)
+        )
         ids = torch.tensor([[*p, *[0] * (width - len(p))] for p in pieces], device=llama.device)
         x = F.embedding(ids, llama.embedding)
-        for i, parts in enumerate(self._ready()):
-            x = self._layer(parts, x, state, i, one)
+        for i, parts in enumerate(self._current_products()):
+            x = self._layer(parts, x, state, i, step)
         if width > 1:
             ends = torch.tensor([[len(p) - 1] for p in pieces], device=llama.device)
-            x = x[one.rows, ends]
+            x = x[step.rows, ends]
         head = llama.head
         logits = F.linear(llama.final_norm(x[:, 0]), head.weight, head.bias)
-        if state.own is not None:
-            state.own.written()
+        if state.completions is not None:
+            state.completions.column_written()
         else:
-            lengths = zip(state.shared.lengths, pieces, strict=True)
-            state.shared.lengths = [n + len(p) for n, p in lengths]
+            lengths = zip(state.prompts.lengths, pieces, strict=True)
+            state.prompts.lengths = [n + len(p) for n, p in lengths]
         return logits, state
 
-    def _reading_on(self, state: KVState, width: int) -> _Pass:
-        """Of prompts, `width` tokens more."""
-        device, table, heads = self._llama.device, state.shared, state.heads
+    def _prefill_inputs(self, state: KVState, width: int) -> _StepInputs:
+        """Inputs for `width` more tokens of each prompt."""
+        device, table, heads = self._llama.device, state.prompts, state.prefixes
         columns = max(table.lengths) + width
         table.grow(columns)
-        starts = torch.tensor(state.starts, device=device)[:, None]
-        places = torch.tensor(table.lengths, device=device)[:, None]
-        places = places + torch.arange(width, device=device)
-        rows = torch.arange(len(places), device=device)[:, None]
-        cos, sin = self._llama.rotation(starts + places, max(state.starts) + columns)
-        one = _Pass(cos, sin, None, columns, rows, places)
+        starts = torch.tensor(state.prefix_lengths, device=device)[:, None]
+        columns_of = torch.tensor(table.lengths, device=device)[:, None]
+        columns_of = columns_of + torch.arange(width, device=device)
+        rows = torch.arange(len(columns_of), device=device)[:, None]
+        cos, sin = self._llama.rotation(starts + columns_of, max(state.prefix_lengths) + columns)
+        step = _StepInputs(cos, sin, None, columns, rows, columns_of)
         if width == 1 or any(table.lengths) or heads is not None:
-            seen = torch.arange(columns, device=device) <= places[:, :, None]
+            visible = torch.arange(columns, device=device) <= columns_of[:, :, None]
             if heads is not None:
-                one.heads = torch.tensor(heads.of, device=device)
+                step.prefix_of = torch.tensor(heads.of, device=device)
                 before = torch.arange(heads.table.layers[0][0].shape[2], device=device)
                 before = (before < starts)[:, None].expand(-1, width, -1)
-                seen = torch.cat([before, seen], -1)
-            one.mask = blind(seen, self._llama.dtype)[:, None]
-        return one
+                visible = torch.cat([before, visible], -1)
+            step.mask = attention_bias(visible, self._llama.dtype)[:, None]
+        return step
 
-    def _replying(self, state: KVState) -> _Pass:
-        """Of replies, one token more."""
-        assert state.own is not None
+    def _decode_inputs(self, state: KVState) -> _StepInputs:
+        """Inputs for one more token of each completion."""
+        assert state.completions is not None
         positions = state.positions
-        places = torch.tensor(positions, device=self._llama.device)
+        columns_of = torch.tensor(positions, device=self._llama.device)
         limit = max(map(max, positions)) + 1
-        return _Pass(*self._llama.rotation(places, limit), state.own.open())
+        return _StepInputs(
+            *self._llama.rotation(columns_of, limit), state.completions.open_column()
+        )
 
     def _layer(
-        self, parts: Sequence[Product], x: Tensor, state: KVState, index: int, one: _Pass
+        self, parts: Sequence[Product], x: Tensor, state: KVState, index: int, step: _StepInputs
     ) -> Tensor:
-        """One layer on x [row, token, channel]; writes the tokens' keys and values."""
+        """Apply one layer to x [row, token, channel] and write the tokens' keys and values."""
         qkv, out, gate_up, down = parts
         llama, (rows, width, _) = self._llama, x.shape
-        shared, norms = llama.shared_heads, llama.norms[index]
+        shared, norms = llama.kv_heads, llama.norms[index]
         heads = qkv(norms.attention(x)).view(rows, width, -1, llama.channels)
         q, k, v = torch.split(heads, [heads.shape[2] - 2 * shared, shared, shared], 2)
         if norms.query is not None and norms.key is not None:
-            q, k = self._rotate(norms.query(q), one), self._rotate(norms.key(k), one)
+            q, k = self._rotate(norms.query(q), step), self._rotate(norms.key(k), step)
         else:
-            rotated = self._rotate(heads[:, :, :-shared], one)
+            rotated = self._rotate(heads[:, :, :-shared], step)
             q, k = torch.split(rotated, [q.shape[2], shared], 2)
-        if state.own is None:
-            keys, values = state.shared.layers[index]
-            keys[one.rows, :, one.places] = k
-            values[one.rows, :, one.places] = v
-            mixed = self._read_on(q, self._read(state, index, one), one)
+        if state.completions is None:
+            keys, values = state.prompts.layers[index]
+            keys[step.rows, :, step.columns_of] = k
+            values[step.rows, :, step.columns_of] = v
+            mixed = self._prefill_attention(q, self._prefill_kv(state, index, step), step)
         else:
-            keys, values = state.own.layers[index]
-            keys[:, :, state.own.used], values[:, :, state.own.used] = k[:, 0], v[:, 0]
-            mixed = self._reply(q, keys, values, state, index, one)
+            keys, values = state.completions.layers[index]
+            keys[:, :, state.completions.used], values[:, :, state.completions.used] = (
+                k[:, 0],
+                v[:, 0],
+            )
+            mixed = self._decode_attention(q, keys, values, state, index, step)
         x = x + out(mixed)
         gate, up = gate_up(norms.network(x)).chunk(2, -1)
         return x + down(F.silu(gate) * up)
 
-    def _read(self, state: KVState, index: int, one: _Pass) -> tuple[Tensor, Tensor]:
-        """Keys and values [row, head, column, channel] of prompts, with those of their heads."""
-        keys, values = (x[:, :, : one.columns] for x in state.shared.layers[index])
-        if state.heads is None or one.heads is None:
+    def _prefill_kv(self, state: KVState, index: int, step: _StepInputs) -> tuple[Tensor, Tensor]:
+        """Keys and values [row, head, column, channel] of prompts, with their prefixes."""
+        keys, values = (x[:, :, : step.columns] for x in state.prompts.layers[index])
+        if state.prefixes is None or step.prefix_of is None:
             return keys, values
-        old_keys, old_values = (x[one.heads] for x in state.heads.table.layers[index])
-        return torch.cat([old_keys, keys], 2), torch.cat([old_values, values], 2)
+        prefix_keys, prefix_values = (x[step.prefix_of] for x in state.prefixes.table.layers[index])
+        return torch.cat([prefix_keys, keys], 2), torch.cat([prefix_values, values], 2)
 
-    def _read_on(self, q: Tensor, read: tuple[Tensor, Tensor], one: _Pass) -> Tensor:
-        """Attention of prompts' tokens [row, token, head, channel]."""
+    def _prefill_attention(
+        self, q: Tensor, read: tuple[Tensor, Tensor], step: _StepInputs
+    ) -> Tensor:
+        """Attention of the prompts' tokens q [row, token, head, channel]."""
         keys, values = read
         mixed = F.scaled_dot_product_attention(
             q.transpose(1, 2),
             keys,
             values,
-            attn_mask=one.mask,
-            is_causal=one.mask is None,
+            attn_mask=step.mask,
+            is_causal=step.mask is None,
             scale=self._llama.scale,
             enable_gqa=q.shape[2] != keys.shape[1],
         )
         return mixed.transpose(1, 2).flatten(2)
 
-    def _reply(
-        self, q: Tensor, keys: Tensor, values: Tensor, state: KVState, index: int, one: _Pass
+    def _decode_attention(
+        self, q: Tensor, keys: Tensor, values: Tensor, state: KVState, index: int, step: _StepInputs
     ) -> Tensor:
-        """Attention of one token a reply [row, 1, head, channel], to its prompt and to itself.
+        """Attention of one token a completion: q [row, 1, head, channel].
 
-        All replies to a prompt are one product with its keys, and one with its values, as are all
-        that begin with the same head; the heads that share keys are rows of these products.
+        A token attends to its prefix, its prompt and its own completion.
+
+        All completions of a prompt are one product with its keys and one with its values, as are
+        all that share a prefix. The query heads of one KV head are rows of these products. One
+        softmax runs over the concatenated scores.
         """
-        scale, mask = self._llama.scale, one.mask
+        scale, mask = self._llama.scale, step.mask
         assert mask is not None
-        q = q.view(len(q), keys.shape[1], -1, q.shape[-1])  # [row, shared head, head, channel]
+        q = q.view(len(q), keys.shape[1], -1, q.shape[-1])  # [row, KV head, head, channel]
         scores: list[Tensor] = []
-        for table, seating in state.levels():
+        for table, index_of in state.levels():
             old = table.layers[index][0].flatten(0, 1).transpose(1, 2)
-            found = torch.baddbmm(seating.mask, seating.gathered(q), old, alpha=scale)
-            scores.append(seating.scattered(found, q))
+            found = torch.baddbmm(index_of.mask, index_of.gather(q), old, alpha=scale)
+            scores.append(index_of.scatter(found, q))
         new_keys, new_values = keys.flatten(0, 1).transpose(1, 2), values.flatten(0, 1)
         new = torch.baddbmm(mask, q.flatten(0, 1), new_keys, alpha=scale)
         scores.append(new.view(*q.shape[:3], -1))
         weights = torch.cat(scores, -1).softmax(-1)
         *parts, new = torch.split(weights, [x.shape[-1] for x in scores], -1)
         mixed = None
-        for (table, seating), part in zip(state.levels(), parts, strict=True):
-            found = torch.bmm(seating.gathered(part), table.layers[index][1].flatten(0, 1))
-            found = seating.scattered(found, q)
+        for (table, index_of), part in zip(state.levels(), parts, strict=True):
+            found = torch.bmm(index_of.gather(part), table.layers[index][1].flatten(0, 1))
+            found = index_of.scatter(found, q)
             mixed = found if mixed is None else mixed.add_(found)
         assert mixed is not None
         mixed = torch.baddbmm(mixed.flatten(0, 1), new.flatten(0, 1), new_values)
         return mixed.view(len(q), 1, -1)
 
     @staticmethod
-    def _rotate(x: Tensor, one: _Pass) -> Tensor:
-        return (x * one.cos).addcmul_(x.roll(x.shape[-1] // 2, -1), one.sin)
+    def _rotate(x: Tensor, step: _StepInputs) -> Tensor:
+        return (x * step.cos).addcmul_(x.roll(x.shape[-1] // 2, -1), step.sin)
 
-    def _ready(self) -> list[list[Product]]:
-        """The products of each layer, with the adapter as it is now."""
+    def _current_products(self) -> list[list[Product]]:
+        """The products of each layer, with the current adapter."""
         if self._products is None:
             self._products = self._prepare()
         return self._products

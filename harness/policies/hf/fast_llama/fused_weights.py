@@ -1,6 +1,7 @@
-"""A loaded Llama's weights as few products: what `lean` multiplies with.
+"""The weights of a loaded Llama, fused into four products a layer.
 
-Query, key and value are one product, as are gate and up; the weights stay shared with the model.
+Query, key and value are one product, as are gate and up. The fused tensors replace the model's own,
+which become views of them.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
-_ROPES = ("default", "linear", "llama3")  # the same at every length
+_ROPES = ("default", "linear", "llama3")  # rotations that do not depend on the sequence length
 
 
 def unsupported(model: PreTrainedModel) -> str | None:
-    """Why this model has to be read by its own forward pass; None where it need not."""
+    """The reason why the fast forward pass does not support this model; None where it does."""
     config: Any = model.config
     if config.model_type not in FAMILY:
         return f"its architecture is {config.model_type}"
@@ -38,10 +39,10 @@ def unsupported(model: PreTrainedModel) -> str | None:
 
 
 class Projection:
-    """Linear modules that read the same input, as one product.
+    """Linear modules with the same input, fused into one product.
 
-    Their weights become views of one tensor, so that fusing takes no memory. `parent` holds them by
-    name, since an adapter puts itself in their place.
+    Their weights become views of one tensor, so that fusing takes no memory. Modules are looked up
+    in `parent` by name at each use, because peft replaces them when an adapter is attached.
     """
 
     def __init__(self, parent: nn.Module, names: Sequence[str]) -> None:
@@ -58,17 +59,17 @@ class Projection:
 
     @property
     def adapted(self) -> bool:
-        """Whether an adapter has been attached."""
+        """True once an adapter has been attached."""
         return isinstance(getattr(self._parent, self._names[0]), LoraLayer)
 
     @property
     def active(self) -> bool:
-        """Whether the adapter is attached and switched on."""
+        """True while the adapter is attached and enabled."""
         first: Any = getattr(self._parent, self._names[0])
         return self.adapted and not first.disable_adapters
 
     def adapters(self) -> list[tuple[Tensor, Tensor, float]]:
-        """A, B and scale of each module's adapter."""
+        """LoRA A [rank, in], B [out, rank] and scale of each module."""
         layers = [getattr(self._parent, name) for name in self._names]
         return [
             (x.lora_A["default"].weight, x.lora_B["default"].weight, float(x.scaling["default"]))
@@ -76,7 +77,7 @@ class Projection:
         ]
 
     def merge(self, into: Tensor) -> None:
-        """Write the weights with their adapters added into a tensor of the same shape."""
+        """Write the merged weights W + scale B A into a tensor of the same shape."""
         parts = zip(
             torch.split(into, self._sizes), torch.split(self.weight, self._sizes), strict=True
         )
@@ -86,7 +87,7 @@ class Projection:
 
 @dataclass(slots=True)
 class Product:
-    """x ↦ W x + bias, with an adapter beside it where one is not merged into W."""
+    """x ↦ W x + bias, plus an unmerged adapter if there is one."""
 
     weight: Tensor
     bias: Tensor | None
@@ -94,7 +95,7 @@ class Product:
     up: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[…, in] to […, out]."""
+        """Map […, in] to […, out]."""
         y = F.linear(x, self.weight, self.bias)
         if self.down is None or self.up is None:
             return y
@@ -102,7 +103,7 @@ class Product:
 
     @staticmethod
     def beside(projection: Projection) -> Product:
-        """With the adapters of all its modules as one pair of products in float32."""
+        """A product whose adapters are applied beside it, as one pair of products in float32."""
         found = projection.adapters()
         down = torch.cat([a for a, _, _ in found]).float()
         blocks: Any = torch.block_diag  # which has no types
@@ -111,29 +112,27 @@ class Product:
 
 
 class Norm:
-    """x ↦ weight · x / √(mean x² + ε) over the last dimension, in float32 whatever x is."""
+    """RMS norm over the last dimension, computed in float32: x ↦ weight · x / √(mean x² + ε)."""
 
-    def __init__(self, module: Any) -> None:  # of a model's own kind
+    def __init__(self, module: Any) -> None:  # each architecture has a class of its own
         self.weight: Tensor = module.weight.detach()
         self.epsilon = float(module.variance_epsilon)
         size = len(self.weight)
         # √(‖x‖² + size · ε) is one operation of a row's length and this.
-        self._least = torch.full((), (size * self.epsilon) ** 0.5).to(self.weight.device)
-        self._share = size**-0.5
+        self._minimum = torch.full((), (size * self.epsilon) ** 0.5).to(self.weight.device)
+        self._inverse_root = size**-0.5
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The same shape and dtype."""
+        """Normalise; shape and dtype stay."""
         wide = x.float()
         length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        root = torch.hypot(length, self._least).mul_(self._share)
+        root = torch.hypot(length, self._minimum).mul_(self._inverse_root)
         return (wide / root).to(x.dtype) * self.weight
 
 
 @dataclass(frozen=True, slots=True)
 class Norms:
-    """A layer's: before attention and before its network, and of queries and keys where it has
-    them.
-    """
+    """The norms of one layer: before attention, before the MLP, and of queries and keys (Qwen3)."""
 
     attention: Norm
     network: Norm
@@ -142,7 +141,7 @@ class Norms:
 
     @staticmethod
     def of(block: Any) -> Norms:
-        """Those of a loaded layer."""
+        """The norms of a loaded layer."""
         before, after = Norm(block.input_layernorm), Norm(block.post_attention_layernorm)
         attention = block.self_attn
         if not hasattr(attention, "q_norm"):
@@ -151,7 +150,10 @@ class Norms:
 
 
 class FusedLlama:
-    """Where a loaded model's parts are. Making one fuses its weights, in place."""
+    """The parts of a loaded model that a forward pass needs.
+
+    Making one fuses its weights in place.
+    """
 
     def __init__(self, model: Any) -> None:  # a PreTrainedModel, whose parts have no types
         base = model.get_decoder()
@@ -164,7 +166,7 @@ class FusedLlama:
         attention = self.blocks[0].self_attn
         self.channels: int = attention.head_dim
         self.scale = float(attention.scaling)
-        self.shared_heads: int = model.config.num_key_value_heads
+        self.kv_heads: int = model.config.num_key_value_heads
         self.norms = [Norms.of(block) for block in self.blocks]
         self._rotations: tuple[Tensor, Tensor] | None = None
         self.projections = [

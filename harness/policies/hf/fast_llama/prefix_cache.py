@@ -1,7 +1,7 @@
-"""What rows have read, for `lean`: what is shared stands once.
+"""KV state of a batch; shared prefixes are stored once.
 
-A system prompt's keys and values stand once for all prompts that begin with it, if it is long, and
-a prompt's once for all of its replies.
+The keys and values of a long system prompt are stored once for all prompts that begin with it,
+those of a prompt once for all of its completions.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from harness.policies.hf.fast_llama.kv_cache import DecodeKVCache, PromptKVCache, by_head
+from harness.policies.hf.fast_llama.kv_cache import DecodeKVCache, PromptKVCache, bias_by_head
 
-_UNEVEN = 2  # places a prompt that may be kept for heads
-_LONG = 48  # tokens; what shorter beginnings spare is less than what one more product costs
+_MAX_PADDING = 2  # slots a prompt that shared prefixes may be padded to
+_MIN_MEAN_PREFIX = 48  # tokens; below this, one more product costs more than is saved
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixIndex:
-    """Who follows which row of a table that replies share, so that those who follow the same row
-    are one product with it. Each row has as many places; those left over are reply 0's.
+    """Groups completions by the row of a shared cache that they attend to.
 
-    `into` [row × shared head × place] names the reply and shared head [reply × shared head] that
-    sits there, `back` [reply × shared head] where it sits. `mask` [row × shared head, 1, column] is
-    added to scores.
+    All completions of a row are then one product with its keys, and one with its values. Each row
+    has equally many slots; unused slots hold completion 0, whose result is ignored. `into` [row ×
+    KV head × slot] is the [completion × KV head] in each slot, `back` [completion × KV head] the
+    slot of each. `mask` [row × KV head, 1, column] is the attention bias.
     """
 
     into: Tensor
@@ -34,40 +34,41 @@ class PrefixIndex:
     mask: Tensor
 
     @staticmethod
-    def of(shared: PromptKVCache, follows: Sequence[int]) -> PrefixIndex:
-        """Reply i follows row follows[i]."""
+    def of(shared: PromptKVCache, row_of: Sequence[int]) -> PrefixIndex:
+        """The index where completion i attends to row row_of[i]."""
         keys = shared.layers[0][0]
         device, heads = keys.device, keys.shape[1]
         members: list[list[int]] = [[] for _ in shared.lengths]
-        place = []
-        for reply, row in enumerate(follows):
-            place.append(len(members[row]))
-            members[row].append(reply)
+        slot = []
+        for completion, row in enumerate(row_of):
+            slot.append(len(members[row]))
+            members[row].append(completion)
         most = max(map(len, members))
         table = torch.tensor([m + [0] * (most - len(m)) for m in members], device=device)
-        seats = torch.tensor([follows, place], device=device)
+        location = torch.tensor([row_of, slot], device=device)
         head = torch.arange(heads, device=device)
         ends = torch.tensor(shared.lengths, device=device)[:, None]
         return PrefixIndex(
             (table[:, None] * heads + head[:, None]).flatten(),
-            ((seats[0][:, None] * heads + head) * most + seats[1][:, None]).flatten(),
-            by_head(torch.arange(keys.shape[2], device=device) < ends, keys),
+            ((location[0][:, None] * heads + head) * most + location[1][:, None]).flatten(),
+            bias_by_head(torch.arange(keys.shape[2], device=device) < ends, keys),
         )
 
-    def gathered(self, x: Tensor) -> Tensor:
-        """[reply, shared head, head, …] to [row × shared head, place × head, …]."""
+    def gather(self, x: Tensor) -> Tensor:
+        """Map [completion, KV head, head, …] to [row × KV head, slot × head, …]."""
         return x.flatten(0, 1).index_select(0, self.into).view(len(self.mask), -1, x.shape[-1])
 
-    def scattered(self, x: Tensor, like: Tensor) -> Tensor:
-        """And back, with the replies and heads that `like` has."""
+    def scatter(self, x: Tensor, like: Tensor) -> Tensor:
+        """The inverse of `gather`, in the shape of `like` but for the last dimension."""
         each = x.view(len(self.into), -1, x.shape[-1]).index_select(0, self.back)
         return each.view(*like.shape[:3], x.shape[-1])
 
 
 @dataclass(frozen=True, slots=True)
 class SharedPrefixes:
-    """Beginnings that prompts share: `states` tells them apart, `table` has each once, and `of`
-    [prompt] says which one is whose. One of them may be empty.
+    """Prefixes that prompts share: `table` stores each once, `of` [prompt] is each prompt's row.
+
+    `states` are the states that the prefixes came from, which identify them. One may be empty.
     """
 
     states: tuple[KVState, ...]
@@ -75,154 +76,171 @@ class SharedPrefixes:
     of: tuple[int, ...]
 
     @staticmethod
-    def joined(each: Sequence[KVState | None]) -> SharedPrefixes | None:
-        """Of prompts that begin with these, or with nothing; None if all do."""
-        some = next((state for state in each if state is not None), None)
-        if some is None:
+    def of_prompts(each: Sequence[KVState | None]) -> SharedPrefixes | None:
+        """The prefixes of these prompts, of which known may be None; None if all are."""
+        known = next((state for state in each if state is not None), None)
+        if known is None:
             return None
         names = [0 if state is None else id(state) for state in each]
-        empty = KVState(some.shared.blank(1))
+        empty = KVState(known.prompts.empty_like(1))
         found = {n: empty if s is None else s for n, s in zip(names, each, strict=True)}
         states, order = tuple(found.values()), {name: i for i, name in enumerate(found)}
-        table = states[0].shared
+        table = states[0].prompts
         if len(states) > 1:
-            table = PromptKVCache.stack([state.shared for state in states])
+            table = PromptKVCache.stack([state.prompts for state in states])
         return SharedPrefixes(states, table, tuple(order[name] for name in names))
 
     @property
     def lengths(self) -> list[int]:
-        """How many tokens of each prompt stand here."""
+        """Tokens of each prompt's prefix."""
         return [self.table.lengths[i] for i in self.of]
 
 
 @dataclass(slots=True)
 class KVState:
-    """Prompts that have been read and, once `repeat` has seated replies, what these have said.
+    """KV state of prompts and, after `repeat`, of their completions.
 
-    `shared` has what each prompt says after its head. `prompt` names each reply's prompt. Reading
-    on, and whatever is made from a state, uses it up: tables grow in place, and give their room to
-    the next one. Only heads, which nobody reads on from, and what `alone` returns are of their own.
+    `prompts` caches each prompt after its shared prefix, `prompt_of` [completion] is each
+    completion's prompt. A forward pass, and every method that derives a state, consumes this one:
+    caches grow in place and pass their storage on. Only prefixes, which are never extended, and the
+    result of `extract_row` are independent.
     """
 
-    shared: PromptKVCache
-    own: DecodeKVCache | None = None
-    prompt: tuple[int, ...] = ()
-    heads: SharedPrefixes | None = None
+    prompts: PromptKVCache
+    completions: DecodeKVCache | None = None
+    prompt_of: tuple[int, ...] = ()
+    prefixes: SharedPrefixes | None = None
     _levels: list[tuple[PromptKVCache, PrefixIndex]] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
-        """How many rows it has: replies, or prompts as long as there are none."""
-        return len(self.shared.lengths if self.own is None else self.own.lengths)
+        """The number of completions; of prompts before `repeat`."""
+        return len(self.prompts.lengths if self.completions is None else self.completions.lengths)
 
     @property
-    def starts(self) -> list[int]:
-        """How many tokens of each prompt stand in its head."""
-        return [0] * len(self.shared.lengths) if self.heads is None else self.heads.lengths
+    def prefix_lengths(self) -> list[int]:
+        """Tokens of each prompt that its shared prefix holds."""
+        return [0] * len(self.prompts.lengths) if self.prefixes is None else self.prefixes.lengths
 
     def repeat(self, counts: Sequence[int]) -> KVState:
-        """Seat counts[i] replies to prompt i."""
+        """Begin counts[i] completions of prompt i."""
         prompt = tuple(i for i, count in enumerate(counts) for _ in range(count))
-        own = DecodeKVCache.empty([k for k, _ in self.shared.layers], len(prompt))
-        return KVState(self.shared, own, prompt, self.heads)
+        completions = DecodeKVCache.empty([k for k, _ in self.prompts.layers], len(prompt))
+        return KVState(self.prompts, completions, prompt, self.prefixes)
 
-    def without(self, rows: Sequence[int]) -> tuple[KVState, list[int]]:
-        """Without these replies, and which one stands where now."""
-        assert self.own is not None
-        own, order = self.own.without(rows)
-        left = KVState(self.shared, own, tuple(self.prompt[i] for i in order), self.heads)
-        waste = 2 * len(set(left.prompt)) <= len(self.shared.lengths)
-        return (left._pruned() if waste else left), order
+    def remove_rows(self, rows: Sequence[int]) -> tuple[KVState, list[int]]:
+        """Remove completions; returns the state and the old index of each remaining row."""
+        assert self.completions is not None
+        completions, order = self.completions.remove_rows(rows)
+        kept = KVState(
+            self.prompts, completions, tuple(self.prompt_of[i] for i in order), self.prefixes
+        )
+        wasteful = 2 * len(set(kept.prompt_of)) <= len(self.prompts.lengths)
+        return (kept._drop_unused_prompts() if wasteful else kept), order
 
-    def alone(self, row: int) -> KVState:
-        """All that one reply has read, its prompt included, as a prompt; or one prompt, as long as
-        there are no replies. In a table of its own, but for its head.
+    def extract_row(self, row: int) -> KVState:
+        """One completion with its prompt, or one prompt before `repeat`, as a prompt of its own.
+
+        Copied into a new cache, except for the shared prefix.
         """
-        if self.own is None:
-            return self._chosen([row])
-        prompt = self.prompt[row]
-        before, said = self.shared.lengths[prompt], self.own.lengths[row]
-        last = slice(self.own.used - said, self.own.used)
+        if self.completions is None:
+            return self._take_prompts([row])
+        prompt = self.prompt_of[row]
+        before, decoded = self.prompts.lengths[prompt], self.completions.lengths[row]
+        last = slice(self.completions.used - decoded, self.completions.used)
 
-        def joined(old: Tensor, new: Tensor) -> Tensor:
+        def merge(old: Tensor, new: Tensor) -> Tensor:
             parts = (old[prompt : prompt + 1, :, :before], new[row : row + 1, :, last])
             return torch.cat(parts, 2)
 
         layers = [
-            (joined(old_keys, keys), joined(old_values, values))
+            (merge(old_keys, keys), merge(old_values, values))
             for (old_keys, old_values), (keys, values) in zip(
-                self.shared.layers, self.own.layers, strict=True
+                self.prompts.layers, self.completions.layers, strict=True
             )
         ]
-        head = SharedPrefixes.joined([self._beginnings()[prompt]])
-        return KVState(PromptKVCache(layers, [before + said]), heads=head)
+        head = SharedPrefixes.of_prompts([self._prefix_states()[prompt]])
+        return KVState(PromptKVCache(layers, [before + decoded]), prefixes=head)
 
-    def _chosen(self, prompts: list[int]) -> KVState:
-        """These prompts, without replies, in tables of their own."""
-        each = self._beginnings()
+    def _take_prompts(self, prompts: list[int]) -> KVState:
+        """Copy these prompts, without completions, into a new state."""
+        each = self._prefix_states()
         return KVState(
-            self.shared.take(prompts), heads=SharedPrefixes.joined([each[i] for i in prompts])
+            self.prompts.take(prompts),
+            prefixes=SharedPrefixes.of_prompts([each[i] for i in prompts]),
         )
 
-    def _pruned(self) -> KVState:
-        """Without prompts that no reply needs any more."""
-        needed = sorted(set(self.prompt))
-        if len(needed) == len(self.shared.lengths):
+    def _drop_unused_prompts(self) -> KVState:
+        """Drop prompts whose completions have all ended."""
+        needed = sorted(set(self.prompt_of))
+        if len(needed) == len(self.prompts.lengths):
             return self
-        new, left = {old: i for i, old in enumerate(needed)}, self._chosen(needed)
-        return KVState(left.shared, self.own, tuple(new[i] for i in self.prompt), left.heads)
+        new, kept = {old: i for i, old in enumerate(needed)}, self._take_prompts(needed)
+        return KVState(
+            kept.prompts, self.completions, tuple(new[i] for i in self.prompt_of), kept.prefixes
+        )
 
-    def _beginnings(self) -> list[KVState | None]:
-        """Each prompt's head, if it has one."""
-        if self.heads is None:
-            return [None] * len(self.shared.lengths)
-        heads = [state if state.shared.lengths[0] else None for state in self.heads.states]
-        return [heads[i] for i in self.heads.of]
+    def _prefix_states(self) -> list[KVState | None]:
+        """The state of each prompt's shared prefix; None where it has none."""
+        if self.prefixes is None:
+            return [None] * len(self.prompts.lengths)
+        heads = [state if state.prompts.lengths[0] else None for state in self.prefixes.states]
+        return [heads[i] for i in self.prefixes.of]
 
     @staticmethod
-    def follow(states: Sequence[KVState]) -> KVState:
-        """Prompts that begin with these, which others may begin with as well and which stay as they
-        are: each stands once, unless most are short, or few have most of the prompts (each head has
-        as many places as the one that has most).
+    def from_prefixes(states: Sequence[KVState]) -> KVState:
+        """Begin one prompt after each of these states, which stay usable.
+
+        Equal states are stored once, unless prefixes are short on average, or a few have most of
+        the prompts: each prefix is padded to the slots of the one with most.
         """
-        length = sum(state.shared.lengths[0] for state in states)
-        followers = Counter(map(id, states)).values()
-        uneven = len(followers) * max(followers) > _UNEVEN * len(states)
-        if length < _LONG * len(states) or uneven:
+        length = sum(state.prompts.lengths[0] for state in states)
+        sharers = Counter(map(id, states)).values()
+        uneven = len(sharers) * max(sharers) > _MAX_PADDING * len(states)
+        if length < _MIN_MEAN_PREFIX * len(states) or uneven:
             return KVState.stack(states)
-        return KVState(states[0].shared.blank(len(states)), heads=SharedPrefixes.joined(states))
+        return KVState(
+            states[0].prompts.empty_like(len(states)), prefixes=SharedPrefixes.of_prompts(states)
+        )
 
     @staticmethod
     def stack(states: Sequence[KVState]) -> KVState:
-        """One below the other, in tables of their own: all prompts, or all with replies."""
-        replying = all(s.own is not None for s in states)
-        if replying:
-            states = [s._pruned() for s in states]
-        shared = PromptKVCache.stack([s.shared for s in states])
-        heads = SharedPrefixes.joined([head for s in states for head in s._beginnings()])
-        if not replying:
-            return KVState(shared, heads=heads)
+        """Concatenate along rows into new caches: all prompts, or all with completions."""
+        decoding = all(s.completions is not None for s in states)
+        if decoding:
+            states = [s._drop_unused_prompts() for s in states]
+        shared = PromptKVCache.stack([s.prompts for s in states])
+        heads = SharedPrefixes.of_prompts([head for s in states for head in s._prefix_states()])
+        if not decoding:
+            return KVState(shared, prefixes=heads)
         prompt: list[int] = []
-        at = 0
+        offset = 0
         for state in states:
-            prompt += [at + i for i in state.prompt]
-            at += len(state.shared.lengths)
-        own = DecodeKVCache.stack([s.own for s in states if s.own is not None])
-        return KVState(shared, own, tuple(prompt), heads)
+            prompt += [offset + i for i in state.prompt_of]
+            offset += len(state.prompts.lengths)
+        completions = DecodeKVCache.stack(
+            [s.completions for s in states if s.completions is not None]
+        )
+        return KVState(shared, completions, tuple(prompt), heads)
 
     @property
     def positions(self) -> list[list[int]]:
-        """Of each reply's next token in its own text [reply, 1]."""
-        assert self.own is not None
-        read = [a + b for a, b in zip(self.starts, self.shared.lengths, strict=True)]
-        return [[read[i] + n] for i, n in zip(self.prompt, self.own.lengths, strict=True)]
+        """Position of each completion's next token [completion, 1]."""
+        assert self.completions is not None
+        prompt_lengths = [
+            a + b for a, b in zip(self.prefix_lengths, self.prompts.lengths, strict=True)
+        ]
+        return [
+            [prompt_lengths[i] + n]
+            for i, n in zip(self.prompt_of, self.completions.lengths, strict=True)
+        ]
 
     def levels(self) -> list[tuple[PromptKVCache, PrefixIndex]]:
-        """The tables that replies share, and who follows which of their rows."""
+        """The caches that completions share, each with the index of who attends to which row."""
         if not self._levels:
-            if self.heads is not None:
-                table = self.heads.table
-                whose = [self.heads.of[i] for i in self.prompt]
-                self._levels.append((table, PrefixIndex.of(table, whose)))
-            self._levels.append((self.shared, PrefixIndex.of(self.shared, self.prompt)))
+            if self.prefixes is not None:
+                table = self.prefixes.table
+                row_of = [self.prefixes.of[i] for i in self.prompt_of]
+                self._levels.append((table, PrefixIndex.of(table, row_of)))
+            self._levels.append((self.prompts, PrefixIndex.of(self.prompts, self.prompt_of)))
         return self._levels

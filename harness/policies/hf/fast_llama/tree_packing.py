@@ -1,8 +1,8 @@
-"""A batch of samples as one row of tokens, each token once, and what each of them attends to.
+"""Packs a batch of samples into one row of tokens without padding; shared prefixes occur once.
 
-Texts, prompts with what was replied, are a tree: what some begin with stands once for all of them.
-So does a prompt for its replies, what replies have in common, and a conversation for its turns.
-Nothing is padded except inside attention, where pieces of about the same length go together.
+The texts of a batch (prompts with completions) form a prefix tree. A prompt is processed once for
+all of its completions, a common beginning of completions once, a conversation once for all of its
+turns. Only attention pads, where segments of about the same length go together.
 """
 
 from __future__ import annotations
@@ -15,50 +15,50 @@ import torch
 from torch import Tensor
 
 from harness.policies.base import Sample
-from harness.policies.hf.batching import Ids, shared, text_of
-from harness.policies.hf.fast_llama.kv_cache import blind
+from harness.policies.hf.batching import Ids, common_prefix_length, model_input
+from harness.policies.hf.fast_llama.kv_cache import attention_bias
 
-_SHORTEST = 8  # tokens; pieces up to this length attend together
-_CALL = 512  # columns that one more call costs
-_PIECE = 8  # tokens that have to be spared for one more piece
+_MIN_GROUP = 8  # tokens; shorter segments are grouped together
+_CALL_COST = 512  # padded columns that cost as much as one more call
+_MIN_SAVED = 8  # tokens that one more segment has to save
 
 
 @dataclass(slots=True)
 class Segment:
-    """Neighbouring tokens, and the piece that they follow. `start` is their place in the row."""
+    """A node of the prefix tree: its tokens, its parent, and its first token's index in the row."""
 
     ids: Ids
-    follows: Segment | None = None
+    parent: Segment | None = None
     start: int = 0
 
     @property
-    def context(self) -> list[Segment]:
-        """What comes before it, from the beginning."""
-        found, piece = [], self.follows
-        while piece is not None:
-            found.append(piece)
-            piece = piece.follows
+    def ancestors(self) -> list[Segment]:
+        """The segments before it, from the root."""
+        found, segment = [], self.parent
+        while segment is not None:
+            found.append(segment)
+            segment = segment.parent
         return found[::-1]
 
     @property
     def position(self) -> int:
-        """Of its first token in its own text."""
-        return sum(len(p.ids) for p in self.context)
+        """Position of its first token in its text."""
+        return sum(len(p.ids) for p in self.ancestors)
 
     @property
-    def row(self) -> list[int]:
-        """Where the text that ends here has its tokens, from the beginning."""
-        parts = (*self.context, self)
+    def token_indices(self) -> list[int]:
+        """Row indices of all tokens of the text that ends with this segment."""
+        parts = (*self.ancestors, self)
         return [i for p in parts for i in range(p.start, p.start + len(p.ids))]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """Pieces that attend together: `first` to `last` of the row are their tokens.
+class AttentionCall:
+    """Segments whose attention is computed together; their tokens are `first` to `last` of the row.
 
-    `queries` [piece, token] and `keys` [piece, column] say which token of the row stands where
-    (queries count from `first`; padding is 0), `mask` [piece, 1, token, column] is added to scores,
-    `back` [token] finds each token's result among [piece × token].
+    `queries` [segment, token] and `keys` [segment, column] are indices of tokens in the row
+    (queries count from `first`; padding is 0). `mask` [segment, 1, token, column] is the attention
+    bias. `back` [token] is each token's index in the result [segment × token].
     """
 
     first: int
@@ -71,111 +71,119 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """`ids` and `positions` [token], these below `longest`; `wanted` [place] are the tokens that a
-    sampled one follows, `places` [sampled token] which of them each follows, sample after sample;
-    `calls` cover the row in order.
+    """A packed row: `ids` and `positions` [token], with every position below `longest`.
+
+    `logit_tokens` [place] are the tokens whose logits are needed, because a sampled token follows
+    them; `logit_of` [sampled token] is the place of each sampled token's logits, sample after
+    sample. `calls` cover the row in order.
     """
 
     ids: Tensor
     positions: Tensor
     longest: int
-    wanted: Tensor
-    places: Tensor
-    calls: list[Call] = field(default_factory=list)
+    logit_tokens: Tensor
+    logit_of: Tensor
+    calls: list[AttentionCall] = field(default_factory=list)
 
 
 def pack(batch: Sequence[Sample]) -> PackedBatch:
-    """Lay a batch out."""
-    texts = [text_of(s) for s in batch]
-    whole = _wholes(texts)
-    ends: dict[Ids, Segment] = {}
-    groups = list(_alike(list(_branches(sorted(set(whole.values())), ends))))
+    """Pack a batch."""
+    texts = [model_input(s) for s in batch]
+    extension = _longest_extensions(texts)
+    last_segment: dict[Ids, Segment] = {}
+    groups = list(_length_groups(list(_segments(sorted(set(extension.values())), last_segment))))
     ordered = [p for group in groups for p in group]
     length = 0
-    for piece in ordered:
-        piece.start = length
-        length += len(piece.ids)
-    rows = {text: piece.row for text, piece in ends.items()}
+    for segment in ordered:
+        segment.start = length
+        length += len(segment.ids)
+    rows = {text: segment.token_indices for text, segment in last_segment.items()}
     before = [
         i
         for s, text in zip(batch, texts, strict=True)
-        for i in rows[whole[text]][len(s.prompt) - 1 : len(text)]
+        for i in rows[extension[text]][len(s.prompt) - 1 : len(text)]
     ]
-    wanted = {i: place for place, i in enumerate(dict.fromkeys(before))}
+    logit_tokens = {i: index for index, i in enumerate(dict.fromkeys(before))}
     return PackedBatch(
         torch.tensor([i for p in ordered for i in p.ids]),
         torch.tensor([i for p in ordered for i in range(p.position, p.position + len(p.ids))]),
         max(p.position + len(p.ids) for p in ordered),
-        torch.tensor(list(wanted)),
-        torch.tensor([wanted[i] for i in before]),
-        [_call(group) for group in groups],
+        torch.tensor(list(logit_tokens)),
+        torch.tensor([logit_tokens[i] for i in before]),
+        [_attention_call(group) for group in groups],
     )
 
 
-def _wholes(texts: Sequence[Ids]) -> dict[Ids, Ids]:
-    """For each text, one that it is the beginning of, and that no other begins with: itself, where
-    none goes on from it.
+def _longest_extensions(texts: Sequence[Ids]) -> dict[Ids, Ids]:
+    """For each text, a text of the batch that begins with it and is no prefix of another.
+
+    A text that is no prefix of another is its own extension.
     """
     ordered = sorted(set(texts))
     found = {ordered[-1]: ordered[-1]}
-    for text, after in reversed(list(pairwise(ordered))):  # what goes on from a text follows it
+    for text, after in reversed(
+        list(pairwise(ordered))
+    ):  # in sorted order, extensions of a text come after it
         found[text] = found[after] if after[: len(text)] == text else text
     return found
 
 
-def _branches(texts: Sequence[Ids], ends: dict[Ids, Segment]) -> Iterator[Segment]:
-    """The pieces of sorted texts, none of which begins another: what some share, if it is long
-    enough, then each branch. Notes each text's last piece in `ends`.
+def _segments(texts: Sequence[Ids], last_segment: dict[Ids, Segment]) -> Iterator[Segment]:
+    """The prefix tree's segments for sorted texts, of which none is a prefix of another.
+
+    A common prefix becomes a segment if that saves enough tokens. Records each text's last segment
+    in `last_segment`.
     """
     waiting: list[tuple[Sequence[Ids], int, Segment | None]] = [(texts, 0, None)]
     while waiting:
-        alike, begin, follows = waiting.pop()
-        if len(alike) == 1:
-            ends[alike[0]] = Segment(alike[0][begin:], follows)
-            yield ends[alike[0]]
+        texts_here, begin, parent = waiting.pop()
+        if len(texts_here) == 1:
+            last_segment[texts_here[0]] = Segment(texts_here[0][begin:], parent)
+            yield last_segment[texts_here[0]]
             continue
-        common = shared(alike)
-        if (common - begin) * (len(alike) - 1) >= _PIECE:
-            follows = Segment(alike[0][begin:common], follows)
-            yield follows
+        common = common_prefix_length(texts_here)
+        if (common - begin) * (len(texts_here) - 1) >= _MIN_SAVED:
+            parent = Segment(texts_here[0][begin:common], parent)
+            yield parent
             begin = common
-        apart = [list(group) for _, group in groupby(alike, key=lambda text: text[common])]
-        waiting += [(group, begin, follows) for group in apart]
+        branches = [list(group) for _, group in groupby(texts_here, key=lambda text: text[common])]
+        waiting += [(group, begin, parent) for group in branches]
 
 
-def _alike(pieces: Sequence[Segment]) -> Iterator[list[Segment]]:
-    """Pieces grouped so that none is less than half as long as another, but for short ones; those
-    that follow little apart from those that follow much, where that saves enough padding.
+def _length_groups(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
+    """Group segments by length, within a factor of two except for short ones.
+
+    A group is split by the length of what precedes its segments, where that saves enough padding.
     """
     groups: dict[int, list[Segment]] = {}
-    for piece in pieces:
-        if piece.ids:
-            size = max(_SHORTEST, len(piece.ids))
-            groups.setdefault((size - 1).bit_length(), []).append(piece)
+    for segment in segments:
+        if segment.ids:
+            size = max(_MIN_GROUP, len(segment.ids))
+            groups.setdefault((size - 1).bit_length(), []).append(segment)
     for size in sorted(groups):
         group = sorted(groups[size], key=lambda p: p.position)
-        spared = [i * (group[-1].position - p.position) for i, p in enumerate(group, 1)]
-        most = max(spared)
-        cut = spared.index(most) + 1 if most > _CALL else 0
+        saved = [i * (group[-1].position - p.position) for i, p in enumerate(group, 1)]
+        most = max(saved)
+        cut = saved.index(most) + 1 if most > _CALL_COST else 0
         yield from (part for part in (group[:cut], group[cut:]) if part)
 
 
-def _call(pieces: Sequence[Segment]) -> Call:
-    width = max(len(p.ids) for p in pieces)
-    rows = [p.row for p in pieces]
+def _attention_call(segments: Sequence[Segment]) -> AttentionCall:
+    width = max(len(p.ids) for p in segments)
+    rows = [p.token_indices for p in segments]
     columns = max(map(len, rows))
-    first, last = pieces[0].start, pieces[-1].start + len(pieces[-1].ids)
-    places = [[*range(p.start - first, p.start - first + len(p.ids))] for p in pieces]
-    # What a padding token attends to does not matter; it has to attend to something.
-    before = torch.tensor([len(r) - len(p.ids) for r, p in zip(rows, pieces, strict=True)])
-    seen = torch.arange(columns) <= (before[:, None] + torch.arange(width))[:, :, None]
-    return Call(
+    first, last = segments[0].start, segments[-1].start + len(segments[-1].ids)
+    queries = [[*range(p.start - first, p.start - first + len(p.ids))] for p in segments]
+    # Padding tokens attend to something too: a row of −∞ alone would give NaN.
+    before = torch.tensor([len(r) - len(p.ids) for r, p in zip(rows, segments, strict=True)])
+    visible = torch.arange(columns) <= (before[:, None] + torch.arange(width))[:, :, None]
+    return AttentionCall(
         first,
         last,
-        _table(places, width),
+        _table(queries, width),
         _table(rows, columns),
-        blind(seen, torch.float32)[:, None],
-        torch.tensor([n * width + i for n, p in enumerate(pieces) for i in range(len(p.ids))]),
+        attention_bias(visible, torch.float32)[:, None],
+        torch.tensor([n * width + i for n, p in enumerate(segments) for i in range(len(p.ids))]),
     )
 
 
