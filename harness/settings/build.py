@@ -51,7 +51,7 @@ def build(cls: type[_T], table: Mapping[str, object], section: str) -> _T:
     for key, value in table.items():
         if key not in known:
             raise unknown(f"setting [{section}]", key, known)
-        if type(value) is int and abs(value) > _LARGEST:
+        if type(value) is int and abs(value) > _LARGEST and not describe(cls)[key].choices:
             raise UsageError(
                 f"{section}.{key} is a whole number beyond 64 bits; write a smaller one."
             )

@@ -138,3 +138,32 @@ def method_check(
 )
 def doctor(data_dir: o.DataDir = None, json: o.Json = False) -> None:
     """Check graders, device, cache, vLLM and data on this machine."""
+
+
+@command(
+    panel=PLANNING,
+    module="config",
+    examples="""
+    harness config
+    harness config budget.episodes
+    harness config method.learning_rate --method espl
+    harness config --schema > harness.schema.json
+    """,
+)
+def config(
+    key: Annotated[str | None, o.argument("KEY", "one setting, like budget.episodes")] = None,
+    method: Annotated[
+        str | None, o.option("--method", metavar="NAME", help="whose settings are listed")
+    ] = None,
+    env: Annotated[
+        str | None, o.option("--env", metavar="NAME", help="whose options are listed too")
+    ] = None,
+    schema: Annotated[
+        bool, o.option("--schema", help="print a JSON schema of configuration files, for editors")
+    ] = False,
+    markdown: Annotated[
+        bool, o.option("--markdown", help="print the page docs/settings.md")
+    ] = False,
+    json: o.Json = False,
+) -> None:
+    """List every setting with its meaning, choices, default and class."""
