@@ -78,7 +78,7 @@ class Arena:
             self.policy, self.envs, self.sampling, self._round.seeds.child("act"), self.prompt_role
         )
         callback = self.policy.meter.callback
-        callback.phase("playing", requested)
+        callback.phase("rollouts", requested)
         episodes: list[list[Episode]] = [[] for _ in assignments]
         for position, episode in rollout(assignments, config):
             episodes[position].append(episode)

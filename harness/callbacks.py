@@ -1,4 +1,4 @@
-"""Who looks on: logs and live views hear of events; nothing they do can change the run."""
+"""Callbacks of a run: logs, live views and trackers get events; they cannot change the run."""
 
 from collections.abc import Sequence
 
@@ -11,55 +11,55 @@ from harness.types import Episode, Report
 
 
 class Callback:
-    """Hears everything and does nothing; override what is of interest."""
+    """Every event, ignored; override the methods you need."""
 
     def phase(self, name: str, total: int) -> None:
-        """Something long begins: `total` replies, samples or episodes are expected (0: unknown)."""
+        """A phase begins: `total` completions, samples or episodes are expected (0: unknown)."""
 
     def tokens(self, purpose: Purpose, replies: int, tokens: int) -> None:
-        """Replies came back from the policy."""
+        """The policy returned `replies` completions of `tokens` tokens together."""
 
     def episode(self, episode: Episode, purpose: Purpose) -> None:
         """An episode ended."""
 
     def round(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
-        """A round was learnt from and saved."""
+        """An iteration was learned from and saved."""
 
     def note(self, line: str) -> None:
-        """Something a reader should know."""
+        """A line that the user should see."""
 
 
 class Callbacks(Callback):
-    """Passes every event on, in order."""
+    """Pass every event to several callbacks, in order."""
 
-    def __init__(self, watchers: Sequence[Callback]) -> None:
-        self._watchers = list(watchers)
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self._callbacks = list(callbacks)
 
-    def add(self, watcher: Callback) -> None:
-        """Let one more look on."""
-        self._watchers.append(watcher)
+    def add(self, callback: Callback) -> None:
+        """Add one more callback."""
+        self._callbacks.append(callback)
 
     @override
     def phase(self, name: str, total: int) -> None:
-        for watcher in self._watchers:
-            watcher.phase(name, total)
+        for callback in self._callbacks:
+            callback.phase(name, total)
 
     @override
     def tokens(self, purpose: Purpose, replies: int, tokens: int) -> None:
-        for watcher in self._watchers:
-            watcher.tokens(purpose, replies, tokens)
+        for callback in self._callbacks:
+            callback.tokens(purpose, replies, tokens)
 
     @override
     def episode(self, episode: Episode, purpose: Purpose) -> None:
-        for watcher in self._watchers:
-            watcher.episode(episode, purpose)
+        for callback in self._callbacks:
+            callback.episode(episode, purpose)
 
     @override
     def round(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
-        for watcher in self._watchers:
-            watcher.round(rollouts, report, spent)
+        for callback in self._callbacks:
+            callback.round(rollouts, report, spent)
 
     @override
     def note(self, line: str) -> None:
-        for watcher in self._watchers:
-            watcher.note(line)
+        for callback in self._callbacks:
+            callback.note(line)

@@ -82,7 +82,7 @@ def evaluate(
     for line in done:
         meter.episodes("evaluate", 1)
         meter.completion("evaluate", cast(int, line["sampled"]))
-    meter.callback.phase("testing", len(assignments) - len(done))
+    meter.callback.phase("evaluation", len(assignments) - len(done))
     try:
         for start in range(len(done), len(assignments), CHUNK):
             if stop():

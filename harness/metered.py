@@ -104,7 +104,7 @@ class Metered:
             return
         purpose = waiting[0].purpose
         if purpose == "reflect":
-            self.meter.callback.phase("reflecting", len(waiting))
+            self.meter.callback.phase("reflection", len(waiting))
         completions = self.inner.generate(waiting)
         while True:
             # Only the policy's own time: the environment steps between two completions.

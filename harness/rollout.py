@@ -19,7 +19,7 @@ from harness.errors import ModelError, UsageError
 from harness.policies.base import Policy, Purpose, Request, Sampling
 from harness.policies.capabilities import failures_of
 from harness.seeds import Seeds
-from harness.system.secrets import scrubbed
+from harness.system.secrets import redact
 from harness.text_env import EnvFailed, TextEnvProtocol
 from harness.types import (
     Assignment,
@@ -154,10 +154,10 @@ class _ActiveEpisode:
 def reason(error: Exception) -> str:
     """An exception and where it was raised, in one line without secrets."""
     if isinstance(error, EnvFailed):
-        return scrubbed(str(error))
+        return redact(str(error))
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
-    return scrubbed(f"{type(error).__name__}: {error}{where}")
+    return redact(f"{type(error).__name__}: {error}{where}")
 
 
 def rollout(

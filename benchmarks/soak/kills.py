@@ -25,7 +25,17 @@ from benchmarks.soak._server import served
 from benchmarks.tiny import tiny_model
 
 COUNT = 200  # kills
-AIMS = ("playing", "training", "reflecting", "testing", "checkpoint", "entry", "logs", "any", "cut")
+AIMS = (
+    "rollouts",
+    "training",
+    "reflection",
+    "evaluation",
+    "checkpoint",
+    "entry",
+    "logs",
+    "any",
+    "cut",
+)
 _FILES = ("checkpoint", "entry", "logs")
 _ANY = ("any", "cut")
 _LEFT = 3  # rounds of a run

@@ -10,13 +10,13 @@ from pathlib import Path
 from harness.cli.parser import parse
 from harness.errors import HarnessError, RunError
 from harness.runs.signals import Terminated
-from harness.system.resource_errors import sentence
-from harness.system.secrets import guard_tracebacks, scrubbed
+from harness.system.resource_errors import as_resource_error
+from harness.system.secrets import guard_tracebacks, redact
 from leaderboards.records.strict_json import RecordError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code."""
+    """Run one command; returns the exit code."""
     guard_tracebacks()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -34,33 +34,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"harness: {_shown(error)}")
         return RunError.exit_code
     except KeyboardInterrupt as stopped:
-        kept = " The last finished round is kept: harness resume RUN goes on from it."
-        _say(f"harness: stopped.{kept if asked_to_run(given) else ''}")
+        saved = " The last finished iteration is saved; continue with harness resume RUN."
+        _say(f"harness: stopped.{saved if can_resume(given) else ''}")
         return stopped.code if isinstance(stopped, Terminated) else 130
     except BrokenPipeError:
-        # Whoever read the output has seen enough; Python would complain again while closing it.
+        # The reader closed the pipe (as `head` does); closing stdout again would raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        trouble = sentence(error, "The machine refuses what was asked of it", "try again")
-        if trouble is None:
+        refused = as_resource_error(error, "This machine refused the operation", "try again")
+        if refused is None:
             raise
-        _say(f"harness: {_shown(trouble)}")
-        return trouble.exit_code
+        _say(f"harness: {_shown(refused)}")
+        return refused.exit_code
 
 
 def _say(line: str) -> None:
-    """Onto standard error, where somebody reads it."""
+    """Print to standard error, if it can be written to."""
     with suppress(OSError, ValueError, AttributeError):  # it is full, closed or gone
         print(line, file=sys.stderr, flush=True)
 
 
 def _shown(error: Exception) -> str:
     """An error's text without secrets or control characters; its own line breaks stay."""
-    text = scrubbed(str(error))
+    text = redact(str(error))
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def asked_to_run(given: Sequence[str]) -> bool:
-    """Whether the verb leaves a run that can be resumed."""
+def can_resume(given: Sequence[str]) -> bool:
+    """Whether the command leaves a run that can be resumed."""
     return bool(given) and given[0] in ("run", "resume", "eval")

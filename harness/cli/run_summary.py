@@ -1,4 +1,4 @@
-"""The end of a run at a glance: how each run learnt, and what the best prompt says."""
+"""Summary at the end of runs: learning curves, and the principles of the best prompt."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,33 +18,35 @@ from leaderboards.stats.scores import result
 _PRINCIPLES = 12
 
 
-def glance(places: Sequence[Path], entries: Sequence[Entry]) -> Iterator[RenderableType]:
-    """Learning curves of the runs that played, then the principles of the best that has any."""
+def run_summary(run_dirs: Sequence[Path], entries: Sequence[Entry]) -> Iterator[RenderableType]:
+    """Learning curves of runs that trained, then the principles of the best prompt."""
     curves = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for place, entry in zip(places, entries, strict=True):
-        rewards = _rewards(place)
+    for run_dir, entry in zip(run_dirs, entries, strict=True):
+        rewards = _rewards(run_dir)
         if len(rewards) > 1:
             ends = f"{rewards[0]:.2f} → {rewards[-1]:.2f}"
             name = f"{plain(entry.method, 40)} seed {entry.seed}"
             curves.add_row(Text(name), Text(sparkline(rewards)), Text(ends))
     if curves.row_count:
-        yield Rule("training reward by round", align="left")
+        yield Rule("training reward by iteration", align="left")
         yield curves
-    told = [
-        (score, place, entry)
-        for place, entry in zip(places, entries, strict=True)
+    with_principles = [
+        (score, run_dir, entry)
+        for run_dir, entry in zip(run_dirs, entries, strict=True)
         if entry.prompt.principles and (score := result(entry).score) is not None
     ]
-    if told:
-        _, place, entry = max(told, key=lambda one: one[0])
-        yield Rule(f"what the best prompt says ({entry.method}, seed {entry.seed})", align="left")
-        principles = champion_of(place).prompt.principles
+    if with_principles:
+        _, run_dir, entry = max(with_principles, key=lambda one: one[0])
+        yield Rule(
+            f"principles of the best prompt ({entry.method}, seed {entry.seed})", align="left"
+        )
+        principles = champion_of(run_dir).prompt.principles
         for number, principle in enumerate(principles[:_PRINCIPLES], 1):
             yield Text(f"{number:2d}. {plain(principle, 200)}")
         if len(principles) > _PRINCIPLES:
-            yield Text(f"    and {len(principles) - _PRINCIPLES} more: harness show {place}")
+            yield Text(f"    and {len(principles) - _PRINCIPLES} more: harness show {run_dir}")
 
 
-def _rewards(place: Path) -> list[float]:
-    logged = (cast(Any, line) for _, line in lines(place / "rounds.jsonl"))
+def _rewards(run_dir: Path) -> list[float]:
+    logged = (cast(Any, line) for _, line in lines(run_dir / "rounds.jsonl"))
     return [float(r["reward"]) for r in logged if r["scores"] and r["reward"] is not None]

@@ -1,7 +1,7 @@
-"""What people look at while a run goes on: a live view on a terminal, plain lines elsewhere.
+"""Progress of a run: a live view on a terminal, plain lines elsewhere.
 
 Everything shown may come from a model, so it is shown as text: no markup, no escape sequences.
-Nobody needs to be looking: where the reader has gone, a view falls silent and the run goes on.
+Where the reader closes the stream, a view prints nothing more and the run continues.
 """
 
 import time
@@ -21,12 +21,13 @@ from typing_extensions import override
 
 from harness.budget import Usage
 from harness.callbacks import Callback
-from harness.display.console_text import duration, forgiving, plain, sparkline
+from harness.display.console_text import duration, pipe_safe, plain, sparkline
 from harness.policies.base import Purpose
 from harness.round_data import Rollouts
 from harness.types import Episode, Rating, Report
 
-_UNITS = {"playing": "episodes", "testing": "episodes", "reflecting": "replies"}  # of a total
+_UNITS = {"rollouts": "episodes", "evaluation": "episodes", "reflection": "completions"}
+"""Units in which a phase counts towards its total."""
 _PROMPTS = 4  # shown at once: a panel has at most 16 lines
 
 
@@ -35,61 +36,61 @@ def _number(value: float, digits: int) -> str:
 
 
 class View(Callback):
-    """What every view counts: the phase and how far it is, and the rounds of this process."""
+    """Base of both views: counts the phase's progress and the iterations of this process."""
 
     def __init__(self, console: Console, title: str, rounds: int) -> None:
-        self.console, self.title, self.rounds = forgiving(console), plain(title), rounds
-        self._counting = Lock()  # reflection may run beside training
+        self.console, self.title, self.rounds = pipe_safe(console), plain(title), rounds
+        self._lock = Lock()  # reflection may run beside training
         self._phase, self._done, self._total, self._tokens = "starting", 0, 0, 0
         self._began = self._phase_began = time.monotonic()
         self._first: int | None = None
         self._round = 0
 
     def close(self) -> None:
-        """Say nothing more and let go of the terminal."""
+        """Print nothing more and release the terminal."""
 
-    def heard(self) -> None:
-        """Something happened; called before it is counted."""
+    def on_event(self) -> None:
+        """Called on every event, before it is counted."""
 
     @override
     def phase(self, name: str, total: int) -> None:
-        self.heard()
-        with self._counting:
+        self.on_event()
+        with self._lock:
             now = time.monotonic()
             if self._phase == "starting":
-                self._began = now  # loading the model says nothing about how long rounds take
+                self._began = now  # loading the model is no part of an iteration
             self._phase, self._total, self._done, self._tokens = name, total, 0, 0
             self._phase_began = now
 
     @override
     def tokens(self, purpose: Purpose, replies: int, tokens: int) -> None:
-        self.heard()
-        with self._counting:
+        self.on_event()
+        with self._lock:
             self._tokens += tokens
-            if purpose == "reflect" and _UNITS.get(self._phase) == "replies":
+            if purpose == "reflect" and _UNITS.get(self._phase) == "completions":
                 self._done += replies
 
     @override
     def episode(self, episode: Episode, purpose: Purpose) -> None:
-        self.heard()
-        with self._counting:
+        self.on_event()
+        with self._lock:
             self._done += _UNITS.get(self._phase) == "episodes"
 
     @override
     def round(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
-        self.heard()
+        self.on_event()
         if not len(rollouts):
             return
         index = rollouts.round.index
         self._first = index if self._first is None else self._first
         self._round = index + 1
-        self.learnt(rollouts, report, spent)
+        self.on_iteration(rollouts, report, spent)
 
-    def learnt(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
-        """A round in which something was played is over."""
+    def on_iteration(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
+        """Called after an iteration that had rollouts."""
 
     def progress(self) -> str:
-        """How far the phase is, in its own units."""
+        """Progress of the phase, in its own units."""
         if self._phase not in _UNITS:  # one gradient step takes all samples at once
             return f"{self._total} samples" if self._total else ""
         return f"{self._done} of {self._total or '?'} {_UNITS[self._phase]}"
@@ -99,23 +100,23 @@ class View(Callback):
         elapsed = time.monotonic() - self._phase_began
         return f"{self._tokens / max(elapsed, 1e-9):.0f} tokens/s"
 
-    def left(self) -> str:
-        """How long the rounds to come will take if they go like those seen by this process."""
+    def time_left(self) -> str:
+        """Time for the iterations left, at the mean speed of those of this process."""
         if self._first is None:
-            return "to be seen"
+            return "estimating"
         each = (time.monotonic() - self._began) / (self._round - self._first)
         return f"{duration(each * (self.rounds - self._round))} of training"
 
 
 class Lines(View):
-    """Plain lines on a stream: one a round, a heartbeat at least every half minute."""
+    """Plain lines on a stream: one per iteration, and a heartbeat every half minute."""
 
     def __init__(self, console: Console, title: str, rounds: int, heartbeat: float = 30.0) -> None:
-        """`heartbeat`: after how many seconds of silence the view speaks by itself."""
+        """`heartbeat`: seconds without output after which the view prints its state."""
         super().__init__(console, title, rounds)
         self._heartbeat = heartbeat
-        self._said = time.monotonic()
-        self._speaking = Lock()  # a heartbeat never falls into another line
+        self._last_print = time.monotonic()
+        self._print_lock = Lock()  # a heartbeat never breaks into another line
         self._closed = Event()
         self._thread: Thread | None = None
 
@@ -126,8 +127,8 @@ class Lines(View):
             self._thread.join(timeout=1)
 
     @override
-    def heard(self) -> None:
-        with self._counting:
+    def on_event(self) -> None:
+        with self._lock:
             if self._thread is not None or self._closed.is_set():
                 return
             # A daemon: a run that ends without closing its view still ends.
@@ -135,34 +136,39 @@ class Lines(View):
             self._thread.start()
 
     def _beat(self) -> None:
-        while not self._closed.wait(max(0.0, self._said + self._heartbeat - time.monotonic())):
-            if time.monotonic() - self._said >= self._heartbeat:
-                self._say(self._state())
+        while not self._closed.wait(
+            max(0.0, self._last_print + self._heartbeat - time.monotonic())
+        ):
+            if time.monotonic() - self._last_print >= self._heartbeat:
+                self._print(self._state())
+
+    def _silence_left(self) -> float:
+        return max(0.0, self._last_print + self._heartbeat - time.monotonic())
 
     def _state(self) -> str:
         since = f"{self._phase} for {duration(time.monotonic() - self._phase_began)}"
         speed = self.speed() if self._tokens else ""
         return ", ".join(part for part in (since, self.progress(), speed) if part)
 
-    def _say(self, line: str) -> None:
-        with self._speaking:
-            self._said = time.monotonic()
+    def _print(self, line: str) -> None:
+        with self._print_lock:
+            self._last_print = time.monotonic()
             self.console.print(Text(f"{self.title}  {line}"), soft_wrap=True)
 
     @override
-    def learnt(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
-        self._say(
-            f"round {self._round}/{self.rounds}  reward {_number(rollouts.mean(), 3)}  "
-            f"episodes {spent.episodes}  tokens {spent.acting_tokens}+{spent.reflection_tokens}  "
-            f"time left {self.left()}"
+    def on_iteration(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
+        self._print(
+            f"iteration {self._round}/{self.rounds}  reward {_number(rollouts.mean(), 3)}  "
+            f"episodes {spent.episodes}  rollout tokens {spent.acting_tokens}  "
+            f"reflection tokens {spent.reflection_tokens}  time left {self.time_left()}"
         )
         for line in report.lines:
-            self._say(f"  {plain(line)}")
+            self._print(f"  {plain(line)}")
 
     @override
     def note(self, line: str) -> None:
-        self.heard()
-        self._say(plain(line))
+        self.on_event()
+        self._print(plain(line))
 
 
 def ratings_in(numbers: Mapping[str, float]) -> dict[str, Rating]:
@@ -180,7 +186,7 @@ def _one_line(text: str, style: str = "") -> Text:
 
 
 class LiveView(View):
-    """One panel that is redrawn: phase, reward curve, speed, ratings, what was learnt last."""
+    """One panel that is redrawn: phase, reward curve, speed, ratings, what was learned last."""
 
     def __init__(self, console: Console, title: str, rounds: int) -> None:
         super().__init__(console, title, rounds)
@@ -189,7 +195,7 @@ class LiveView(View):
         self._numbers: Mapping[str, float] = {}
         self._ratings: dict[str, Rating] = {}
         self._scores, self._principles = dict[str, float](), dict[str, str]()
-        self._winner = self._playing = self._last = ""
+        self._best = self._current = self._last = ""
         self._live = Live(console=console, get_renderable=self.draw, transient=True)
         self._live.start()
 
@@ -212,9 +218,9 @@ class LiveView(View):
         )
         numbers = wrap(told, width, max_lines=2, placeholder=" …")
         parts += [_one_line(line, "dim") for line in numbers]
-        room = 8 - len(shown) - len(numbers)  # 16 less frame, facts, bar, head and last reply
+        room = 8 - len(shown) - len(numbers)  # 16 less frame, facts, bar, head and last completion
         parts += [_one_line(f"· {line}") for line in self._lines[:room]]
-        parts += [_one_line(f"last reply: {self._last}", "dim")] if self._last else []
+        parts += [_one_line(f"last completion: {self._last}", "dim")] if self._last else []
         return Panel(Group(*parts), title=Text(self.title))
 
     def _facts(self) -> Table:
@@ -227,7 +233,10 @@ class LiveView(View):
             curve = sparkline(self._rewards[-24:])
             curve += f" {_number(self._rewards[-1], 3)}" if self._rewards else ""
             count = f"{self._round or '–'} of {self.rounds}"
-            rows[:0] = [("round", count, "time", elapsed), ("reward", curve, "left", self.left())]
+            rows[:0] = [
+                ("iteration", count, "time", elapsed),
+                ("reward", curve, "time left", self.time_left()),
+            ]
         else:
             rows.append(("", "", "time", elapsed))
         for row in rows:
@@ -235,15 +244,15 @@ class LiveView(View):
         return facts
 
     def _shown(self) -> list[str]:
-        """The best-rated prompts; without ratings who won; and always the one being played."""
-        shown = (list(self._ratings) or [self._winner] * bool(self._winner))[:_PROMPTS]
-        if self._playing and self._playing not in shown:
-            shown = [*shown[: _PROMPTS - 1], self._playing]
+        """Best-rated prompts, or else the iteration's best one; and always the current one."""
+        shown = (list(self._ratings) or [self._best] * bool(self._best))[:_PROMPTS]
+        if self._current and self._current not in shown:
+            shown = [*shown[: _PROMPTS - 1], self._current]
         return shown
 
     def _prompts(self, ids: list[str]) -> Table:
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-        heads = ("", "prompt", "μ", "σ", "score", "newest principle (▸ plays, bold won)")
+        heads = ("", "prompt", "μ", "σ", "score", "newest principle (▸ current, bold: best)")
         sides: list[JustifyMethod] = ["left", "left", "right", "right", "right", "left"]
         for n, side in enumerate(sides):
             table.add_column(justify=side, ratio=n // 5 or None, no_wrap=True, overflow="ellipsis")
@@ -251,36 +260,36 @@ class LiveView(View):
         for id in ids:
             rating = self._ratings.get(id, Rating(float("nan"), float("nan")))
             cells = (
-                "▸" if id == self._playing else " ",
+                "▸" if id == self._current else " ",
                 id,
                 _number(rating.mu, 1),
                 _number(rating.sigma, 1),
                 _number(self._scores.get(id, float("nan")), 3),
                 self._principles.get(id, ""),
             )
-            style = "bold" if id == self._winner else ""
+            style = "bold" if id == self._best else ""
             table.add_row(*(Text(cell, style=style) for cell in cells))
         return table
 
     @override
     def episode(self, episode: Episode, purpose: Purpose) -> None:
         super().episode(episode, purpose)
-        self._playing = episode.prompt_id
+        self._current = episode.prompt_id
         if episode.turns:
             mark = "right" if episode.success else "wrong" if episode.scored else "unscored"
             self._last = f"{mark}: {plain(episode.turns[-1].completion.text, 150)}"
 
     @override
-    def learnt(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
+    def on_iteration(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
         self._rewards.append(rollouts.mean())
         self._lines = [plain(line, 150) for line in report.lines]
-        # A round in which nothing was scored rates nobody: what was believed still holds.
+        # An iteration in which nothing was scored rates nobody: earlier ratings still hold.
         self._ratings = ratings_in(report.metrics) or self._ratings
         others = (name for name in report.metrics if not name.startswith(("mu/", "sigma/")))
         self._numbers = {name: report.metrics[name] for name in others}
         self._scores = rollouts.scores()
         winner = rollouts.best_prompt()
-        self._winner = winner.id if winner else ""
+        self._best = winner.id if winner else ""
         for prompt in rollouts.prompts:
             newest = prompt.principles[-1] if prompt.principles else "no principles yet"
             self._principles[prompt.id] = plain(newest, 150)

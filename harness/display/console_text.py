@@ -1,4 +1,4 @@
-"""What everything that is printed shares: safe text, small curves, a reader who may leave."""
+"""Text for the terminal: without control characters, small curves, streams that may close."""
 
 from typing import IO, Any, cast
 
@@ -8,7 +8,7 @@ _SPARKS = "▁▂▃▄▅▆▇█"
 
 
 def plain(text: str, limit: int = 400) -> str:
-    """Text without control characters, on one line, shortened."""
+    """Text without control characters, on one line, at most `limit` characters long."""
     clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
@@ -22,15 +22,15 @@ def sparkline(values: list[float]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person would say them."""
+    """Seconds as hours, minutes and seconds."""
     whole = int(seconds)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
-class _Forgiving:
-    """A stream whose reader may leave: from then on what is written to it is dropped.
+class _PipeSafe:
+    """A stream whose reader may close it: what is written after that is dropped.
 
     The stream and not the printing is guarded because rich, when a pipe breaks, would turn standard
     output into a void and then raise SystemExit, whichever of its threads was drawing.
@@ -38,28 +38,28 @@ class _Forgiving:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
-        self._gone = False
+        self._closed = False
 
     def write(self, text: str) -> int:
-        self._unless_gone(self._stream.write, text)
+        self._unless_closed(self._stream.write, text)
         return len(text)
 
     def flush(self) -> None:
-        self._unless_gone(self._stream.flush)
+        self._unless_closed(self._stream.flush)
 
-    def _unless_gone(self, act: Any, *words: str) -> None:
+    def _unless_closed(self, act: Any, *words: str) -> None:
         try:
-            if not self._gone:
+            if not self._closed:
                 act(*words)
-        except (OSError, ValueError):  # the reader has gone, or the stream was closed
-            self._gone = True
+        except (OSError, ValueError):  # broken pipe, or closed here
+            self._closed = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-def forgiving(console: Console) -> Console:
-    """The same console, which from now on outlives its reader: no write to it raises."""
-    if not isinstance(console.file, _Forgiving):
-        console.file = cast(IO[str], _Forgiving(console.file))
+def pipe_safe(console: Console) -> Console:
+    """The same console; writing to it never raises, even where its reader has gone."""
+    if not isinstance(console.file, _PipeSafe):
+        console.file = cast(IO[str], _PipeSafe(console.file))
     return console

@@ -15,7 +15,7 @@ from harness.budget import Usage
 from harness.callbacks import Callback
 from harness.round_data import Rollouts
 from harness.storage.atomic_files import lines, read_json
-from harness.system.secrets import scrubbed
+from harness.system.secrets import redact
 from harness.types import Report
 
 Numbers = Mapping[str, float]
@@ -80,7 +80,7 @@ class Tracker(Callback, ABC):
         except Exception as error:  # another package's code, which may raise anything
             if not self._failed:
                 self._failed = True
-                reason = scrubbed(f"{type(error).__name__}: {error}")
+                reason = redact(f"{type(error).__name__}: {error}")
                 self._note(f"{self.name} failed ({reason}); the run goes on without it")
 
 

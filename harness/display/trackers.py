@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from harness.display.tracker import Numbers, Tracker
 from harness.errors import UsageError, unknown
-from harness.system.secrets import scrubbed
+from harness.system.secrets import redact
 from harness.types import JSON
 
 __all__ = ["TRACKERS", "Tracker", "check_trackers", "open_tracker"]
@@ -107,7 +107,7 @@ def open_tracker(
 
             return AccelerateTracker(name, folder, title, settings, note)
     except Exception as error:  # another package's code: whatever it says becomes one sentence
-        reason = scrubbed(f"{type(error).__name__}: {error}")
+        reason = redact(f"{type(error).__name__}: {error}")
         raise UsageError(
             f"The tracker {name} cannot be opened ({reason}); set it up, or leave --tracker out."
         ) from error

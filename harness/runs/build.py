@@ -32,8 +32,8 @@ from harness.seeds import Seeds
 from harness.settings.config import Config
 from harness.storage.atomic_files import lines, read_json, write_json, write_text
 from harness.storage.lock import Lock
-from harness.storage.run_dir import Run, signs_of
-from harness.system.resource_errors import told
+from harness.storage.run_dir import Run, monitors_of
+from harness.system.resource_errors import resource_errors_explained
 from harness.text_env import TextEnvProtocol
 from harness.train import train
 from harness.types import Agent, SystemPrompt
@@ -169,7 +169,10 @@ def run_one(request: Config, folder: Path, watchers: Callbacks, stop: Callable[[
     if path.exists():
         return read_entry(path)
     again = f"go on with harness resume {folder}"
-    with told(f"The run in {folder} cannot go on", again), Lock(folder / "run.lock"):
+    with (
+        resource_errors_explained(f"The run in {folder} cannot go on", again),
+        Lock(folder / "run.lock"),
+    ):
         if path.exists():  # finished by another process a moment ago
             return read_entry(path)
         clear_drafts(path)
@@ -229,7 +232,7 @@ def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
     """Say on the row what training gave reason to look at, and whether the champion's prompt
     copies training tasks.
     """
-    found = alarms(signs_of(folder))
+    found = alarms(monitors_of(folder))
     played = (cast(Any, line) for _, line in lines(folder / "episodes.jsonl"))
     tasks = {e["turns"][0]["observation"]: e["answer"] for e in played if e["turns"]}
     principles = agent.prompt.principles

@@ -99,7 +99,7 @@ def _assumed(request: Config) -> Rates:
     basis = f"no run of this model was found: replies are assumed to take half of {limit:,} tokens"
     seconds = None
     if kind_of(request.model_url) == "hf":
-        device = hardware.look().device
+        device = hardware.detect().device
         if device == "cuda":
             hours = hardware.predicted_hours(0, 1, 1, request.model.batch_rows)
             seconds = hours * 3600

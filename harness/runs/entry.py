@@ -27,7 +27,7 @@ from harness.runs.envs import answers_once, public_name, public_options
 from harness.settings.build import recorded
 from harness.settings.config import Config
 from harness.storage.transcript import status
-from harness.system.secrets import HIDDEN, scrubbed, secret_name
+from harness.system.secrets import HIDDEN, redact, secret_name
 from harness.text_env import TextEnvProtocol
 from harness.types import JSON, Agent
 from leaderboards.records.entry import (
@@ -169,7 +169,7 @@ def make_entry(
 def _lasting(notes: Sequence[str]) -> tuple[str, ...]:
     """What was announced about the model and its replies, not about this machine."""
     here = ("CPU threads", "Memory:")
-    return tuple(redacted(scrubbed(note)) for note in notes if not note.startswith(here))
+    return tuple(redacted(redact(note)) for note in notes if not note.startswith(here))
 
 
 def _row_config(request: Config, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -241,7 +241,7 @@ def _command(request: Config) -> tuple[str, ...]:
         "--episodes": str(request.budget.episodes),
     }
     world = {
-        key: HIDDEN if secret_name(key) else scrubbed(value) if isinstance(value, str) else value
+        key: HIDDEN if secret_name(key) else redact(value) if isinstance(value, str) else value
         for key, value in public_options(request.env.name, request.env_options).items()
     }
     written = tomli_w.dumps({k: redacted(v) if isinstance(v, str) else v for k, v in world.items()})

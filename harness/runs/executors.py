@@ -13,7 +13,7 @@ from rich.console import Console
 
 from harness.callbacks import Callbacks
 from harness.display.console import Lines, LiveView
-from harness.display.console_text import forgiving
+from harness.display.console_text import pipe_safe
 from harness.display.trackers import check_trackers
 from harness.runs.finish import Terms, finish_one, hand_over, rounds_of, standings, unfinished
 from harness.runs.progress_table import title
@@ -59,7 +59,7 @@ class Serial:
 
     def work(self, places: Sequence[Path]) -> None:
         """See `Executor.work`."""
-        console = forgiving(Console(stderr=True))
+        console = pipe_safe(Console(stderr=True))
         threads = 0
         for place in places:
             request = read_request(place)

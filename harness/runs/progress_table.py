@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from harness.display.console_text import duration, forgiving, plain, sparkline
+from harness.display.console_text import duration, pipe_safe, plain, sparkline
 from harness.errors import RunError
 from harness.runs.request import read_request
 from harness.settings.config import Config
@@ -97,7 +97,7 @@ class ProgressTable:
 
     def __init__(self, runs: Sequence[RunProgress], console: Console, quiet: bool) -> None:
         self.runs = {run.place: run for run in runs}
-        self.console, self._quiet = forgiving(console), quiet
+        self.console, self._quiet = pipe_safe(console), quiet
         self._began = self._looked = self._said = time.monotonic()
         self._seen = {run.place: (run.state, 0) for run in runs}
         self._live: Live | None = None

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.callbacks import Callbacks
-from harness.display.console_text import forgiving
+from harness.display.console_text import pipe_safe
 from harness.errors import UsageError
 from harness.evaluate import evaluate, evaluation_tasks
 from harness.metered import MeteredTrainable
@@ -64,7 +64,7 @@ class Analysis:
         self._asked = arguments
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         self.folder = place / "analyses" / f"{kind}-{arguments.split}-{stamp}"
-        self._console = forgiving(Console(stderr=True, quiet=arguments.json))
+        self._console = pipe_safe(Console(stderr=True, quiet=arguments.json))
         self.agent = champion_of(place)
         # Here, whichever engine made it: a cluster may be gone, and its agents are the same.
         self.request = replace(read_request(place), executor=ExecutorSection())
@@ -156,7 +156,7 @@ class Analysis:
     def _say(
         self, played: Sequence[Reevaluated], effects: Sequence[NamedEffect], unit: bool
     ) -> None:
-        console = forgiving(Console())
+        console = pipe_safe(Console())
         table = Table(box=None, padding=(0, 2, 0, 0))
         for head in (f"{self.split} split", "score", "95 % interval", "unscored"):
             table.add_column(head, justify="left" if head.endswith("split") else "right")

@@ -153,8 +153,8 @@ def _defaults(asked: Asked, typed: Tables, env: str) -> tuple[Tables, str, list[
     chosen = "url" in typed.get("model", {})
     if asked.preset and (chosen or "url" in read_preset(asked.preset).get("model", {})):
         return {}, asked.preset, []
-    here = hardware.look()
-    choice = hardware.choose(here, env)
+    here = hardware.detect()
+    choice = hardware.default_model(here, env)
     preset = asked.preset or choice.preset
     if chosen and typed["model"]["url"] != choice.model and preset == "pocket":
         preset = "gpu" if here.device == "cuda" else "laptop"  # that preset is for that model

@@ -84,7 +84,7 @@ class Log:
         return self._file.tell()
 
     def cut(self, length: int) -> None:
-        """Forget everything after `length` bytes."""
+        """Remove everything after `length` bytes."""
         if self._file.tell() < length:
             raise RunError(
                 f"{self.path} is shorter than its checkpoint says; the run cannot be resumed, "
@@ -94,14 +94,14 @@ class Log:
         self._file.seek(length)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
 
 def lines(path: Path) -> Iterator[tuple[int, Mapping[str, JSON]]]:
     """Whole lines of a log with the offset at which each ends; stops at a torn one.
 
-    What is no regular file, such as a link to a device, has none.
+    A path that is no regular file, such as a link to a device, has none.
     """
     end = 0
     if not path.is_file():

@@ -1,16 +1,16 @@
-"""The run directory: what a run was asked, what it did, and where it can go on.
+"""The run directory: a run's configuration, logs and checkpoint.
 
-    config.toml       the resolved request, written first
+    config.toml       the resolved configuration, written first
     episodes.jsonl    one line per training episode, as it ends
-    rounds.jsonl      one line per round: numbers, signs of hacking, what was learnt, what was spent
-    population.jsonl  the method's state after each round (prompts, ratings, lineage)
-    checkpoint/       the last finished round: method state, weights, optimizer, meter, log lengths
-    opening.json      the one opening of the test split: which agents, since when
+    rounds.jsonl      one line per iteration: metrics, reward-hacking monitors, lessons, costs
+    population.jsonl  the method's state after each iteration (prompts, ratings, lineage)
+    checkpoint/       the last finished iteration: method state, weights, optimizer, costs, lengths
+    opening.json      the single held-out evaluation: which agents, and when it began
     test.jsonl        one line per test episode
-    entry.json        the row for the leaderboard
+    entry.json        the result for the leaderboard
 
-A checkpoint is one folder that is renamed into place; a killed run loses the unfinished round and
-nothing else, because its randomness is derived by name and its logs are cut back.
+A checkpoint is one folder that is renamed into place; a killed run loses the unfinished iteration
+and nothing else, because its randomness is derived by name and its logs are cut back.
 """
 
 import re
@@ -52,7 +52,7 @@ class Run(Callback):
         _finish_swap(self.checkpoint)
 
     def resume(self, method: Method) -> int:
-        """Bring everything back to the last checkpoint; returns the next round.
+        """Restore everything from the last checkpoint; returns the next iteration.
 
         Raises:
             RunError: It was written by another version, or with a policy lag.
@@ -78,19 +78,19 @@ class Run(Callback):
         for name, length in cast(Mapping[str, int], state["logs"]).items():
             self.logs[name].cut(length)
         self._round = cast(int, state["round"])
-        self._signs = signs_of(self.folder)
+        self._signs = monitors_of(self.folder)
         return self._round
 
     def _refuse_lag(self, staleness: int) -> None:
-        # Here and not where weights are loaded: who only looks into a run may do so.
+        # Here and not where weights are loaded: such a run may still be read and exported.
         if staleness:
             raise RunError(
                 f"{self.folder} was trained with engine.staleness={staleness}, which was removed "
-                "from the harness; start a new run, or go on with the version that began it."
+                "from the harness; start a new run, or resume it with the version that began it."
             )
 
     def save(self, rollouts: Rollouts, report: Report, state: Mapping[str, JSON]) -> None:
-        """Log the round and make it the checkpoint, in one step."""
+        """Log the iteration and make it the checkpoint, in one step."""
         self._round = rollouts.round.index + 1
         known = alarms(self._signs)
         self._signs.append(logged(monitors(rollouts)))
@@ -111,7 +111,7 @@ class Run(Callback):
         self.meter.callback.round(rollouts, report, self.meter.spent)
         for alarm in alarms(self._signs):
             if _kind(alarm) not in map(_kind, known):
-                self.meter.callback.note(f"{alarm}; look at: harness show {self.folder.name}")
+                self.meter.callback.note(f"{alarm}; see harness show {self.folder.name}")
 
     def _write_checkpoint(self, state: Mapping[str, JSON]) -> None:
         part = self.folder / "checkpoint.part"
@@ -144,19 +144,19 @@ class Run(Callback):
             self.logs["episodes"].append({"round": self._round, **episode_json(episode)})
 
     def close(self) -> None:
-        """Let go of the logs."""
+        """Close the logs."""
         for log in self.logs.values():
             log.close()
 
 
-def signs_of(folder: Path) -> list[Mapping[str, float | None]]:
-    """The signs of every logged round; rounds of older versions have none."""
+def monitors_of(folder: Path) -> list[Mapping[str, float | None]]:
+    """Reward-hacking monitors of every logged iteration; older versions logged none."""
     found = (line.get("signs") for _, line in lines(folder / "rounds.jsonl"))
     return [cast(Mapping[str, float | None], s) if isinstance(s, dict) else {} for s in found]
 
 
 def _kind(alarm: str) -> str:
-    """An alarm without its figures, so that one that stays is told once."""
+    """An alarm without its numbers, so that one that persists is reported once."""
     return re.sub(r"[\d.]+", "", alarm)
 
 

@@ -1,4 +1,4 @@
-"""Episodes as JSON, for logs: everything said and judged, without token ids."""
+"""Episodes as JSON for logs: texts and verdicts, without token ids."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from harness.types import JSON, Ending, Episode
 
 
 def finite(value: float) -> float | None:
-    """JSON has no NaN; what was not measured is null."""
+    """The value, or None where it is not finite: JSON has no NaN."""
     return value if math.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""What this machine is, which model suits it, and how long a full run would take on it."""
+"""Hardware of this machine, the default model for it, and the time of a full run on it."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A model and preset for an environment here, and why."""
+    """The default model and preset for an environment on this machine, and the reason."""
 
     model: str
     preset: str
@@ -54,7 +54,7 @@ def visible_gpus(
     return visible
 
 
-def look() -> Machine:
+def detect() -> Machine:
     """Ask torch what there is (imports it); without torch only endpoints can be used."""
     count = cores()
     try:
@@ -69,7 +69,7 @@ def look() -> Machine:
     return Machine("cpu", platform.machine(), 0.0, count)
 
 
-def choose(machine: Machine, env: str = "") -> Choice:
+def default_model(machine: Machine, env: str = "") -> Choice:
     """The model made for a world, or else the largest default that trains here on 4,096 tokens.
 
     Computed, not measured: 32 rows of keys and values, one reply's activations without

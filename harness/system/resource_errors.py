@@ -1,6 +1,6 @@
-"""What a machine runs out of, as one sentence: disk, permissions, open files, memory.
+"""Turn resource errors into one-line messages: disk, permissions, open files, memory.
 
-Libraries say it in their own ways; what is no such trouble stays the error that it is.
+Libraries raise them in their own ways; every other error is left as it is.
 """
 
 import errno
@@ -17,20 +17,20 @@ _DISK = {
     errno.EROFS: "that file system is read-only; make it writable",
     errno.EACCES: "that is not permitted; give this user the right to write there",
     errno.EPERM: "that is not permitted; give this user the right to write there",
-    errno.EIO: "the disk reports an error; see to it",
+    errno.EIO: "the disk reports an error; check it",
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
     errno.ENFILE: "too many files are open on this machine; close some",
 }
-# A library in Rust, safetensors say, quotes the system's error in its own.
+# A library in Rust, such as safetensors, quotes the system's error in its own.
 _QUOTED = re.compile(r"\(os error (\d+)\)")
 _MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
 
-def sentence(error: BaseException, what: str, then: str) -> HarnessError | None:
+def as_resource_error(error: BaseException, what: str, then: str) -> HarnessError | None:
     """The error to raise instead, if the machine ran out of something; else None.
 
     `what` could not be done (a clause such as "runs/a cannot be written"); `then` is what to type
-    once there is room again, "" if there is nothing to be said.
+    once there is room again, or "".
     """
     number = error.errno if isinstance(error, OSError) else None
     quoted = _QUOTED.search(str(error))
@@ -45,7 +45,7 @@ def sentence(error: BaseException, what: str, then: str) -> HarnessError | None:
     if number == errno.ENOMEM or _out_of_memory(error):
         return ModelError(
             "Memory ran out; free some"
-            f"{f', then {then}' if then else ''}, or start anew with smaller "
+            f"{f', then {then}' if then else ''}, or start a new run with smaller "
             "--set model.batch_rows=… and model.micro_batch_tokens=…."
         )
     return None
@@ -58,14 +58,14 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def told(what: str, then: str = "") -> Iterator[None]:
-    """Within it, running out of something is an error of one sentence."""
+def resource_errors_explained(what: str, then: str = "") -> Iterator[None]:
+    """Raise resource errors inside the block as errors of one sentence."""
     try:
         yield
     except HarnessError:
         raise
     except Exception as error:
-        instead = sentence(error, what, then)
+        instead = as_resource_error(error, what, then)
         if instead is None:
             raise
         raise instead from error

@@ -1,4 +1,4 @@
-"""Keys never leave the environment: whatever is written or shown passes through `scrubbed`.
+"""Redaction of secrets: whatever is written or shown passes through `redact`.
 
 A secret is the value of an environment variable whose name ends in KEY, TOKEN, SECRET or PASSWORD,
 what stands before the @ of an address, an address's parameter of such a name, or what follows
@@ -26,7 +26,7 @@ def secret_name(name: str) -> bool:
     return bool(_VARIABLE.search(name))
 
 
-def scrubbed(text: str) -> str:
+def redact(text: str) -> str:
     """The text with every secret replaced by "[secret]"."""
     for name, value in os.environ.items():
         if len(value) >= SHORTEST and value in text and secret_name(name):
@@ -39,13 +39,13 @@ def scrubbed(text: str) -> str:
 
 
 def guard_tracebacks() -> None:
-    """Scrub what Python prints of errors that nobody caught, in all threads."""
+    """Redact what Python prints of uncaught errors, in all threads."""
 
     def told(
         kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
     ) -> None:
         lines = traceback.format_exception(kind, error, trace)
-        sys.stderr.write(scrubbed("".join(lines)))
+        sys.stderr.write(redact("".join(lines)))
 
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = told

@@ -14,7 +14,7 @@ from rich.console import Console
 from standin import Body, completion, served
 
 from harness.cli.main import main
-from harness.system.secrets import scrubbed, secret_name
+from harness.system.secrets import redact, secret_name
 from leaderboards.boards.export_tables import write_csv
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import TerminalTable, markdown
@@ -175,10 +175,10 @@ def test_a_traceback_nobody_expected_holds_no_key():
 def test_what_counts_as_a_secret(monkeypatch):
     monkeypatch.setenv("MY_SECRET", "correct-horse")
     monkeypatch.setenv("SHORT_KEY", "abc")
-    assert scrubbed("a correct-horse abc") == "a [secret] abc"
-    assert scrubbed("https://u:p@host/x?a=1&api_key=xyz#m") == (
+    assert redact("a correct-horse abc") == "a [secret] abc"
+    assert redact("https://u:p@host/x?a=1&api_key=xyz#m") == (
         "https://[secret]@host/x?a=1&api_key=[secret]#m"
     )
-    assert scrubbed("nothing to see, me@host") == "nothing to see, me@host"
+    assert redact("nothing to see, me@host") == "nothing to see, me@host"
     assert secret_name("world_token")
     assert not secret_name("tokens")

@@ -90,7 +90,7 @@ def test_stopped_it_saves_and_goes_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=90)
     assert process.returncode == 130, said
-    assert "goes on from here" in said
+    assert "continues from here" in said
     assert not list(runs.glob("*/evolution-*/entry.json"))
     # The children were waited for: no run is held any more, and what they saved can be resumed.
     for begun in runs.glob("*/evolution-*"):

@@ -50,14 +50,14 @@ def test_base_shows_no_rounds_and_no_nan(shown, tmp_path):
     for logged in ([], [{**r, "scores": {}} for r in rounds([None, None])]):
         rewrite(tmp_path / "out" / "rounds.jsonl", logged)
         text = shown()
-        assert "no round was played" in text
-        assert not any(word in text for word in ("nan", "training reward", "what was learnt"))
+        assert "this run had no rollouts" in text
+        assert not any(word in text for word in ("nan", "training reward", "what was learned"))
 
 
 def test_an_unfinished_run_has_no_finished_round_yet(shown, tmp_path):
     run("base")
     (tmp_path / "out" / "entry.json").unlink()
-    assert "no finished round yet" in shown()
+    assert "no finished iteration yet" in shown()
 
 
 def test_the_curve_ignores_rounds_without_reward(shown, tmp_path):
@@ -92,16 +92,16 @@ def test_reflection_shows_its_prompt_from_round_to_round(shown, tmp_path):
     rewrite(log, [{"round": n, "state": state(p)} for n, p in chain])
     text = [line.rstrip() for line in shown().splitlines()]
     start = text.index(f"start     {root.id}")
-    assert text[start - 1].startswith("the prompt, round by round")
+    assert text[start - 1].startswith("the prompt, iteration by iteration")
     assert text[start + 1 : start + 11] == [
-        f"round 1   {one.id}",
+        f"iteration 1   {one.id}",
         "  + Carry.",
         "  + Be brief.",
-        f"round 2   {one.id}  unchanged",
-        f"round 3   {two.id}",
+        f"iteration 2   {one.id}  unchanged",
+        f"iteration 3   {two.id}",
         "  ~ Carry. → Carry [bold]twice[/bold].",
         "  + [2JCheck.",
-        f"round 4   {three.id}",
+        f"iteration 4   {three.id}",
         "  − Be brief.",
         "  − [2JCheck.",
     ]
@@ -113,14 +113,14 @@ def test_a_real_run_of_reflection_begins_at_its_root(shown, tmp_path):
     root = SystemPrompt(champion["briefing"])
     text = shown()
     assert f"start     {root.id}" in text
-    assert f"round 1   {root.id}  unchanged" in text
+    assert f"iteration 1   {root.id}  unchanged" in text
 
 
 def test_evolution_shows_ratings_and_no_chain(shown):
     run("evolution")
     text = shown()
     assert "ratings and lineage" in text and "μ 25.0" in text
-    assert "round by round" not in text
+    assert "iteration by iteration" not in text
 
 
 def test_changes_pair_what_was_replaced_and_keep_the_rest_apart():
@@ -153,7 +153,7 @@ def test_weights_fronts_and_templates_are_shown(shown, tmp_path):
     for line in (
         "  aaa  0.250",
         "    Be [31mbrief.",
-        "  bbb  not played yet",
+        "  bbb  not evaluated yet",
         "* ccc  0.500",
         "* ddd  0.200",
         "  eee  0.100",

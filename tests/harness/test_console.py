@@ -14,7 +14,7 @@ from rich.console import Console
 
 from harness.budget import Usage
 from harness.display.console import Lines, LiveView
-from harness.display.console_text import forgiving
+from harness.display.console_text import pipe_safe
 from harness.round_data import Rollouts, Round
 from harness.seeds import Seeds
 from harness.types import Ending, Report
@@ -58,8 +58,8 @@ def test_a_broken_pipe_on_standard_error_leaves_standard_output_alone(tmp_path):
 
 def test_a_console_is_made_forgiving_once():
     console = Console(file=io.StringIO())
-    stream = forgiving(console).file
-    assert forgiving(console).file is stream
+    stream = pipe_safe(console).file
+    assert pipe_safe(console).file is stream
     console.print("heard")
     assert stream.getvalue() == "heard\n"
 
@@ -67,31 +67,31 @@ def test_a_console_is_made_forgiving_once():
 def test_time_left_after_a_resume_counts_the_rounds_of_this_process(clock):
     view = Lines(Console(file=io.StringIO(), width=200), "t", 12)
     clock.now += 500  # the model loads
-    view.phase("playing", 4)
+    view.phase("rollouts", 4)
     for index in (8, 9):
         clock.now += 60
         view.round(played(index, {ROOT: 1.0}), Report(), Usage())
     # Two rounds took 120 s, two are to come.
-    assert view.left() == "2 min 00 s of training"
-    assert "round 10/12" in spoken(view)[-1] and "time left 2 min 00 s" in spoken(view)[-1]
+    assert view.time_left() == "2 min 00 s of training"
+    assert "iteration 10/12" in spoken(view)[-1] and "time left 2 min 00 s" in spoken(view)[-1]
     view.close()
 
 
 def test_before_the_first_round_no_time_left_is_made_up(clock):
     view = Lines(Console(file=io.StringIO()), "t", 12)
-    view.phase("playing", 4)
-    assert view.left() == "to be seen"
+    view.phase("rollouts", 4)
+    assert view.time_left() == "estimating"
     view.close()
 
 
 def test_speed_counts_from_the_phases_beginning(clock):
     view = Lines(Console(file=io.StringIO()), "t", 12)
     clock.now += 500
-    view.phase("reflecting", 4)
+    view.phase("reflection", 4)
     view.tokens("reflect", 1, 70)
     clock.now += 10
     assert view.speed() == "7 tokens/s"
-    view.phase("playing", 4)
+    view.phase("rollouts", 4)
     clock.now += 2
     view.tokens("act", 1, 6)
     assert view.speed() == "3 tokens/s"
@@ -100,18 +100,18 @@ def test_speed_counts_from_the_phases_beginning(clock):
 
 def test_progress_is_counted_in_what_the_phases_total_counts():
     view = Lines(Console(file=io.StringIO()), "t", 12)
-    view.phase("playing", 4)
+    view.phase("rollouts", 4)
     view.tokens("act", 1, 6)
     view.tokens("act", 1, 6)  # the second turn of the same episode
     view.episode(episode(ROOT, 1.0), "act")
     assert view.progress() == "1 of 4 episodes"
-    view.phase("reflecting", 3)
+    view.phase("reflection", 3)
     view.tokens("reflect", 1, 6)
-    assert view.progress() == "1 of 3 replies"
+    assert view.progress() == "1 of 3 completions"
     view.phase("training", 64)
     view.tokens("reflect", 1, 6)  # a reflector of its own works beside training
     assert view.progress() == "64 samples"
-    view.phase("playing", 4)
+    view.phase("rollouts", 4)
     view.tokens("reflect", 1, 6)
     assert view.progress() == "0 of 4 episodes"
     view.close()
@@ -119,7 +119,7 @@ def test_progress_is_counted_in_what_the_phases_total_counts():
 
 def test_a_silent_phase_has_a_heartbeat_until_the_view_is_closed():
     view = Lines(Console(file=io.StringIO(), width=200), "t", 12, heartbeat=0.2)
-    view.phase("playing", 4)
+    view.phase("rollouts", 4)
     view.tokens("act", 1, 6)
     view.episode(episode(ROOT, 1.0), "act")
     deadline = time.monotonic() + 10
@@ -129,7 +129,7 @@ def test_a_silent_phase_has_a_heartbeat_until_the_view_is_closed():
     said = spoken(view)
     assert len(said) >= 2
     for line in said:
-        assert re.fullmatch(r"t  playing for \d+ s, 1 of 4 episodes, \d+ tokens/s", line)
+        assert re.fullmatch(r"t  rollouts for \d+ s, 1 of 4 episodes, \d+ tokens/s", line)
     time.sleep(0.25)
     assert spoken(view) == said
 
@@ -146,7 +146,7 @@ def test_a_heartbeat_waits_for_silence():
 def test_no_heartbeat_begins_after_the_view_was_closed():
     view = Lines(Console(file=io.StringIO()), "t", 12, heartbeat=0.01)
     view.close()
-    view.phase("playing", 4)
+    view.phase("rollouts", 4)
     time.sleep(0.1)
     assert spoken(view) == []
 
@@ -177,7 +177,7 @@ def test_base_hears_nothing_about_rounds(live):
     view, lines = live(rounds=0), Lines(Console(file=io.StringIO()), "t", 0)
     for one in (view, lines):
         one.round(Rollouts(Round(0, (), 1, 1, Seeds(0)), ()), Report(), Usage())
-        one.phase("testing", 4)
+        one.phase("evaluation", 4)
         one.episode(episode(ROOT, 1.0), "evaluate")
     lines.close()
     assert spoken(lines) == []

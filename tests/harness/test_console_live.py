@@ -80,14 +80,14 @@ def test_the_fullest_panel_fits_sixteen_lines(live, width):
     report = Report(numbers, tuple("wide 漢字 words " * 30 for _ in range(9)))
     for index in range(60):
         view.round(played(index, dict.fromkeys(wordy, float(index))), report, Usage())
-    view.phase("reflecting", 100000)
+    view.phase("reflection", 100000)
     view.episode(episode(PROMPTS[0], 1.0, "thinking\n" * 90), "act")
     coloured = drawn(view, width, force_terminal=True, color_system="truecolor", no_color=False)
     lines = [Text.from_ansi(line).plain for line in coloured]
     assert len(lines) == 16
     assert {cell_len(line) for line in lines} == {width}
     assert ["newest principle" in line for line in lines].index(True) == 5
-    assert "━" in lines[4] and "last reply" in lines[14]
+    assert "━" in lines[4] and "last completion" in lines[14]
 
 
 def test_what_a_model_wrote_is_shown_as_text(live):

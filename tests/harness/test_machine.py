@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.system.hardware import Machine, choose, predicted_hours
+from harness.system.hardware import Machine, default_model, predicted_hours
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from harness.system.hardware import Machine, choose, predicted_hours
 )
 def test_the_largest_model_that_trains_here_is_chosen(memory, model, preset):
     device = "cuda" if memory else "cpu"
-    chosen = choose(Machine(device, "a card", memory, 8))
+    chosen = default_model(Machine(device, "a card", memory, 8))
     assert (chosen.model, chosen.preset) == (model, preset)
 
 
@@ -26,4 +26,4 @@ def test_hours_are_tokens_over_rows_times_a_step():
 
 
 def test_a_world_with_a_model_of_its_own_gets_that_model():
-    assert choose(Machine("cuda", "a card", 80, 8), "calibration/told").model == "pocket"
+    assert default_model(Machine("cuda", "a card", 80, 8), "calibration/told").model == "pocket"

@@ -12,7 +12,7 @@ from harness.policies.base import Sampling
 from harness.reward_hacking import alarms, copies, disagrees, logged, monitors, number, several
 from harness.round_data import Group, Rollouts, Round
 from harness.seeds import Seeds
-from harness.storage.run_dir import Run, signs_of
+from harness.storage.run_dir import Run, monitors_of
 from harness.train import train
 from harness.types import (
     Agent,
@@ -185,15 +185,15 @@ def test_a_run_logs_its_signs_and_tells_an_alarm_once_even_when_resumed(tmp_path
     (tmp_path / "broken").mkdir()
     notes = trained(tmp_path / "whole", echo, talk)
     assert len([n for n in notes if "three or more answers" in n]) == 1
-    history = signs_of(tmp_path / "whole")
+    history = monitors_of(tmp_path / "whole")
     assert [h["guesses"] for h in history] == [1.0] * 4
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "broken", echo, talk, break_at=2)
     assert not any("three or more" in n for n in trained(tmp_path / "broken", echo, talk))
-    assert signs_of(tmp_path / "broken") == history
+    assert monitors_of(tmp_path / "broken") == history
 
 
 def test_rounds_of_older_versions_have_no_signs(tmp_path):
     old = [{"round": 0}, {"round": 1, "signs": "?"}, {"round": 2, "signs": {"guesses": 1.0}}]
     (tmp_path / "rounds.jsonl").write_text("".join(json.dumps(r) + "\n" for r in old))
-    assert signs_of(tmp_path) == [{}, {}, {"guesses": 1.0}]
+    assert monitors_of(tmp_path) == [{}, {}, {"guesses": 1.0}]

@@ -74,7 +74,7 @@ def rated(ratings):
 def tell(view, index=0):
     """Every event there is."""
     view.note("loading")
-    view.phase("playing", 1)
+    view.phase("rollouts", 1)
     view.tokens("act", 1, 3)
     view.episode(episode(ROOT, 1.0), "act")
     view.round(played(index, {ROOT: 1.0}), Report({"children": 1.0}, ("learnt",)), Usage())

@@ -1,7 +1,7 @@
-"""`harness calibrate`: every method on worlds with a known answer, against registered contrasts.
+"""`harness calibrate`: every method where the answer is known, against registered contrasts.
 
-Each world and seed is a process of its own, so that none waits for another; each run is one that
-`harness run` would make, kept in a run directory and gone on with where it stopped.
+Each environment and seed is a process of its own, so that none waits for another; each run is one
+that `harness run` would make, stored in a run directory and resumed where it stopped.
 """
 
 import json
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.cli.arguments import Arguments
-from harness.display.console_text import forgiving
+from harness.display.console_text import pipe_safe
 from harness.errors import UsageError
 from harness.runs.run_dirs import runs_in
 from harness.runs.subprocess_pool import Job, SubprocessPool, harness_command
@@ -39,9 +39,9 @@ FOUR = "×4"
 
 @dataclass(frozen=True)
 class Unit:
-    """One process: a world and a seed, with the methods played there one after the other."""
+    """One process: an environment and a seed, with its methods run one after the other."""
 
-    world: str
+    env: str
     seed: int
     methods: tuple[str, ...]
     episodes: int
@@ -49,16 +49,16 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """What the progress line calls it."""
+        """Its name in progress lines."""
         return self.folder.name
 
     def job(self, plan: PreregisteredPlan) -> Job:
-        """What is run: anew, or on from where it stopped."""
+        """The command that starts it, or resumes it where it stopped."""
         if self.folder.is_dir() and runs_in(self.folder):
             command = harness_command("resume", str(self.folder), "--json")
         else:
             command = harness_command(
-                *("run", "--env", f"calibration/{self.world}", "--model", plan.model),
+                *("run", "--env", f"calibration/{self.env}", "--model", plan.model),
                 *("--preset", plan.preset, "--method", ",".join(self.methods)),
                 *("--seed", str(self.seed), "--episodes", str(self.episodes)),
                 *("--run-dir", str(self.folder), "--json"),
@@ -73,25 +73,25 @@ class Unit:
 
 
 def units(
-    plan: PreregisteredPlan, worlds: Sequence[str], seeds: Sequence[int], out: Path
+    plan: PreregisteredPlan, envs: Sequence[str], seeds: Sequence[int], out: Path
 ) -> list[Unit]:
-    """Every process there is to run: seed after seed, so that early results are about all worlds.
+    """All processes, seed after seed, so that early results are about all environments.
 
-    RL is also run at four times the budget, on the world where both halves are missing.
+    RL is also run at four times the budget where both knowledge and skill are missing.
     """
     made = []
     for seed in seeds:
-        for world in worlds:
-            folder = out / f"{world}-{seed}"
-            made.append(Unit(world, seed, plan.methods, plan.episodes, folder))
-            if world == "both" and "rl" in plan.methods:
-                longer = out / f"{world}-{seed}-rl4"
-                made.append(Unit(world, seed, ("rl",), 4 * plan.episodes, longer))
+        for env in envs:
+            folder = out / f"{env}-{seed}"
+            made.append(Unit(env, seed, plan.methods, plan.episodes, folder))
+            if env == "both" and "rl" in plan.methods:
+                longer = out / f"{env}-{seed}-rl4"
+                made.append(Unit(env, seed, ("rl",), 4 * plan.episodes, longer))
     return made
 
 
 def work(plan: PreregisteredPlan, wanted: Sequence[Unit], jobs: int, console: Console) -> None:
-    """Run all that is not done; raises RunError with the words of the first that failed."""
+    """Run all that is not done; raises RunError with the message of the first that failed."""
     waiting = [unit for unit in wanted if not unit.done]
     done = first = len(wanted) - len(waiting)
     began = time.monotonic()
@@ -105,18 +105,18 @@ def work(plan: PreregisteredPlan, wanted: Sequence[Unit], jobs: int, console: Co
         left = (time.monotonic() - began) / (done - first) * (len(wanted) - done)
         say(f"{done}/{len(wanted)}  {job.name} in {seconds:.0f} s, about {left / 60:.0f} min left")
 
-    say(f"{len(wanted)} runs of methods, {done} done before, {jobs} at once")
+    say(f"{len(wanted)} processes, {done} done before, {jobs} at once")
     SubprocessPool(jobs, ended).work([unit.job(plan) for unit in waiting])
 
 
 def collect(wanted: Sequence[Unit]) -> dict[str, dict[str, dict[int, float]]]:
-    """Scores in points by world, method and seed, from the entries of these runs alone."""
+    """Scores in points by environment, method and seed, from the entries of these runs alone."""
     scores: dict[str, dict[str, dict[int, float]]] = {}
     for unit in wanted:
         mark = FOUR if unit.folder.name.endswith("-rl4") else ""
         for entry in find_entries([unit.folder]).entries:
             if (score := result(entry).score) is not None:
-                by_method = scores.setdefault(unit.world, {})
+                by_method = scores.setdefault(unit.env, {})
                 by_method.setdefault(entry.method + mark, {})[entry.seed] = 100 * score
     return scores
 
@@ -124,8 +124,8 @@ def collect(wanted: Sequence[Unit]) -> dict[str, dict[str, dict[int, float]]]:
 def judged(plan: PreregisteredPlan, scores: Mapping[str, Scores]) -> list[Finding]:
     """The findings; runs at another budget take no part."""
     same = {
-        world: {m: of for m, of in by_method.items() if not m.endswith(FOUR)}
-        for world, by_method in scores.items()
+        env: {m: of for m, of in by_method.items() if not m.endswith(FOUR)}
+        for env, by_method in scores.items()
     }
     return list(findings(plan, same))
 
@@ -136,14 +136,14 @@ def show(
     """Mean scores, then contrasts."""
     methods = list(dict.fromkeys([*plan.methods, *(m for of in scores.values() for m in of)]))
     table = Table(title=f"mean score in points at {plan.episodes:,} episodes", title_justify="left")
-    for head in ("world", *methods, "seeds"):
-        table.add_column(head, justify="left" if head == "world" else "right")
-    for world, by_method in scores.items():
+    for head in ("environment", *methods, "seeds"):
+        table.add_column(head, justify="left" if head == "environment" else "right")
+    for env, by_method in scores.items():
         cells = ["–" if mean is None else f"{mean:.1f}" for mean in means(by_method, methods)]
-        table.add_row(world, *cells, str(max(map(len, by_method.values()))))
+        table.add_row(env, *cells, str(max(map(len, by_method.values()))))
     yield table
     table = Table(title="registered contrasts", title_justify="left")
-    for head in ("world", "claim", "found", "seeds", "holds"):
+    for head in ("environment", "claim", "found", "seeds", "holds"):
         table.add_column(head)
     for one in found:
         held = "yes" if one.holds else "NO"
@@ -154,7 +154,7 @@ def show(
 def write_report(
     path: Path, plan: PreregisteredPlan, scores: Mapping[str, Scores], found: Sequence[Finding]
 ) -> None:
-    """Everything the tables say; what is needed to repeat a run is in its entry."""
+    """Write everything in the tables; what is needed to repeat a run is in its entry."""
     told = {
         "plan": asdict(plan),
         "scores": scores,
@@ -168,22 +168,22 @@ def main(arguments: Arguments) -> int:
     plan = read_plan(arguments.contrasts or CALIBRATION)
     if arguments.episodes is not None:
         plan = replace(plan, episodes=arguments.episodes)
-    worlds = arguments.envs or plan.worlds
-    if strange := set(worlds) - set(plan.worlds):
+    envs = arguments.envs or plan.worlds
+    if strange := set(envs) - set(plan.worlds):
         raise UsageError(
             f"No contrast is registered for {', '.join(sorted(strange))}; "
             f"choose from {', '.join(plan.worlds)}."
         )
     seeds = arguments.seeds or tuple(range(10))
     out = arguments.run_dir or Path("runs") / f"calibrate-{seeds[0]}-{seeds[-1]}"
-    wanted = units(plan, worlds, seeds, out)
-    console = forgiving(Console(stderr=True))
-    # Asked to end by another program: the runs are to be stopped and saved just as well.
+    wanted = units(plan, envs, seeds, out)
+    console = pipe_safe(Console(stderr=True))
+    # A batch system sends SIGTERM: runs are stopped and saved as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         work(plan, wanted, arguments.jobs or cores(), console)
     except KeyboardInterrupt:
-        console.print("stopped and saved; the same command goes on from here", markup=False)
+        console.print("stopped and saved; the same command continues from here", markup=False)
         return 130
     scores = collect(wanted)
     found = judged(plan, scores)
@@ -192,6 +192,6 @@ def main(arguments: Arguments) -> int:
         print((out / "report.json").read_text())
     else:
         for table in show(plan, scores, found):
-            forgiving(Console()).print(table)
-        console.print(f"kept in {out}", markup=False)
+            pipe_safe(Console()).print(table)
+        console.print(f"stored in {out}", markup=False)
     return 0 if all(one.holds for one in found) else 1

@@ -28,8 +28,8 @@ def _graders() -> Check:
 
 
 def _device() -> Check:
-    here = hardware.look()
-    choice = hardware.choose(here)
+    here = hardware.detect()
+    choice = hardware.default_model(here)
     memory = f", {here.memory_gb:.0f} GB" if here.memory_gb else ""
     return True, f"{here.device} ({here.name}{memory}, {here.cores} cores); default {choice.model}"
 

@@ -1,4 +1,4 @@
-"""`harness eval`: a model and prompt without training, or a finished run's champion once more."""
+"""`harness eval`: a model and prompt without training, or a finished run's final agent again."""
 
 import json
 from dataclasses import replace
@@ -26,34 +26,34 @@ from harness.storage.lock import Lock
 def main(arguments: Arguments) -> int:
     """Without a run: the `base` method. With one: an analysis record beside it, never an entry."""
     if arguments.run is not None:
-        return _again(arguments)
-    resolved = resolve(run.asked_from(arguments, ("base",)))
+        return _evaluate_run(arguments)
+    resolved = resolve(run.request_from(arguments, ("base",)))
     folder = arguments.run_dir or new_folder(f"eval-{resolved.configs[0].env.name}")
-    return run.go(lay_out(resolved.configs, folder), arguments.quiet, arguments.json)
+    return run.run_and_report(lay_out(resolved.configs, folder), arguments.quiet, arguments.json)
 
 
-# What a run has settled already; the rest (split, tasks, samples) may be asked for anew.
-_NOT_AGAIN = ("env", "model", "seeds", "preset", "config", "sets", "prompt", "episodes", "run_dir")
+# Options that a run has settled already; split, tasks and samples may be given anew.
+_SETTLED = ("env", "model", "seeds", "preset", "config", "sets", "prompt", "episodes", "run_dir")
 
 
-def _again(arguments: Arguments) -> int:
-    given = [name for name in _NOT_AGAIN if getattr(arguments, name)]
+def _evaluate_run(arguments: Arguments) -> int:
+    given = [name for name in _SETTLED if getattr(arguments, name)]
     if given:
         raise UsageError(
             f"A finished run is evaluated as it was made: leave out "
             f"--{given[0].replace('_', '-')}, or evaluate without naming a run."
         )
-    places = existing(arguments.run)
-    if len(places) > 1 or not (places[0] / "entry.json").exists():
+    run_dirs = existing(arguments.run)
+    if len(run_dirs) > 1 or not (run_dirs[0] / "entry.json").exists():
         raise UsageError(f"{arguments.run} is not one finished run; name one that is.")
-    place = places[0]
-    request = read_request(place)
-    with Lock(place / "run.lock"):
-        record, told = _analyse(place, arguments)
+    run_dir = run_dirs[0]
+    request = read_request(run_dir)
+    with Lock(run_dir / "run.lock"):
+        record, summary = _analyse(run_dir, arguments)
     if arguments.json:
-        print(json.dumps({**told, "record": str(record)}))
+        print(json.dumps({**summary, "record": str(record)}))
         return 0
-    mean = told["mean_reward"]
+    mean = summary["mean_reward"]
     Console().print(
         f"{request.env.name} {arguments.split}: mean reward "
         f"{'—' if mean is None else format(mean, '.3f')}; written to {record}",
@@ -62,26 +62,27 @@ def _again(arguments: Arguments) -> int:
     return 0
 
 
-def _analyse(place: Path, arguments: Arguments) -> tuple[Path, dict[str, Any]]:
-    request = replace(read_request(place), executor=ExecutorSection())  # here, whoever made it
-    stage = build_run(request, place, Callbacks([]), lambda: False)
+def _analyse(run_dir: Path, arguments: Arguments) -> tuple[Path, dict[str, Any]]:
+    # In this process, whichever executor made it.
+    request = replace(read_request(run_dir), executor=ExecutorSection())
+    context = build_run(request, run_dir, Callbacks([]), lambda: False)
     try:
-        agent = champion_of(place)
-        if isinstance(stage.policy, MeteredTrainable) and agent.policy_version:
-            stage.policy.load(place / "checkpoint" / "policy")
-        asked = stage.request.evaluation
+        agent = champion_of(run_dir)
+        if isinstance(context.policy, MeteredTrainable) and agent.policy_version:
+            context.policy.load(run_dir / "checkpoint" / "policy")
+        asked = context.request.evaluation
         samples = arguments.samples or asked.samples
-        size = stage.world.size(arguments.split)
+        size = context.world.size(arguments.split)
         tasks = evaluation_tasks(arguments.split, size, arguments.test_tasks or asked.tasks or None)
-        table = stage.evaluation_table("analysis", arguments.split)
+        table = context.evaluation_table("analysis", arguments.split)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        log = place / f"analysis-{arguments.split}-{stamp}.jsonl"
-        played = evaluate(agent, tasks, samples, table, stage.meter, log)
+        log = run_dir / f"analysis-{arguments.split}-{stamp}.jsonl"
+        records = evaluate(agent, tasks, samples, table, context.meter, log)
     finally:
-        stage.close()
-    rewards = [float(str(line["reward"])) for line in played if line["reward"] is not None]
+        context.close()
+    rewards = [float(str(line["reward"])) for line in records if line["reward"] is not None]
     mean = sum(rewards) / len(rewards) if rewards else None
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "kind": "analysis",
         "split": arguments.split,
         "prompt": agent.prompt.id,
@@ -89,7 +90,7 @@ def _analyse(place: Path, arguments: Arguments) -> tuple[Path, dict[str, Any]]:
         "tasks": len(tasks),
         "samples": samples,
         "mean_reward": mean,
-        "unscored": sum(line["reward"] is None for line in played),
+        "unscored": sum(line["reward"] is None for line in records),
     }
-    write_json(log.with_suffix(".json"), told)
-    return log.with_suffix(".json"), told
+    write_json(log.with_suffix(".json"), summary)
+    return log.with_suffix(".json"), summary

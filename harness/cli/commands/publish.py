@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.cli.select_rows import PUBLISHED
-from harness.display.console_text import forgiving
+from harness.display.console_text import pipe_safe
 from harness.errors import RunError, UsageError
 from harness.runs.regrade import Graders
 from harness.runs.run_dirs import existing
@@ -123,7 +123,7 @@ def check(
 
 
 def _say(folder: Path, found: Verified) -> None:
-    console = forgiving(Console())
+    console = pipe_safe(Console())
     console.print(
         f"{folder}: {found.entries} entries, {found.outcomes:,} outcomes; "
         f"{found.numbers:,} printed numbers recomputed, {found.graded:,} replies graded again",

@@ -1,4 +1,4 @@
-"""`harness run`: resolve what was typed, run every method and seed, print the board."""
+"""`harness run`: resolve the request, run every method and seed, print the leaderboard."""
 
 import json
 import sys
@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.cli.arguments import Arguments
-from harness.cli.run_summary import glance
-from harness.display.console_text import forgiving, plain
+from harness.cli.run_summary import run_summary
+from harness.display.console_text import pipe_safe, plain
 from harness.display.trackers import check_trackers
 from harness.evaluate import Interrupted
 from harness.runs.executors import perform
@@ -25,8 +25,8 @@ from leaderboards.records.entry import Entry
 from leaderboards.stats.scores import result
 
 
-def asked_from(arguments: Arguments, methods: Sequence[str]) -> Asked:
-    """What was typed, as a value."""
+def request_from(arguments: Arguments, methods: Sequence[str]) -> Asked:
+    """The request as it was typed."""
     return Asked(
         env=arguments.env,
         methods=tuple(methods),
@@ -56,68 +56,68 @@ def executor_options(arguments: Arguments) -> dict[str, Scalar]:
     return {key: value for key, value in given.items() if value is not None}
 
 
-def report(entries: Sequence[Entry], places: Sequence[Path], as_json: bool) -> None:
-    """The board for people, or one JSON object for programs."""
+def report(entries: Sequence[Entry], run_dirs: Sequence[Path], as_json: bool) -> None:
+    """Print summary and leaderboard, or one JSON object for programs."""
     if not as_json:
-        out = forgiving(Console())
-        for part in glance(places, entries):
+        out = pipe_safe(Console())
+        for part in run_summary(run_dirs, entries):
             out.print(part)
         out.print()
         out.print(TerminalTable(boards(entries)))
-        where = places[0] if len(places) == 1 else places[0].parent
-        forgiving(Console(stderr=True)).print(
-            f"kept in {where} — look closer: harness show {where}", markup=False
+        where = run_dirs[0] if len(run_dirs) == 1 else run_dirs[0].parent
+        pipe_safe(Console(stderr=True)).print(
+            f"stored in {where}; for details: harness show {where}", markup=False
         )
         return
     runs = [
         {
-            "run_dir": str(place),
+            "run_dir": str(run_dir),
             "method": entry.method,
             "seed": entry.seed,
             "entry": entry.id,
             "track": entry.track.id,
-            "score": told.score,
+            "score": score.score,
             "episodes": entry.spent.episodes,
             "acting_tokens": entry.spent.acting_tokens,
             "reflection_tokens": entry.spent.reflection_tokens,
             "gradient_steps": entry.spent.gradient_steps,
-            "unscored": told.unscored,
-            "truncated": told.truncated,
+            "unscored": score.unscored,
+            "truncated": score.truncated,
         }
-        for place, entry, told in zip(places, entries, map(result, entries), strict=True)
+        for run_dir, entry, score in zip(run_dirs, entries, map(result, entries), strict=True)
     ]
     json.dump({"runs": runs, **boards_json(boards(entries))}, sys.stdout, allow_nan=False)
     print()
 
 
-def go(
-    places: Sequence[Path],
+def run_and_report(
+    run_dirs: Sequence[Path],
     quiet: bool,
     as_json: bool,
     track: Sequence[str] = (),
     executor: ExecutorSection | None = None,
 ) -> int:
-    """Run, then report; stopped by the user, say how to go on."""
-    console = forgiving(Console(stderr=True))
+    """Run, then report; where the user stops it, say how to continue."""
+    console = pipe_safe(Console(stderr=True))
     with polite(lambda line: console.print(line, markup=False)) as stop:
         try:
-            entries = perform(places, quiet or as_json, stop, track, executor)
+            entries = perform(run_dirs, quiet or as_json, stop, track, executor)
         except Interrupted:
-            where = places[0] if len(places) == 1 else places[0].parent
-            console.print(f"stopped and saved; go on with: harness resume {where}", markup=False)
+            where = run_dirs[0] if len(run_dirs) == 1 else run_dirs[0].parent
+            console.print(f"stopped and saved; continue with: harness resume {where}", markup=False)
             return 130
-    report(entries, places, as_json)
+    report(entries, run_dirs, as_json)
     return 0
 
 
 def main(arguments: Arguments) -> int:
-    """Train, evaluate once, print the board."""
+    """Train, evaluate once, print the leaderboard."""
     check_trackers(arguments.tracker)
-    resolved = resolve(asked_from(arguments, arguments.method))
-    console = forgiving(Console(stderr=True))
+    resolved = resolve(request_from(arguments, arguments.method))
+    console = pipe_safe(Console(stderr=True))
     requests = resolved.configs
     for note in resolved.notes:
         console.print(plain(note, 1000), markup=False, highlight=False)
     folder = arguments.run_dir or new_folder(requests[0].env.name)
-    places = lay_out(requests, folder)
-    return go(places, arguments.quiet, arguments.json, arguments.tracker)
+    run_dirs = lay_out(requests, folder)
+    return run_and_report(run_dirs, arguments.quiet, arguments.json, arguments.tracker)

@@ -1,6 +1,6 @@
 """`harness show`: a run's prompts with ratings and lineage, learning curve, sample transcripts.
 
-Whatever a model or world wrote is shown as text: no markup, no escape sequences.
+Whatever a model or environment wrote is shown as text: no markup, no escape sequences.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,18 +15,31 @@ from rich.text import Text
 from rich.tree import Tree
 
 from harness.cli.arguments import Arguments
-from harness.cli.show_prompt_pools import kept
+from harness.cli.show_prompt_pools import prompt_pools
 from harness.display.console_text import plain, sparkline
 from harness.errors import RunError
 from harness.reward_hacking import alarms
 from harness.runs.request import read_request
 from harness.runs.run_dirs import existing
 from harness.storage.atomic_files import lines
-from harness.storage.run_dir import signs_of
+from harness.storage.run_dir import monitors_of
 from harness.types import JSON, SystemPrompt
 
 Record = Mapping[str, Any]
 _COSTS = ("episodes", "acting_tokens", "reflection_tokens", "gradient_steps")
+
+
+_MONITORS: Mapping[str, str] = {
+    "guesses": "multi-answer rate",
+    "disagree": "grader disagreement",
+    "unjudged": "grader failure",
+    "same": "mode collapse",
+    "silent": "no answer",
+    "overlong": "truncation",
+    "copied": "leakage",
+    "tokens": "tokens per completion",
+}
+"""Names on screen, by those in rounds.jsonl."""
 
 
 def _log(path: Path) -> list[Record]:
@@ -44,15 +57,22 @@ def within(state: JSON, wanted: str) -> Iterator[JSON]:
 
 
 def _curve(console: Console, logged: Sequence[Record], done: bool) -> None:
-    rounds = [r for r in logged if r["scores"]]  # by prompt: empty where nobody played
+    rounds = [r for r in logged if r["scores"]]  # by prompt: empty where there were no rollouts
     if not rounds:
-        console.print("no round was played" if done or logged else "no finished round yet")
+        console.print("this run had no rollouts" if done or logged else "no finished iteration yet")
         return
     rewards = [float(r["reward"]) for r in rounds if r["reward"] is not None]
     ends = f"first {rewards[0]:.3f}, last {rewards[-1]:.3f}" if rewards else "nothing was scored"
-    console.print(f"training reward by round  {sparkline(rewards)}  {ends}")
+    console.print(f"training reward by iteration  {sparkline(rewards)}  {ends}")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for head in ("round", "reward", "episodes", "tokens acting", "reflecting", "gradient steps"):
+    for head in (
+        "iteration",
+        "reward",
+        "episodes",
+        "rollout tokens",
+        "reflection tokens",
+        "gradient steps",
+    ):
         table.add_column(head, justify="right")
     for r in rounds[-12:]:
         spent = r["spent"]
@@ -62,24 +82,30 @@ def _curve(console: Console, logged: Sequence[Record], done: bool) -> None:
             *(str(spent[n]) for n in _COSTS),
         )
     console.print(table)
-    learnt = [(r["round"], line) for r in rounds[-12:] for line in r["lines"][:6]]
-    if learnt:
-        console.print(Rule("what was learnt", align="left"))
-    for number, line in learnt:
-        console.print(Text(f"round {number + 1}: {plain(line, 300)}"))
+    learned = [(r["round"], line) for r in rounds[-12:] for line in r["lines"][:6]]
+    if learned:
+        console.print(Rule("what was learned", align="left"))
+    for number, line in learned:
+        console.print(Text(f"iteration {number + 1}: {plain(line, 300)}"))
 
 
-def _alarms(console: Console, place: Path) -> None:
-    """What the training evidence gives reason to look at, and the last round's signs."""
-    history = signs_of(place)
+def _alarms(console: Console, run_dir: Path) -> None:
+    """Alarms of the reward-hacking monitors, and the monitors of the last iteration."""
+    history = monitors_of(run_dir)
     if not any(history):
         return
-    console.print(Rule("signs of reward hacking", align="left"))
+    console.print(Rule("reward-hacking monitors", align="left"))
     found = alarms(history)
     for alarm in found:
         console.print(Text(f"! {plain(alarm, 300)}", style="yellow"))
-    last = [f"{name} {value:.2f}" for name, value in history[-1].items() if value is not None]
-    console.print(Text(f"{'' if found else 'none; '}last round: {', '.join(last)}", style="dim"))
+    last = [
+        f"{_MONITORS.get(name, name)} {value:.2f}"
+        for name, value in history[-1].items()
+        if value is not None
+    ]
+    console.print(
+        Text(f"{'' if found else 'no alarm; '}last iteration: {', '.join(last)}", style="dim")
+    )
 
 
 def _lineage(console: Console, members: Sequence[Record]) -> None:
@@ -88,8 +114,8 @@ def _lineage(console: Console, members: Sequence[Record]) -> None:
     top = Tree(Text("population"), hide_root=True)
     for m in members:
         label = Text(
-            f"{m['id']}  μ {m['mu']:.1f}  σ {m['sigma']:.1f}  played {m['played']}  "
-            f"{plain(str(m['origin']), 20)}, born in round {m['born'] + 1}"
+            f"{m['id']}  μ {m['mu']:.1f}  σ {m['sigma']:.1f}  evaluations {m['played']}  "
+            f"{plain(str(m['origin']), 20)}, generation {m['born'] + 1}"
         )
         parent = next((nodes[p] for p in m["parents"] if p in nodes), top)
         nodes[m["id"]] = parent.add(label)
@@ -99,7 +125,7 @@ def _lineage(console: Console, members: Sequence[Record]) -> None:
 
 
 def changes(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
-    """What was done to the principles, a line each: added (+), changed (~) or removed (−)."""
+    """Changes of principles, a line each: added (+), changed (~) or removed (−)."""
     for _, i, end, j, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         before, after = old[i:end], new[j:stop]
         if before == after:
@@ -114,17 +140,17 @@ def changes(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
 
 
 def _chain(console: Console, root: SystemPrompt, log: Sequence[Record]) -> None:
-    """The one prompt of a method that keeps no others, as it went from round to round."""
+    """The prompt of a method that keeps only one, iteration by iteration."""
     found = ((line["round"], next(within(line["state"], "prompt"), None)) for line in log)
     chain = [(n, cast(Record, p)) for n, p in found if isinstance(p, Mapping)]
     if not chain:
         return
-    console.print(Rule("the prompt, round by round", align="left"))
+    console.print(Rule("the prompt, iteration by iteration", align="left"))
     console.print(Text(f"start     {root.id}"))
     last, principles = root.id, list(root.principles)
     for number, prompt in chain:
         same = "  unchanged" if prompt["id"] == last else ""
-        console.print(Text(f"round {number + 1:<3} {plain(str(prompt['id']), 20)}{same}"))
+        console.print(Text(f"iteration {number + 1:<3} {plain(str(prompt['id']), 20)}{same}"))
         now = [str(p) for p in prompt["principles"]]
         for line in changes(principles, now):
             console.print(Text(f"  {line}", style="dim"))
@@ -143,16 +169,16 @@ def _transcripts(console: Console, episodes: Sequence[Record], count: int) -> No
             Rule(f"{e['task']}, sample {e['sample']}: {reward}, {e['ending']}", align="left")
         )
         for turn in e["turns"]:
-            console.print(Text(f"world: {plain(turn['observation'], 600)}"))
+            console.print(Text(f"env:   {plain(turn['observation'], 600)}"))
             console.print(Text(f"agent: {plain(turn['reply'], 1200)}", style="bold"))
         if e["error"] or e["feedback"]:
             console.print(Text(plain(e["error"] or e["feedback"], 300), style="dim"))
 
 
-def print_run(console: Console, place: Path, transcripts: int) -> None:
+def print_run(console: Console, run_dir: Path, transcripts: int) -> None:
     """One run, as text; RunError where its logs are not those of a run."""
     try:
-        _print(console, place, transcripts)
+        _print(console, run_dir, transcripts)
     except (
         LookupError,
         TypeError,
@@ -162,46 +188,46 @@ def print_run(console: Console, place: Path, transcripts: int) -> None:
         RecursionError,
     ) as e:
         raise RunError(
-            f"{place} holds a log that no run of this version wrote ({type(e).__name__}:"
+            f"{run_dir} holds a log that no run of this version wrote ({type(e).__name__}:"
             f" {plain(str(e), 100)}); show another run, or restore it."
         ) from e
 
 
-def _print(console: Console, place: Path, transcripts: int) -> None:
-    request = read_request(place)
-    done = (place / "entry.json").exists()
+def _print(console: Console, run_dir: Path, transcripts: int) -> None:
+    request = read_request(run_dir)
+    done = (run_dir / "entry.json").exists()
     title = f"{request.env.name} · {request.method} · {request.model_url} · seed {request.run.seed}"
     console.print(Rule(Text(title)))
-    state = "finished" if done else f"unfinished; go on with: harness resume {place}"
-    console.print(f"{place}: {state}", markup=False, highlight=False)
+    state = "finished" if done else f"unfinished; continue with harness resume {run_dir}"
+    console.print(f"{run_dir}: {state}", markup=False, highlight=False)
     if request.env_options:
         chosen = ", ".join(f"{key} = {value!r}" for key, value in request.env_options.items())
-        console.print(Text(f"world: {plain(chosen, 300)}"))
-    _curve(console, _log(place / "rounds.jsonl"), done)
-    _alarms(console, place)
-    states = _log(place / "population.jsonl")
+        console.print(Text(f"env options: {plain(chosen, 300)}"))
+    _curve(console, _log(run_dir / "rounds.jsonl"), done)
+    _alarms(console, run_dir)
+    states = _log(run_dir / "population.jsonl")
     for members in within(states[-1]["state"], "population") if states else ():
         _lineage(console, cast(Sequence[Record], members))
-    for kept_title, told in kept(states[-1]["state"]) if states else ():
-        console.print(Rule(kept_title, align="left"))
-        for text in told:
+    for pool_title, pool_lines in prompt_pools(states[-1]["state"]) if states else ():
+        console.print(Rule(pool_title, align="left"))
+        for text in pool_lines:
             console.print(text)
     _chain(console, SystemPrompt(request.run.prompt or ""), states)
-    champion = place / "champion.txt"
+    champion = run_dir / "champion.txt"
     if champion.exists():
-        console.print(Rule("champion's system prompt", align="left"))
+        console.print(Rule("selected system prompt", align="left"))
         for line in champion.read_text(encoding="utf-8").splitlines():
             console.print(Text(plain(line, 500)))
-    tested = _log(place / "test.jsonl")
-    played = tested or _log(place / "episodes.jsonl")
-    if transcripts and played:
+    tested = _log(run_dir / "test.jsonl")
+    episodes = tested or _log(run_dir / "episodes.jsonl")
+    if transcripts and episodes:
         console.print(Rule("test transcripts" if tested else "training transcripts", align="left"))
-        _transcripts(console, played, transcripts)
+        _transcripts(console, episodes, transcripts)
 
 
 def main(arguments: Arguments) -> int:
     """Print one run, or every run of an experiment."""
     console = Console()
-    for place in existing(arguments.run):
-        print_run(console, place, arguments.transcripts)
+    for run_dir in existing(arguments.run):
+        print_run(console, run_dir, arguments.transcripts)
     return 0

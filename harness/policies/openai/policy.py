@@ -26,7 +26,7 @@ from harness.policies.openai.request_pool import RequestPool
 from harness.policies.openai.response import LARGEST, MalformedResponse, read_completion
 from harness.policies.openai.retry import RetryPolicy
 from harness.settings.model import ModelSettings
-from harness.system.secrets import HIDDEN, scrubbed
+from harness.system.secrets import HIDDEN, redact
 from harness.types import Completion
 
 _FORM = "openai:http://host/v1#model"
@@ -53,7 +53,7 @@ def parse_address(url: str) -> EndpointAddress:
     """
     parts = urlsplit(url.removeprefix("openai:"))
     if parts.scheme not in ("http", "https") or not parts.hostname or not parts.fragment:
-        raise UsageError(f"'{scrubbed(url)}' is not the address of a model; write {_FORM}.")
+        raise UsageError(f"'{redact(url)}' is not the address of a model; write {_FORM}.")
     if parts.username or parts.password:
         raise UsageError(
             "An endpoint's address must not hold a user or password, because addresses are "
@@ -273,7 +273,7 @@ class EndpointPolicy:
         """The error in one line, without the key."""
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         line = " ".join(f"{type(error).__name__}: {error}{cause}".split())
-        return scrubbed(self._silenced(line))[:300]
+        return redact(self._silenced(line))[:300]
 
     def _silenced(self, text: str) -> str:
         """Without the key, which some servers echo; the key is kept out of replies and logs too."""

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from harness.display.console_text import forgiving, plain
+from harness.display.console_text import pipe_safe, plain
 from harness.env_capabilities import HasProblems
 from harness.errors import UsageError
 from harness.runs.envs import world_maker
@@ -124,7 +124,7 @@ def _told(found: AuditFinding) -> dict[str, Any]:
 
 
 def _say(found: AuditFinding) -> None:
-    console = forgiving(Console())
+    console = pipe_safe(Console())
     for split, count in found.read.items():
         console.print(f"{split}: {count:,} problems read")
     for principle in found.principles:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.display.console_text import forgiving, plain
+from harness.display.console_text import pipe_safe, plain
 from harness.errors import UsageError
 from harness.runs.build import champion_of
 from harness.runs.request import read_request
@@ -46,7 +46,7 @@ def main(arguments: argparse.Namespace) -> int:
         }
         print(json.dumps(values, allow_nan=False))
         return 0
-    console = forgiving(Console())
+    console = pipe_safe(Console())
     if training:
         console.print(_table("training reward", training, arguments))
     if tests:

@@ -14,9 +14,9 @@ import envs
 from harness import budget
 from harness.budget import Shape
 from harness.cli.arguments import Arguments
-from harness.cli.commands.run import asked_from
+from harness.cli.commands.run import request_from
 from harness.cli.select_rows import places
-from harness.display.console_text import forgiving, plain
+from harness.display.console_text import pipe_safe, plain
 from harness.runs.cost_rates import Rates, rates
 from harness.runs.entry import public_model
 from harness.runs.envs import takes_seed, world_maker
@@ -88,7 +88,7 @@ class Planned:
 
 def main(arguments: Arguments) -> int:
     """Predict; exit code 0 whatever is predicted, because nothing was tried."""
-    resolved = resolve(asked_from(arguments, arguments.method))
+    resolved = resolve(request_from(arguments, arguments.method))
     prices = read_prices(arguments.prices, resolved.configs[0].model_url)
     planned = plan(resolved.configs, places(arguments.known), arguments.effect, prices)
     if arguments.json:
@@ -215,7 +215,7 @@ def _warnings(
 
 
 def _say(planned: Planned, notes: Sequence[str]) -> None:
-    console = forgiving(Console())
+    console = pipe_safe(Console())
     for note in notes:
         console.print(plain(note, 1000), markup=False, highlight=False)
     console.print(Text(f"{planned.env} · {plain(planned.model, 100)}", style="bold"))
