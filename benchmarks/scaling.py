@@ -152,6 +152,9 @@ def show(name: str, table: dict[str, object], numbers: Numbers) -> None:
     )
     weak = [k for k, v in table.items() if isinstance(v, dict) and "assumed" in str(v["source"])]
     print(f"  assumed, not measured: {', '.join(weak) or 'nothing'}")
+    print(
+        f"  training rate {table['train_rate']['value']} tokens/s, {table['train_rate']['source']}"
+    )
 
 
 def main() -> None:

@@ -88,3 +88,4 @@ def test_the_script_reads_its_file_and_a_runs_own_lengths(tmp_path):
     assert [r["gpus"] for r in told["terminal-h100"]][-1] == 1000
     text = subprocess.run([sys.executable, PLACE], capture_output=True, text=True, check=True)
     assert "assumed, not measured: prompt, lengths" in text.stdout
+    assert "training rate 6200 tokens/s, published: prime-rl" in text.stdout

@@ -157,7 +157,10 @@ OTHER_LIBRARIES = {
     "harness/policies/hf": {"max_position_embeddings", "gnu_get_libc_version"},
     "harness/policies/hf/fast_llama": {"quantization_config", "layer_types", "q_norm"},
     "harness/policies/memory_check.py": {"sysconf"},
-    "harness/policies/tinker": {"trainable", "max_context_length"},
+    "harness/policies/tinker": {
+        *("trainable", "max_context_length", "result", "future", "status_code", "RestClient"),
+        "max_position_embeddings",
+    },
     "harness/policies/vllm": {"max_model_len", "prompt_token_ids", "token_ids", "choices"},
     "harness/system": {"filename", "sched_getaffinity"},
 }

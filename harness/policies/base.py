@@ -17,6 +17,8 @@ from harness.errors import within
 from harness.types import Completion, Message
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 Purpose = Literal["act", "reflect", "evaluate"]
@@ -130,6 +132,18 @@ HostedName = Literal["importance_sampling", "ppo", "cispo"]
 
 
 @dataclass(frozen=True, slots=True)
+class HostedKL:
+    """A KL term for a trainer elsewhere, by d = log π_reference − log π per token.
+
+    `cost` is the term itself, `pull` the advantage whose gradient is the term's where nothing has
+    moved since the replies were sampled.
+    """
+
+    cost: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    pull: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
 class HostedLoss:
     """A loss by the name under which a hosted trainer computes it, as a sum over all tokens.
 
@@ -141,6 +155,7 @@ class HostedLoss:
     low: float
     high: float
     share: Callable[[int, BatchSize], float]
+    anchor: HostedKL | None = None
 
 
 @runtime_checkable

@@ -185,7 +185,7 @@ FORMS: Mapping[str, str] = {
     "hf:./FOLDER": "the same from a local folder of safetensors; trainable",
     "vllm:NAME": "the same models, and ORG/NAME or ./FOLDER, sampled by vLLM; trainable",
     "vllm:http://HOST:PORT#MODEL": "the same from a server (vllm serve); trainable here",
-    "tinker:ORG/NAME": "a model that Tinker samples and trains on its own machines; trainable",
+    "tinker:ORG/NAME": "a model of Tinker, or of your own server (SkyRL); trainable there",
     "openai:http://HOST/v1#MODEL": "an OpenAI-compatible endpoint; samples only",
     "scripted:echo": "repeats the last message; for trying things out",
     "scripted:constant=TEXT": "always answers TEXT; for trying things out",

@@ -1,5 +1,7 @@
 """A loss as a trainer elsewhere computes it: a plain sum over tokens of one of three terms."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -36,6 +38,26 @@ def _documented_sum(hosted, batch: TokenBatch, advantage):
     return -(terms * batch.mask).sum()
 
 
+@pytest.mark.parametrize("form", ["k1", "k2", "k3"])
+def test_a_kl_term_is_an_advantage_with_its_own_gradient_where_nothing_has_moved(form):
+    batch, size = fixture(), BatchSize(4, 14)
+    batch = replace(batch, old=batch.new.detach().clone(), reference=batch.new.detach() - 0.3)
+    more = {"max_tokens": 5, "zero_advantage": BatchSize(3, 11), "kl": 0.5, "kl_form": form}
+    loss = losses.build("ppo", **more)
+    ours = loss(batch, size)
+    (gradient,) = torch.autograd.grad(ours, batch.new)
+    hosted = loss.hosted()
+    shares = torch.tensor([hosted.share(int(n), size) for n in batch.mask.sum(-1)])[:, None]
+    apart = (batch.reference - batch.old).numpy()
+    pull = torch.tensor(hosted.anchor.pull(apart))
+    total = _documented_sum(hosted, batch, shares * (batch.advantage + pull))
+    (theirs,) = torch.autograd.grad(total, batch.new)
+    assert torch.allclose(theirs, gradient, rtol=1e-6)
+    cost = (torch.tensor(hosted.anchor.cost(apart)) * shares * batch.mask).sum()
+    plain = losses.build("ppo", **more | {"kl": 0.0})(batch, size)
+    assert (plain + cost).item() == pytest.approx(ours.item(), rel=1e-6)
+
+
 def test_every_loss_has_a_name_there_or_says_why_not():
     names = {}
     for name in losses.LOSSES:
@@ -62,7 +84,5 @@ def test_what_has_no_name_there_is_refused():
     def build(**more):
         return losses.build("ppo", max_tokens=5, zero_advantage=BatchSize(0, 0), **more)
 
-    with pytest.raises(UsageError, match=r"method\.kl=0"):
-        build(kl=0.1).hosted()
     with pytest.raises(UsageError, match=r"method\.correction=none"):
         build(correction=Correction.of("token_mask")).hosted()

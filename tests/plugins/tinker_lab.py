@@ -1,4 +1,7 @@
-"""What Tinker's stand-in computes with: small models, LoRA by peft, plain sums, AdamW."""
+"""What Tinker's stand-in computes with: small models, LoRA by peft, AdamW.
+
+Losses are plain sums, as Tinker documents them, or means as SkyRL 0.4.0's JAX backend takes them.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ class Adapted:
     rank: int
     model: torch.nn.Module
     optimizer: torch.optim.AdamW = field(init=False)
+    seen: int = 0  # samples since the last step
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.AdamW(self.trained(), lr=0.0, weight_decay=0.0)
@@ -37,12 +41,14 @@ class Adapted:
 class Lab:
     """Every model, sampler and kept state of a server."""
 
-    def __init__(self, folders: dict[str, Path]) -> None:
+    def __init__(self, folders: dict[str, Path], means: bool = False) -> None:
         self.folders = folders
+        self.means = means  # over a sample's targets and over samples; and no clipping
         self.bases: dict[str, torch.nn.Module] = {}
         self.models: dict[str, Adapted] = {}
         self.samplers: dict[str, torch.nn.Module] = {}
         self.states: dict[str, Adapted] = {}
+        self.loaded: list[str] = []
         self.sampled = 0  # tokens, in all
         self.steps = 0
 
@@ -71,7 +77,7 @@ class Lab:
             raise ValueError(f"rank {lora['rank']} is more than 128")
         config = LoraConfig(r=lora["rank"], lora_alpha=32, target_modules="all-linear")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(lora["seed"])
+            torch.manual_seed(lora.get("seed") or 0)
             model = get_peft_model(copy.deepcopy(self.base(base)), config)
         self.models[id] = Adapted(base, lora["rank"], model.eval())
         return {"type": "create_model", "model_id": id}
@@ -91,6 +97,7 @@ class Lab:
     def load(self, id: str, path: str, optimizer: bool) -> Body:
         if path not in self.states:
             raise ValueError(f"there is no state {path}")
+        self.loaded.append(path)
         assert optimizer
         self.models[id] = self.states[path].copied()
         return {"type": "load_weights", "path": path, "model_id": id}
@@ -107,16 +114,16 @@ class Lab:
         return {"type": "save_weights_for_sampler", "sampling_session_id": sampler}
 
     @torch.inference_mode()
-    def sample(self, session: str, body: Body) -> bytes:
-        from tinker.proto import tinker_public_pb2 as pb
-
+    def sample(self, session: str, body: Body) -> Body:
         model, params = self.samplers[session], body["sampling_params"]
         ids = [t for chunk in body["prompt"]["chunks"] for t in chunk["tokens"]]
-        noise = torch.Generator().manual_seed(params["seed"])
+        noise = torch.Generator().manual_seed(params.get("seed") or 0)
         fed, past, tokens, logprobs = torch.tensor([ids]), None, [], []
+        first = None
         while len(tokens) < params["max_tokens"]:
             read = model(input_ids=fed, past_key_values=past, use_cache=True)
             past = read.past_key_values
+            first = read.logits[0] if first is None else first
             told = torch.log_softmax(read.logits[0, -1] / (params["temperature"] or 1.0), -1)
             token = _draw(told, params, noise)
             tokens.append(token)
@@ -126,72 +133,49 @@ class Lab:
             fed = torch.tensor([[token]])
         self.sampled += len(tokens)
         stopped = tokens[-1] in (params.get("stop") or ())
-        answer = pb.SampleResponse()
-        one = answer.sequences.add()
-        one.stop_reason = pb.STOP_REASON_STOP if stopped else pb.STOP_REASON_LENGTH
-        one.tokens = np.array(tokens, dtype=np.int32).tobytes()
-        one.logprobs = np.array(logprobs, dtype=np.float32).tobytes()
-        return bytes(answer.SerializeToString())
+        answer = {"tokens": tokens, "logprobs": logprobs, "stop": stopped}
+        if body.get("prompt_logprobs"):
+            assert first is not None
+            before = torch.log_softmax(first[:-1], -1).gather(1, torch.tensor(ids[1:])[:, None])
+            answer["prompt_logprobs"] = [float("nan"), *before[:, 0].tolist()]
+        return answer
 
-    def parse(self, raw: bytes) -> Body:
-        """A forward_backward request from its protobuf."""
-        from tinker.proto import tinker_public_pb2 as pb
-
-        asked = pb.ForwardBackwardRequest()
-        asked.ParseFromString(raw)
-        kinds = {pb.DTYPE_FLOAT32: np.float32, pb.DTYPE_INT64: np.int64}
-        data = [
-            {
-                "tokens": np.concatenate(
-                    [np.frombuffer(c.encoded_text.tokens, np.int32) for c in d.model_input]
-                ).tolist(),
-                **{n: np.frombuffer(t.dense, kinds[t.dtype]) for n, t in d.loss_fn_inputs.items()},
-            }
-            for d in asked.data
-        ]
-        config = {name: value.number for name, value in asked.loss_fn_config_v2.items()}
-        return {
-            "model_id": asked.model_id,
-            "seq_id": asked.seq_id,
-            "loss_fn": asked.loss_fn,
-            "config": config,
-            "data": data,
-        }
-
-    def forward_backward(self, id: str, body: Body) -> bytes:
-        from tinker.proto import tinker_public_pb2 as pb
-
-        model, total, told = self.models[id].model, 0.0, []
+    def forward_backward(self, id: str, body: Body) -> Body:
+        one, total, told, each = self.models[id], 0.0, [], []
         for datum in body["data"]:
-            logits = model(input_ids=torch.tensor([datum["tokens"]])).logits[0]
-            targets = torch.tensor(datum["target_tokens"].copy())
+            logits = one.model(input_ids=torch.tensor([datum["tokens"]])).logits[0]
+            targets = torch.tensor(np.array(datum["target_tokens"], dtype=np.int64))
             new = torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
-            loss = _loss(body["loss_fn"], body["config"], new, datum)
-            loss.backward()
-            total += float(loss.detach())
-            told.append(new.detach().numpy().astype(np.float32))
-        answer = pb.ForwardBackwardOutput()
-        answer.loss_fn_output_type = "ArrayRecord"
-        answer.metrics["loss:sum"] = total
-        record = answer.loss_fn_outputs.add()
-        record.num_datums = len(told)
-        record.fields["logprobs"].dtype = pb.DTYPE_FLOAT32
-        record.fields["logprobs"].data = np.concatenate(told).tobytes()
-        offsets = np.cumsum([0, *(a.nbytes for a in told)])
-        record.fields["logprobs"].offsets = offsets.astype(np.int64).tobytes()
-        return bytes(answer.SerializeToString())
+            terms = _terms(body["loss_fn"], body["config"], new, datum)
+            (terms.mean() if self.means else terms.sum()).backward()
+            total += float(terms.detach().sum())
+            told.append(new.detach().tolist())
+            each.append(terms.detach().tolist())
+        one.seen += len(body["data"])
+        if self.means:
+            return {"logprobs": told, "elementwise_loss": each, "metrics": {}}
+        return {"logprobs": told, "metrics": {"loss:sum": total}}
+
+    def export(self, id: str, folder: Path) -> None:
+        self.models[id].model.save_pretrained(folder)
 
     def optim_step(self, id: str, params: Body) -> Body:
         one = self.models[id]
-        limit = params["grad_clip_norm"] or float("inf")
+        limit = float("inf") if self.means else params.get("grad_clip_norm") or float("inf")
+        if self.means:
+            for parameter in one.trained():
+                if parameter.grad is not None:
+                    parameter.grad /= max(1, one.seen)
         norm = torch.nn.utils.clip_grad_norm_(one.trained(), limit)
         for group in one.optimizer.param_groups:
             group["lr"], group["eps"] = params["learning_rate"], params["eps"]
             group["betas"] = (params["beta1"], params["beta2"])
         one.optimizer.step()
         one.optimizer.zero_grad(set_to_none=True)
+        one.seen = 0
         self.steps += 1
-        return {"metrics": {"unclipped_grad_l2:mean": float(norm)}}
+        name = "skyrl.ai/grad_norm" if self.means else "unclipped_grad_l2:mean"
+        return {"metrics": {name: float(norm)}}
 
 
 def _draw(logprobs: torch.Tensor, params: Body, noise: torch.Generator) -> int:
@@ -205,15 +189,17 @@ def _draw(logprobs: torch.Tensor, params: Body, noise: torch.Generator) -> int:
     return int(torch.multinomial(weights, 1, generator=noise))
 
 
-def _loss(name: str, config: Body, new: torch.Tensor, datum: Body) -> torch.Tensor:
-    """Tinker's documented losses: a sum over the tokens of one sequence."""
-    old, advantage = (torch.tensor(datum[n].copy()) for n in ("logprobs", "advantages"))
+def _terms(name: str, config: Body, new: torch.Tensor, datum: Body) -> torch.Tensor:
+    """Tinker's documented losses: the terms [token] of one sequence."""
+    old, advantage = (
+        torch.tensor(np.array(datum[n], dtype=np.float32)) for n in ("logprobs", "advantages")
+    )
     ratio = (new - old).exp()
     low, high = config.get("clip_low_threshold", 0.8), config.get("clip_high_threshold", 1.2)
     if name == "importance_sampling":
-        return -(ratio * advantage).sum()
+        return -(ratio * advantage)
     if name == "ppo":
-        return -torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage).sum()
+        return -torch.minimum(ratio * advantage, ratio.clamp(low, high) * advantage)
     if name == "cispo":
-        return -(ratio.clamp(low, high).detach() * advantage * new).sum()
+        return -(ratio.clamp(low, high).detach() * advantage * new)
     raise ValueError(f"there is no loss {name}")

@@ -1,15 +1,20 @@
-"""A loopback stand-in for Tinker's server: the official SDK talks to it over HTTP.
+"""A loopback stand-in for Tinker's server, and for SkyRL 0.4.0's: the SDK talks to it over HTTP.
 
 It speaks the endpoints that the SDK calls, protobuf where the SDK does, and computes for real: a
-small causal language model with LoRA adapters by peft, its own sampling, its own losses (plain sums
-over tokens, as Tinker documents them) and AdamW. Nothing of the harness is used in it.
+small causal language model with LoRA adapters by peft, its own sampling, its own losses and AdamW.
+Nothing of the harness is used in it. In the shape of "0.38" it does what that SDK wants and what
+Tinker documents; in that of "0.25" what SkyRL's server was seen to do: no ids of samples, states
+loaded into a model that is there, means for losses, no word on contexts, adapters as archives.
 
-    PYTHONPATH=tests/plugins python -m tinker_standin NAME=FOLDER [--port N]
+    PYTHONPATH=tests/plugins python -m tinker_standin NAME=FOLDER [--port N] [--shape 0.25]
 """
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,9 +52,11 @@ class Future:
 class Server:
     """Sessions, futures and what was asked; the work itself is done by `Lab`, one at a time."""
 
-    def __init__(self, lab: Lab, keys: set[str]) -> None:
+    def __init__(self, lab: Lab, keys: set[str], shape: str) -> None:
         self.lab = lab
         self.keys = keys
+        self.shape = shape
+        self.archives: dict[str, bytes] = {}
         self.calls: list[tuple[str, Any]] = []
         self.fault: Fault = lambda path, earlier: None
         self.delay = 0.0
@@ -100,7 +107,9 @@ class Server:
             case ["client", "config"] | ["client", "dynamic_config"]:
                 return 200, {}
             case ["get_server_capabilities"]:
-                return 200, {"supported_models": lab.served()}
+                told = lab.served()
+                names = [{"model_name": one["model_name"]} for one in told]
+                return 200, {"supported_models": names if self.shape == "0.25" else told}
             case ["create_session"]:
                 self._sessions += 1
                 return 200, {"session_id": f"session-{self._sessions}", "type": "create_session"}
@@ -111,38 +120,88 @@ class Server:
             case ["create_sampling_session"]:
                 id = lab.new_sampler(body.get("model_path") or body["base_model"])
                 return 200, {"sampling_session_id": id, "type": "create_sampling_session"}
+            case ["samplers", id]:
+                name = next(n for n in lab.folders if lab.samplers[id] is lab.bases.get(n))
+                return 200, {"sampler_id": id, "base_model": name}
             case ["asample"]:
                 session = body["sampling_session_id"]
                 id = f"{session}/{body['seq_id']}"
+                if session not in lab.samplers:
+                    return 404, {"detail": f"Sampling session {session} not found"}
                 work = lambda: lab.sample(session, body)  # noqa: E731
-                return 200, self.promise(id, work, sample_sequence_ids=[id])
+                more = {} if self.shape == "0.25" else {"sample_sequence_ids": [id]}
+                return 200, self.promise(id, work, **more)
             case ["create_model"]:
                 id = f"{body['session_id']}:train:{body['model_seq_id']}"
+                id = id.replace(":", "-") if self.shape == "0.25" else id
                 made = lambda: lab.new_model(id, body["base_model"], body["lora_config"])  # noqa: E731
                 return 200, self.promise(f"create/{id}", made, model_id=id)
             case ["get_info"]:
                 return 200, lab.info(body["model_id"])
+            case ["weights_info"]:
+                state = lab.states.get(body["tinker_path"])
+                if state is None:
+                    return 404, {"detail": f"Checkpoint not found: {body['tinker_path']}"}
+                return 200, {"base_model": state.base, "is_lora": True, "lora_rank": state.rank}
             case ["load_weights"]:
-                id = f"{body['session_id']}:train:{body['model_seq_id']}"
-                loaded = lambda: lab.load(id, body["path"], body["optimizer"])  # noqa: E731
-                return 200, self.promise(f"load/{id}", loaded, model_id=id)
+                return self._load(body)
+            case ["unload_model"]:
+                lab.models.pop(body["model_id"], None)
+                return 200, {"request_id": "unloaded", "model_id": body["model_id"]}
+            case ["training_runs", id, "checkpoints"]:
+                return 200, {"checkpoints": []}
+            case ["training_runs", id, "checkpoints", name, "archive"]:
+                return 302, f"/kept/{id}/{name}"
             case ["training_runs", *_]:
                 return 200, lab.delete(path)
             case ["sessions", _, "finish"]:
                 return 200, {}
+        if path.startswith("/kept/"):
+            return 200, self.archives[path.removeprefix("/kept/")]
         return self._training(path, body)
+
+    def _load(self, body: Any) -> tuple[int, Any]:
+        """A state into a model: one that is there (0.25), or one that this makes (0.38)."""
+        lab = self.lab
+        wanted = "model_id" if self.shape == "0.25" else "session_id"
+        if body.get(wanted) is None:
+            return 422, {"detail": f"{wanted}: Field required"}
+        made = f"{body.get('session_id')}:train:{body.get('model_seq_id')}"
+        id = body["model_id"] if self.shape == "0.25" else made
+        work = lambda: lab.load(id, body["path"], body["optimizer"])  # noqa: E731
+        return 200, self.promise(f"load/{id}", work, model_id=id)
+
+    def _archive(self, model: str, name: str) -> dict[str, Any]:
+        """Keep an adapter for download, as peft writes it but for its target modules."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.lab.export(model, Path(folder))
+            config = Path(folder, "adapter_config.json")
+            config.write_text(json.dumps(json.loads(config.read_text()) | {"target_modules": None}))
+            whole = io.BytesIO()
+            with tarfile.open(fileobj=whole, mode="w:gz") as tar:
+                for file in sorted(Path(folder).iterdir()):
+                    tar.add(file, file.name)
+        self.archives[f"{model}/{name}"] = whole.getvalue()
+        return {"type": "save_weights_for_sampler", "path": f"tinker://{model}/{name}"}
 
     def _training(self, path: str, body: Any) -> tuple[int, Any]:
         lab, model = self.lab, body["model_id"]
+        if model not in lab.models:
+            return 400, {"detail": f"Model {model} not loaded"}
+        named = path.endswith("for_sampler") and body.get("path")
         works: dict[str, Callable[[], Any]] = {
             "forward_backward": lambda: lab.forward_backward(model, body),
             "optim_step": lambda: lab.optim_step(model, body["adam_params"]),
             "save_weights": lambda: lab.save(model, body["path"]),
-            "save_weights_for_sampler": lambda: lab.publish(model),
+            "save_weights_for_sampler": lambda: (
+                self._archive(model, body["path"]) if named else lab.publish(model)
+            ),
         }
         work = works.get(path.removeprefix("/api/v1/"))
         if work is None:
             return 404, {"detail": f"no such path: {path}"}
+        if body.get("seq_id") is None:  # 0.25 numbers no more than some of them
+            return 200, self.promise(f"{model}/{path}/{len(self._futures)}", work, model_id=model)
         return 200, self.in_turn(model, body["seq_id"], work)
 
     def retrieve(self, id: str) -> tuple[int, Any]:
@@ -170,7 +229,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.headers.get("Content-Type") == _PROTO:
-            self._serve(self.server_of.lab.parse(raw))
+            import tinker_wire
+
+            self._serve(tinker_wire.parse(raw))
         else:
             self._serve(json.loads(raw or b"{}"))
 
@@ -182,20 +243,29 @@ class Handler(BaseHTTPRequestHandler):
         key = self.headers.get("X-API-Key", "")
         if (wrong := server.fault(path, earlier)) is not None:
             return self._reply(wrong[0], {"detail": wrong[1].replace("KEY", key)})
-        if not path.endswith("/healthz") and key not in server.keys:
+        open_to_all = path.endswith("/healthz") or path.startswith("/kept/")
+        if not open_to_all and key not in server.keys:
             return self._reply(401, {"detail": f"{key} is no key of ours"})
         time.sleep(server.delay)
         if path == "/api/v1/retrieve_future":
-            return self._reply(*server.retrieve(body["request_id"]))
+            status, told = server.retrieve(body["request_id"])
+            if status == 200 and "X-Stub" not in self.headers:
+                import tinker_wire
+
+                told = tinker_wire.encode(told)
+            return self._reply(status, told)
         try:
             self._reply(*server.answer(path, body))
         except (KeyError, ValueError) as error:
             self._reply(422, {"detail": f"{type(error).__name__}: {error}"})
 
     def _reply(self, status: int, content: Any) -> None:
+        where, content = (content, b"") if status == 302 else ("", content)
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         try:
             self.send_response(status)
+            if where:
+                self.send_header("Location", where)
             self.send_header(
                 "Content-Type", _PROTO if isinstance(content, bytes) else "application/json"
             )
@@ -210,9 +280,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def tinker_server(models: dict[str, Path], port: int = 0) -> Iterator[tuple[str, Server]]:
+def tinker_server(
+    models: dict[str, Path], port: int = 0, shape: str = "0.38"
+) -> Iterator[tuple[str, Server]]:
     """A server of these models by name; its address, and what it saw."""
-    server = Server(Lab(models), {KEY, "tml-none"})
+    server = Server(Lab(models, means=shape == "0.25"), {KEY, "tml-none"}, shape)
     handler = type("_Handler", (Handler,), {"server_of": server})
     http = ThreadingHTTPServer(("127.0.0.1", port), handler)
     http.daemon_threads = True
@@ -230,8 +302,9 @@ def main() -> None:
     import sys
 
     port = int(sys.argv[sys.argv.index("--port") + 1]) if "--port" in sys.argv else 0
+    shape = sys.argv[sys.argv.index("--shape") + 1] if "--shape" in sys.argv else "0.38"
     models = {n: Path(f) for n, _, f in (a.partition("=") for a in sys.argv[1:]) if f}
-    with tinker_server(models, port) as (url, _):
+    with tinker_server(models, port, shape) as (url, _):
         print(url, flush=True)
         threading.Event().wait()
 

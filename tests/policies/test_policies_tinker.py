@@ -1,66 +1,27 @@
-"""Tinker's official SDK against a stand-in that computes for real; see tests/plugins."""
+"""Two releases of Tinker's SDK against a stand-in that computes for real; see tests/plugins.
+
+The installed release is taken as it is, the other one (or both) as a stub of its shape.
+"""
 
 import json
 import time
 from collections import deque
 from dataclasses import replace
-from importlib.util import find_spec
 
 import pytest
 import torch
 from collecting import QUIET, collected  # noqa: F401
+from tinker_cases import ask, built, either_server, opened, play, prepared  # noqa: F401
 
-from agents.parts.rl import losses
 from harness.errors import ModelError, UsageError
-from harness.policies import open_policy
 from harness.policies.base import (
     BatchSize,
-    Request,
-    Sample,
-    Sampling,
     Step,
     TrainablePolicy,
 )
-from harness.settings.model import ModelSettings
 from harness.types import Finish, Message
 
-if find_spec("tinker") is None:
-    pytest.skip("not run: tinker is not installed", allow_module_level=True)
-
-from tinker_standin import KEY, tinker_server
-
 pytestmark = QUIET
-SETTINGS = ModelSettings(lora_rank=4, timeout=30.0, retries=0, concurrency=4)
-IDLE = BatchSize(3, 11)
-
-
-@pytest.fixture
-def server(tiny_model, tmp_path, monkeypatch):
-    (tmp_path / "tiny").mkdir()
-    (tmp_path / "tiny" / "llama").symlink_to(tiny_model)
-    monkeypatch.chdir(tmp_path)
-    with tinker_server({"tiny/llama": tiny_model}) as (url, server):
-        monkeypatch.setenv("TINKER_BASE_URL", url)
-        monkeypatch.setenv("TINKER_API_KEY", KEY)
-        yield server
-
-
-def opened(**changes):
-    return open_policy("tinker:tiny/llama", replace(SETTINGS, **changes))
-
-
-def ask(id, **sampling):
-    words = (Message("system", "Answer."), Message("user", f"Task {id // 2}"))
-    return Request(f"r{id}", words, Sampling(**{"max_tokens": 5, **sampling}), seed=2**40 + id)
-
-
-def play(policy, count=6):
-    found = dict(policy.generate(deque([ask(i, max_tokens=3 + i % 3) for i in range(count)])))
-    samples = []
-    for i in range(count):
-        tokens = found[f"r{i}"].tokens
-        samples.append(Sample(tokens.prompt, tokens.sampled, tokens.logprobs, (-1.0) ** i * 0.7))
-    return samples
 
 
 def stale(samples):
@@ -75,10 +36,6 @@ def stale(samples):
     ]
 
 
-def built(name, **more):
-    return losses.build(name, max_tokens=5, zero_advantage=IDLE, **more)
-
-
 def test_tokens_and_logprobs_come_back_and_equal_seeds_agree_here(server):
     policy = opened()
     assert isinstance(policy, TrainablePolicy)
@@ -86,8 +43,9 @@ def test_tokens_and_logprobs_come_back_and_equal_seeds_agree_here(server):
     first, again = play(policy), play(policy)
     assert first == again == play(policy.reference)
     assert all(len(s.sampled) == len(s.logprobs) > 0 for s in first)
-    sent = next(b for p, b in server.calls if p.endswith("asample"))
-    assert sent["sampling_params"]["seed"] == (2**40) % 2**31
+    asked = [b for p, b in server.calls if p.endswith("asample")]
+    sent = next(b for b in asked if b["sampling_params"]["max_tokens"] > 1)
+    assert {(2**40 + i) % 2**31 for i in range(6)} <= {b["sampling_params"]["seed"] for b in asked}
     assert set(sent["sampling_params"]["stop"]) == set(policy.rendering.ends)
 
 
@@ -102,7 +60,7 @@ def test_a_reply_is_as_likely_as_the_same_model_loaded_here_says(server, tiny_po
 
 
 def test_a_reply_that_does_not_fit_the_context_is_cut_off_and_not_asked_for(server):
-    policy = opened()
+    policy = prepared(server)
     long = replace(ask(0), conversation=(Message("user", "x" * 600),))
     ((_, reply),) = policy.generate(deque([long]))
     assert (reply.finish, reply.sampled) == (Finish.LENGTH, 0)
@@ -127,6 +85,7 @@ def test_the_hosted_loss_is_the_same_number_as_ours(server, tiny_policy, name, m
     samples = stale(play(policy))
     there = policy.update(samples, loss, Step(learning_rate=0.0))
     here = tiny_policy.update(samples, loss, Step(learning_rate=0.0))
+    assert server.shape == ("0.25" if policy._scale.factor(7, 3) == 21 else "0.38")
     assert there["loss"] == pytest.approx(here["loss"], rel=1e-4, abs=1e-6)
     assert there["hosted_loss"] == pytest.approx(here["loss"], rel=1e-4, abs=1e-6)
     for number in ("logprob_gap", "ratio_max", "sequences", "tokens"):
@@ -134,7 +93,7 @@ def test_the_hosted_loss_is_the_same_number_as_ours(server, tiny_policy, name, m
 
 
 def test_a_step_moves_the_sampler_towards_what_was_good_and_not_the_reference(server):
-    policy = opened()
+    policy = prepared(server)
     before = play(policy)
     policy.update(before, built("importance_sampling"), Step(learning_rate=1e-2))
     assert (policy.version, policy.reference.version) == (1, 0)
@@ -153,6 +112,56 @@ def test_a_step_moves_the_sampler_towards_what_was_good_and_not_the_reference(se
     }
 
 
+@pytest.mark.parametrize("form", ["k1", "k2", "k3"])
+def test_a_kl_term_pulls_as_it_does_here(server, tiny_model, tmp_path, form):
+    """Two equal models a step away from the start take the same step under a KL term."""
+    policy, plain, step = opened(), built("importance_sampling"), Step(learning_rate=1e-2)
+    samples = play(policy)
+    policy.update(samples, plain, step)
+    policy.save(tmp_path / "kept")
+    here, adapted = opened(), server.lab.models[policy._trainer.model_id]
+    here.load(tmp_path / "kept")
+    fresh = play(policy)
+    anchored = built("ppo", kl=0.5, kl_form=form)
+    still = Step(learning_rate=0.0, reference=True, max_grad_norm=1e9)
+    there = policy.update(fresh, anchored, still)
+    ours = local_gradient(adapted, fresh, anchored)
+    assert there["loss"] == pytest.approx(ours[0], rel=1e-4, abs=1e-6)
+    assert there["grad_norm"] == pytest.approx(ours[1], rel=1e-3)
+    without = policy.update(fresh, built("ppo"), still)
+    assert abs(without["grad_norm"] - there["grad_norm"]) > 1e-3 * there["grad_norm"]
+
+
+def local_gradient(adapted, samples, loss):
+    """Loss and gradient norm of the server's own model, by our loss."""
+    from harness.policies.base import TokenBatch
+
+    def told(sample):
+        ids = torch.tensor([[*sample.prompt, *sample.sampled]])
+        logits = adapted.model(input_ids=ids).logits[0, len(sample.prompt) - 1 : -1]
+        picked = torch.log_softmax(logits, -1).gather(1, ids[0, len(sample.prompt) :, None])
+        return picked[:, 0]
+
+    size = BatchSize(len(samples), sum(len(s.sampled) for s in samples))
+    adapted.optimizer.zero_grad()
+    total = torch.zeros(())
+    for sample in samples:
+        with torch.no_grad(), adapted.model.disable_adapter():
+            reference = told(sample)
+        batch = TokenBatch(
+            told(sample)[None],
+            torch.tensor([sample.logprobs]),
+            reference[None],
+            torch.tensor([[sample.advantage]]),
+            torch.ones(1, len(sample.sampled)),
+        )
+        total = total + loss(batch, size)
+    total.backward()
+    norm = torch.nn.utils.clip_grad_norm_(adapted.trained(), 1e9)
+    adapted.optimizer.zero_grad(set_to_none=True)
+    return float(total.detach()), float(norm)
+
+
 def test_a_saved_state_is_taken_up_with_its_optimizer_and_old_ones_are_deleted(server, tmp_path):
     policy, loss, step = opened(), built("importance_sampling"), Step(learning_rate=1e-2)
     samples = play(policy)
@@ -160,7 +169,8 @@ def test_a_saved_state_is_taken_up_with_its_optimizer_and_old_ones_are_deleted(s
         policy.update(samples, loss, step)
         policy.save(tmp_path / "kept")
     policy.save(tmp_path / "kept")  # nothing new: no second state
-    assert server.count("/api/v1/save_weights") == 3
+    kept = [b["path"] for p, b in server.calls if p == "/api/v1/save_weights"]
+    assert kept == ["harness-trial", *(f"harness-v00000{i}" for i in (1, 2, 3))]
     assert [path.rpartition("/")[2] for path in server.lab.states] == [
         "harness-v000002",
         "harness-v000003",
@@ -189,7 +199,7 @@ def test_a_checkpoint_of_another_adapter_or_a_state_that_is_gone_is_refused(serv
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_server_is_asked_again_and_nothing_is_sampled_twice(server, status):
-    policy = opened()
+    policy = prepared(server)
     server.fault = lambda path, earlier: (
         (status, "busy") if path.endswith("asample") and earlier < 2 else None
     )
@@ -199,13 +209,13 @@ def test_a_busy_server_is_asked_again_and_nothing_is_sampled_twice(server, statu
 
 
 def test_a_request_that_takes_too_long_or_fails_is_recorded_and_others_go_on(server):
-    policy = opened(timeout=1.0)
+    policy = opened(timeout=2.0, concurrency=1)
     real = server.lab.sample
 
     def slow(session, body):
         tokens = [t for c in body["prompt"]["chunks"] for t in c["tokens"]]
         if len(tokens) > 60:
-            time.sleep(1.5)
+            time.sleep(2.5)
         if len(tokens) > 100:
             raise RuntimeError("out of memory")
         return real(session, body)
@@ -213,9 +223,9 @@ def test_a_request_that_takes_too_long_or_fails_is_recorded_and_others_go_on(ser
     server.lab.sample = slow
     long = replace(ask(9), id="slow", conversation=(Message("user", "y" * 50),))
     broken = replace(ask(9), id="broken", conversation=(Message("user", "y" * 100),))
-    found = dict(policy.generate(deque([ask(0), ask(1), long])))
+    found = dict(policy.generate(deque([ask(0), long, ask(1)])))
     assert sorted(found) == ["r0", "r1"]
-    assert policy.failures == {"slow": "Timeout: no reply within 1 s"}
+    assert policy.failures == {"slow": "Timeout: no reply within 2 s"}
     time.sleep(1.0)
     policy = opened(timeout=20.0)
     assert list(policy.generate(deque([broken]))) == []
@@ -242,11 +252,9 @@ def test_the_key_is_in_no_error_log_or_file(server, tmp_path, monkeypatch, capfd
     with pytest.raises(ModelError, match="refused the key") as refused:
         opened()  # the server's answer repeats the key
     server.keys.add(canary)
-    policy = opened()
+    policy = prepared(server)
     server.fault = lambda path, earlier: (
-        (400, "what is KEY?")
-        if path.endswith(("asample", "forward_backward", "save_weights"))
-        else None
+        (400, "what is KEY?") if path.endswith("asample") and not earlier else None
     )
     assert list(policy.generate(deque([ask(0)]))) == []
     assert "[secret]" in policy.failures["r0"]
@@ -266,7 +274,7 @@ def test_the_key_is_in_no_error_log_or_file(server, tmp_path, monkeypatch, capfd
 
 
 def test_what_the_trainer_cannot_compute_is_refused_before_it_is_sent(server):
-    policy = opened()
+    policy = prepared(server)
     samples = play(policy)
 
     def own(batch, size):
@@ -274,8 +282,7 @@ def test_what_the_trainer_cannot_compute_is_refused_before_it_is_sent(server):
 
     for loss, bad, said in (
         (own, samples, "a function of its own"),
-        (built("rloo"), samples, "weighs whole replies"),
-        (built("ppo", kl=0.1), samples, "method.kl=0"),
+        (built("rloo"), samples, "weights whole completions"),
         (built("ppo"), [replace(s, temperature=0.7) for s in samples], "temperature 0.7"),
         (built("ppo"), [replace(s, top_p=0.9) for s in samples], "renormalise"),
     ):
@@ -286,7 +293,7 @@ def test_what_the_trainer_cannot_compute_is_refused_before_it_is_sent(server):
 
 
 def test_a_step_whose_numbers_are_not_finite_is_not_taken(server):
-    policy = opened()
+    policy = prepared(server)
     samples = play(policy)
     broken = replace(samples[0], logprobs=(float("nan"),) * len(samples[0].logprobs))
     with pytest.raises(ModelError, match="not finite"):

@@ -52,7 +52,7 @@ def test_addresses_are_read(url: str, address: VLLMAddress) -> None:
         ("vllm:pocket#m", "is not the address of a model"),
         ("vllm:http://h:1", "is not the address of a server's model"),
         ("vllm:http://me:secret@h:1#m", "OPENAI_API_KEY"),
-        ("vllm:http://h:1?cache=2#m", "Known: adapters, weights"),
+        ("vllm:http://h:1?cache=2#m", "Known: adapters, servers, weights"),
         ("vllm:", "There is no model 'vllm:'"),
     ],
 )

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from harness.errors import UsageError
-from harness.policies.base import TokenBatch
+from harness.policies.base import HostedKL, TokenBatch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,3 +68,19 @@ FORMULAS: Mapping[str, str] = {
     "k2": "d²/2",
     "k3": "e^d − d − 1",
 }
+
+
+# The gradient of each term is −pull(d) · ∇ log π_new, which is that of an advantage pull(d).
+_HOSTED: Mapping[str, HostedKL] = {
+    "k1": HostedKL(cost=lambda d: -d, pull=lambda d: d),
+    "k2": HostedKL(cost=lambda d: d**2 / 2, pull=lambda d: d),
+    "k3": HostedKL(cost=lambda d: np.expm1(d) - d, pull=np.expm1),
+}
+
+
+def hosted_kl(form: KLForm, weight: float) -> HostedKL | None:
+    """The term for a trainer elsewhere, which knows no KL but takes an advantage per token."""
+    if not weight:
+        return None
+    kl = _HOSTED[form]
+    return HostedKL(cost=lambda d: weight * kl.cost(d), pull=lambda d: weight * kl.pull(d))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agents.parts.rl.advantages import Comparison
 from agents.parts.rl.importance_correction import BYPASS, Correction, corrected
-from agents.parts.rl.kl import KLS, KLForm
+from agents.parts.rl.kl import KLS, KLForm, hosted_kl
 from harness.errors import UsageError, unknown
 from harness.policies.base import BatchSize, HostedLoss, HostedName, TokenBatch
 
@@ -119,11 +119,6 @@ class BuiltLoss:
                 f"Loss '{self.name}' weights whole completions, but {limits}; "
                 "choose --set method.loss=importance_sampling."
             )
-        if self.kl:
-            raise UsageError(
-                f"method.kl is {self.kl:g}, but {limits}, without a KL term; "
-                "write --set method.kl=0, as with LoRA in E-SPL."
-            )
         if self.correction.name != "none":
             raise UsageError(
                 f"method.correction is '{self.correction.name}', but {limits}, against the "
@@ -135,6 +130,7 @@ class BuiltLoss:
             self.low,
             self.high,
             lambda tokens, size: share(tokens, self._full_size(size), self.max_tokens),
+            hosted_kl(self.kl_form, self.kl),
         )
 
     def _full_size(self, size: BatchSize) -> BatchSize:

@@ -31,7 +31,7 @@ def main(arguments: Arguments) -> int:
         print("no weights were trained: the model is the one named in config.toml")
         return 0
     request = read_request(places[0])
-    if kind_of(request.model_url) == "tinker":
+    if kind_of(request.model_url) == "tinker" and entry.track.engine.startswith("tinker "):
         states = json.loads((weights / "policy.json").read_text(encoding="utf-8"))["states"]
         print(f"the weights stay at Tinker; type: tinker checkpoint download {states[-1][1]}")
         return 0

@@ -2,22 +2,27 @@
 
 Tinker's losses are plain sums over tokens and data. The mean that a loss of ours takes is folded
 into the advantages, so that loss, gradient and their clipping are the same numbers as for a model
-that is loaded here, and so is what a learning rate means.
+that is loaded here, and so is what a learning rate means. So is the KL term's gradient: a token's
+extra advantage, exact where sampler and trainer agree.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.errors import ModelError, UsageError
-from harness.policies.base import BatchSize, HostedLoss, Loss, NamedLoss, Sample, Step
+from harness.policies.base import BatchSize, HostedLoss, Loss, NamedLoss, Sample
+
+Floats = NDArray[np.float64]
 
 
-def hosted_form(loss: Loss, samples: Sequence[Sample], step: Step) -> HostedLoss:
+def hosted_form(loss: Loss, samples: Sequence[Sample]) -> HostedLoss:
     """The loss as the trainer knows it.
 
     Raises:
@@ -29,10 +34,6 @@ def hosted_form(loss: Loss, samples: Sequence[Sample], step: Step) -> HostedLoss
             "This method's loss is a function of its own, and a hosted trainer computes "
             "importance_sampling, ppo and cispo alone; choose a model that is loaded here "
             "(hf:ORG/NAME), or a method that uses one of them."
-        )
-    if step.reference:
-        raise UsageError(
-            "A hosted trainer has no KL term; write --set method.kl=0, as with LoRA in E-SPL."
         )
     for sample in samples:
         check_sampling(sample.temperature, sample.top_p)
@@ -46,8 +47,8 @@ def check_sampling(temperature: float, top_p: float) -> None:
     """
     if temperature != 1:
         raise UsageError(
-            f"Replies would be sampled at temperature {temperature:g} and trained on at 1, which "
-            "is all that Tinker's trainer knows; write --set sampling.temperature=1."
+            f"Completions would be sampled at temperature {temperature:g} and trained on at 1, "
+            "which is all that Tinker's trainer knows; write --set sampling.temperature=1."
         )
     if top_p != 1:
         raise UsageError(
@@ -62,44 +63,87 @@ def size_of(samples: Sequence[Sample]) -> BatchSize:
     return BatchSize(len(samples), sum(len(s.sampled) for s in samples))
 
 
-def datum(sdk: Any, sample: Sample, advantage: float) -> Any:
-    """One sample as the SDK takes it: position i of the input predicts token i + 1.
+@dataclass(frozen=True, slots=True)
+class WeightedSample:
+    """A sample with what the trainer is to do with it.
 
-    Prompt positions have advantage 0, so that they add nothing to any of the three losses.
+    `advantages` [T] are those of its tokens, its share of the mean and any KL term folded in;
+    `factor` is what the server divides its loss by; `cost` is its KL term's share of the loss.
     """
-    ids = [*sample.prompt, *sample.sampled]
-    before, replied = len(sample.prompt) - 1, len(sample.sampled)
+
+    sample: Sample
+    advantages: Floats
+    factor: float = 1.0
+    cost: float = 0.0
+
+
+def weigh_samples(
+    samples: Sequence[Sample],
+    loss: HostedLoss,
+    factors: Sequence[float],
+    reference: Sequence[Sequence[float]] | None = None,
+) -> list[WeightedSample]:
+    """Each sample's tokens with their advantages; `reference` are log-probabilities [T] each."""
+    size, weighted = size_of(samples), []
+    for i, sample in enumerate(samples):
+        share = loss.share(len(sample.sampled), size)
+        advantages = np.full(len(sample.sampled), sample.advantage * share)
+        cost = 0.0
+        if reference is not None and loss.anchor is not None:
+            apart = np.array(reference[i]) - np.array(sample.logprobs)
+            advantages = advantages + share * loss.anchor.pull(apart)
+            cost = share * float(np.sum(loss.anchor.cost(apart)))
+        weighted.append(WeightedSample(sample, advantages, factors[i], cost))
+    return weighted
+
+
+def make_datum(sdk: Any, ids: Sequence[int], logprobs: Floats, advantages: Floats) -> Any:
+    """Token ids as the SDK takes them: position i of the input predicts token i + 1."""
     arrays = {
         "target_tokens": np.array(ids[1:], dtype=np.int64),
-        "logprobs": np.array([*[0.0] * before, *sample.logprobs], dtype=np.float32),
-        "advantages": np.array([*[0.0] * before, *[advantage] * replied], dtype=np.float32),
+        "logprobs": logprobs.astype(np.float32),
+        "advantages": advantages.astype(np.float32),
     }
     return sdk.Datum(
-        model_input=sdk.types.ModelInput.from_ints(ids[:-1]),
+        model_input=sdk.types.ModelInput.from_ints(list(ids[:-1])),
         loss_fn_inputs={name: sdk.TensorData.from_numpy(a) for name, a in arrays.items()},
     )
 
 
-def numbers(
-    samples: Sequence[Sample], advantages: Sequence[float], loss: HostedLoss, output: Any
-) -> dict[str, float]:
+def datum(sdk: Any, item: WeightedSample) -> Any:
+    """One sample as the SDK takes it.
+
+    Prompt positions have advantage 0, so that they add nothing to any of the three losses.
+    """
+    sample, before = item.sample, np.zeros(len(item.sample.prompt) - 1)
+    return make_datum(
+        sdk,
+        [*sample.prompt, *sample.sampled],
+        np.concatenate([before, sample.logprobs]),
+        np.concatenate([before, item.advantages * item.factor]),
+    )
+
+
+def numbers(weighted: Sequence[WeightedSample], loss: HostedLoss, output: Any) -> dict[str, float]:
     """What the step was, from the trainer's own log-probabilities before it.
 
-    `loss` is computed here from them; `hosted_loss` is what the trainer says it is.
+    `loss` is computed here from them; `hosted_loss` is what the trainer says it is, which holds a
+    KL term as the advantages that have its gradient.
 
     Raises:
         ModelError: They are not there, or not finite.
     """
-    size = size_of(samples)
-    total = gap = 0.0
+    size = size_of([item.sample for item in weighted])
+    total = gap = told_loss = 0.0
     ratio_max = 0.0
     outputs = list(output.loss_fn_outputs)
-    if len(outputs) != len(samples):
+    if len(outputs) != len(weighted):
         raise ModelError(
-            f"Tinker's trainer answered {len(outputs)} of {len(samples)} samples; nothing can be "
+            f"Tinker's trainer answered {len(outputs)} of {len(weighted)} samples; nothing can be "
             "said of such a step. Go on with harness resume."
         )
-    for sample, advantage, told in zip(samples, advantages, outputs, strict=True):
+    for item, told in zip(weighted, outputs, strict=True):
+        sample = item.sample
         new = np.array(told["logprobs"].data, dtype=np.float64)[-len(sample.sampled) :]
         apart = new - np.array(sample.logprobs)
         if len(new) != len(sample.sampled) or not np.isfinite(apart).all():
@@ -110,22 +154,25 @@ def numbers(
             )
         gap += float(np.abs(apart).sum())
         ratio_max = max(ratio_max, float(np.exp(apart.max())))
-        total += float(_terms(loss, np.exp(apart), new, advantage).sum())
-    told_loss = output.metrics.get("loss:sum", math.nan)
+        plain = np.full(len(new), sample.advantage * loss.share(len(new), size))
+        total += float(_terms(loss, np.exp(apart), new, plain).sum()) + item.cost
+        each = told.get("elementwise_loss")
+        told_loss += math.nan if each is None else float(np.sum(each.data)) / item.factor
+    told_loss = float(output.metrics.get("loss:sum", told_loss))
     return {
         "loss": total,
         "sequences": float(size.sequences),
         "tokens": float(size.tokens),
         "logprob_gap": gap / size.tokens if size.tokens else 0.0,
         "ratio_max": ratio_max,
-    } | ({} if math.isnan(told_loss) else {"hosted_loss": float(told_loss)})
+    } | ({} if math.isnan(told_loss) else {"hosted_loss": told_loss})
 
 
-def _terms(loss: HostedLoss, ratio: Any, new: Any, advantage: float) -> Any:
+def _terms(loss: HostedLoss, ratio: Floats, new: Floats, advantages: Floats) -> Floats:
     """The terms [token] that the trainer adds up."""
     clipped = np.clip(ratio, loss.low, loss.high)
     if loss.name == "cispo":
-        return -clipped * advantage * new
+        return -clipped * advantages * new
     if loss.name == "ppo":
-        return -np.minimum(ratio * advantage, clipped * advantage)
-    return -ratio * advantage
+        return -np.minimum(ratio * advantages, clipped * advantages)
+    return -ratio * advantages

@@ -1,33 +1,40 @@
 """Tinker as a policy: `tinker:deepseek-ai/DeepSeek-V3.1` samples and trains on their machines.
 
 Tokens in, tokens and log-probabilities out; one LoRA adapter, which stays there. A checkpoint here
-holds the path of the state there. Replies come in the order in which they arrive; a request that
-fails for good yields nothing, and its reason stands in `failures`. The SDK tries again by itself
-after 429, 5xx and lost connections, until `timeout`.
+holds the path of the state there. Completions come in the order in which they arrive; a request
+that fails for good yields nothing, and its reason stands in `failures`. The SDK tries again by
+itself after 429, 5xx and lost connections, until `timeout`. TINKER_BASE_URL names another server
+that speaks the protocol, SkyRL's say; there a state is saved and loaded for trial before a run.
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ModelError
-from harness.policies.base import CompletionStream, Loss, Request, Sample, Step
+from harness.policies.base import CompletionStream, HostedLoss, Loss, Request, Sample, Step
 from harness.policies.reference import Reference
-from harness.policies.tinker.data import datum, hosted_form, numbers, size_of
-from harness.policies.tinker.sampler import SEEDS, TinkerSampler, read_rendering
+from harness.policies.tinker.data import WeightedSample, datum, hosted_form, numbers, weigh_samples
+from harness.policies.tinker.export import unpack_adapter
+from harness.policies.tinker.sampler import SEEDS, TinkerSampler, read_context, read_rendering
+from harness.policies.tinker.scale import Scale, measure_scale, norm_of
 from harness.policies.tinker.service import Service, model_name
 from harness.settings.model import ModelSettings
 
 _SCHEMA = 1
 _EPS = 1e-8  # Adam's, as for models that are loaded here
 _KEPT = 2  # states there: the checkpoint's, and the one that is about to replace it
-_NORM = "unclipped_grad_l2:mean"  # the service's name for the gradient's norm
+_TRIAL = "harness-trial"  # the state that is saved and loaded before a run
 _NOTHING = ("loss", "sequences", "tokens", "logprob_gap", "ratio_max")
+_NOT_OWN = (
+    "A server other than Tinker's own is asked.",
+    "Whether it clips gradients cannot be known from here; SkyRL 0.4.0's JAX backend does not.",
+)
 
 
 class TinkerPolicy:
@@ -38,15 +45,21 @@ class TinkerPolicy:
         self._model = model_name(name)
         self._settings = settings
         self._service = service
-        self.context = service.open(self._model)
-        with service.asking("gives no sampler"):
-            base = service.client.create_sampling_client(base_model=self._model)
-            base = base.result(timeout=settings.timeout)
-        self.rendering = read_rendering(self._model, base)
+        told = service.open(self._model)
+        base = service.ask(
+            "gives no sampler",
+            lambda: service.client.create_sampling_client(base_model=self._model),
+        )
+        self.rendering, tokenizer = read_rendering(self._model, base)
+        self.context = told or read_context(tokenizer)
         self._sampler = TinkerSampler(service, base, self.rendering, self.context)
-        reference = TinkerSampler(service, base, self.rendering, self.context)
-        self._reference = Reference(self, reference.generate, reference.failures)
+        self._base = TinkerSampler(service, base, self.rendering, self.context)
+        if not service.own:
+            with service.fitting():
+                self._base.probe(min(self.rendering.ends, default=0))
+        self._reference = Reference(self, self._base.generate, self._base.failures)
         self._trainer: Any = None
+        self._scale = Scale()
         self._version = 0
         self._states: list[tuple[int, str]] = []
 
@@ -58,9 +71,19 @@ class TinkerPolicy:
     @property
     def notes(self) -> tuple[str, ...]:
         """What to announce."""
-        where = () if self._service.own else ("A server other than Tinker's own is asked.",)
+        where = () if self._service.own else _NOT_OWN
         seeds = "Sampled and trained elsewhere: equal seeds need not give equal replies."
-        return (*where, seeds, *self.rendering.notes)
+        unknown = (
+            ()
+            if self._scale.known
+            else ("The server tells no gradient norm: its losses are taken for Tinker's sums.",)
+        )
+        return (*where, *unknown, seeds, *self.rendering.notes)
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The release of the SDK, for records."""
+        return {"tinker": str(self._service.sdk.__version__)}
 
     @property
     def version(self) -> int:
@@ -91,12 +114,47 @@ class TinkerPolicy:
                 "or a method that changes the prompt only (base, reflection, evolution)."
             )
         if self._trainer is None:
-            settings = self._settings
-            with self._service.asking("gives no trainer"):
-                made = self._service.client.create_lora_training_client(
-                    base_model=self._model, rank=settings.lora_rank, seed=settings.seed % SEEDS
-                )
-                self._trainer = made.result(timeout=settings.timeout)
+            self._trainer = self._create() if self._service.own else self._tried(self._create)
+
+    def _create(self) -> Any:
+        """A trainer with a new adapter."""
+        settings, client = self._settings, self._service.client
+        return self._service.ask(
+            "gives no trainer",
+            lambda: client.create_lora_training_client(
+                base_model=self._model, rank=settings.lora_rank, seed=settings.seed % SEEDS
+            ),
+        )
+
+    def _restore(self, path: str) -> Any:
+        """A trainer with the weights and the optimizer of a state."""
+        make = self._service.client.create_training_client_from_state_with_optimizer
+        return self._service.ask("does not give the trained state back", lambda: make(path))
+
+    def _tried(self, make: Callable[[], Any], path: str = "") -> Any:
+        """A trainer of a server that nothing is known of: one is made for trial, and how it adds
+        up losses is measured by it; the one that is kept comes out of a state (`path`, or a new
+        one), so that a full disk or an unfit SDK is found out before anything is played.
+        """
+        service = self._service
+        with nullcontext() if path else service.fitting():
+            trial = make()
+            try:
+                kept = path or self._save(trial, _TRIAL)
+                self._scale = measure_scale(service.sdk, service.ask, trial)
+            finally:
+                service.unload(trial.model_id)
+            trainer = self._restore(kept)
+        if not path:
+            with suppress(ModelError):
+                service.delete(kept)
+        return trainer
+
+    def _save(self, trainer: Any, name: str) -> str:
+        saved = self._service.ask(
+            "did not keep the trained state", lambda: trainer.save_state(name)
+        )
+        return str(saved.path)
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Answer what waits; see `Policy.generate`. Completions always carry their tokens."""
@@ -111,11 +169,11 @@ class TinkerPolicy:
         """
         if not samples:
             return dict.fromkeys(_NOTHING, 0.0)
-        hosted = hosted_form(loss, samples, step)
+        hosted = hosted_form(loss, samples)
         self.prepare()
-        sdk, size = self._service.sdk, size_of(samples)
-        advantages = [s.advantage * hosted.share(len(s.sampled), size) for s in samples]
-        data = [datum(sdk, s, a) for s, a in zip(samples, advantages, strict=True)]
+        sdk, ask = self._service.sdk, self._service.ask
+        weighted = self._weighed(samples, hosted)
+        data = [datum(sdk, item) for item in weighted]
         bounds = {"clip_low_threshold": hosted.low, "clip_high_threshold": hosted.high}
         config = None if hosted.name == "importance_sampling" else bounds
         adam = sdk.AdamParams(
@@ -126,20 +184,26 @@ class TinkerPolicy:
             weight_decay=0.0,
             grad_clip_norm=step.max_grad_norm,
         )
-        seconds = self._settings.timeout
-        with self._service.asking("did not train", seconds):
-            output = self._trainer.forward_backward(data, hosted.name, config).result(seconds)
-            told = numbers(samples, advantages, hosted, output)
-            stepped = self._trainer.optim_step(adam).result(seconds)
-        norm = (stepped.metrics or {}).get(_NORM)
+        trainer = self._trainer
+        output = ask("did not train", lambda: trainer.forward_backward(data, hosted.name, config))
+        told = numbers(weighted, hosted, output)
+        stepped = ask("did not train", lambda: trainer.optim_step(adam))
+        norm = norm_of(stepped.metrics)
         self._serve(self._version + 1)
-        return told | ({} if norm is None else {"grad_norm": float(norm)})
+        return told | ({} if norm is None else {"grad_norm": norm})
+
+    def _weighed(self, samples: Sequence[Sample], hosted: HostedLoss) -> list[WeightedSample]:
+        """The samples as this server is sent them, with the reference's opinion for a KL term."""
+        lengths = [len(s.prompt) + len(s.sampled) - 1 for s in samples]
+        factors = [self._scale.factor(length, len(samples)) for length in lengths]
+        reference = self._base.logprobs(samples) if hosted.anchor else None
+        return weigh_samples(samples, hosted, factors, reference)
 
     def _serve(self, version: int) -> None:
         """Sample from the trainer's weights as they are now."""
-        seconds = self._settings.timeout
-        with self._service.asking("does not serve what it trained", seconds):
-            client = self._trainer.save_weights_and_get_sampling_client().result(seconds)
+        client = self._service.ask(
+            "does not serve what it trained", self._trainer.save_weights_and_get_sampling_client
+        )
         self._sampler = TinkerSampler(self._service, client, self.rendering, self.context)
         self._version = version
 
@@ -150,10 +214,8 @@ class TinkerPolicy:
         """
         folder.mkdir(parents=True, exist_ok=True)
         if self._version and (not self._states or self._states[-1][0] != self._version):
-            seconds = self._settings.timeout
-            with self._service.asking("did not keep the trained state", seconds):
-                saved = self._trainer.save_state(f"harness-v{self._version:06d}").result(seconds)
-            self._states.append((self._version, str(saved.path)))
+            path = self._save(self._trainer, f"harness-v{self._version:06d}")
+            self._states.append((self._version, path))
             self._forget()
         facts = self._facts() | {"version": self._version, "states": self._states}
         (folder / "policy.json").write_text(json.dumps(facts, indent=2) + "\n")
@@ -162,8 +224,11 @@ class TinkerPolicy:
         """Delete what no checkpoint of this run names any more; failing costs storage only."""
         while len(self._states) > _KEPT:
             _, path = self._states.pop(0)
-            with suppress(ModelError), self._service.asking("deletes nothing"):
+            with suppress(ModelError):
                 self._service.delete(path)
+        if not self._service.own:
+            with suppress(ModelError):
+                self._service.sweep(self._trainer.model_id)
 
     def load(self, folder: Path) -> None:
         """Go on from the state that `save` had kept.
@@ -186,15 +251,43 @@ class TinkerPolicy:
                 "that it belongs to, with the same lora settings."
             )
         if not states:
-            raise ModelError("The checkpoint names no trained state: start a new run.")
-        seconds = self._settings.timeout
-        with self._service.asking("does not give the trained state back", seconds):
-            made = self._service.client.create_training_client_from_state_with_optimizer(
-                states[-1][1]
-            )
-            self._trainer = made.result(timeout=seconds)
+            if version:
+                raise ModelError("The checkpoint names no trained state: start a new run.")
+            return  # nothing was learnt yet, and a new adapter is what there was
+        path = states[-1][1]
+        self.close()  # a new adapter that was made ready
+        if self._service.own:
+            self._trainer = self._restore(path)
+        else:
+            self._trainer = self._tried(lambda: self._restore(path), path)
         self._states = states
         self._serve(version)
+
+    def export(self, folder: Path, merged: bool) -> None:
+        """Write the adapter in peft's own format, where a server of one's own gives it away.
+
+        Raises:
+            ModelError: It cannot be had; says how the service's own can.
+        """
+        if merged:
+            raise ModelError(
+                "The weights are elsewhere, so nothing can be merged here: export without "
+                "--merged, and merge the adapter where the model is."
+            )
+        if self._service.own:
+            kept = self._states[-1][1] if self._states else "PATH"
+            raise ModelError(f"The weights stay there; type: tinker checkpoint download {kept}")
+        self.prepare()
+        name = f"harness-export-v{self._version:06d}"
+        with suppress(ModelError):  # of an earlier export
+            self._service.delete(f"tinker://{self._trainer.model_id}/sampler_weights/{name}")
+        self._service.ask("gives no adapter", lambda: self._trainer.save_weights_for_sampler(name))
+        unpack_adapter(self._service.archive(self._trainer.model_id, name), folder)
+
+    def close(self) -> None:
+        """Let a server of one's own have the adapter's place back."""
+        if self._trainer is not None:
+            self._service.unload(self._trainer.model_id)
 
     def _facts(self) -> dict[str, object]:
         s = self._settings

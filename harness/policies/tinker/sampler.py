@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError
-from harness.policies.base import CompletionStream, Request
+from harness.policies.base import CompletionStream, Request, Sample
+from harness.policies.tinker.sdk import get_future
 from harness.policies.tinker.service import Service
 from harness.types import Completion, Finish, Tokens
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from harness.policies.chat.rendering import Rendering
 
 SEEDS = 2**31  # the service keeps seeds in 32 bits
+_PROBE = 60.0  # seconds that a server has for one token
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class _Sent:
     request: Request
     prompt: tuple[int, ...]
     until: float
+    at: float = field(default_factory=time.monotonic)
 
 
 class TinkerSampler:
@@ -40,9 +44,14 @@ class TinkerSampler:
         self._service = service
         self._rendering = rendering
         self.context = context
+        self._answered = float("-inf")  # when the last reply came
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
-        """Answer what waits; at most `concurrency` requests run at once."""
+        """Answer what waits; at most `concurrency` requests run at once.
+
+        Raises:
+            ModelError: The server answers no request any more.
+        """
         settings = self._service.settings
         running: dict[Future[Any], _Sent] = {}
         try:
@@ -66,7 +75,7 @@ class TinkerSampler:
         if not running:
             return
         first = min(sent.until for sent in running.values())
-        done, _ = wait(running, max(0.0, first - time.monotonic()), FIRST_COMPLETED)
+        done = self._service.await_some(set(running), first)
         for future in [f for f in running if f in done]:
             sent = running.pop(future)
             yield from self._settled(sent, future)
@@ -74,13 +83,14 @@ class TinkerSampler:
             sent = running.pop(future)
             future.cancel()
             seconds = self._service.settings.timeout
-            self.failures[sent.request.id] = f"Timeout: no reply within {seconds:g} s"
+            self._fail(sent, f"Timeout: no reply within {seconds:g} s")
 
     def _settled(self, sent: _Sent, future: Future[Any]) -> CompletionStream:
         error = future.exception()
         if error is not None:
-            self.failures[sent.request.id] = self._service.reason(error)
+            self._fail(sent, self._service.reason(error))
             return
+        self._answered = time.monotonic()
         (sequence,) = future.result().sequences
         tokens, logprobs = tuple(sequence.tokens), sequence.logprobs
         if logprobs is None or len(logprobs) != len(tokens):
@@ -93,6 +103,61 @@ class TinkerSampler:
         said = Tokens(sent.prompt, tokens, tuple(map(float, logprobs)))
         text = self._rendering.text(tokens)
         yield sent.request.id, Completion(text, finish, len(tokens), said)
+
+    def _fail(self, sent: _Sent, reason: str) -> None:
+        """Note a request that failed for good, where the server still answers others.
+
+        A server that was started again, or has forgotten the session, refuses every request: that
+        must stop the run, or its episodes would be spent unscored.
+        """
+        if self._answered < sent.at:
+            self.probe(sent.prompt[-1], reason)
+        self.failures[sent.request.id] = reason
+
+    def probe(self, token: int, reason: str = "") -> None:
+        """Sample one token after one token.
+
+        Raises:
+            ModelError: The server does not answer; `reason` says what it said before.
+        """
+        types, seconds = self._service.sdk.types, min(_PROBE, self._service.settings.timeout)
+        options = types.SamplingParams(max_tokens=1, seed=0, temperature=1.0)
+        what = f"answers no request any more ({reason})" if reason else "samples nothing"
+        self._service.ask(
+            what,
+            lambda: self.client.sample(
+                prompt=types.ModelInput.from_ints([token]),
+                num_samples=1,
+                sampling_params=options,
+            ).result(),
+            seconds,
+        )
+        self._answered = time.monotonic()
+
+    def logprobs(self, samples: Sequence[Sample]) -> list[list[float]]:
+        """Log-probabilities [T] of each sample's reply by these weights, at temperature 1.
+
+        Raises:
+            ModelError: The server does not tell them all.
+        """
+        types, wanted, found = self._service.sdk.types, list(samples), []
+        step = self._service.settings.concurrency
+        for begin in range(0, len(wanted), step):
+            asked = [
+                self.client.compute_logprobs(types.ModelInput.from_ints([*s.prompt, *s.sampled]))
+                for s in wanted[begin : begin + step]
+            ]
+            for sample, pending in zip(wanted[begin : begin + step], asked, strict=True):
+                told = self._service.take("gives no log-probabilities", get_future(pending))
+                kept = [x for x in list(told)[-len(sample.sampled) :] if x is not None]
+                if len(kept) != len(sample.sampled):
+                    raise ModelError(
+                        f"{self._service.who} told {len(kept)} of {len(sample.sampled)} "
+                        "log-probabilities of the reference, so there can be no KL term: write "
+                        "--set method.kl=0."
+                    )
+                found.append([float(x) for x in kept])
+        return found
 
     def _limit(self, request: Request, ids: tuple[int, ...]) -> int:
         limit = request.sampling.max_tokens
@@ -109,12 +174,11 @@ class TinkerSampler:
         )
         prompt = types.ModelInput.from_ints(list(sent.prompt))
         pending = self.client.sample(prompt=prompt, num_samples=1, sampling_params=options)
-        future: Future[Any] = pending.future()
-        return future
+        return get_future(pending)
 
 
-def read_rendering(model: str, client: Any) -> Rendering:
-    """The rendering of the tokenizer that the SDK names for a model."""
+def read_rendering(model: str, client: Any) -> tuple[Rendering, str]:
+    """The rendering of the tokenizer that the SDK names for a model, and where that came from."""
     from transformers import GenerationConfig
 
     from harness.policies.chat.rendering import Rendering
@@ -130,4 +194,15 @@ def read_rendering(model: str, client: Any) -> Rendering:
     generation = None
     with suppress(OSError, ValueError):
         generation = GenerationConfig.from_pretrained(tokenizer.name_or_path)
-    return Rendering(tokenizer, generation)
+    return Rendering(tokenizer, generation), str(tokenizer.name_or_path)
+
+
+def read_context(folder: str) -> int | None:
+    """The longest prompt and reply that a model's own configuration names, where there is one."""
+    from transformers import AutoConfig
+
+    with suppress(OSError, ValueError, KeyError):
+        config = AutoConfig.from_pretrained(folder)
+        found: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+        return found
+    return None

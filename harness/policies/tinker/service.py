@@ -1,35 +1,37 @@
 """The way to Tinker, or to a server that speaks its protocol: key, address, errors in one line.
 
 The key comes from TINKER_API_KEY only, and appears in no message, log or record. The address is
-the SDK's own unless TINKER_BASE_URL names another.
+Tinker's own unless TINKER_BASE_URL names another.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from typing_extensions import override
-
 from harness.errors import HarnessError, ModelError, UsageError, unknown
+from harness.policies.tinker.http import answers, fetch
+from harness.policies.tinker.log import listen
+from harness.policies.tinker.sdk import EXTRAS, HOSTED, check_hosted, import_sdk, rest_client, start
 from harness.settings.model import ModelSettings
 from harness.system.secrets import HIDDEN
 
 KEY, ADDRESS = "TINKER_API_KEY", "TINKER_BASE_URL"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _FORMS = ("tml-", "eyJ")  # what the SDK takes for a key
-# Said of every reply that takes longer than one poll, and of what no run depends on.
-_ROUTINE = ("Retrying request", "Dropping telemetry")
 _PATIENCE = 10.0  # seconds until a server that does not answer is given up, before a run
+LOOK = 10.0
+"""Seconds without any answer after which a server is asked for signs of life."""
 OWN_CODE = ("moonshotai/Kimi",)
 """Models whose tokenizer is a program of their own, which the SDK would run."""
+# What an SDK raises at answers of a release that it does not know.
+_MISFITS = (AssertionError, AttributeError, KeyError, TypeError)
+_STATUSES = (404, 405, 409, 415, 422)  # and a server at its requests
 
 
 def model_name(url: str) -> str:
@@ -52,37 +54,42 @@ def model_name(url: str) -> str:
     return name
 
 
+class _Failed(ModelError):
+    """A request that failed; `misfit` is the reason where SDK and server may not fit."""
+
+    def __init__(self, message: str, misfit: str) -> None:
+        super().__init__(message)
+        self.misfit = misfit
+
+
 class Service:
     """One session with the service: its SDK, its address, and errors without the key in them.
 
     Raises:
-        ModelError: The SDK or the key is missing, or the address would give the key away.
+        ModelError: The SDK or the key is missing, the SDK is not the one that the service wants,
+            or the address would give the key away.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
-        if find_spec("tinker") is None:
-            raise ModelError(
-                "Models of Tinker need its SDK: type pip install 'espl-harness[tinker]'."
-            )
-        import tinker
-        from tinker.lib.base_url import DEFAULT_BASE_URL, resolve_base_url
-
-        self.sdk = tinker
+        self.sdk = import_sdk()
         self.settings = settings
-        self.address = str(resolve_base_url(None))
-        self.own = self.address == str(DEFAULT_BASE_URL)
-        host = urlsplit(self.address).hostname or ""
-        self._local = host in _LOOPBACK
+        self.address = os.environ.get(ADDRESS, "").strip().rstrip("/") or HOSTED
+        self.own = self.address == HOSTED
+        if self.own:
+            check_hosted(self.sdk)
+        self.who = "Tinker" if self.own else f"The server {self.address}"
+        self._local = (urlsplit(self.address).hostname or "") in _LOOPBACK
         if not self._local and urlsplit(self.address).scheme != "https":
             raise ModelError(
                 f"{ADDRESS} is not an https address, so the key would travel in the open; "
-                "name one that is, or a server on this machine."
+                "name one that is, or a server on this machine (an SSH tunnel makes one of it)."
             )
         self._secret = self._key()
-        self._log = _listen(self._secret)
+        self._log = listen(self._secret)
         self.client: Any = None
         self.trainable = True
         self._rest: Any = None
+        self._away: float | None = None  # since when nothing answers
 
     def _key(self) -> str:
         key = os.environ.get(KEY, "").strip()
@@ -104,69 +111,172 @@ class Service:
             UsageError: It has no model of that name; lists those it has.
         """
         self._reach()
-        with self.asking("does not answer", _PATIENCE * 6):
-            self._rest = self.sdk.RestClient(base_url=self.address, api_key=self._secret)
-            answer = self._rest.get_server_capabilities().result(timeout=_PATIENCE * 6)
-            self.client = self.sdk.ServiceClient(base_url=self.address, api_key=self._secret)
+        seconds = _PATIENCE * 6
+        # 0.25 sends its version with the session, so that both begin as the SDK does.
+        make = self.sdk.ServiceClient
+        with self.fitting():
+            self.client = self.ask(
+                "does not answer",
+                lambda: make(base_url=self.address, api_key=self._secret),
+                seconds,
+            )
+            self._rest = self.ask(
+                "does not answer",
+                lambda: rest_client(self.sdk, self.client, self.address, self._secret),
+                seconds,
+            )
+            source = self._rest if self.own or hasattr(self.sdk, "RestClient") else self.client
+            answer = self.ask("does not answer", source.get_server_capabilities, seconds)
         served = {m.model_name: m for m in answer.supported_models if m.model_name}
         if served and model not in served:
-            raise unknown("model at Tinker", model, served)
+            raise unknown("model at Tinker" if self.own else "model at the server", model, served)
         found = served.get(model)
         self.trainable = getattr(found, "trainable", None) is not False
         context: int | None = getattr(found, "max_context_length", None)
         return context
 
+    def ask(self, what: str, call: Callable[[], Any], seconds: float | None = None) -> Any:
+        """The result of a call of the SDK; `what` says what the server did not do where it fails.
+
+        Raises:
+            ModelError: It failed, took too long, or nothing answers any more.
+        """
+        limit = self.settings.timeout if seconds is None else seconds
+        return self.take(what, start(call), limit)
+
+    def take(self, what: str, future: Future[Any], seconds: float | None = None) -> Any:
+        """The result of a request that was sent; see `ask`."""
+        limit = self.settings.timeout if seconds is None else seconds
+        until = time.monotonic() + limit
+        with self.asking(what, limit):
+            while not self.await_some({future}, until):
+                if time.monotonic() >= until:
+                    raise TimeoutError
+            return future.result()
+
+    def await_some(self, running: set[Future[Any]], until: float) -> set[Future[Any]]:
+        """Those that are done; none where nothing came within a few seconds, or until then.
+
+        Raises:
+            ModelError: Nothing has answered for `model.patience` seconds.
+        """
+        left = max(0.0, until - time.monotonic())
+        done, _ = wait(running, min(LOOK, left), "FIRST_COMPLETED")
+        if done:
+            self._away = None
+        elif left > LOOK:
+            self._look()
+        return done
+
+    def _look(self) -> None:
+        """Find out whether anything answers at the address at all."""
+        patience, now = self.settings.patience, time.monotonic()
+        try:
+            self._healthz()
+        except OSError as error:
+            self._away = now if self._away is None else self._away
+            if now - self._away >= patience:
+                raise ModelError(
+                    f"{self.who} has answered nobody for {patience:g} s ({self.reason(error)}). "
+                    "What was finished is kept: when it is back, go on with harness resume."
+                ) from None
+            return
+        self._away = None
+
     def delete(self, path: str) -> None:
         """Delete a kept state."""
-        self._rest.delete_checkpoint_from_tinker_path(path).result(timeout=_PATIENCE * 6)
+        self.ask("deletes nothing", lambda: self._rest.delete_checkpoint_from_tinker_path(path))
+
+    def sweep(self, model_id: str) -> None:
+        """Delete the older weights that a server of one's own has sampled a model by.
+
+        SkyRL 0.4.0 keeps one adapter for each update, until its disk is full.
+        """
+        run = self.ask("lists nothing", lambda: self._rest.list_checkpoints(model_id))
+        samplers = [c for c in run.checkpoints if c.checkpoint_type == "sampler"]
+        for old in sorted(samplers, key=lambda c: str(c.time))[:-1]:
+            self.delete(old.tinker_path)
+
+    def archive(self, model_id: str, name: str) -> bytes:
+        """An adapter that was saved for sampling, as the archive that the server makes of it.
+
+        Asked without the SDK, whose way of asking SkyRL 0.4.0 refuses (POST, where it takes GET).
+        """
+        path = f"{self.address}/api/v1/training_runs/{model_id}/checkpoints/{name}/archive"
+        seconds = self.settings.timeout
+        with self.asking("gives no archive", seconds):
+            return fetch(path, seconds, self._secret, direct=self._local)
+
+    def unload(self, model_id: str) -> None:
+        """Have a server of one's own free a model's place; failing costs that place only."""
+        if self.own:
+            return
+        path, body = f"{self.address}/api/v1/unload_model", {"model_id": model_id}
+        with suppress(OSError):
+            fetch(path, _PATIENCE, self._secret, body, self._local)
+
+    def _healthz(self) -> None:
+        answers(f"{self.address}/api/v1/healthz", _PATIENCE, self._local)
 
     def _reach(self) -> None:
         """One plain request first: the SDK would try for five minutes."""
-        import httpx
-
         tries = 1 + min(self.settings.retries, 2)
         for attempt in range(tries):
             try:
-                httpx.get(
-                    f"{self.address}/api/v1/healthz",
-                    timeout=_PATIENCE,
-                    trust_env=not self._local,
-                )
+                self._healthz()
                 return
-            except httpx.HTTPError as error:
+            except (OSError, ValueError) as error:
                 if attempt == tries - 1:
                     raise ModelError(
-                        f"Tinker cannot be reached at {self.address} ({self.reason(error)}): check "
-                        f"the network, or {ADDRESS}."
+                        f"{self.who} cannot be reached ({self.reason(error)}): check the network, "
+                        f"or {ADDRESS}."
                     ) from None
                 time.sleep(attempt + 1)
 
     @contextmanager
     def asking(self, what: str, seconds: float | None = None) -> Iterator[None]:
-        """Turn whatever the SDK raises into one sentence; `what` says what Tinker did not do."""
-        from tinker import AuthenticationError, PermissionDeniedError
-
+        """Turn whatever the SDK raises into one sentence; `what` says what was not done."""
+        sdk = self.sdk
         try:
             yield
         except HarnessError:
             raise
-        except (AuthenticationError, PermissionDeniedError) as error:
+        except (sdk.AuthenticationError, sdk.PermissionDeniedError) as error:
             raise ModelError(
-                f"Tinker refused the key: set the environment variable {KEY} to one that it takes "
-                f"({self.reason(error)})."
+                f"{self.who} refused the key: set the environment variable {KEY} to one that it "
+                f"takes ({self.reason(error)})."
             ) from None
         except TimeoutError:
             last = f"; its SDK said: {self._log.last}" if self._log.last else ""
             within = "" if seconds is None else f" within {seconds:g} s"
             raise ModelError(
-                f"Tinker {what}{within}{last}: try again later, with harness resume where a run "
-                "had begun."
+                f"{self.who} {what}{within}{last}: try again later, with harness resume where a "
+                "run had begun."
             ) from None
         except Exception as error:  # the SDK raises its own errors, ValueError and RuntimeError
-            raise ModelError(
-                f"Tinker {what} ({self.reason(error)}): when it is well again, go on with harness "
-                "resume where a run had begun."
+            raise _Failed(
+                f"{self.who} {what} ({self.reason(error)}): when it is well again, go on with "
+                "harness resume where a run had begun.",
+                self.reason(error) if self._misfit(error) else "",
             ) from None
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Say so where SDK and server are of releases that do not understand each other."""
+        try:
+            yield
+        except _Failed as error:
+            if not error.misfit:
+                raise
+            raise ModelError(
+                f"The installed SDK, tinker {self.sdk.__version__}, does not fit the server at "
+                f"{self.address} ({error.misfit}): {EXTRAS}."
+            ) from None
+
+    def _misfit(self, error: Exception) -> bool:
+        status = getattr(error, "status_code", None)
+        validation = isinstance(error, self.sdk.APIResponseValidationError)
+        return validation or isinstance(error, _MISFITS) or status in _STATUSES
 
     def reason(self, error: BaseException) -> str:
         """The error in one line, without the key."""
@@ -176,35 +286,3 @@ class Service:
     def clean(self, text: str) -> str:
         """One line of at most 300 characters, without the key."""
         return " ".join(text.replace(self._secret, HIDDEN).split())[:300]
-
-
-class _Listener(logging.Handler):
-    """Passes the SDK's warnings on to standard error, in one line and without the key."""
-
-    def __init__(self, secret: str) -> None:
-        super().__init__(logging.WARNING)
-        self.secrets = {secret}
-        self.last = ""
-
-    @override
-    def emit(self, record: logging.LogRecord) -> None:
-        line = record.getMessage()
-        if line.startswith(_ROUTINE):
-            return
-        for secret in self.secrets:
-            line = line.replace(secret, HIDDEN)
-        self.last = " ".join(line.split())[:300]
-        print(f"tinker: {self.last}", file=sys.stderr)
-
-
-def _listen(secret: str) -> _Listener:
-    """The one listener; every key there was is kept out of what it passes on."""
-    logger = logging.getLogger("tinker")
-    for handler in logger.handlers:
-        if isinstance(handler, _Listener):
-            handler.secrets.add(secret)
-            return handler
-    listener = _Listener(secret)
-    logger.addHandler(listener)
-    logger.propagate = False
-    return listener

@@ -4,7 +4,8 @@
         --logprobs-mode processed_logprobs --generation-config vllm
 
 The server reads an adapter from the folder that this side writes it to, so both have to see it
-under one path. The key comes from OPENAI_API_KEY only and appears in no message.
+under one path. Behind one address there may be many replicas; see `replicas`. The key comes from
+OPENAI_API_KEY only and appears in no message.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 from harness.errors import ModelError, unknown
 from harness.policies.base import Sampling
 from harness.policies.vllm.base import Answers, SampledTokens, TokenRequest
+from harness.policies.vllm.replicas import COMMAND, Replicas
 from harness.policies.vllm.url import VLLMAddress
 from harness.settings.model import ModelSettings
 from harness.system.secrets import HIDDEN
@@ -28,10 +30,6 @@ if TYPE_CHECKING:
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SEEDS = 2**63
-_COMMAND = (
-    "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve MODEL --enable-lora --max-lora-rank 32 "
-    "--logprobs-mode processed_logprobs"
-)
 
 
 class VLLMServer:
@@ -60,6 +58,7 @@ class VLLMServer:
             http_client=DefaultHttpxClient(trust_env=host not in _LOOPBACK),
         )
         self._concurrency = settings.concurrency
+        self._replicas = Replicas(self._client, address, self._reason)
         self.notes: tuple[str, ...] = ()
         self._look(probe)
 
@@ -75,7 +74,7 @@ class VLLMServer:
         except (OpenAIError, ValueError) as error:
             raise ModelError(
                 f"The vLLM server {self._base} cannot be used ({self._reason(error)}): start it "
-                f"with {_COMMAND}, or correct the address."
+                f"with {COMMAND}, or correct the address."
             ) from None
         known = told.get("version", "unknown") if isinstance(told, dict) else "unknown"
         self.release = f"{known} (server)"
@@ -135,7 +134,9 @@ class VLLMServer:
         from openai import OpenAIError
 
         try:
-            return _drawn(self._ask(ask, model, logprobs=0))
+            if model == self._model:
+                return _drawn(self._ask(ask, model, logprobs=0))
+            return _drawn(self._replicas.until_there(lambda: self._ask(ask, model, logprobs=0)))
         except (OpenAIError, ValueError) as error:  # or a reply that is no JSON
             return SampledTokens(error=self._reason(error))
 
@@ -162,44 +163,17 @@ class VLLMServer:
         return answer
 
     def load_adapter(self, folder: Path) -> str:
-        """Have the server read an adapter from a folder that it sees under the same path.
+        """Have every replica read an adapter from a folder that it sees under the same path.
 
         Raises:
-            ModelError: It does not take it; says how to start one that does.
+            ModelError: One does not take it; says how to start one that does.
         """
-        self._manage("load", {"lora_name": folder.name, "lora_path": str(folder)})
+        self._replicas.load(folder)
         return folder.name
 
     def drop_adapter(self, name: str) -> None:
-        """Have the server forget an adapter; one that it does not know is no error."""
-        from openai import OpenAIError
-
-        try:
-            self._manage("unload", {"lora_name": name})
-        except (ModelError, OpenAIError):
-            return
-
-    def _manage(self, verb: str, body: dict[str, str]) -> None:
-        from openai import NotFoundError, OpenAIError
-
-        try:
-            self._client.post(f"/{verb}_lora_adapter", body=body, cast_to=str)
-        except NotFoundError as error:
-            closed = "lora" not in str(error).lower()  # its own "not found" names the adapter
-            hint = (
-                f"it has to be started with {_COMMAND}"
-                if closed
-                else "it has to see that folder under the same path (?adapters=/shared/adapters)"
-            )
-            raise ModelError(
-                f"The vLLM server {self._base} did not {verb} an adapter "
-                f"({self._reason(error)}): {hint}."
-            ) from None
-        except (OpenAIError, ValueError) as error:
-            raise ModelError(
-                f"The vLLM server {self._base} did not {verb} an adapter ({self._reason(error)}): "
-                f"it has to be started with {_COMMAND}, with a rank of at least model.lora_rank."
-            ) from None
+        """Have the replicas forget an adapter; one that they do not know is no error."""
+        self._replicas.drop(name)
 
     def sleep(self) -> None:
         """A server's memory is its own: nothing happens."""

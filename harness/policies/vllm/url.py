@@ -4,6 +4,7 @@ vllm:smollm2                                  an engine of this process's own
 vllm:./FOLDER?cache=2&context=4096            the same, with options
 vllm:http://host:8000#MODEL                   `vllm serve` elsewhere; MODEL as it names it
 vllm:http://host:8000?weights=./FOLDER&adapters=/shared/adapters#MODEL
+vllm:http://balancer:8000?servers=http://gpu-1:8000,http://gpu-2:8000#MODEL
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from harness.errors import UsageError, unknown
 
 FORM = "vllm:ORG/NAME, vllm:./FOLDER or vllm:http://HOST:PORT#MODEL"
 _OWN = ("cache", "context")
-_SERVED = ("weights", "adapters")
+_SERVED = ("weights", "adapters", "servers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class VLLMAddress:
     `model` names the weights here (an embedded model, a folder, or an id of the Hub); `served` is
     what a server at `base_url` calls it, both "" for an engine of our own. `cache` is GiB for keys
     and values and `context` the longest prompt and reply in tokens (0: the defaults). `adapters`
-    is the folder through which a server is handed adapters ("": a temporary one).
+    is the folder through which a server is handed adapters ("": a temporary one); `servers` are
+    the addresses behind `base_url`, where that is a balancer's.
     """
 
     model: str
@@ -36,6 +38,7 @@ class VLLMAddress:
     cache: float = 0.0
     context: int = 0
     adapters: str = ""
+    servers: tuple[str, ...] = ()
 
     @property
     def public(self) -> str:
@@ -78,7 +81,21 @@ def parse_address(url: str) -> VLLMAddress:
         base_url=urlunsplit((parts.scheme, parts.netloc, path, "", "")),
         served=parts.fragment,
         adapters=options.get("adapters", ""),
+        servers=_servers(options.get("servers", "")),
     )
+
+
+def _servers(text: str) -> tuple[str, ...]:
+    """The addresses of the servers behind a balancer."""
+    found = tuple(x.strip().rstrip("/").removesuffix("/v1") for x in text.split(",") if x.strip())
+    for server in found:
+        parts = urlsplit(server)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.password:
+            raise UsageError(
+                f"'{server}' is not the address of a server; write "
+                "?servers=http://gpu-1:8000,http://gpu-2:8000, without a password."
+            )
+    return found
 
 
 def whole_path(url: str) -> str:
