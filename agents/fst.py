@@ -76,6 +76,7 @@ class FST:
         if self._in_fast_phase(round):
             if self.search is None:
                 settings = GEPAConfig(minibatch=self.config.minibatch)
+                # A new search: scores under the old weights are no longer valid.
                 self.search = begin(self.prompts[0], round.tasks, round, settings)
             self.search.offer(round.tasks)
             return self.search.assign(round)
@@ -99,7 +100,7 @@ class FST:
         if position == self.config.fast - 1:
             covering = covering_prompts(self.search.pool, self.config.population)
             self.prompts = covering or self.prompts
-            self.search = None
+            self.search = None  # its candidates were scored with weights that now change
         metrics = {"prompts": float(len(self.prompts)), "sequences": 0.0}
         return Report(metrics) | self.reflection.report()
 

@@ -59,6 +59,7 @@ class GEPA:
         """The evaluations that the optimizer requests."""
         if self.search is None:
             self.search = begin(self.context.initial_prompt, round.tasks, round, self.config)
+        # The optimizer may draw minibatches from every task seen so far.
         self.search.offer(round.tasks)
         return self.search.assign(round)
 
@@ -110,6 +111,7 @@ def begin(
         UsageError: The round is too small for the minibatches.
     """
     episodes = len(round.tasks) * round.prompts * round.samples
+    # 0: as many as fill a round, each with its own minibatch of N samples a task.
     proposals = config.proposals or max(1, episodes // (config.minibatch * round.samples))
     if proposals * config.minibatch > episodes:
         raise UsageError(

@@ -77,9 +77,11 @@ class INSPO:
     def assign(self, round: Round) -> list[Assignment]:
         """One instruction a question, sampled by weight; unverified instructions come first."""
         rng, size = round.rng("instructions"), round.prompts * round.samples
+        # New instructions first: without a rollout they have no weight and could never be sampled.
         new = [i.prompt for i in self.instructions if i.weight is None]
         known = [i for i in self.instructions if i.weight is not None]
         drawn = [*new, *self._sample(known, len(round.tasks), rng)][: len(round.tasks)]
+        # Shuffled, so that new instructions do not always meet the first tasks of a round.
         places = rng.permutation(len(round.tasks))
         return [
             Assignment(drawn[int(place)], task, size)
@@ -100,7 +102,7 @@ class INSPO:
     def learn(self, rollouts: Rollouts) -> Report:
         """Update the weights of instructions, propose new ones at intervals, train the policy."""
         self.instructions = tuple(self._reweighted(i, rollouts) for i in self.instructions)
-        self.replay.add(rollouts)
+        self.replay.add(rollouts)  # before proposals, which reflect on this round too
         report = Report()
         if (rollouts.round.index + 1) % self.config.interval == 0:
             report = self._evolve(rollouts.round)

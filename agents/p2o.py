@@ -117,10 +117,10 @@ class P2O:
         """(prompt, samples) of a task: templates sampled by score if it is hard, else plain."""
         if task not in self.hard or not self.templates:
             return [(self.context.initial_prompt, size)]
+        # Templates that never solved this task would produce no reward to learn from.
         solved = [t for t in self.templates if t.scores.get(task, 0.0) > 0] or self.templates
-        weights = (
-            np.array([sum(t.scores.values()) for t in solved]) + 1e-9
-        )  # no template may have solved any
+        # The small constant keeps the sum above 0 where no template solved anything.
+        weights = np.array([sum(t.scores.values()) for t in solved]) + 1e-9
         drawn = Counter(int(i) for i in rng.choice(len(solved), size, p=weights / weights.sum()))
         return [(solved[i].prompt, count) for i, count in sorted(drawn.items())]
 
@@ -130,10 +130,12 @@ class P2O:
             return self._learn_search(rollouts)
         for task in rollouts.tasks:
             scored = [e for e in rollouts.on(task) if e.scored and e.turns]
+            # One lucky success is not a learned skill; two are taken as solvable by RL alone.
             if not scored or sum(e.success for e in scored) > 1:
                 self.candidates.pop(task, None)
                 continue
             tokens = scored[0].turns[0].completion.tokens
+            # Under a template the first prompt is the template's; the plain one was stored before.
             if task in self.hard or tokens is not None:
                 self.candidates[task] = self.hard.get(task) or (tokens.prompt if tokens else ())
         prompts = self.hard if self.templates else {}

@@ -47,7 +47,7 @@ class Reflection:
             self.context.reflection_model, self.context.reflection_sampling, seeds
         )
         result = mutate(self.prompt, rollouts, reflector, self.limits)
-        self.prompt = result.child or self.prompt
+        self.prompt = result.child or self.prompt  # kept where there was nothing to conclude
         return reflection_report([result], reflector)
 
     def final_agent(self) -> Agent:

@@ -48,6 +48,7 @@ def spec(name: str) -> MethodSpec:
     Raises:
         UsageError: There is no such method, or the name is of something else.
     """
+    # Imported here, not at the top: listing the methods must not load what one of them needs.
     if name in METHODS:
         module, _, attribute = METHODS[name].partition(":")
         found: object = getattr(import_module(module), attribute)

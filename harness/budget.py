@@ -88,6 +88,7 @@ def plan(episodes: int, requested: Shape, train_tasks: int) -> BudgetPlan:
             "give --episodes 2 or more, or --method base to evaluate without training."
         )
     if shape.episodes > episodes:
+        # From the innermost: first as many samples as there are episodes, then prompts, then tasks.
         samples = min(shape.samples, episodes)
         prompts = min(shape.prompts, episodes // samples)
         shape = Shape(max(1, episodes // (prompts * samples)), prompts, samples)

@@ -30,6 +30,7 @@ def evaluation_tasks(split: Split, size: int, requested: int | None) -> tuple[Ta
     """All tasks of the split, or a fixed sample of it, the same for every run and seed."""
     if requested is None or requested >= size:
         return tuple(Task(split, n) for n in range(size))
+    # Seed 0 whatever the run's: all runs must be tested on the same tasks.
     order = Seeds(0).generator("test tasks", size).permutation(size)
     return tuple(Task(split, int(n)) for n in sorted(order[:requested]))
 
@@ -105,7 +106,7 @@ def _evaluate_chunk(
     chunk = [episode_json(episodes[n]) for n in range(len(assignments))]
     for line in chunk:
         log.append(line)
-    log.sync()
+    log.sync()  # on disk before the next chunk is paid for
     return chunk
 
 

@@ -41,7 +41,7 @@ class Meter:
         self._lock = Lock()
 
     def _add(self, **amounts: float) -> None:
-        with self._lock:
+        with self._lock:  # read, add and write must be one step
             now = {name: getattr(self.spent, name) + amount for name, amount in amounts.items()}
             self.spent = replace(self.spent, **now)
 

@@ -105,6 +105,7 @@ class Rollouts:
         scores = {i: s for i, s in self.scores().items() if not np.isnan(s)}
         if not scores:
             return None
+        # `max` keeps the first of equals, so the result does not depend on hashing.
         best = max(scores, key=lambda i: scores[i])
         return next(p for p in self.prompts if p.id == best)
 
@@ -113,6 +114,7 @@ class Rollouts:
         won: dict[str, list[Task]] = {p.id: [] for p in self.prompts}
         for task, values in self._values().items():
             best = [i for i, v in values.items() if v == max(values.values())]
+            # Alone best, and not for lack of a rival.
             if len(best) == 1 and len(values) > 1:
                 won[best[0]].append(task)
         return {i: tuple(tasks) for i, tasks in won.items()}

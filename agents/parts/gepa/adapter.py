@@ -142,6 +142,7 @@ class LoopAdapter:
         """A new text by the loop's reflection, or nothing (gepa's ProposalFn)."""
         parent = self.prompts[candidate[PART]]
         groups = tuple(r["group"] for r in dataset[PART] if r["group"] is not None)
+        # A proposal equal to its parent is none: gepa would pay for evaluating it again.
         child = self.bridge.request(ProposalRequest(parent, groups))
         if not isinstance(child, SystemPrompt) or child.text == parent.text:
             return {}
@@ -151,6 +152,7 @@ class LoopAdapter:
     def on_valset_evaluated(self, event: Mapping[str, Any]) -> None:
         """Record a fully validated candidate (gepa's callback)."""
         by_task = event["scores_by_val_id"]
+        # Sorted by position: scores must line up with the validation tasks.
         prompt = self.prompts[event["candidate"][PART]]
         self.pool.append(Candidate(prompt, tuple(by_task[i] for i in sorted(by_task))))
 
@@ -195,6 +197,7 @@ def optimizer(
             valset=[GEPAExample(task, training=False) for task in validation],
             adapter=adapter,  # type: ignore[arg-type]  # has the methods of a GEPAAdapter
             custom_candidate_proposer=adapter.propose,  # type: ignore[arg-type]  # a ProposalFn
+            # The paper's settings; `stop_callbacks` because the loop, not gepa, keeps the budget.
             candidate_selection_strategy="pareto",
             acceptance_criterion="strict_improvement",
             reflection_minibatch_size=minibatch,

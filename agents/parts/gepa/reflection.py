@@ -47,6 +47,7 @@ class GEPAReflection:
                 self.context.reflection_model, self.context.reflection_sampling, seeds
             )
             self.reflectors.append(reflector)
+            # A short context has no room for gepa's question and a whole new prompt.
             edits = self.style == "edits" or (self.style == "auto" and reflector.compact)
             if edits:
                 minibatch = Rollouts(rollouts.round, tuple(groups))
@@ -74,6 +75,7 @@ def rewrite(parent: SystemPrompt, groups: Sequence[Group], reflector: Reflector)
 
     examples = [(g, e) for g in groups for e in _contrast(g)]
     template = InstructionProposalSignature.default_prompt_template
+    # The prompt itself must fit whole, so what is left is divided among the examples.
     room = reflector.max_characters - len(template) - len(parent.text)
     each = max(0, room // max(1, 3 * len(examples)))  # an example has three fields
     question = InstructionProposalSignature.prompt_renderer(

@@ -105,6 +105,7 @@ def clean(text: str) -> str:
     Our own policies never encode text as a control token. Endpoints are not under our control, so
     markers are kept from them.
     """
+    # Control characters and line breaks could start a new message or a new numbered principle.
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     text = _MARKER.sub(lambda m: " >" if m[0] == ">" else f"{m[0]} ", text)
     return _unquoted(text)
@@ -112,6 +113,7 @@ def clean(text: str) -> str:
 
 def _unquoted(text: str) -> str:
     """The text without the bold and the quotation marks around it, however they are nested."""
+    # Repeated until nothing changes: models write **"…"** and "**…**" alike.
     while True:
         bare = text.lstrip("*_ ").rstrip("* ")
         if len(bare) > 1 and bare[0] + bare[-1] in _QUOTES:
@@ -136,6 +138,7 @@ def apply(principles: Sequence[str], edits: Iterable[Edit]) -> tuple[tuple[str, 
         numbers = targets(edit)
         if invalid(edit, len(principles)) or edited & set(numbers):
             continue
+        # A principle that is there already would only use up tokens.
         if not isinstance(edit, Remove):
             others = [p for i, p in enumerate(slots, 1) if p is not None and i not in numbers]
             unchanged = isinstance(edit, Modify) and slots[edit.number - 1] == edit.principle
@@ -148,7 +151,7 @@ def apply(principles: Sequence[str], edits: Iterable[Edit]) -> tuple[tuple[str, 
         elif not isinstance(edit, Remove):
             slots[min(numbers) - 1] = edit.principle
         edited |= set(numbers)
-        done.append(edit)
+        done.append(edit)  # reported, so that a log shows what took effect and what did not
     return tuple(p for p in (*slots, *added) if p is not None), done
 
 

@@ -39,6 +39,7 @@ def island_members(
     """
     if islands < 2:
         return population.window(newest_k)
+    # Filtered before the window is taken: K counts the prompts of this island alone.
     own = [m for m in population if _belongs(m, islands, round)]
     return tuple(own[-newest_k:]) or population.window(newest_k)
 
@@ -47,6 +48,7 @@ def migrant(population: Population, islands: int, round: int) -> Member | None:
     """The other islands' best evaluated member by μ − 2σ, in a migration round; None otherwise."""
     if islands < 2 or (round // islands) % MIGRATION_INTERVAL != MIGRATION_INTERVAL - 1:
         return None
+    # An inherited rating is no evidence, so an unevaluated prompt does not migrate.
     others = [m for m in population if m.evaluations and not _belongs(m, islands, round)]
     return max(others, key=lambda m: (lower_bound(m.rating), -m.generation), default=None)
 

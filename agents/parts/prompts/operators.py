@@ -59,6 +59,7 @@ def mutate(
     parent: SystemPrompt, rollouts: Rollouts, reflector: Reflector, limits: EditLimits
 ) -> OperatorResult:
     """An offspring of one parent, from its own rollouts, in four stages (E-SPL App. A.1–A.5)."""
+    # Only mixed outcomes: where all attempts failed or all succeeded, no comparison tells why.
     problems = mixed_outcomes(rollouts.of(parent))
     if not problems:
         reason = "no problem was solved in some attempts and not in others"
@@ -131,7 +132,7 @@ def _propose(
     parent: SystemPrompt, critiques: Mapping[str, str], reflector: Reflector, limits: EditLimits
 ) -> list[ParsedEdits]:
     """Stage c: at most K_ops local edits per problem."""
-    kinds = ("ADD", "MODIFY")
+    kinds = ("ADD", "MODIFY")  # local edits; merging waits for stage d (App. A)
     constraint = grammar(kinds, limits.edits)
     requests = [
         ReflectionRequest(
@@ -151,7 +152,7 @@ def _propose(
 
 def _aggregate(draft: Sequence[str], reflector: Reflector) -> list[ParsedEdits]:
     """Stage d: local-to-global aggregation; the draft becomes short and general again."""
-    kinds = ("MODIFY", "MERGE")
+    kinds = ("MODIFY", "MERGE")  # the aggregation shortens; it adds nothing new
     request = ReflectionRequest("all", {"principles": numbered(draft)}, grammar(kinds, len(draft)))
     answers = reflector.query("mutation", "aggregate", [request])
     return [parse_edits(answer, len(draft), len(draft), kinds) for answer in answers.values()]
@@ -209,10 +210,12 @@ def _offspring(
     limits: EditLimits,
 ) -> OperatorResult:
     """The first parent with these principles, cut to the limit; none if that changes nothing."""
+    # The last principles go: they are the newest and have not been tested by any rollout.
     over = principles[limits.principles :]
     notes = tuple(f"left out, over {limits.principles} principles: {p}" for p in over)
     ids = tuple(p.id for p in parents)
     child = SystemPrompt(parents[0].briefing, principles[: limits.principles], ids, origin)
+    # Equal text means equal id: such a child would compete against its own parent.
     if child.id == parents[0].id:
         reason = f"the edits cancelled out ({origin})"
         return OperatorResult(parents, None, reason, tuple(replies))

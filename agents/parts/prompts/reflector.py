@@ -68,9 +68,11 @@ class Reflector:
             for q in questions
         }
         self.calls += len(requests)
+        # All at once: the policy batches them, and a slow one delays nobody.
         replies = {id: _answer(c.text) for id, c in self.policy.generate(deque(requests.values()))}
         failures = failures_of(self.policy)
         answers = {}
+        # In the order of questions, not of arrival: the order of edits decides what they do.
         for id, question in zip(requests, questions, strict=True):
             if replies.get(id):
                 answers[question.item] = replies[id]

@@ -42,10 +42,12 @@ def ranks(
     only, so draws chain: of 0.50, 0.49 and 0.48 at a margin of 0.01 all three share a rank,
     although the first and the last differ by more.
     """
+    # Sorting is stable, so prompts with equal scores keep the order of assignment.
     order = sorted(range(len(scores)), key=lambda i: -scores[i])
     places = [0] * len(scores)
     for above, below in pairwise(order):
         close = draw_margin if margin is None else max(draw_margin, margin(above, below))
+        # ROUNDING: means of the same rewards, added in another order, must be a draw.
         apart = scores[above] - scores[below] > close + ROUNDING
         places[below] = places[above] + apart
     return places
@@ -64,6 +66,7 @@ def rate(
     different rounds are never compared, because their tasks and weights differ.
     """
     names = [name for name, score in scores.items() if not math.isnan(score)]
+    # The package raises on a single team; without an opponent there is no evidence either.
     if len(names) < 2:
         return {name: ratings[name] for name in names}
     environment = _trueskill()
@@ -93,6 +96,7 @@ def paired_errors(rollouts: Rollouts) -> dict[frozenset[str], float]:
         terms = []
         for task in rollouts.tasks:
             sides = [[e.reward for e in rollouts.of(p).on(task) if e.scored] for p in (one, other)]
+            # A task that one of them has no score on cannot be paired.
             if all(sides):
                 variance = float(np.var([*sides[0], *sides[1]]))
                 terms.append(variance * sum(1 / len(side) for side in sides))
@@ -107,6 +111,8 @@ def inherit(parents: Sequence[Rating], sigma_inflation: float) -> Rating:
     Mutation (one parent, E-SPL App. A): μ and sqrt(σ² + Δσ²). Crossover (several, Alg. 2): the
     precision-weighted mean, and σ² = 1/Σ(1/σ_i²) + Δσ². The first is the second with one parent.
     """
+    # The sum of precisions treats the parents as independent sources; Δσ then widens the result,
+    # because an edit may have changed the quality in either direction.
     precisions = [1 / parent.sigma**2 for parent in parents]
     total = math.fsum(precisions)
     mean = math.fsum(w * p.mu for w, p in zip(precisions, parents, strict=True)) / total

@@ -30,6 +30,7 @@ class ValidationRounds:
             )
         self.interval = interval
         self.tasks = tasks
+        # Sums over all rounds: a prompt that returns is judged by all of its evidence.
         self.rewards: dict[str, tuple[float, int]] = {}  # prompt id: (sum, count)
 
     def due(self, round: Round) -> bool:

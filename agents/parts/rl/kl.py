@@ -47,6 +47,7 @@ def k1(batch: TokenBatch) -> Tensor:
     The value here is −d and the gradient k2's, which on samples of π_new is the KL's own (verl's
     "k1+").
     """
+    # surrogate − sg(surrogate) is 0 in value and has the gradient of the surrogate.
     surrogate = k2(batch)
     return -log_ratio(batch).detach() + surrogate - surrogate.detach()
 
