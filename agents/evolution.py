@@ -1,11 +1,11 @@
 """Prompt evolution: what can be put into words goes into the system prompt (E-SPL §3, Alg. 1–2)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from agents.context import MethodContext, MethodSpec
 from agents.parts.prompts.config import EvolutionConfig
 from agents.parts.prompts.islands import candidates
-from agents.parts.prompts.operators import EditLimits, crossover, mutate
+from agents.parts.prompts.operators import EditLimits, OperatorResult, crossover, mutate
 from agents.parts.prompts.population import Member, Population
 from agents.parts.prompts.reflector import Reflector
 from agents.parts.prompts.round_report import evolution_report
@@ -70,24 +70,22 @@ class Evolution:
         if round.rng("crossover").random() < config.crossover:
             results.append(crossover(best, rollouts, reflector, limits))
 
-        # Offspring inherit a rating with a larger σ, and join; the oldest leave (Alg. 1, App. A.5).
-        ratings = {m.prompt.id: m.rating for m in self.population}
-        offspring = [
-            Member(
-                r.child,
-                inherit([ratings[p.id] for p in r.parents], config.sigma_inflation),
-                round.index,
-            )
-            for r in results
-            if r.child is not None
-        ]
-        before, self.population = (
-            self.population,
-            self.population.admit(offspring, config.archive_size),
-        )
+        # Offspring join the population, and the oldest members leave it (Alg. 1).
+        before = self.population
+        self.population = before.admit(self._offspring(results, round), config.archive_size)
         return evolution_report(
             before, self.population, config.newest_k, rollouts, results, reflector
         )
+
+    def _offspring(self, results: Sequence[OperatorResult], round: Round) -> list[Member]:
+        """The operators' offspring; each inherits its parents' rating, with a larger σ (App. A)."""
+        ratings = {m.prompt.id: m.rating for m in self.population}
+        inflation = self.config.sigma_inflation
+        return [
+            Member(r.child, inherit([ratings[p.id] for p in r.parents], inflation), round.index)
+            for r in results
+            if r.child is not None
+        ]
 
     def final_agent(self) -> Agent:
         """The prompt with the highest μ − 2σ by default, with the current weights."""
