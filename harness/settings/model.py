@@ -30,6 +30,12 @@ class ModelSettings(Settings):
     micro_batch_tokens: Annotated[int, Ge(1), EXECUTES, UnitName("tokens")] = 8192
     """Padded tokens in one forward pass, when prompts are read and when gradients are computed."""
 
+    forward: Annotated[Literal["auto", "transformers", "fast"], EXECUTES] = "auto"
+    """Forward pass of a model that is loaded here: transformers' own, or a faster one written for
+    the Llama family; "auto" takes the faster one where it supports the model, "fast" refuses other
+    models. Results differ by rounding only, as with batch_rows. On GPUs, updates always use
+    transformers."""
+
     lora_rank: Annotated[int, Ge(1), Paper("E-SPL App. A.5")] = 32
     """Rank of the LoRA adapter, on every linear layer."""
 

@@ -61,10 +61,7 @@ class HFPolicy:
         self.context: int | None = getattr(text, "max_position_embeddings", None)
         self._version = 0
         self._weights = weights_hash(source)
-        why = unsupported(self._model)
-        self._llama = None if why else FusedLlama(self._model)
-        if why:
-            self.notes += (f"Sampling by transformers' own forward pass: {why}.",)
+        self._llama = self._fast_forward()
         self._constraints: ConstraintCompiler | None = None
         if settings.constrained_decoding:
             self._constraints = ConstraintCompiler(
@@ -191,6 +188,24 @@ class HFPolicy:
         s = self.settings
         shape = {"lora_rank": s.lora_rank, "lora_alpha": s.lora_alpha, "adapter seed": s.seed}
         return {"schema": _SCHEMA, "weights": self._weights} | shape
+
+    def _fast_forward(self) -> FusedLlama | None:
+        """The weights for the fast forward pass; None where transformers' own is used.
+
+        Raises:
+            ModelError: `model.forward` is "fast", and the model is not supported.
+        """
+        choice = self.settings.forward
+        why = "model.forward says so" if choice == "transformers" else unsupported(self._model)
+        if why is None:
+            return FusedLlama(self._model)
+        if choice == "fast":
+            raise ModelError(
+                f"The fast forward pass does not support '{self.name}', because {why}: leave out "
+                "model.forward, which then takes transformers' own."
+            )
+        self.notes += (f"Sampling by transformers' own forward pass: {why}.",)
+        return None
 
     def _ensure_adapter(self) -> LoraAdapter:
         if self._adapter is None:
