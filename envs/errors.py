@@ -50,7 +50,7 @@ class DataDiffers(EnvDataError):
 
 def option_key(option: str) -> str:
     """The key by which a user sets an option of an environment, for messages."""
-    return f"world.{option}"
+    return f"env.{option}"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -111,7 +111,7 @@ def test_a_picture_world_is_refused_in_a_sentence(capsys):
     with open("own_picture.py", "w") as file:
         file.write(code)
     assert main(["run", "--env", "own_picture:Mine/Picture-v0", *ECHO]) == 2
-    assert "world.wrapper=module:Class" in errors(capsys)
+    assert "env.wrapper=module:Class" in errors(capsys)
 
 
 def test_env_list_shows_families_as_one_row_and_their_members_when_asked(capsys):

@@ -51,13 +51,13 @@ def test_no_sum_or_product_is_in_another_split_the_other_way_round():
 
 
 def test_tasks_are_pinned():
-    world = envs.make("arithmetic", "test")
-    assert [world.task(i).text for i in range(3)] == [
+    env = envs.make("arithmetic", "test")
+    assert [env.task(i).text for i in range(3)] == [
         "What is 2 + 7 - 4?",
         "What is 7 + 6 + 9?",
         "What is 3 + 9 - 9?",
     ]
-    assert world.fingerprint() == "fd8435d10d156c45e64dde032636c7747159210317353e80f457e371681602d7"
+    assert env.fingerprint() == "fd8435d10d156c45e64dde032636c7747159210317353e80f457e371681602d7"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_stated_number(reply, number):
 
 
 def test_format_failures_are_told_apart_from_wrong_numbers():
-    world = envs.make("arithmetic", "train")
-    answer = world.task(0).answer
-    assert "states no whole number" in world.judge("twelve", answer).feedback
-    assert world.judge("Answer: 12345", answer).feedback == "Wrong."
+    env = envs.make("arithmetic", "train")
+    answer = env.task(0).answer
+    assert "states no whole number" in env.judge("twelve", answer).feedback
+    assert env.judge("Answer: 12345", answer).feedback == "Wrong."

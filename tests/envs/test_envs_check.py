@@ -1,4 +1,4 @@
-"""The checks find what they are for: each is shown a world that breaks exactly its rule."""
+"""The checks find what they are for: each is shown an environment that breaks exactly its rule."""
 
 import random
 import sys
@@ -137,7 +137,7 @@ KINDS += (Entangled, Endless)
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    """Only what is checked here is asked; other processes would not find worlds of a test."""
+    """Only what is checked here is asked; other processes would not find environments of a test."""
     before = dict(gymnasium.registry)
     for kind in KINDS:
         gymnasium.register(f"Test/{kind.__name__}-v0", entry_point=kind)
@@ -156,7 +156,7 @@ def failed(name):
     return {one.name: one.said for one in check(name) if one.status == "failed"}
 
 
-def test_a_good_world_passes_all_checks_but_those_not_asked_here(quick):
+def test_a_good_environment_passes_all_checks_but_those_not_asked_here(quick):
     assert failed("Test/Good-v0") == failed("Test/Hidden-v0") == {}
 
 
@@ -176,12 +176,12 @@ def test_a_good_world_passes_all_checks_but_those_not_asked_here(quick):
         (Endless, "nonsense earns nothing", "goes on for 1000 turns"),
     ],
 )
-def test_each_check_finds_the_world_that_breaks_its_rule(kind, title, said, quick):
+def test_each_check_finds_the_environment_that_breaks_its_rule(kind, title, said, quick):
     found = failed(f"Test/{kind.__name__}-v0")
     assert said in found[title]
 
 
-def test_a_world_that_differs_by_process_is_found(tmp_path, monkeypatch):
+def test_an_environment_that_differs_by_process_is_found(tmp_path, monkeypatch):
     (tmp_path / "worlds_elsewhere.py").write_text(FILE)
     monkeypatch.syspath_prepend(str(tmp_path))
     name, title = "worlds_elsewhere:Test/Elsewhere-v0", "the same in every process"
@@ -192,7 +192,7 @@ def test_a_world_that_differs_by_process_is_found(tmp_path, monkeypatch):
     assert failed(name) == {}
 
 
-def test_a_world_without_an_oracle_is_not_asked_for_one(quick):
+def test_an_environment_without_an_oracle_is_not_asked_for_one(quick):
     found = {one.name: one for one in check("Blackjack-v1")}
     assert found["the oracle earns 1"].status == "not asked"
     assert found["splits are disjoint"].status == "not asked"
@@ -200,6 +200,6 @@ def test_a_world_without_an_oracle_is_not_asked_for_one(quick):
     assert [name for name, one in found.items() if one.status == "failed"] == []
 
 
-def test_what_is_no_world_is_refused_before_any_check():
+def test_what_is_no_environment_is_refused_before_any_check():
     with pytest.raises(envs.UnknownEnv):
         next(iter(check("nothing at all")))

@@ -66,7 +66,9 @@ def test_content_that_differs_names_the_file_the_counts_and_the_way_out(made_dat
     assert "--accept-data" in str(caught.value)
 
 
-def test_one_changed_answer_differs_and_when_accepted_changes_the_worlds_fingerprint(made_data):
+def test_one_changed_answer_differs_and_when_accepted_changes_the_fingerprint(
+    made_data,
+):
     first = envs.make("beyond_aime", "train", data_dir=str(made_data), accept_data=True)
 
     def change(rows):
@@ -98,7 +100,7 @@ def test_the_folder_may_come_from_the_environment_and_an_argument_wins(
         envs.make("hmmt", "test", data_dir=str(empty), accept_data=True)
 
 
-def test_a_malformed_line_stops_the_world_with_file_and_line(made_data):
+def test_a_malformed_line_stops_the_environment_with_file_and_line(made_data):
     path = made_data / "hmmt_feb_2024.jsonl"
     path.write_text(path.read_text() + "{oops\n")
     with pytest.raises(DataMalformed, match=r"hmmt_feb_2024\.jsonl, line 16 is not JSON"):
@@ -119,36 +121,36 @@ def test_the_data_is_read_once_in_a_process(made_data):
 
 
 def test_problem_texts_are_not_for_publishing_and_ids_do_not_hold_them(made_data):
-    world = envs.make("aime25", "test", data_dir=str(made_data), accept_data=True)
-    assert not world.redistributable
-    name, _, key = world.task(0).id.partition(":")
+    env = envs.make("aime25", "test", data_dir=str(made_data), accept_data=True)
+    assert not env.redistributable
+    name, _, key = env.task(0).id.partition(":")
     assert (name, len(key)) == ("aime25", 12)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_pinned_data_is_what_the_folder_holds(name, real_data):
-    world = envs.make(name, "test", data_dir=str(real_data))
+    env = envs.make(name, "test", data_dir=str(real_data))
     told = envs.describe(name).sizes
-    assert {s: world.size(s) for s in ("train", "validation", "test")} == dict(told)
+    assert {s: env.size(s) for s in ("train", "validation", "test")} == dict(told)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_real_reference_answer_is_right_by_its_own_grader(name, real_data):
-    world = envs.make(name, "train", data_dir=str(real_data))
+    env = envs.make(name, "train", data_dir=str(real_data))
     misjudged = [
         problem.answer
         for split in ("train", "validation", "test")
-        for problem in (world.problem(split, i) for i in range(world.size(split)))
-        if world.judge(f"Therefore \\boxed{{{problem.answer}}}.", problem.answer).reward != 1.0
+        for problem in (env.problem(split, i) for i in range(env.size(split)))
+        if env.judge(f"Therefore \\boxed{{{problem.answer}}}.", problem.answer).reward != 1.0
     ]
     assert misjudged == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_real_test_split_never_tells_its_answers(name, real_data):
-    world = envs.make(name, "test", data_dir=str(real_data))
-    for seed in range(world.size("test")):
-        _, info = world.reset(seed=seed)
+    env = envs.make(name, "test", data_dir=str(real_data))
+    for seed in range(env.size("test")):
+        _, info = env.reset(seed=seed)
         assert info["answer"] == ""
-        info = world.step("I do not know.")[4]
+        info = env.step("I do not know.")[4]
         assert (info["answer"], info["feedback"], info["outcome"]) == ("", "Wrong.", "scored")

@@ -172,7 +172,7 @@ def test_an_answer_may_be_said_as_the_thing_is_called(extra):
     assert {"_", "_ _", "the _ guild", "the river _", "mount _", "_ feet", "_ miles"} <= forms
 
 
-def test_one_seed_is_one_world_on_every_machine_and_another_seed_another():
+def test_one_seed_is_one_environment_on_every_machine_and_another_seed_another():
     code = (
         "from envs.search.fictional import Fictional; print(Fictional(world_seed=3).fingerprint())"
     )
@@ -190,7 +190,7 @@ def test_one_seed_is_one_world_on_every_machine_and_another_seed_another():
     assert Fictional(world_seed=3).fingerprint() != Fictional(world_seed=4).fingerprint()
 
 
-def test_worlds_of_one_family_differ_in_their_seed_only():
+def test_environments_of_one_family_differ_in_their_seed_only():
     first, second = Fictional(world_seed=1), Fictional(world_seed=2)
     assert (first.family, first.system_prompt) == (second.family, second.system_prompt)
     assert first.family_fingerprint() == second.family_fingerprint()
@@ -236,7 +236,7 @@ def test_options_out_of_range_are_refused(options, reason):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_gymnasiums_checker_has_nothing_to_say_of_an_invented_world(split, monkeypatch):
+def test_gymnasiums_checker_has_nothing_to_say_of_an_invented_environment(split, monkeypatch):
     spec = EnvSpec("tests/Fictional-v0", entry_point="envs.search.fictional:Fictional")
     monkeypatch.setitem(gymnasium.registry, spec.id, spec)
     world = gymnasium.make(spec.id, disable_env_checker=True, split=split)
@@ -245,7 +245,7 @@ def test_gymnasiums_checker_has_nothing_to_say_of_an_invented_world(split, monke
         check_env(world.unwrapped)
 
 
-def test_a_thousand_worlds_are_one_corpus_and_one_index():
+def test_a_thousand_environments_are_one_corpus_and_one_index():
     worlds = [Fictional(world_seed=5) for _ in range(1024)]
     assert len({id(w.corpus) for w in worlds}) == len({id(w._retriever) for w in worlds}) == 1
     assert draw_questions.cache_info().currsize <= 16

@@ -10,13 +10,13 @@ from envs.games.twenty_questions import TwentyQuestions, said
 SPLITS = ("train", "validation", "test")
 
 
-def played(world, seed, replies=None):
+def played(env, seed, replies=None):
     """The reward, the number of turns and the last info; the oracle's replies where none given."""
-    world.reset(seed=seed)
+    env.reset(seed=seed)
     total, turns = 0.0, 0
     while True:
-        reply = world.oracle() if replies is None else replies[min(turns, len(replies) - 1)]
-        _, reward, terminated, truncated, info = world.step(reply)
+        reply = env.oracle() if replies is None else replies[min(turns, len(replies) - 1)]
+        _, reward, terminated, truncated, info = env.step(reply)
         total += reward
         turns += 1
         if terminated or truncated:
@@ -32,27 +32,27 @@ def test_games_pass_gymnasiums_checker(made, split):
 @pytest.mark.parametrize("made", [GuessNumber, TwentyQuestions])
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_oracle_earns_one_on_every_task_and_nonsense_nothing(made, split):
-    world = made(split=split)
-    for seed in range(world.size(split)):
-        reward, _, info = played(world, seed)
+    env = made(split=split)
+    for seed in range(env.size(split)):
+        reward, _, info = played(env, seed)
         assert (reward, info["success"], info["outcome"]) == (1.0, True, "scored")
-    assert played(world, 0, ["🙂 bananas"])[0] == 0.0
+    assert played(env, 0, ["🙂 bananas"])[0] == 0.0
 
 
 @pytest.mark.parametrize("made", [GuessNumber, TwentyQuestions])
 def test_no_game_is_in_two_splits(made):
-    world = made()
-    ids = [[world.problem(s, i).id for i in range(world.size(s))] for s in SPLITS]
+    env = made()
+    ids = [[env.problem(s, i).id for i in range(env.size(s))] for s in SPLITS]
     assert len(set().union(*ids)) == sum(map(len, ids)) == 350
 
 
 @pytest.mark.parametrize("made", [GuessNumber, TwentyQuestions])
 def test_the_test_split_hides_the_answer_until_and_after_the_end(made):
-    world = made(split="test")
-    _, info = world.reset(seed=0)
-    answer = world.current.answer
+    env = made(split="test")
+    _, info = env.reset(seed=0)
+    answer = env.current.answer
     assert info["answer"] == ""
-    _, _, info = played(world, 0, ["Guess: blick"])
+    _, _, info = played(env, 0, ["Guess: blick"])
     assert (info["answer"], info["feedback"]) == ("", "Wrong.")
     trained = made(split="train")
     _, _, info = played(trained, 0, ["Guess: nothing"])
@@ -61,28 +61,28 @@ def test_the_test_split_hides_the_answer_until_and_after_the_end(made):
 
 
 def test_an_abandoned_game_leaves_nothing_behind():
-    world = GuessNumber()
+    env = GuessNumber()
     for _ in range(2):
-        world.reset(seed=0)
-        world.step("Guess: 1")
-    world.reset(seed=0)
-    assert world.step("Guess: 1")[0].endswith("7 guesses left.")
-    assert played(world, 0)[0] == 1.0
+        env.reset(seed=0)
+        env.step("Guess: 1")
+    env.reset(seed=0)
+    assert env.step("Guess: 1")[0].endswith("7 guesses left.")
+    assert played(env, 0)[0] == 1.0
     with pytest.raises(gymnasium.error.ResetNeeded):
-        world.step("Guess: 1")
+        env.step("Guess: 1")
     with pytest.raises(gymnasium.error.ResetNeeded):
-        world.oracle()
+        env.oracle()
 
 
 def test_the_text_of_a_number_game_is_pinned():
-    world = GuessNumber(split="train")
-    assert world.reset(seed=0)[0] == (
+    env = GuessNumber(split="train")
+    assert env.reset(seed=0)[0] == (
         "I think of a whole number from 889 to 903. You have 8 guesses; 4 are enough."
     )
-    assert world.current.answer == "899"
-    assert world.step("Guess: 896")[0] == "Higher than 896. 7 guesses left."
-    assert world.step("Guess: 901")[0] == "Lower than 901. 6 guesses left."
-    assert world.step("hm")[0] == (
+    assert env.current.answer == "899"
+    assert env.step("Guess: 896")[0] == "Higher than 896. 7 guesses left."
+    assert env.step("Guess: 901")[0] == "Lower than 901. 6 guesses left."
+    assert env.step("hm")[0] == (
         "That is no number. Reply with Guess: and a number. 5 guesses left."
     )
 
@@ -91,10 +91,10 @@ def test_the_text_of_a_number_game_is_pinned():
     ("guesses", "reward"), [(1, 1.0), (4, 1.0), (5, 4 / 5), (8, 4 / 8), (9, 0.0)]
 )
 def test_later_finds_are_worth_less(guesses, reward):
-    world = GuessNumber(split="train")
-    world.reset(seed=0)
+    env = GuessNumber(split="train")
+    env.reset(seed=0)
     replies = ["Guess: 889"] * (guesses - 1) + ["Guess: 899"]
-    earned, turns, info = played(world, 0, replies)
+    earned, turns, info = played(env, 0, replies)
     assert (earned, turns) == (reward, min(guesses, 8))
     assert info["success"] == (reward == 1.0)
 
@@ -126,10 +126,10 @@ def test_the_stated_guess(reply, number):
 
 
 def test_wider_ranges_can_be_kept_for_the_test():
-    world = GuessNumber(split="test", numbers=7, test_numbers=63)
-    assert world.reset(seed=0)[0].endswith("You have 12 guesses; 6 are enough.")
+    env = GuessNumber(split="test", numbers=7, test_numbers=63)
+    assert env.reset(seed=0)[0].endswith("You have 12 guesses; 6 are enough.")
     assert GuessNumber(numbers=7, test_numbers=63).reset(seed=0)[0].endswith("3 are enough.")
-    assert world.fingerprint() != GuessNumber().fingerprint()
+    assert env.fingerprint() != GuessNumber().fingerprint()
     with pytest.raises(EnvError, match="numbers must be a whole number from 3 to 100000, not 2"):
         GuessNumber(numbers=2)
 
@@ -153,12 +153,12 @@ def test_knowledge_tells_all_things_apart_and_follows_its_seed():
 
 
 def test_questions_are_answered_from_the_knowledge():
-    world = TwentyQuestions()
-    world.reset(seed=0)
-    meant = world.current.answer
-    for word in world.knowledge.attributes:
-        expected = "Yes." if word in world.knowledge.facts[meant] else "No."
-        assert world.step(f"Question: is it {word}?")[0].startswith(expected)
+    env = TwentyQuestions()
+    env.reset(seed=0)
+    meant = env.current.answer
+    for word in env.knowledge.attributes:
+        expected = "Yes." if word in env.knowledge.facts[meant] else "No."
+        assert env.step(f"Question: is it {word}?")[0].startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -172,47 +172,47 @@ def test_questions_are_answered_from_the_knowledge():
     ],
 )
 def test_what_is_no_question_is_a_lost_turn(reply):
-    world = TwentyQuestions()
-    world.reset(seed=0)
-    assert world.step(reply)[0] == (
+    env = TwentyQuestions()
+    env.reset(seed=0)
+    assert env.step(reply)[0] == (
         "Ask Question: is it, and one of the words, or Guess: a thing. 20 turns left."
     )
 
 
 def test_a_right_guess_is_worth_less_after_more_turns_than_needed():
-    world = TwentyQuestions()
-    world.reset(seed=0)
-    meant, best = world.current.answer, played(world, 0)[1]
+    env = TwentyQuestions()
+    env.reset(seed=0)
+    meant, best = env.current.answer, played(env, 0)[1]
     assert best == 4
     for questions in (0, 3, 5, 20):
         replies = ["Question: is it big?"] * questions + [f"Guess: {meant}"]
-        reward, turns, _ = played(world, 0, replies)
+        reward, turns, _ = played(env, 0, replies)
         assert turns == questions + 1
-        assert reward == pytest.approx(min(1.0, world._best / turns))
-    reward, turns, info = played(world, 0, ["Question: is it big?"])
+        assert reward == pytest.approx(min(1.0, env._best / turns))
+    reward, turns, info = played(env, 0, ["Question: is it big?"])
     assert (reward, turns, info["success"]) == (0.0, 21, False)
 
 
 def test_a_wrong_guess_or_two_things_end_the_game():
-    world = TwentyQuestions()
-    world.reset(seed=0)
-    meant = world.current.answer
-    other = next(thing for thing in world.knowledge.things if thing != meant)
-    assert played(world, 0, [f"Guess: {other}"])[:2] == (0.0, 1)
-    assert played(world, 0, [f"Guess: {other} {meant}"])[:2] == (0.0, 1)
-    assert played(world, 0, [f"Guess: It is {meant.upper()}!"])[:2] == (1.0, 1)
+    env = TwentyQuestions()
+    env.reset(seed=0)
+    meant = env.current.answer
+    other = next(thing for thing in env.knowledge.things if thing != meant)
+    assert played(env, 0, [f"Guess: {other}"])[:2] == (0.0, 1)
+    assert played(env, 0, [f"Guess: {other} {meant}"])[:2] == (0.0, 1)
+    assert played(env, 0, [f"Guess: It is {meant.upper()}!"])[:2] == (1.0, 1)
 
 
 def test_untold_knowledge_is_the_same_in_every_task_and_split():
-    world = TwentyQuestions(split="train", told=False)
-    assert " is " not in world.reset(seed=0)[0].split("\n", 1)[-1].replace("is meant", "").replace(
+    env = TwentyQuestions(split="train", told=False)
+    assert " is " not in env.reset(seed=0)[0].split("\n", 1)[-1].replace("is meant", "").replace(
         "it is", ""
     )
-    assert world.knowledge == TwentyQuestions(split="test", told=False).knowledge
-    assert any(line.startswith(world.things and world.current.answer) for line in world.truths)
+    assert env.knowledge == TwentyQuestions(split="test", told=False).knowledge
+    assert any(line.startswith(env.things and env.current.answer) for line in env.truths)
 
 
-def test_worlds_of_a_family_differ_in_knowledge_only():
+def test_environments_of_a_family_differ_in_knowledge_only():
     one, two = TwentyQuestions(world_seed=1), TwentyQuestions(world_seed=2)
     assert one.fingerprint() != two.fingerprint()
     assert one.family_fingerprint() == two.family_fingerprint()
@@ -236,20 +236,20 @@ def test_options_out_of_range_are_refused(options):
 @pytest.mark.parametrize("made", [GuessNumber, TwentyQuestions])
 @pytest.mark.parametrize("reply", ["", "9" * 100_000, "Guess: " * 20_000, "λ中🙂\ud800\x00"])
 def test_any_unicode_and_a_hundred_kilobytes_are_heard(made, reply):
-    world = made()
-    world.reset(seed=0)
-    _, reward, _, _, info = world.step(reply)
+    env = made()
+    env.reset(seed=0)
+    _, reward, _, _, info = env.step(reply)
     assert (reward, info["outcome"]) == (0.0, "scored")
 
 
 def test_all_that_is_said_in_a_game_fits_a_small_model():
-    for world in (GuessNumber(), TwentyQuestions()):
+    for env in (GuessNumber(), TwentyQuestions()):
         longest = 0
-        for seed in range(world.size("train")):
-            spoken = [world.reset(seed=seed)[0]]
+        for seed in range(env.size("train")):
+            spoken = [env.reset(seed=seed)[0]]
             while True:
-                spoken.append(world.oracle())
-                told, _, over, _, _ = world.step(spoken[-1])
+                spoken.append(env.oracle())
+                told, _, over, _, _ = env.step(spoken[-1])
                 spoken.append(told)
                 if over:
                     break

@@ -43,7 +43,7 @@ class Signal(gymnasium.Env):
 
 
 class Mission(gymnasium.Env):
-    """A mission in words and a picture in numbers, as grid worlds have it."""
+    """A mission in words and a picture in numbers, as grid environments have it."""
 
     observation_space = spaces.Dict(
         {"mission": spaces.Text(50), "view": spaces.Box(0, 9, (2, 2, 3), np.uint8)}
@@ -183,7 +183,7 @@ def test_the_environments_own_word_on_success_counts():
     assert (reward, info["success"], info["feedback"]) == (1.0, False, "Wrong.")
 
 
-def test_the_toy_worlds_are_played_with_names_and_drawings():
+def test_the_toy_environments_are_played_with_names_and_drawings():
     names = {"actions": "left,down,right,up"}
     world = envs.make("FrozenLake-v1", "train", is_slippery=False, **names)
     text, _ = world.reset(seed=0)
@@ -256,7 +256,7 @@ def test_text_spaces_are_passed_on_as_they_are():
 
 def test_a_picture_is_refused_with_what_to_do():
     picture = spaces.Box(0, 255, (64, 64, 3), np.uint8)
-    with pytest.raises(UnknownEnv, match=r"12288 numbers.*world\.wrapper=module:Class"):
+    with pytest.raises(UnknownEnv, match=r"12288 numbers.*env\.wrapper=module:Class"):
         SpaceText(Signal(seen=picture))
     with pytest.raises(UnknownEnv, match="its actions are of Sequence"):
         SpaceText(Signal(done=spaces.Sequence(spaces.Discrete(2))))
@@ -293,9 +293,9 @@ def test_a_wrapper_that_is_not_there_is_a_sentence():
         ({"reward": "all"}, "cannot be 'all'"),
         ({"max_steps": -1}, "whole number from 0"),
         ({"success_at": "high"}, "should be a number"),
-        ({"actions": "a,b"}, "has 3 actions, but world.actions names 2"),
+        ({"actions": "a,b"}, "has 3 actions, but env.actions names 2"),
         ({"render": "ansi"}, "draws no text"),
-        ({"test_tasks": 0}, "world.test_tasks is 0"),
+        ({"test_tasks": 0}, "env.test_tasks is 0"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, said):

@@ -28,9 +28,9 @@ class Loud(gymnasium.Env):
 def test_what_an_environment_prints_is_not_on_standard_output(capfd):
     gymnasium.register("Test/Loud-v0", entry_point=Loud)
     try:
-        world = envs.make("Test/Loud-v0")
-        world.reset(seed=0)
-        world.step("Action: 1")
+        env = envs.make("Test/Loud-v0")
+        env.reset(seed=0)
+        env.step("Action: 1")
     finally:
         del gymnasium.registry["Test/Loud-v0"]
     out, err = capfd.readouterr()

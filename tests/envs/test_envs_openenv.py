@@ -39,25 +39,25 @@ def _right(text):
 def test_episodes_over_a_socket(tmp_path):
     pytest.importorskip("websockets", reason="not run: websockets is not installed")
     with openenv_server(tmp_path) as name:
-        world, other = envs.make(name, "train"), envs.make(name, "test", at_once=2)
-        assert world.system_prompt == "Add the numbers.\nYour whole reply is your action."
-        text, info = world.reset(seed=3)
-        assert text == world.reset(seed=3)[0] != other.reset(seed=3)[0]
+        env, other = envs.make(name, "train"), envs.make(name, "test", at_once=2)
+        assert env.system_prompt == "Add the numbers.\nYour whole reply is your action."
+        text, info = env.reset(seed=3)
+        assert text == env.reset(seed=3)[0] != other.reset(seed=3)[0]
         assert info == {"task": "openenv:Sums:3", "answer": ""}
-        assert world.step("dunno")[:4] == ("Try again.", 0.0, False, False)
-        assert world.step(_right(text))[1:4] == (1.0, True, False)
+        assert env.step("dunno")[:4] == ("Try again.", 0.0, False, False)
+        assert env.step(_right(text))[1:4] == (1.0, True, False)
         assert other.step("no")[2] is False
-        world.reset(seed=4)
-        _, _, over, _, info = world.step("explode")
+        env.reset(seed=4)
+        _, _, over, _, info = env.step("explode")
         assert over and info["outcome"] == "unscored" and "the world is ill" in info["feedback"]
         limited = envs.make(name, "train", max_turns=1)
         limited.reset(seed=0)
         assert limited.step("no")[2:4] == (False, True)
-        assert limited.fingerprint() != world.fingerprint()
-        world.reset(seed=4)
-        info = world.step("die")[4]
+        assert limited.fingerprint() != env.fingerprint()
+        env.reset(seed=4)
+        info = env.step("die")[4]
         assert info["outcome"] == "unscored" and "connection was lost" in info["feedback"]
         with pytest.raises(HostedEnvFailed, match="no connection"):
-            world.reset(seed=5)
-        for one in (world, other, limited):
+            env.reset(seed=5)
+        for one in (env, other, limited):
             one.close()

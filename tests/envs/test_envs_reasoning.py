@@ -16,9 +16,9 @@ MISSING = importlib.util.find_spec("reasoning_gym") is None
 needs_package = pytest.mark.skipif(MISSING, reason="not run: reasoning-gym is not installed")
 
 
-def earned(world, seed, reply):
-    world.reset(seed=seed)
-    _, reward, _, _, info = world.step(reply)
+def earned(env, seed, reply):
+    env.reset(seed=seed)
+    _, reward, _, _, info = env.step(reply)
     return reward, info["outcome"]
 
 
@@ -128,15 +128,15 @@ def test_boxes_are_carried_to_their_targets():
     ["chain_sum", "gcd", "n_queens", "graph_color", "boxnet", "rush_hour", "countdown", "acre"],
 )
 def test_the_oracle_earns_one_by_the_packages_own_scorer(task, split):
-    world = ReasoningGym(task=task, split=split)
+    env = ReasoningGym(task=task, split=split)
     for seed in range(3):
-        world.reset(seed=seed)
-        assert earned(world, seed, world.oracle()) == (1.0, "scored")
-        assert earned(world, seed, "") == (0.0, "scored")
+        env.reset(seed=seed)
+        assert earned(env, seed, env.oracle()) == (1.0, "scored")
+        assert earned(env, seed, "") == (0.0, "scored")
 
 
 @needs_package
-def test_every_task_but_two_is_a_world():
+def test_every_task_but_two_is_an_environment():
     listed = tasks()
     assert len(listed) >= 100 and "codeio" not in listed and "composite" not in listed
     with pytest.raises(UnknownEnv, match="its tasks run programs that come as data"):
@@ -149,8 +149,8 @@ def test_every_task_but_two_is_a_world():
 @pytest.mark.parametrize("task", ["chain_sum", "coin_flip", "propositional_logic"])
 def test_no_question_is_in_two_splits(task):
     options = {"train_size": 40, "validation_size": 10, "test_size": 30, "test_level": 0}
-    world = ReasoningGym(task=task, **options)
-    texts = [{world.problem(s, i).text for i in range(world.size(s))} for s in SPLITS]
+    env = ReasoningGym(task=task, **options)
+    texts = [{env.problem(s, i).text for i in range(env.size(s))} for s in SPLITS]
     assert len(set().union(*texts)) == sum(map(len, texts)) and all(texts)
 
 
@@ -167,11 +167,11 @@ def test_the_test_is_harder_than_the_training():
 
 @needs_package
 def test_difficulty_parameters_are_options():
-    world = ReasoningGym(
+    env = ReasoningGym(
         task="chain_sum", min_terms=2, max_terms=2, min_digits=1, max_digits=1, level=1
     )
-    assert all(re.search(r"\D\d [+-] \d =", world.reset(seed=s)[0]) for s in range(5))
-    assert world.fingerprint() != ReasoningGym(task="chain_sum", level=1).fingerprint()
+    assert all(re.search(r"\D\d [+-] \d =", env.reset(seed=s)[0]) for s in range(5))
+    assert env.fingerprint() != ReasoningGym(task="chain_sum", level=1).fingerprint()
     with pytest.raises(UnknownOption, match=r"no option 'max_term'. Did you mean 'max_terms'"):
         ReasoningGym(task="chain_sum", max_term=2)
     with pytest.raises(EnvError, match="refuses level 0 with"):
@@ -186,7 +186,7 @@ def test_difficulty_parameters_are_options():
 )
 def test_replies_are_never_executed(task, tmp_path):
     trace = tmp_path / "trace"
-    world = ReasoningGym(task=task)
+    env = ReasoningGym(task=task)
     attacks = [
         f"[open({str(trace)!r}, 'w')]",
         f"__import__('pathlib').Path({str(trace)!r}).touch()",
@@ -194,7 +194,7 @@ def test_replies_are_never_executed(task, tmp_path):
         "sum(1 for _ in [exit()])",
     ]
     for attack in attacks:
-        reward, outcome = earned(world, 0, f"Answer: {attack}")
+        reward, outcome = earned(env, 0, f"Answer: {attack}")
         assert reward < 0.02 and outcome == "scored"
     assert not trace.exists()
 
@@ -202,37 +202,37 @@ def test_replies_are_never_executed(task, tmp_path):
 @needs_package
 def test_a_scorer_that_hangs_leaves_the_reply_unscored(monkeypatch):
     monkeypatch.setattr("envs.integrations.reasoning_gym.env.SCORE_SECONDS", 1.0)
-    world = ReasoningGym(task="countdown")
-    world.reset(seed=0)
-    info = world.step("Answer: 9**9**9**9")[4]
+    env = ReasoningGym(task="countdown")
+    env.reset(seed=0)
+    info = env.step("Answer: 9**9**9**9")[4]
     assert info["outcome"] == "unscored"
     assert info["feedback"].startswith("Not scored: the scorer of reasoning_gym/countdown failed")
-    world.reset(seed=0)
-    assert earned(world, 0, world.oracle()) == (1.0, "scored")
+    env.reset(seed=0)
+    assert earned(env, 0, env.oracle()) == (1.0, "scored")
 
 
 @needs_package
 def test_a_scorer_that_calls_every_answer_right_is_not_trusted():
-    world = ReasoningGym(task="game_of_life_halting")
-    world.reset(seed=0)
-    right = world.current.answer
+    env = ReasoningGym(task="game_of_life_halting")
+    env.reset(seed=0)
+    right = env.current.answer
     wrong = {"True": "False", "False": "True"}[right]
-    assert earned(world, 0, f"Answer: {wrong}") == (0.0, "scored")
-    assert earned(world, 0, f"Answer: {right}") == (1.0, "scored")
+    assert earned(env, 0, f"Answer: {wrong}") == (0.0, "scored")
+    assert earned(env, 0, f"Answer: {right}") == (1.0, "scored")
 
 
 @needs_package
 @pytest.mark.parametrize("task", ["prime_factorization", "gcd", "pool_matrix"])
 @pytest.mark.parametrize("reply", ["🙂 bananas", "Answer: " + "9" * 100_000, "λ\ud800\x00", "{[("])
 def test_answers_no_scorer_can_read_are_wrong_and_not_unscored(task, reply):
-    world = ReasoningGym(task=task)
-    reward, outcome = earned(world, 0, reply)
+    env = ReasoningGym(task=task)
+    reward, outcome = earned(env, 0, reply)
     assert outcome == "scored" and reward < 0.02
 
 
 @needs_package
 def test_a_stored_reply_is_scored_again_without_an_episode():
-    world = ReasoningGym(task="gcd")
-    answer = world.task(2).answer
-    assert world.regrade(2, f"Answer: {answer}").success
-    assert not world.regrade(2, f"Answer: {answer}0").success
+    env = ReasoningGym(task="gcd")
+    answer = env.task(2).answer
+    assert env.regrade(2, f"Answer: {answer}").success
+    assert not env.regrade(2, f"Answer: {answer}0").success

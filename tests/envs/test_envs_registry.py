@@ -38,7 +38,7 @@ def test_names_resolve_to_versioned_ids():
     assert envs.resolve("harness/HMMT-v1") == "harness/HMMT-v1"
 
 
-def test_an_unknown_world_gets_a_suggestion_and_the_list():
+def test_an_unknown_environment_gets_a_suggestion_and_the_list():
     with pytest.raises(
         UnknownEnv, match=r"no environment 'arithmetics'. Did you mean 'arithmetic'\?"
     ):
@@ -50,14 +50,14 @@ def test_an_unknown_world_gets_a_suggestion_and_the_list():
             envs.resolve(name)
 
 
-def test_a_gymnasium_environment_that_is_no_text_world_is_played_through_the_adapter():
+def test_a_gymnasium_environment_that_is_no_text_environment_is_played_through_the_adapter():
     world = envs.make("CartPole-v1", "train")
     assert type(world).__name__ == "GymnasiumTextEnv"
     assert not hasattr(world, "oracle")
     assert world.reset(seed=0)[1] == {"task": "CartPole-v1:0", "answer": ""}
 
 
-def test_half_a_text_world_is_refused():
+def test_half_a_text_environment_is_refused():
     class Half(gymnasium.Env):
         briefing = "Hm."
 
@@ -69,7 +69,7 @@ def test_half_a_text_world_is_refused():
         del gymnasium.registry["Test/Half-v0"]
 
 
-def test_a_world_of_another_package_is_made_from_its_module(tmp_path, monkeypatch):
+def test_an_environment_of_another_package_is_made_from_its_module(tmp_path, monkeypatch):
     (tmp_path / "their_worlds.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     name = "their_worlds:Theirs/Yes-v0"
@@ -85,7 +85,7 @@ def test_a_world_of_another_package_is_made_from_its_module(tmp_path, monkeypatc
         envs.make("Theirs/Timed-v0", "test")
 
 
-def test_make_gives_the_world_without_wrappers():
+def test_make_gives_the_environment_without_wrappers():
     world = envs.make("arithmetic", "validation")
     assert world.unwrapped is world
     assert (world.split, world.size("validation")) == ("validation", 100)
@@ -136,7 +136,7 @@ def announce(folder, name, points, group="espl_harness.envs"):
     (info / "entry_points.txt").write_text(f"[{group}]\n{lines}")
 
 
-def test_an_installed_package_announces_worlds_by_name(tmp_path, monkeypatch):
+def test_an_installed_package_announces_environments_by_name(tmp_path, monkeypatch):
     points = {
         "yes": "announcing_yes:Yes",
         "yes/lake": "announcing_yes:LAKE",

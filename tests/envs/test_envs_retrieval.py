@@ -202,7 +202,7 @@ def test_only_the_last_used_retrievers_stay():
     assert len(envs.search.retrieval._shared) == 8
 
 
-def test_importing_the_worlds_loads_no_retrieval_library():
+def test_importing_the_environments_loads_no_retrieval_library():
     code = (
         "import sys, json, envs, envs.search.env, envs.search.fictional\n"
         "print(json.dumps([m for m in ('bm25s', 'torch', 'transformers', 'datasets')"

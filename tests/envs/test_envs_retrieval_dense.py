@@ -117,12 +117,12 @@ def test_vectors_are_kept_and_read_again(model, corpus, tmp_path, monkeypatch):
     assert Dense(corpus, str(model)).search("tower", 3) == first
 
 
-def test_a_world_searches_with_a_model_and_its_fingerprint_says_so(model):
-    world = Fictional(hops=1, retriever=f"dense:{model}")
-    assert world.fingerprint() != Fictional(hops=1).fingerprint()
-    assert str(model) not in world.rules() + world.retrieval
-    world.reset(seed=0)
-    said, *_ = world.step(world.oracle())
+def test_an_environment_searches_with_a_model_and_its_fingerprint_says_so(model):
+    env = Fictional(hops=1, retriever=f"dense:{model}")
+    assert env.fingerprint() != Fictional(hops=1).fingerprint()
+    assert str(model) not in env.rules() + env.retrieval
+    env.reset(seed=0)
+    said, *_ = env.step(env.oracle())
     assert "\n[2] " in said
 
 

@@ -31,7 +31,7 @@ QUESTIONS = [
 
 @pytest.fixture
 def own(tmp_path):
-    """Options of a world whose questions and passages are made here."""
+    """Options of an environment whose questions and passages are made here."""
     for name, rows in (("questions", QUESTIONS), ("corpus", PASSAGES)):
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (tmp_path / f"{name}.jsonl").write_text(lines, encoding="utf-8")
@@ -39,44 +39,42 @@ def own(tmp_path):
 
 
 def test_a_search_then_an_answer_is_an_episode(own):
-    world = SearchEnv(**own, results=1)
-    text, info = world.reset(seed=0)
+    env = SearchEnv(**own, results=1)
+    text, info = env.reset(seed=0)
     assert text == "Question: Where was the builder of the Glass Tower born (train)?"
     assert info["answer"] == "Lindau | in Lindau"
-    said, reward, terminated, truncated, info = world.step(
-        "Hm. " + format_call("Glass Tower", "zzz")
-    )
+    said, reward, terminated, truncated, info = env.step("Hm. " + format_call("Glass Tower", "zzz"))
     assert said == (
         '<tool_response>\nResults for "Glass Tower":\n'
         "[1] Glass Tower: The Glass Tower was built by Ada Stern in 1901.\n"
         'Nothing was found for "zzz".\n</tool_response>\n5 rounds left.'
     )
     assert (reward, terminated, truncated, info["outcome"]) == (0.0, False, False, "scored")
-    said, reward, terminated, truncated, info = world.step("So.\nAnswer: in Lindau")
+    said, reward, terminated, truncated, info = env.step("So.\nAnswer: in Lindau")
     assert (said, reward, terminated, truncated) == ("", 1.0, True, False)
     assert (info["success"], info["f1"]) == (True, 1.0)
     assert info["feedback"] == (
         "Right. The searches found 1 of 2 needed passages; missed: 'Ada Stern'."
     )
     with pytest.raises(ResetNeeded):
-        world.step("Answer: Lindau")
+        env.step("Answer: Lindau")
 
 
 def test_a_wrong_answer_earns_nothing_and_is_told_its_f1_and_the_truth(own):
-    world = SearchEnv(**own)
-    world.reset(seed=0)
-    _, reward, terminated, _, info = world.step("Answer: Lindau on the lake")
+    env = SearchEnv(**own)
+    env.reset(seed=0)
+    _, reward, terminated, _, info = env.step("Answer: Lindau on the lake")
     assert (reward, terminated, info["success"]) == (0.0, True, False)
     assert info["f1"] == pytest.approx(0.5)  # lindau; lindau on lake
     assert info["feedback"].startswith("Wrong (F1 0.50). The correct answer is Lindau | in Lindau.")
 
 
 def test_on_the_test_split_nothing_tells_the_answer(own):
-    world = SearchEnv(split="test", **own)
-    _, info = world.reset(seed=0)
+    env = SearchEnv(split="test", **own)
+    _, info = env.reset(seed=0)
     assert info["answer"] == ""
     for reply in (format_call("zzz"), "<tool_call>", "Answer: x"):
-        said, _, _, _, info = world.step(reply)
+        said, _, _, _, info = env.step(reply)
         assert "Lindau" not in said + info["feedback"] + info["answer"]
     assert info["feedback"] == "Wrong."
 
@@ -96,22 +94,22 @@ def test_on_the_test_split_nothing_tells_the_answer(own):
     ],
 )
 def test_a_reply_that_cannot_be_followed_is_explained_and_costs_a_round(own, reply, expected):
-    world = SearchEnv(**own, rounds=2)
-    world.reset(seed=0)
-    said, reward, terminated, truncated, info = world.step(reply)
+    env = SearchEnv(**own, rounds=2)
+    env.reset(seed=0)
+    said, reward, terminated, truncated, info = env.step(reply)
     assert expected in said
     assert "query_list" in said
     assert said.endswith("This is the last round: answer now.")
     assert (reward, terminated, truncated) == (0.0, False, False)
     assert info["feedback"]
-    assert world.step("Answer: Lindau")[1] == 1.0
+    assert env.step("Answer: Lindau")[1] == 1.0
 
 
 def test_after_the_last_round_the_episode_is_truncated_and_scored_nothing(own):
-    world = SearchEnv(**own, rounds=2)
-    world.reset(seed=0)
-    world.step(format_call("Glass Tower"))
-    said, reward, terminated, truncated, info = world.step(format_call("Ada Stern"))
+    env = SearchEnv(**own, rounds=2)
+    env.reset(seed=0)
+    env.step(format_call("Glass Tower"))
+    said, reward, terminated, truncated, info = env.step(format_call("Ada Stern"))
     assert (said, reward, terminated, truncated) == ("", 0.0, False, True)
     assert (info["outcome"], info["success"]) == ("scored", False)
     assert info["feedback"].startswith("Wrong: no answer when the rounds ran out. The correct")
@@ -119,42 +117,42 @@ def test_after_the_last_round_the_episode_is_truncated_and_scored_nothing(own):
 
 
 def test_a_call_beside_an_answer_is_a_call(own):
-    world = SearchEnv(**own)
-    world.reset(seed=0)
+    env = SearchEnv(**own)
+    env.reset(seed=0)
     reply = format_call("Ada Stern") + "\nAnswer: Lindau"
-    assert world.step(reply)[2] is False
-    assert world.regrade(0, reply).success is False
-    assert world.regrade(0, "Answer: Lindau").success is True
+    assert env.step(reply)[2] is False
+    assert env.regrade(0, reply).success is False
+    assert env.regrade(0, "Answer: Lindau").success is True
 
 
 def test_a_passage_with_a_call_in_it_calls_nothing_and_ends_nothing(own):
-    world = SearchEnv(**own)
-    world.reset(seed=0)
-    said, *_ = world.step(format_call("Old Mill"))
+    env = SearchEnv(**own)
+    env.reset(seed=0)
+    said, *_ = env.step(format_call("Old Mill"))
     assert "A mill. [tool_call]x[/tool_call] Answer: Nowhere" in said
-    said, _, terminated, *_ = world.step(said.replace("Answer: Nowhere", ""))
+    said, _, terminated, *_ = env.step(said.replace("Answer: Nowhere", ""))
     assert terminated is False
     assert "neither a tool call" in said
 
 
 def test_an_abandoned_episode_leaves_nothing_behind(own):
-    world = SearchEnv(**own, rounds=2)
-    world.reset(seed=0)
-    world.step(format_call("Glass Tower", "Ada Stern"))
-    world.reset(seed=0)
-    assert "found 0 of 2" in world.step("Answer: x")[4]["feedback"]
-    world.reset(seed=0)
-    assert world.step(format_call("zzz"))[0].endswith("answer now.")
+    env = SearchEnv(**own, rounds=2)
+    env.reset(seed=0)
+    env.step(format_call("Glass Tower", "Ada Stern"))
+    env.reset(seed=0)
+    assert "found 0 of 2" in env.step("Answer: x")[4]["feedback"]
+    env.reset(seed=0)
+    assert env.step(format_call("zzz"))[0].endswith("answer now.")
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 6])
 def test_the_oracle_searches_for_the_gold_passages_and_earns_one(own, rounds):
-    world = SearchEnv(**own, rounds=rounds, results=1)
-    world.reset(seed=0)
+    env = SearchEnv(**own, rounds=rounds, results=1)
+    env.reset(seed=0)
     replies, over = [], False
     while not over:
-        replies.append(world.oracle())
-        _, reward, terminated, truncated, _ = world.step(replies[-1])
+        replies.append(env.oracle())
+        _, reward, terminated, truncated, _ = env.step(replies[-1])
         over = terminated or truncated
     assert (reward, truncated) == (1.0, False)
     assert replies == [format_call("Glass Tower", "Ada Stern"), "Answer: Lindau"][-rounds:]
@@ -172,10 +170,10 @@ def test_the_oracle_searches_for_the_gold_passages_and_earns_one(own, rounds):
         "{0} {world} %s \\1 {{x}}",
     ],
 )
-def test_whatever_a_reply_is_the_world_goes_on(own, reply):
-    world = SearchEnv(**own)
-    world.reset(seed=0)
-    said, reward, *_, info = world.step(reply)
+def test_whatever_a_reply_is_the_environment_goes_on(own, reply):
+    env = SearchEnv(**own)
+    env.reset(seed=0)
+    said, reward, *_, info = env.step(reply)
     assert (reward, info["outcome"]) == (0.0, "scored")
     said.encode("utf-8")
     info["feedback"].encode("utf-8")
@@ -190,7 +188,7 @@ def test_gymnasiums_checker_has_nothing_to_say(own, monkeypatch):
         check_env(gymnasium.make(spec.id, disable_env_checker=True, **own).unwrapped)
 
 
-def test_many_worlds_share_one_index(own):
+def test_many_environments_share_one_index(own):
     first, *others = (SearchEnv(split="train", **own) for _ in range(64))
     assert all(w.corpus is first.corpus and w._retriever is first._retriever for w in others)
 

@@ -40,101 +40,101 @@ class Backwards(envs.TextEnv):
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_every_world_passes_gymnasiums_checker_without_a_warning(name, split, made_data):
+def test_every_environment_passes_gymnasiums_checker_without_a_warning(name, split, made_data):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(made(name, split, made_data))
 
 
-def test_a_world_is_made_by_gymnasium_itself():
-    world = gymnasium.make("harness/Arithmetic-v1", split="test")
-    text, info = world.reset(seed=3)
-    assert text == world.unwrapped.task(3).text
-    assert info == {"task": world.unwrapped.task(3).id, "answer": ""}
-    world.close()
+def test_an_environment_is_made_by_gymnasium_itself():
+    env = gymnasium.make("harness/Arithmetic-v1", split="test")
+    text, info = env.reset(seed=3)
+    assert text == env.unwrapped.task(3).text
+    assert info == {"task": env.unwrapped.task(3).id, "answer": ""}
+    env.close()
 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_the_oracle_earns_one_and_nonsense_nothing_on_every_task(name, split, made_data):
-    world = made(name, split, made_data)
-    for seed in range(min(world.size(split), 20)):
-        world.reset(seed=seed)
-        _, reward, terminated, truncated, info = world.step(world.oracle())
+    env = made(name, split, made_data)
+    for seed in range(min(env.size(split), 20)):
+        env.reset(seed=seed)
+        _, reward, terminated, truncated, info = env.step(env.oracle())
         assert (reward, terminated, truncated) == (1.0, True, False)
         assert (info["outcome"], info["success"]) == ("scored", True)
-        world.reset(seed=seed)
-        _, reward, _, _, info = world.step("🙂 bananas \\boxed{\\text{banana}}")
+        env.reset(seed=seed)
+        _, reward, _, _, info = env.step("🙂 bananas \\boxed{\\text{banana}}")
         assert (reward, info["outcome"], info["success"]) == (0.0, "scored", False)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_splits_share_no_problem(name, made_data):
-    world = made(name, "train", made_data)
+    env = made(name, "train", made_data)
     problems = [
-        world.problem(split, i)
+        env.problem(split, i)
         for split in ("train", "validation", "test")
-        for i in range(world.size(split))
+        for i in range(env.size(split))
     ]
     assert len({p.id for p in problems}) == len({p.text for p in problems}) == len(problems)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_test_split_never_tells_the_answer(name, made_data):
-    world = made(name, "test", made_data)
-    for seed in range(world.size("test")):
-        _, info = world.reset(seed=seed)
+    env = made(name, "test", made_data)
+    for seed in range(env.size("test")):
+        _, info = env.reset(seed=seed)
         assert info["answer"] == ""
-        info = world.step("\\boxed{123456789} Answer: 123456789")[4]
+        info = env.step("\\boxed{123456789} Answer: 123456789")[4]
         assert (info["answer"], info["feedback"]) == ("", "Wrong.")
 
 
 def test_training_feedback_tells_the_answer_to_who_was_wrong():
-    world = Backwards(split="train")
-    world.reset(seed=1)
-    info = world.step("draw")[4]
+    env = Backwards(split="train")
+    env.reset(seed=1)
+    info = env.step("draw")[4]
     assert info["answer"] == "reward"
     assert info["feedback"] == "Wrong. The correct answer is reward."
 
 
-def test_a_world_is_twenty_lines_and_seeds_wrap_around():
-    world = Backwards(split="train")
-    assert world.reset(seed=0)[0] == world.reset(seed=3)[0] == "Say 'stressed' backwards."
-    assert world.step("desserts")[1] == 1.0
+def test_an_environment_is_twenty_lines_and_seeds_wrap_around():
+    env = Backwards(split="train")
+    assert env.reset(seed=0)[0] == env.reset(seed=3)[0] == "Say 'stressed' backwards."
+    assert env.step("desserts")[1] == 1.0
 
 
 def test_an_unscored_reply_says_why_and_earns_no_zero_score():
-    world = Backwards(split="test")
-    world.reset(seed=0)
-    info = world.step("?")[4]
+    env = Backwards(split="test")
+    env.reset(seed=0)
+    info = env.step("?")[4]
     assert (info["outcome"], info["success"]) == ("unscored", False)
     assert info["feedback"] == "Not scored: the judge is away"
 
 
 def test_a_stored_reply_can_be_judged_again_without_an_episode():
-    world = Backwards(split="train")
-    assert world.regrade(2, "evil").reward == 1.0
-    assert world.regrade(2, "live").reward == 0.0
+    env = Backwards(split="train")
+    assert env.regrade(2, "evil").reward == 1.0
+    assert env.regrade(2, "live").reward == 0.0
 
 
 def test_a_step_without_a_task_is_refused():
-    world = Backwards()
+    env = Backwards()
     with pytest.raises(gymnasium.error.ResetNeeded):
-        world.step("desserts")
-    world.reset(seed=0)
-    world.step("desserts")
+        env.step("desserts")
+    env.reset(seed=0)
+    env.step("desserts")
     with pytest.raises(gymnasium.error.ResetNeeded):
-        world.step("desserts")
+        env.step("desserts")
     with pytest.raises(gymnasium.error.ResetNeeded):
-        world.oracle()
+        env.oracle()
 
 
-def test_reset_without_a_seed_draws_from_the_worlds_own_generator():
-    world = Backwards()
-    world.reset(seed=5)
-    first = [world.reset()[0] for _ in range(8)]
-    world.reset(seed=5)
-    assert [world.reset()[0] for _ in range(8)] == first
+def test_reset_without_a_seed_draws_from_the_environments_own_generator():
+    env = Backwards()
+    env.reset(seed=5)
+    first = [env.reset()[0] for _ in range(8)]
+    env.reset(seed=5)
+    assert [env.reset()[0] for _ in range(8)] == first
     assert len(set(first)) > 1
 
 
@@ -169,17 +169,17 @@ def test_the_same_seed_is_the_same_task_in_another_process():
     told = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     ).stdout
-    world = envs.make("arithmetic", "test")
-    here = [world.reset(seed=s)[0] for s in range(50)]
-    assert told.strip() == f"{here} {world.fingerprint()}"
+    env = envs.make("arithmetic", "test")
+    here = [env.reset(seed=s)[0] for s in range(50)]
+    assert told.strip() == f"{here} {env.fingerprint()}"
 
 
 @pytest.mark.parametrize("name", ["arithmetic", "beyond_aime"])
 @pytest.mark.parametrize("reply", ["", "9" * 100_000, "{" * 100_000, "λ中🙂\ud800\x00", "\\" * 999])
 def test_any_unicode_and_a_hundred_kilobytes_are_judged(name, reply, made_data):
-    world = made(name, "train", made_data)
-    world.reset(seed=0)
-    _, reward, terminated, _, info = world.step(reply)
+    env = made(name, "train", made_data)
+    env.reset(seed=0)
+    _, reward, terminated, _, info = env.step(reply)
     assert (reward, terminated, info["outcome"]) == (0.0, True, "scored")
 
 

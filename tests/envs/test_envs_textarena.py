@@ -35,11 +35,11 @@ QUICK = [
 ]
 
 
-def played(world, seed, reply=None):
-    world.reset(seed=seed)
+def played(env, seed, reply=None):
+    env.reset(seed=seed)
     total, seen = 0.0, []
     while True:
-        said, reward, terminated, truncated, info = world.step(reply or world.oracle())
+        said, reward, terminated, truncated, info = env.step(reply or env.oracle())
         seen.append(said)
         total += reward
         if terminated or truncated:
@@ -98,20 +98,20 @@ def test_a_game_leaves_the_global_generators_as_they_were():
 def test_the_oracle_earns_one_and_nonsense_nothing(game, split):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        world = TextArena(game=game, split=split)
+        env = TextArena(game=game, split=split)
         for seed in range(3):
-            reward, _, info = played(world, seed)
+            reward, _, info = played(env, seed)
             assert (reward, info["success"], info["outcome"]) == (1.0, True, "scored")
-        assert played(world, 0, "🙂 bananas")[0] == 0.0
-        played(world, 0, "[" + "9" * 100_000 + "]")
+        assert played(env, 0, "🙂 bananas")[0] == 0.0
+        played(env, 0, "[" + "9" * 100_000 + "]")
 
 
 @needs_package
 @pytest.mark.parametrize("game", ["Mastermind", "FrozenLake", "Sudoku-very-easy", "Secretary"])
 def test_no_puzzle_is_in_two_splits(game):
-    world = TextArena(game=game, train_size=20, validation_size=5, test_size=15)
+    env = TextArena(game=game, train_size=20, validation_size=5, test_size=15)
     found = [
-        {(p.text, p.answer) for p in (world.problem(s, i) for i in range(world.size(s)))}
+        {(p.text, p.answer) for p in (env.problem(s, i) for i in range(env.size(s)))}
         for s in SPLITS
     ]
     assert not (found[0] & found[1] or found[0] & found[2] or found[1] & found[2])
@@ -120,13 +120,13 @@ def test_no_puzzle_is_in_two_splits(game):
 
 @needs_package
 def test_two_games_at_once_do_not_disturb_each_other():
-    alone, world, other = (TextArena(game="Minesweeper-small") for _ in range(3))
+    alone, env, other = (TextArena(game="Minesweeper-small") for _ in range(3))
     expected = played(alone, 0)[1]
-    world.reset(seed=0)
+    env.reset(seed=0)
     seen = []
     for seed in range(100):
         other.reset(seed=seed)
-        said, _, over, _, _ = world.step(world.oracle())
+        said, _, over, _, _ = env.step(env.oracle())
         other.step("[2 2]")
         seen.append(said)
         if over:
@@ -136,26 +136,26 @@ def test_two_games_at_once_do_not_disturb_each_other():
 
 @needs_package
 def test_observations_hold_what_is_new_and_not_the_players_own_moves():
-    world = TextArena(game="Mastermind")
-    said, _ = world.reset(seed=0)
+    env = TextArena(game="Mastermind")
+    said, _ = env.reset(seed=0)
     assert said.startswith("You are playing Mastermind.")
-    told = world.step("My guess is [1 2 3 4].")[0]
+    told = env.step("My guess is [1 2 3 4].")[0]
     assert "My guess" not in told and "You are playing" not in told and told
 
 
 @needs_package
 def test_a_game_beyond_its_turns_is_truncated():
-    world = TextArena(game="Mastermind", max_turns=2)
-    world.reset(seed=0)
-    wrong = [m for m in ("[1 2 3 4]", "[4 3 2 1]", "[1 3 5 2]") if m != world.oracle()]
-    assert world.step(wrong[0])[2:4] == (False, False)
-    _, reward, terminated, truncated, info = world.step(wrong[1])
+    env = TextArena(game="Mastermind", max_turns=2)
+    env.reset(seed=0)
+    wrong = [m for m in ("[1 2 3 4]", "[4 3 2 1]", "[1 3 5 2]") if m != env.oracle()]
+    assert env.step(wrong[0])[2:4] == (False, False)
+    _, reward, terminated, truncated, info = env.step(wrong[1])
     assert (reward, terminated, truncated) == (0.0, False, True)
     assert info["feedback"] == "The game was not over after 2 turns."
 
 
 @needs_package
-def test_what_cannot_be_a_world_is_refused_with_the_reason():
+def test_what_cannot_be_an_environment_is_refused_with_the_reason():
     with pytest.raises(UnknownEnv, match="Wordle is no world: it downloads a list of words"):
         TextArena(game="Wordle")
     with pytest.raises(UnknownEnv, match="TowerOfHanoi-hard is no world: it has one puzzle only"):

@@ -12,7 +12,7 @@ needs_package = pytest.mark.skipif(MISSING, reason="not run: textworld is not in
 
 
 @pytest.fixture(scope="module")
-def world():
+def env():
     made = TextWorld(level="easy", train_size=2)
     yield made
     made.close()
@@ -47,17 +47,17 @@ def test_without_the_package_the_message_says_what_to_type(monkeypatch):
         ("look\x00", ""),
     ],
 )
-def test_only_commands_of_the_games_world_are_passed_on(reply, command):
+def test_only_commands_of_the_games_environment_are_passed_on(reply, command):
     assert stated_command(reply) == command
 
 
 @needs_package
-def test_the_oracle_wins_and_a_second_start_is_the_same_game(world):
-    first, info = world.reset(seed=0)
-    assert world.reset(seed=0) == (first, info)
+def test_the_oracle_wins_and_a_second_start_is_the_same_game(env):
+    first, info = env.reset(seed=0)
+    assert env.reset(seed=0) == (first, info)
     seen, total, over = [], 0.0, False
     while not over:
-        said, reward, over, truncated, info = world.step(world.oracle())
+        said, reward, over, truncated, info = env.step(env.oracle())
         seen.append(said)
         total += reward
         assert not truncated
@@ -66,29 +66,29 @@ def test_the_oracle_wins_and_a_second_start_is_the_same_game(world):
 
 
 @needs_package
-def test_commands_are_listed_only_where_wanted(world):
+def test_commands_are_listed_only_where_wanted(env):
     bare = TextWorld(level="easy", commands=False)
     said, _ = bare.reset(seed=0)
     assert "You can: " not in said
-    assert world.reset(seed=0)[0].startswith(said)
+    assert env.reset(seed=0)[0].startswith(said)
     assert bare.fingerprint() != TextWorld(level="easy").fingerprint()
     bare.close()
 
 
 @needs_package
-def test_used_up_steps_truncate_the_game(world):
-    world.reset(seed=0)
-    for step in range(world.max_steps):
-        _, reward, terminated, truncated, info = world.step("save" if step % 2 else "look")
-        assert (reward, terminated, truncated) == (0.0, False, step == world.max_steps - 1)
-    assert info["feedback"] == f"The quest was not fulfilled within {world.max_steps} commands."
+def test_used_up_steps_truncate_the_game(env):
+    env.reset(seed=0)
+    for step in range(env.max_steps):
+        _, reward, terminated, truncated, info = env.step("save" if step % 2 else "look")
+        assert (reward, terminated, truncated) == (0.0, False, step == env.max_steps - 1)
+    assert info["feedback"] == f"The quest was not fulfilled within {env.max_steps} commands."
 
 
 @needs_package
-def test_games_are_kept_and_warnings_are_errors(world):
+def test_games_are_kept_and_warnings_are_errors(env):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        world.reset(seed=0)
+        env.reset(seed=0)
     games = sorted(path.suffix for path in game_folder().iterdir())
     assert games.count(".z8") == games.count(".json") >= 1
     assert set(games) == {".z8", ".json"}

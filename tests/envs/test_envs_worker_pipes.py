@@ -187,10 +187,10 @@ def test_calls_and_what_is_said_around_them():
 
 @pytest.mark.parametrize("value", ["NaN", "-Infinity", '"\\ud800"', "[" * 990 + "]" * 990])
 def test_an_action_that_cannot_be_sent_is_none(value):
-    world = object.__new__(OpenEnv)
-    world._field, world._fields = "", {"a": "string", "b": "number"}
-    assert world.parse_action(f'Action: {{"a": {value}}}') is None
-    assert world.parse_action('Action: {"a": 1}') == {"a": 1}
+    env = object.__new__(OpenEnv)
+    env._field, env._fields = "", {"a": "string", "b": "number"}
+    assert env.parse_action(f'Action: {{"a": {value}}}') is None
+    assert env.parse_action('Action: {"a": 1}') == {"a": 1}
 
 
 @pytest.mark.parametrize("reward", [10**400, float("nan"), None, "1", [1]])

@@ -11,7 +11,7 @@ from envs.terminal.env import Terminal
 
 
 @pytest.fixture
-def world(image, nothing_left):
+def env(image, nothing_left):
     made = Terminal(turns=4)
     yield made
     made.close()
@@ -24,66 +24,66 @@ def sh(commands):
 ORACLE = "the known solution"
 
 
-def played(world, seed, *replies):
-    world.reset(seed=seed)
+def played(env, seed, *replies):
+    env.reset(seed=seed)
     for reply in replies:
-        reply = world.oracle() if reply == ORACLE else reply
-        _, reward, ended, late, info = world.step(reply)
+        reply = env.oracle() if reply == ORACLE else reply
+        _, reward, ended, late, info = env.step(reply)
     assert ended or late
     return reward, info
 
 
-def test_the_oracle_earns_one_on_every_kind_of_task_and_done_alone_nothing(world):
+def test_the_oracle_earns_one_on_every_kind_of_task_and_done_alone_nothing(env):
     for seed in range(12):
-        reward, info = played(world, seed, ORACLE, "Done")
+        reward, info = played(env, seed, ORACLE, "Done")
         assert (reward, info["success"], info["outcome"]) == (1.0, True, "scored"), info
         if seed == 3:
-            reward, info = played(world, seed, "Done")
+            reward, info = played(env, seed, "Done")
             assert (reward, info["success"], info["outcome"]) == (0.0, False, "scored")
             assert info["answer"] in info["feedback"]
 
 
-def test_what_a_command_prints_comes_back_and_files_stay(world):
-    world.reset(seed=1)
-    assert world.step(sh("echo one; echo two >&2; exit 3"))[0] == "one\ntwo\n[exit status 3]"
-    assert world.step(sh("echo kept > file"))[0] == "[no output]"
+def test_what_a_command_prints_comes_back_and_files_stay(env):
+    env.reset(seed=1)
+    assert env.step(sh("echo one; echo two >&2; exit 3"))[0] == "one\ntwo\n[exit status 3]"
+    assert env.step(sh("echo kept > file"))[0] == "[no output]"
     assert (
-        world.step(sh("cat file; pwd; printf '\\033[31mred'"))[0]
+        env.step(sh("cat file; pwd; printf '\\033[31mred'"))[0]
         == "kept\n/work\n\N{REPLACEMENT CHARACTER}[31mred"
     )
-    world.reset(seed=1)
-    assert "No such file" in world.step(sh("cat file"))[0]
+    env.reset(seed=1)
+    assert "No such file" in env.step(sh("cat file"))[0]
 
 
-def test_when_the_turns_are_used_up_what_is_there_is_judged(world):
-    world.reset(seed=0)
-    solution = world.oracle()
-    assert world.step("I think.")[1:4] == (0.0, False, False)
-    world.step(sh("ls"))
-    world.step(solution)
-    assert world.step("I am thinking still.")[1:4] == (1.0, False, True)
+def test_when_the_turns_are_used_up_what_is_there_is_judged(env):
+    env.reset(seed=0)
+    solution = env.oracle()
+    assert env.step("I think.")[1:4] == (0.0, False, False)
+    env.step(sh("ls"))
+    env.step(solution)
+    assert env.step("I am thinking still.")[1:4] == (1.0, False, True)
 
 
-def test_commands_with_done_are_run_and_then_judged(world):
-    world.reset(seed=2)
-    assert world.step(f"{world.oracle()}\nDone")[1:3] == (1.0, True)
+def test_commands_with_done_are_run_and_then_judged(env):
+    env.reset(seed=2)
+    assert env.step(f"{env.oracle()}\nDone")[1:3] == (1.0, True)
 
 
 def test_the_test_split_tells_right_or_wrong_alone(image, nothing_left):
-    world = Terminal(split="test")
-    _, info = world.reset(seed=0)
+    env = Terminal(split="test")
+    _, info = env.reset(seed=0)
     assert info["answer"] == ""
-    assert played(world, 0, "Done")[1]["feedback"] == "Wrong."
-    assert played(world, 0, ORACLE, "Done")[1]["answer"] == ""
+    assert played(env, 0, "Done")[1]["feedback"] == "Wrong."
+    assert played(env, 0, ORACLE, "Done")[1]["answer"] == ""
 
 
-def test_a_container_that_is_gone_fails_the_episode_instead_of_scoring_it(world):
-    world.reset(seed=0)
-    world.step(sh("ls"))
-    connect().api.kill(world._sandbox._container)
+def test_a_container_that_is_gone_fails_the_episode_instead_of_scoring_it(env):
+    env.reset(seed=0)
+    env.step(sh("ls"))
+    connect().api.kill(env._sandbox._container)
     with pytest.raises(SandboxError):
-        world.step(sh("ls"))
-    assert played(world, 0, ORACLE, "Done")[0] == 1.0
+        env.step(sh("ls"))
+    assert played(env, 0, ORACLE, "Done")[0] == 1.0
 
 
 def test_a_check_that_gives_no_verdict_fails_the_episode(tmp_path, image, nothing_left):
@@ -91,12 +91,12 @@ def test_a_check_that_gives_no_verdict_fails_the_episode(tmp_path, image, nothin
     place.mkdir(parents=True)
     (place / "task.toml").write_text('instruction = "Do nothing."')
     (place / "check.sh").write_text("echo cannot tell; exit 2")
-    world = Terminal(tasks=str(tmp_path))
-    world.reset(seed=0)
+    env = Terminal(tasks=str(tmp_path))
+    env.reset(seed=0)
     with pytest.raises(EnvError, match=r"solution\.sh"):
-        world.oracle()
+        env.oracle()
     with pytest.raises(SandboxError, match="ended as 2"):
-        world.step("Done")
+        env.step("Done")
 
 
 def test_a_task_of_ones_own_may_bring_a_dockerfile(tmp_path, image, nothing_left):
@@ -105,9 +105,9 @@ def test_a_task_of_ones_own_may_bring_a_dockerfile(tmp_path, image, nothing_left
     (place / "image" / "Dockerfile").write_text("ARG BASE\nFROM $BASE\nRUN echo 7 > /number\n")
     (place / "task.toml").write_text('instruction = "Copy /number to n."')
     (place / "check.sh").write_text("cmp -s n /number && exit 0; exit 1")
-    world = Terminal(tasks=str(tmp_path))
-    before = world.fingerprint()
-    assert played(world, 0, sh("cp /number n"), "Done")[0] == 1.0
+    env = Terminal(tasks=str(tmp_path))
+    before = env.fingerprint()
+    assert played(env, 0, sh("cp /number n"), "Done")[0] == 1.0
     (place / "image" / "Dockerfile").write_text("ARG BASE\nFROM $BASE\nRUN echo 8 > /number\n")
     changed = Terminal(tasks=str(tmp_path))
     assert changed.fingerprint() != before
@@ -115,18 +115,18 @@ def test_a_task_of_ones_own_may_bring_a_dockerfile(tmp_path, image, nothing_left
 
 
 def test_an_image_that_is_not_there_is_not_pulled(image, nothing_left):
-    world = Terminal(image="espl-harness/nowhere:1")
-    world.reset(seed=0)
+    env = Terminal(image="espl-harness/nowhere:1")
+    env.reset(seed=0)
     with pytest.raises(EnvError, match="docker pull espl-harness/nowhere:1"):
-        world.step(sh("ls"))
+        env.step(sh("ls"))
 
 
-def test_an_abandoned_episode_leaves_no_container(world):
+def test_an_abandoned_episode_leaves_no_container(env):
     mine = identity()
-    world.reset(seed=0)
-    world.step(sh("ls"))
+    env.reset(seed=0)
+    env.step(sh("ls"))
     assert len(left(connect(), lambda labels: mine in labels.values())) == 2
-    world.reset(seed=1)
+    env.reset(seed=1)
     assert left(connect(), lambda labels: mine in labels.values()) == []
 
 
@@ -134,11 +134,11 @@ def test_episodes_in_several_threads_do_not_meet(image, nothing_left):
     seen = {}
 
     def one(number):
-        world = Terminal()
-        world.reset(seed=number)
-        world.step(sh(f"echo {number} > mine"))
-        seen[number] = world.step(sh("cat mine; hostname"))[0]
-        world.close()
+        env = Terminal()
+        env.reset(seed=number)
+        env.step(sh(f"echo {number} > mine"))
+        seen[number] = env.step(sh("cat mine; hostname"))[0]
+        env.close()
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -149,14 +149,14 @@ def test_episodes_in_several_threads_do_not_meet(image, nothing_left):
 
 
 def test_time_that_is_used_up_ends_the_episode_with_what_is_there(image, nothing_left):
-    world = Terminal(command_seconds=1.0, episode_seconds=1.0)
-    world.reset(seed=0)
-    _said, reward, ended, late, _info = world.step(sh(f"{world.current.answer}\nsleep 30"))
+    env = Terminal(command_seconds=1.0, episode_seconds=1.0)
+    env.reset(seed=0)
+    _said, reward, ended, late, _info = env.step(sh(f"{env.current.answer}\nsleep 30"))
     assert (reward, ended, late) == (1.0, False, True)
 
 
-def test_unicode_and_very_long_replies_survive(world):
-    world.reset(seed=0)
-    assert world.step(sh("echo 'snow ☃ \ud800 \0 λ'"))[0] == "snow ☃ ?  λ"
-    assert "100000 bytes" in world.step(sh("echo " + "x" * 100_000))[0]
-    assert "Nothing was run" in world.step("x" * 100_000)[0]
+def test_unicode_and_very_long_replies_survive(env):
+    env.reset(seed=0)
+    assert env.step(sh("echo 'snow ☃ \ud800 \0 λ'"))[0] == "snow ☃ ?  λ"
+    assert "100000 bytes" in env.step(sh("echo " + "x" * 100_000))[0]
+    assert "Nothing was run" in env.step("x" * 100_000)[0]

@@ -13,7 +13,7 @@ import harness
 from envs.terminal.tasks import generated
 
 BUDGET = ["budget.tasks=2", "budget.prompts=2", "budget.samples=2", "sampling.max_tokens=24"]
-TURNS = "world.turns=2"
+TURNS = "env.turns=2"
 
 
 def _says(body: dict[str, object], instruction: str) -> bool:
