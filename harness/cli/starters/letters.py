@@ -1,7 +1,7 @@
-"""A world of your own: how often does a letter occur in a word?
+"""An environment of your own: count a letter in a word.
 
-Change `Letters` to ask what you want to ask. Whatever decides a task must follow from the split
-and the index alone, and no task of one split may be asked in another.
+Change `Letters` to your own tasks. A task must follow from the split and the index alone, and no
+task of one split may occur in another.
 """
 
 import random
@@ -23,10 +23,10 @@ class Letters(TextEnv):
 
     def __init__(self, *, split: Split = "train", longest: int = 8) -> None:
         super().__init__(split=split)
-        self.longest = longest  # an option: --set world.longest=12
-        self._words = self._drawn()
+        self.longest = longest  # an option: --set env.longest=12
+        self._words = self._draw_words()
 
-    def _drawn(self) -> list[tuple[str, str]]:
+    def _draw_words(self) -> list[tuple[str, str]]:
         """Different words with a letter each, enough for all three splits."""
         rng = random.Random(f"letters {self.longest}")  # never the global generator
         drawn: dict[str, str] = {}
@@ -36,7 +36,7 @@ class Letters(TextEnv):
         return list(drawn.items())
 
     def size(self, split: Split) -> int:
-        """How many tasks the split has."""
+        """The number of tasks of the split."""
         return SIZES[split]
 
     def problem(self, split: Split, index: int) -> Problem:
@@ -47,7 +47,7 @@ class Letters(TextEnv):
         return Problem(id=f"letters:{word}", text=text, answer=str(word.count(letter)))
 
     def judge(self, reply: str, answer: str) -> Verdict:
-        """The number after the last "Answer:"; the feedback is what a teacher would say."""
+        """Compare the number after the last "Answer:"; the feedback is for the reflection model."""
         stated = re.findall(r"answer:\s*([0-9]+)", reply[-2000:], re.IGNORECASE)
         if not stated:
             return Verdict.wrong("Wrong: the reply does not say Answer: and a number.")
@@ -58,7 +58,7 @@ class Letters(TextEnv):
         return f"Answer: {self.current.answer}"
 
     def rules(self) -> str:
-        """Whatever else decides tasks or scores: rows with other rules are not compared."""
+        """All else that decides tasks or scores: results with other rules are not compared."""
         return f"longest {self.longest}"
 
 

@@ -1,4 +1,4 @@
-"""What the world must keep to; run it with: python -m pytest test_letters.py."""
+"""Rules that the environment must keep; run: python -m pytest test_letters.py."""
 
 import pytest
 
@@ -10,21 +10,21 @@ ID = "harness.cli.starters.letters:Mine/Letters-v0"
 
 def test_a_task_is_asked_and_judged() -> None:
     """The right reply ends the episode with the full reward."""
-    world = Letters(split="train")
-    text, info = world.reset(seed=0)
+    env = Letters(split="train")
+    text, info = env.reset(seed=0)
     assert text.startswith("How often does the letter")
-    _, reward, terminated, _, _ = world.step(f"Answer: {info['answer']}")
+    _, reward, terminated, _, _ = env.step(f"Answer: {info['answer']}")
     assert (reward, terminated) == (1.0, True)
 
 
 @pytest.mark.parametrize("reply", ["", "Answer: many", "Answer: 99"])
 def test_what_is_wrong_earns_nothing(reply: str) -> None:
-    """Nothing, no number, and another number."""
-    world = Letters(split="train")
-    world.reset(seed=0)
-    assert world.step(reply)[1] == 0.0
+    """An empty reply, no number, and another number."""
+    env = Letters(split="train")
+    env.reset(seed=0)
+    assert env.step(reply)[1] == 0.0
 
 
-def test_it_keeps_the_rules_of_all_worlds() -> None:
+def test_it_keeps_the_rules_of_all_environments() -> None:
     """The checks of `harness env check`."""
     assert [one.said for one in check(ID) if one.status == "failed"] == []
