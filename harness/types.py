@@ -112,7 +112,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the world said, what the policy answered, what that earned."""
+    """One exchange: the observation, the completion, and the reward of that step."""
 
     observation: str
     completion: Completion
