@@ -17,7 +17,12 @@ WORDS = (
 
 @pytest.mark.parametrize(
     ("reflector", "apart"),
-    [("reference", False), ("current", False), ("scripted:constant=ADD: look twice", True)],
+    [
+        ("initial", False),
+        ("reference", False),
+        ("current", False),
+        ("scripted:constant=ADD: look twice", True),
+    ],
 )
 def test_only_another_model_reflects_beside_the_gradient_step(
     reflector: str,

@@ -35,7 +35,7 @@ def errors(capsys):
 
 
 def test_a_worlds_options_are_stored_and_honoured_by_show_and_eval(letters, capsys, tmp_path):
-    words = ["run", "--env", letters, "--set", "world.longest=12", *ECHO, *SMALL]
+    words = ["run", "--env", letters, "--set", "env.longest=12", *ECHO, *SMALL]
     assert main([*words, "--run-dir", "out"]) == 0
     told = tomllib.loads((tmp_path / "out" / "config.toml").read_text())
     assert told["world"] == {"longest": 12}
@@ -60,10 +60,10 @@ def test_options_stand_in_a_config_file_too(letters, tmp_path):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("world.longst=12", "no option 'longst'. Did you mean 'longest'"),
-        ("world.longest=many", "takes a value of type int for 'longest', not 'many'"),
-        ("world.split=test", "leave it out: training plays train"),
-        ("world.data_dir=x", "write --data-dir FOLDER"),
+        ("env.longst=12", "no option 'longst'. Did you mean 'longest'"),
+        ("env.longest=many", "takes a value of type int for 'longest', not 'many'"),
+        ("env.split=test", "leave it out: training plays train"),
+        ("env.data_dir=x", "write --data-dir FOLDER"),
         ("wrld.longest=3", "Did you mean 'world'"),
     ],
 )
@@ -81,7 +81,7 @@ def test_a_world_of_ones_own_questions_tells_nobody_where_they_lie(capsys, tmp_p
     words = ["run", "--env", "jsonl:q.jsonl", *ECHO, "--run-dir", "out", "--json"]
     assert main(words) == 2
     assert "No grader was named" in errors(capsys)
-    assert main([*words, "--set", "world.grader=number"]) == 0
+    assert main([*words, "--set", "env.grader=number"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"][0]["score"] == 1.0
     text = (tmp_path / "out" / "entry.json").read_text()
     assert str(tmp_path) not in text and "How much" not in text
@@ -93,8 +93,8 @@ def test_a_world_of_ones_own_questions_tells_nobody_where_they_lie(capsys, tmp_p
 
 
 def test_a_gymnasium_world_without_an_oracle_runs(capsys):
-    words = ["run", "--env", "FrozenLake-v1", "--set", "world.is_slippery=false", *SMALL, "--json"]
-    words += ["--set", "world.max_steps=3", "--method", "base", "--run-dir", "out"]
+    words = ["run", "--env", "FrozenLake-v1", "--set", "env.is_slippery=false", *SMALL, "--json"]
+    words += ["--set", "env.max_steps=3", "--method", "base", "--run-dir", "out"]
     assert main([*words, "--model", "scripted:constant=Action: 2"]) == 0
     run = json.loads(capsys.readouterr().out)["runs"][0]
     assert (run["score"], run["truncated"], run["unscored"]) == (0.0, 4, 0)
@@ -125,11 +125,11 @@ def test_env_list_shows_families_as_one_row_and_their_members_when_asked(capsys)
 
 def test_env_show_lists_options_with_their_defaults(letters, capsys):
     assert main(["env", "show", letters]) == 0
-    assert "--set world.longest=…  (default: 8)" in capsys.readouterr().out
+    assert "--set env.longest=…  (default: 8)" in capsys.readouterr().out
     assert main(["env", "show", "hmmt"]) == 0
     assert "--accept-data" in capsys.readouterr().out
     assert main(["env", "show", "FrozenLake-v1"]) == 0
-    assert "world.is_slippery=…  (default: true)" in capsys.readouterr().out
+    assert "env.is_slippery=…  (default: true)" in capsys.readouterr().out
 
 
 def test_a_new_world_passes_its_checks_and_its_test(letters, capsys):
@@ -163,7 +163,7 @@ def test_a_failed_check_is_exit_code_one_and_a_cross(letters, capsys, tmp_path):
         (["env", "new", "json"], 2, "There is a module 'json' already"),
         (["env", "new", "fine", "--dir", "afile"], 2, "cannot be written"),
         (["env", "check", "arithmetik"], 2, "Did you mean 'arithmetic'"),
-        (["env", "check", "arithmetic", "--set", "world.x=1"], 2, "no option 'x'"),
+        (["env", "check", "arithmetic", "--set", "env.x=1"], 2, "no option 'x'"),
         (["env", "check", "arithmetic", "--set", "budget.tasks=1"], 2, "world.KEY=VALUE only"),
         (["env", "check", "aime25", "--data-dir", "empty"], 3, "no file dapo_100.jsonl"),
         (["method", "check", "esspl"], 2, "Did you mean 'espl'"),

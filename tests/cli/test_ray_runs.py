@@ -108,7 +108,7 @@ def test_a_node_killed_in_the_middle_loses_nothing_and_doubles_nothing(
     early = [folder / "lost" / f"evolution-seed{seed}" for seed in (0, 1)]
     killer = kill_when_begun(two, node, early, killed)
     words = ["--executor", "ray", "--address", two.address]
-    code = main(request("lost", *words, "--set", f"engine.run_dirs={run_dirs}"))
+    code = main(request("lost", *words, "--set", f"executor.run_dirs={run_dirs}"))
     killer.join(5)
     said = capsys.readouterr().err
     assert code == 0, said
@@ -152,9 +152,9 @@ def test_a_node_with_other_code_is_named_before_anything_runs(two, folder, capsy
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("engine.cpus=64", "the most CPUs on one node is 1"),
-        ("engine.gpus=1", "--set engine.gpus"),
-        ("engine.resources=sandbox=1", "the most 'sandbox' on one node is 0"),
+        ("executor.cpus=64", "the most CPUs on one node is 1"),
+        ("executor.gpus=1", "--set executor.gpus"),
+        ("executor.resources=sandbox=1", "the most 'sandbox' on one node is 0"),
     ],
 )
 def test_what_no_node_has_is_refused_at_once(two, folder, capsys, setting, said):
