@@ -1,3 +1,3 @@
-"""What gets published: records, statistics, boards."""
+"""Published results: records, statistics, leaderboards, the site."""
 
 __distribution__ = "espl-harness"  # harness.system.import_guard looks for it

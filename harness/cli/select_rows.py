@@ -1,4 +1,4 @@
-"""What was typed to be compared, as rows: run folders, entry files, or methods by name."""
+"""Selection of rows by run directory, entry file or method name."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ PUBLISHED = Path(__file__).resolve().parents[2] / "leaderboards" / "results"
 
 
 def places(given: Sequence[Path]) -> list[Path]:
-    """Where to look for entries: what was named, or else runs/ and the published results."""
+    """The paths to search for entries: the given ones, or else runs/ and the published results."""
     missing = [str(path) for path in given if not path.exists()]
     if missing:
         raise UsageError(
@@ -24,7 +24,7 @@ def places(given: Sequence[Path]) -> list[Path]:
 
 
 def entries_in(paths: Sequence[Path]) -> tuple[Entry, ...]:
-    """All entries there; a file that is none is refused by name, because a number would lack it."""
+    """All entries there; a file that is not an entry is an error, because results would lack it."""
     found = find_entries(paths)
     if found.problems:
         raise RunError(f"{found.problems[0]} Remove it, or name the others one by one.")
@@ -32,11 +32,11 @@ def entries_in(paths: Sequence[Path]) -> tuple[Entry, ...]:
 
 
 def rows_for(names: Sequence[str], within: Sequence[Path], seeds: Sequence[int] = ()) -> list[Row]:
-    """One row for each name, in their order; of these training seeds alone, where any are given.
+    """One row for each name, in their order; only of the given training seeds, if any.
 
     Raises:
-        UsageError: for a name that stands for no row, or for more than one.
-        RunError: for a file that is no entry.
+        UsageError: for a name that matches no row, or more than one.
+        RunError: for a file that is not an entry.
     """
     around: list[Row] | None = None
     found = []
@@ -72,17 +72,15 @@ def _only(name: str, rows: Sequence[Row]) -> Row:
     tracks = [row.entries[0].track for row in (first, second)]
     if track_differences(*tracks):
         raise UsageError(
-            f"{name} stands for rows of several Tracks, which differ in "
+            f"{name} matches rows of several Tracks, which differ in "
             f"{differing_fields(tracks[0], tracks[1])}; narrow it down with --in FOLDER."
         )
     labels = ", ".join(sorted({row.label for row in rows}))
-    raise UsageError(
-        f"{name} stands for several rows ({labels}); name one of them, with --in FOLDER."
-    )
+    raise UsageError(f"{name} matches several rows ({labels}); name one of them, with --in FOLDER.")
 
 
 def tracks_of(rows: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
-    """The first row beside each other row that belongs to another Track."""
+    """Pairs of the first row and each row of another Track."""
     for row in rows[1:]:
         if track_differences(rows[0].entries[0].track, row.entries[0].track):
             yield rows[0], row

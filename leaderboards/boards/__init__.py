@@ -1,1 +1,1 @@
-"""Leaderboards: rows from entries, comparison, publishing, rendering."""
+"""Leaderboards: rows from entries, comparison, publishing, output."""

@@ -1,8 +1,8 @@
-"""A few rows of one Track against one of them, named beforehand: two questions, each answered.
+"""Comparison of rows of one Track with a reference row, over test items and over training seeds.
 
-*This agent* pairs the test tasks, *this method* the training seeds. The contrasts are each row
-against the reference, in the order in which they were asked for, and Holm's adjustment counts them
-all. Rows of different Tracks are refused, with the fields in which they differ.
+Over test items the tasks are paired, over training seeds the seeds. The contrasts are each row
+against the reference, in the requested order, and Holm's adjustment counts them all. Rows of
+different Tracks are refused, with the fields in which they differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,10 @@ class Incomparable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RowComparison:
-    """One row against the reference. `bounds` is where the difference between the scores would lie
-    whatever the unscored outcomes were; None where nothing is unscored or rewards leave [0, 1].
+    """One row against the reference, over items (`agent`) and over seeds (`method`).
+
+    `bounds` of the difference hold for any reward of the unscored outcomes; None if nothing is
+    unscored or rewards leave [0, 1].
     """
 
     row: Row
@@ -49,11 +51,11 @@ class Comparison:
 
 
 def compare(rows: Sequence[Row], by_bootstrap: bool = False) -> Comparison:
-    """The first row is the reference, the others are compared with it.
+    """Compare the other rows with the first, the reference.
 
     Raises:
         Incomparable: if any of them belongs to another Track.
-        ValueError: with fewer than two rows, or where a bootstrap was asked for over too few seeds.
+        ValueError: with fewer than two rows, or for a bootstrap over too few seeds.
     """
     if len(rows) < 2:
         raise ValueError("a comparison takes two rows or more")
@@ -89,10 +91,10 @@ def _contrast(row: Row, reference: Row, unit: bool, by_bootstrap: bool) -> RowCo
 
 
 def _agents(row: Row, reference: Row, unit: bool) -> Effect:
-    """Task by task, each side's mean over its agents.
+    """The effect over test items, from each side's mean over its agents, task by task.
 
-    Worlds of a family differ by seed, so there only agents of common seeds meet; elsewhere all
-    agents play the same tasks, and all count where no seed is common.
+    With a per-seed task distribution only agents of common seeds have the same tasks. Otherwise all
+    agents have, and all of them count if no seed is common.
     """
     common = set(row.seeds) & set(reference.seeds)
     if not common and row.entries[0].track.family:
@@ -114,7 +116,7 @@ def _by_task(row: Row, seeds: set[int]) -> Mapping[str, float]:
 
 
 def _single(row: Row, reference: Row, common: set[int]) -> bool:
-    """One agent a side, one sample a task, every reward 0 or 1: what McNemar's test is for."""
+    """True where McNemar's test applies: one agent a side, one sample a task, rewards 0 or 1."""
     if row.entries[0].track.samples_per_task != 1:
         return False
     for side in (row, reference):
@@ -132,13 +134,13 @@ def _bounds(row: Row, reference: Row) -> tuple[float, float] | None:
 
 
 def _cautions(rows: Sequence[Row], contrasts: Sequence[RowComparison]) -> list[str]:
-    """What a reader must know before quoting a number."""
-    said = []
+    """Cautions for readers of the comparison."""
+    found = []
     few = min((c.method.units for c in contrasts), default=0)
     if few < ENOUGH_SEEDS:
         seeds = "1 common seed" if few == 1 else f"{few} common seeds"
-        said.append(f"{seeds}: what is said of the methods is provisional")
+        found.append(f"{seeds}: differences over training seeds are provisional")
     if len({row.cost.episodes for row in rows if row.cost.episodes}) > 1:
-        said.append("the runs did not play equally many training episodes")
-    said += [f"{row.label}: {warning}" for row in rows for warning in row.warnings]
-    return said
+        found.append("the runs have different numbers of training episodes")
+    found += [f"{row.label}: {warning}" for row in rows for warning in row.warnings]
+    return found

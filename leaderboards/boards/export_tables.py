@@ -1,6 +1,7 @@
-"""Boards as tables for other programs: CSV and Parquet, one line a row, every Track in one file.
+"""Leaderboards as CSV and Parquet for other programs: a line for each row, all Tracks in one file.
 
-Scores are fractions as they were computed, never rounded. What is unknown is empty, never 0.
+Scores are unrounded fractions. Unknown values are empty, never 0. `method_low` and `method_high`
+are the CI over training seeds, `agent_low` and `agent_high` the CI over test items.
 """
 
 import csv
@@ -18,9 +19,9 @@ Cell = str | int | float | bool | None
 LONGEST_CELL = 32_000  # characters; spreadsheets take no more
 
 _TEXT: Final = "text"
-_WHOLE: Final = "whole"
+_INTEGER: Final = "integer"
 _NUMBER: Final = "number"
-_TRUTH: Final = "truth"
+_BOOLEAN: Final = "boolean"
 
 
 def _end(estimate: Estimate, end: str) -> Any:
@@ -31,15 +32,15 @@ COLUMNS: dict[str, tuple[str, Callable[[Board, Row], Cell]]] = {
     "track": (_TEXT, lambda b, r: b.track.id),
     "env": (_TEXT, lambda b, r: b.track.env),
     "model": (_TEXT, lambda b, r: b.track.model),
-    "budget_episodes": (_WHOLE, lambda b, r: b.track.budget_episodes),
-    "test_tasks": (_WHOLE, lambda b, r: b.track.test_tasks),
-    "samples_per_task": (_WHOLE, lambda b, r: b.track.samples_per_task),
-    "rank": (_WHOLE, lambda b, r: r.rank),
-    "provisional": (_TRUTH, lambda b, r: r.provisional),
+    "budget_episodes": (_INTEGER, lambda b, r: b.track.budget_episodes),
+    "test_tasks": (_INTEGER, lambda b, r: b.track.test_tasks),
+    "samples_per_task": (_INTEGER, lambda b, r: b.track.samples_per_task),
+    "rank": (_INTEGER, lambda b, r: r.rank),
+    "provisional": (_BOOLEAN, lambda b, r: r.provisional),
     "method": (_TEXT, lambda b, r: r.method),
     "settings": (_TEXT, lambda b, r: "; ".join(r.settings)),
     "config": (_TEXT, lambda b, r: canonical(r.config)),
-    "seeds": (_WHOLE, lambda b, r: len(r.scores)),
+    "seeds": (_INTEGER, lambda b, r: len(r.scores)),
     "score": (_NUMBER, lambda b, r: r.score),
     "method_low": (
         _NUMBER,
@@ -56,7 +57,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Board, Row], Cell]]] = {
         lambda b, r: _end(r.item_estimate, "kind"),
     ),
     "pass_at_k": (_NUMBER, lambda b, r: r.passes.value if r.passes else None),
-    "k": (_WHOLE, lambda b, r: r.passes.k if r.passes else None),
+    "k": (_INTEGER, lambda b, r: r.passes.k if r.passes else None),
     "episodes": (_NUMBER, lambda b, r: r.cost.episodes),
     "acting_tokens": (_NUMBER, lambda b, r: r.cost.acting_tokens),
     "reflection_tokens": (_NUMBER, lambda b, r: r.cost.reflection_tokens),
@@ -65,27 +66,29 @@ COLUMNS: dict[str, tuple[str, Callable[[Board, Row], Cell]]] = {
     "seconds": (_NUMBER, lambda b, r: r.cost.seconds),
     "money": (_NUMBER, lambda b, r: r.money.amount if r.money else None),
     "currency": (_TEXT, lambda b, r: r.money.currency if r.money else None),
-    "outcomes": (_WHOLE, lambda b, r: r.outcomes),
-    "unscored": (_WHOLE, lambda b, r: r.unscored),
-    "truncated": (_WHOLE, lambda b, r: r.truncated),
+    "outcomes": (_INTEGER, lambda b, r: r.outcomes),
+    "unscored": (_INTEGER, lambda b, r: r.unscored),
+    "truncated": (_INTEGER, lambda b, r: r.truncated),
     "low_if_unscored_wrong": (_NUMBER, lambda b, r: r.bounds[0] if r.bounds else None),
     "high_if_unscored_right": (_NUMBER, lambda b, r: r.bounds[1] if r.bounds else None),
     "warnings": (_TEXT, lambda b, r: "; ".join(r.warnings)),
     "entries": (_TEXT, lambda b, r: " ".join(entry.id for entry in r.entries)),
 }
-"""Each column's kind and what stands in it."""
+"""Each column's type, and the function that gives its cell."""
 
 
 def table(boards: Sequence[Board]) -> Iterator[dict[str, Cell]]:
-    """One record a row, board after board, best first."""
+    """One record for each row, leaderboard after leaderboard, best first."""
     for board in boards:
         for row in board.rows:
             yield {name: cell(board, row) for name, (_, cell) in COLUMNS.items()}
 
 
 def write_csv(path: Path, boards: Sequence[Board]) -> None:
-    """UTF-8 with a heading; a text that a spreadsheet would take for a formula begins with ', and
-    none holds control characters.
+    """Write UTF-8 CSV with a header.
+
+    Text that a spreadsheet would take for a formula gets a leading apostrophe; control characters
+    are removed.
     """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -102,15 +105,15 @@ def _harmless(cell: Cell) -> Cell:
 
 
 def write_parquet(path: Path, boards: Sequence[Board]) -> None:
-    """Parquet with the types of `COLUMNS`, so that empty columns keep theirs."""
+    """Write Parquet with the types of `COLUMNS`, so that empty columns keep their types."""
     import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
     import pyarrow.parquet as pq  # type: ignore[import-untyped]  # as above
 
     kinds: dict[str, Any] = {
         _TEXT: pa.string(),
-        _WHOLE: pa.int64(),
+        _INTEGER: pa.int64(),
         _NUMBER: pa.float64(),
-        _TRUTH: pa.bool_(),
+        _BOOLEAN: pa.bool_(),
     }
     schema = pa.schema([(name, kinds[kind]) for name, (kind, _) in COLUMNS.items()])
     pq.write_table(pa.Table.from_pylist(list(table(boards)), schema=schema), path)

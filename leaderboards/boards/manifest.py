@@ -1,11 +1,11 @@
-"""What stands beside a folder of published entries: the hash of each file, and the boards.
+"""Files beside a folder of published entries: the hash of each entry, and the leaderboards.
 
-    results/          entries, one file a run
+    results/          entries, one file for each run
     results.sha256    their hashes, as `sha256sum --check` reads them
-    results.json      the boards made from them, with every number that is printed
-    README.md         between two marks, the same boards for people; only where it has the marks
+    results.json      the leaderboards made from them, with every number that is printed
+    README.md         the same leaderboards as Markdown, between two markers, if it has them
 
-They lie outside the folder, so that whoever edits an entry has to edit a second, reviewed file.
+They are outside the folder, so that editing an entry requires editing a second, reviewed file.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\r\n]+)")
 
 
 def manifest_path(folder: Path) -> Path:
-    """Where a folder's hashes are."""
+    """The path of a folder's manifest of hashes."""
     return folder.resolve().with_name(folder.resolve().name + ".sha256")
 
 
 def boards_path(folder: Path) -> Path:
-    """Where the boards of a folder's entries are."""
+    """The path of the leaderboards of a folder's entries, as JSON."""
     return folder.resolve().with_name(folder.resolve().name + ".json")
 
 
@@ -53,7 +53,7 @@ def read_manifest(path: Path) -> Mapping[str, str]:
 
 
 def write_manifest(folder: Path) -> None:
-    """List every entry file below a folder, and write the boards made from them."""
+    """Write the hashes of all entry files below a folder, and the leaderboards made from them."""
     root = folder.resolve()
     files = sorted(p.relative_to(root).as_posix() for p in root.rglob("*.json") if p.is_file())
     lines = (f"{file_hash(root / name)}  {root.name}/{name}\n" for name in files)
@@ -67,12 +67,12 @@ def write_manifest(folder: Path) -> None:
 
 
 def page_path(folder: Path) -> Path:
-    """The page that shows a folder's boards, where it has the marks for them."""
+    """The path of the page that shows a folder's leaderboards."""
     return folder.resolve().with_name("README.md")
 
 
 def read_page(page: Path) -> tuple[str, str, str] | None:
-    """A page before, between and after its marks; None where it is not there or has none."""
+    """A page before, between and after its markers; None without page or markers."""
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     before, mark, rest = text.partition(BEGIN)
     inside, end, after = rest.partition(END)
@@ -80,5 +80,5 @@ def read_page(page: Path) -> tuple[str, str, str] | None:
 
 
 def rendered_boards(made: Sequence[Board]) -> str:
-    """What stands between the marks."""
-    return f"\n\n{markdown(made) if made else 'No entry has been published yet.'}\n\n"
+    """The leaderboards as they stand between the markers."""
+    return f"\n\n{markdown(made) if made else 'No result has been published yet.'}\n\n"

@@ -1,8 +1,8 @@
-"""Rows on the same footing: over the same seeds, and at the same number of sampled tokens.
+"""Differences between rows at equal sampled tokens.
 
-A method that reflects samples more tokens at equal episodes than one that does not. What a
-weights-only method would have scored with that many is read off its own runs at several budgets,
-seed by seed, on a straight line between them; beyond them nothing is said but that it is not known.
+At equal episodes, a method with reflection samples more tokens than one without. The score of the
+weights-only method at that number of tokens is interpolated linearly between its own runs at
+several budgets, seed by seed. There is no extrapolation: beyond them the difference is unknown.
 """
 
 from bisect import bisect_left
@@ -16,7 +16,7 @@ from leaderboards.stats.intervals import mean
 from leaderboards.stats.paired import holm, over_seeds
 
 REFERENCE = "rl"
-NEAR = 0.05  # beyond its last budget by no more than this share, a method's last score stands
+NEAR = 0.05  # up to this share beyond the last budget, the last score is used
 
 Line = Sequence[tuple[float, float]]
 """Points of (sampled tokens, score), by rising tokens."""
@@ -25,11 +25,10 @@ Line = Sequence[tuple[float, float]]
 def equal_tokens(
     board: Board, others: Sequence[Board], reference: str = REFERENCE
 ) -> tuple[AtTokens, ...]:
-    """Every trained row against the reference method at as many sampled tokens as the row spent.
+    """Every trained row against the reference method at the sampled tokens that the row spent.
 
-    `others` are the boards of Tracks that differ in their budget alone. A contrast without a value
-    says in `reason` what would have to be run. None at all where the board has not exactly one row
-    of the reference.
+    `others` are the leaderboards of Tracks that differ only in their budget. A contrast without a
+    value says in `reason` what to run. Empty unless there is exactly one row of the reference.
     """
     mine = [row for row in board.rows if row.method == reference]
     if len(mine) != 1:
@@ -42,15 +41,15 @@ def equal_tokens(
 
 
 def tokens_of(row: Row) -> dict[int, float]:
-    """Tokens sampled in training, acting and reflecting, by seed."""
+    """Tokens sampled in training (rollout and reflection), by seed."""
     return {e.seed: float(e.spent.acting_tokens + e.spent.reflection_tokens) for e in row.entries}
 
 
-def _lines(row: Row, family: Sequence[Board]) -> Mapping[int, Line]:
-    """The reference's score by tokens, for each of its seeds; `base` is what it starts from."""
+def _lines(row: Row, boards: Sequence[Board]) -> Mapping[int, Line]:
+    """The reference's scores by tokens, for each of its seeds; `base` is the starting point."""
     same = canonical(row.config)
     points: dict[int, dict[float, float]] = {}
-    for board in family:
+    for board in boards:
         for one in board.rows:
             if one.method != "base" and (one.method, canonical(one.config)) != (row.method, same):
                 continue
@@ -85,7 +84,7 @@ def _contrast(row: Row, against: Row, lines: Mapping[int, Line], unit: bool) -> 
 
 
 def at(line: Line, tokens: float) -> float | None:
-    """The score at so many tokens, straight between points; None outside of what was run."""
+    """The linearly interpolated score at a number of tokens; None outside the budgets run."""
     place = bisect_left([x for x, _ in line], tokens)
     if place == len(line):
         last, score = line[-1]

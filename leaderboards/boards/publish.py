@@ -1,8 +1,7 @@
-"""Publishing: entries are copied beside the others, whole or not at all.
+"""Publishing of entries: all of them are copied, or none.
 
-Refused are entries of uncommitted or unknown code, of a training run that is published already, and
-whatever the caller found wrong with the run they came from. Unknown fields never get this far: the
-reader refuses them.
+Entries of uncommitted or unknown code are refused, and second runs of a published training run. The
+caller checks the run directory. Unknown fields never get this far: the reader refuses them.
 """
 
 import re
@@ -18,7 +17,7 @@ from leaderboards.records.strict_json import RecordError, canonical
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """Where an entry is now, and whether it was there before."""
+    """The path of a published entry; `before`: it was already there."""
 
     path: Path
     entry: Entry
@@ -26,7 +25,7 @@ class Added:
 
 
 def refusal(entry: Entry, published: Sequence[Entry]) -> str:
-    """Why an entry is not published; "" where it is."""
+    """The reason that an entry is not published; "" if it is."""
     made = entry.provenance
     if made.dirty:
         return "was made by uncommitted code, which nobody can run again; commit, and run it again"
@@ -52,17 +51,17 @@ def _same_run(one: Entry, other: Entry) -> bool:
 
 
 def add(entries: Sequence[tuple[str, Entry]], folder: Path) -> list[Added]:
-    """Copy entries, each with the name it was given by, into a folder; then write its manifest.
+    """Copy entries, given with their names, into a folder; then write its manifest.
 
     Nothing is copied unless everything can be.
 
     Raises:
-        RecordError: naming the entry that is refused, or a published file that is no entry.
+        RecordError: naming the entry that is refused, or a published file that is not an entry.
     """
     found = find_entries([folder] if folder.exists() else [])
     if found.problems:
         raise RecordError(
-            f"holds a file that is no entry ({found.problems[0]})", source=str(folder)
+            f"holds a file that is not an entry ({found.problems[0]})", source=str(folder)
         )
     there = {s.entry.id: s.path for s in found.stored}
     published = list(found.entries)
@@ -73,14 +72,14 @@ def add(entries: Sequence[tuple[str, Entry]], folder: Path) -> list[Added]:
     made = []
     for _, entry in entries:
         before = entry.id in there
-        path = there.get(entry.id) or write_entry(folder / place(entry), entry)
+        path = there.get(entry.id) or write_entry(folder / entry_path(entry), entry)
         there[entry.id] = path
         made.append(Added(path, entry, before))
     write_manifest(folder)
     return made
 
 
-def place(entry: Entry) -> Path:
-    """Where an entry lies in a folder of published ones: a folder a Track, a file a run."""
+def entry_path(entry: Entry) -> Path:
+    """The path of an entry below a folder of published ones: a folder by Track, a file by run."""
     method = re.sub(r"[^A-Za-z0-9_-]+", "-", entry.method)[:40]
     return Path(entry.track.id) / f"{method}-seed{entry.seed}-{entry.id[:8]}.entry.json"

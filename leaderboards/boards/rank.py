@@ -1,7 +1,7 @@
-"""Who stands where: rows from entries, one board for each Track, never a rank across Tracks.
+"""Rows and ranks from entries: one leaderboard for each Track, no ranks across Tracks.
 
-A row is a method with its settings, over its training seeds. The first run of a seed counts; how
-two rows differ is told over the seeds they share.
+A row is a method with its settings, over its training seeds. The first run of a seed counts; two
+rows are compared over their common seeds.
 """
 
 import math
@@ -24,7 +24,7 @@ from leaderboards.stats.scores import (
 
 
 def boards(entries: Iterable[Entry]) -> tuple[Board, ...]:
-    """One board for each Track, in the order of world, model, budget."""
+    """One leaderboard for each Track, sorted by environment, model, budget."""
     tracks: dict[Track, list[Entry]] = {}
     for entry in entries:
         tracks.setdefault(entry.track, []).append(entry)
@@ -33,7 +33,7 @@ def boards(entries: Iterable[Entry]) -> tuple[Board, ...]:
     families: dict[Track, list[Board]] = {}
     for board in made:
         families.setdefault(replace(board.track, budget_episodes=0), []).append(board)
-    from leaderboards.boards.matched_budget import equal_tokens  # which reads boards
+    from leaderboards.boards.matched_budget import equal_tokens  # imports this module's types
 
     return tuple(
         replace(board, at_tokens=equal_tokens(board, [b for b in family if b is not board]))
@@ -54,10 +54,10 @@ def _board(track: Track, entries: Sequence[Entry]) -> Board:
     for place, row in enumerate(rows, 1):
         if row.score is not None:
             ranks.setdefault(row.score, place)
-    open_ranks = rank_intervals([dict(row.scores) for row in rows])
+    intervals = rank_intervals([dict(row.scores) for row in rows])
     ranked = (
-        replace(r, rank=None if r.score is None else ranks[r.score], ranks=left_open)
-        for r, left_open in zip(rows, open_ranks, strict=True)
+        replace(r, rank=None if r.score is None else ranks[r.score], ranks=interval)
+        for r, interval in zip(rows, intervals, strict=True)
     )
     return Board(track, tuple(ranked), unit)
 
@@ -88,20 +88,20 @@ def _row(group: Sequence[Result], unit: bool) -> Row:
 
 
 def _money(entries: Sequence[Entry]) -> Money | None:
-    told = []
+    costs = []
     for entry in entries:
         prices = entry.provenance.prices
         amount = None if prices is None else prices.of(entry.spent)
         if prices is None or amount is None:
             return None
-        told.append((prices.currency, amount))
-    if len({currency for currency, _ in told}) != 1:
+        costs.append((prices.currency, amount))
+    if len({currency for currency, _ in costs}) != 1:
         return None
-    return Money(told[0][0], math.fsum(amount for _, amount in told) / len(told))
+    return Money(costs[0][0], math.fsum(amount for _, amount in costs) / len(costs))
 
 
 def _one_per_seed(group: Sequence[Result]) -> tuple[list[Result], list[str]]:
-    """The first run of each seed counts, so that running again until it looks better is no use."""
+    """Keep the first run of each seed, so that repeating a run until it looks better is useless."""
     seeds: dict[int, list[Result]] = {}
     for one in group:
         seeds.setdefault(one.entry.seed, []).append(one)
@@ -126,7 +126,7 @@ def _warnings(
 ) -> tuple[str, ...]:
     found = []
     if empty := [seed for seed, value in scores if value is None]:
-        found.append(f"nothing was scored for {_seeds(empty)}, which the mean leaves out")
+        found.append(f"nothing was scored for {_seeds(empty)}; the mean leaves it out")
     if dirty := [e.seed for e in entries if e.provenance.dirty]:
         found.append(f"uncommitted code for {_seeds(dirty)}")
     if len(commits := {e.provenance.commit for e in entries}) > 1:
@@ -142,17 +142,17 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 
 def _labelled(rows: Sequence[Row]) -> list[Row]:
-    """Rows of one method are told apart by the settings in which they differ."""
+    """The rows with the settings that distinguish rows of one method."""
     rivals: dict[str, list[tuple[Row, dict[str, str]]]] = {}
     for row in rows:
         rivals.setdefault(row.method, []).append((row, dict(_flat("", row.config))))
     done = []
     for group in rivals.values():
         names = sorted({name for _, settings in group for name in settings})
-        apart = [n for n in names if len({settings.get(n) for _, settings in group}) > 1]
+        differing = [n for n in names if len({settings.get(n) for _, settings in group}) > 1]
         for row, settings in group:
-            told = tuple(f"{name}={settings.get(name, 'unset')}" for name in apart)
-            done.append(replace(row, settings=told))
+            labels = tuple(f"{name}={settings.get(name, 'unset')}" for name in differing)
+            done.append(replace(row, settings=labels))
     return done
 
 
@@ -165,7 +165,7 @@ def _flat(prefix: str, config: Mapping[str, JSON]) -> Iterable[tuple[str, str]]:
 
 
 def paired(a: Row, b: Row) -> Contrast | None:
-    """The difference a − b, paired over the training seeds both have; None if they share none."""
+    """The difference a − b, paired over common training seeds; None without any."""
     left, right = dict(a.scores), dict(b.scores)
     pairs = [(left[s], right[s]) for s in left if s in right]
     effect = over_seeds([x - y for x, y in pairs if x is not None and y is not None])
@@ -176,9 +176,9 @@ def paired(a: Row, b: Row) -> Contrast | None:
 
 
 def contrasts(board: Board, reference: str = "base") -> tuple[Contrast, ...]:
-    """Every row against the one row of the reference method; none if there is not exactly one.
+    """Every row against the single row of the reference method; empty if there is not exactly one.
 
-    Holm's adjustment counts every row, also one that shares no seed with the reference.
+    Holm's adjustment counts every row, including those without a common seed.
     """
     against = [row for row in board.rows if row.method == reference]
     if len(against) != 1:

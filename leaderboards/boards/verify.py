@@ -1,9 +1,9 @@
-"""Can what was published be believed? Files against their manifest, numbers against outcomes,
-rewards against replies.
+"""Verification of published entries: files against the manifest, numbers against outcomes, rewards
+against completions.
 
-It knows no grader: whoever calls it brings one. What cannot be graded again is counted and said,
-never passed over; what a stranger's entry asks to be opened is not, before somebody says so. What
-it cannot see is a reply that no model wrote; see README.md.
+The caller provides the graders. Outcomes that cannot be graded again are counted and reported, and
+code or data named by a stranger's entry is not opened without permission. Invented completions
+cannot be detected; see README.md.
 """
 
 import math
@@ -28,14 +28,14 @@ from leaderboards.records.entry import Entry, Outcome
 from leaderboards.records.store import find_entries
 from leaderboards.records.strict_json import RecordError, parse, preview
 
-MOST_NAMED = 20  # problems of one kind that are spelt out
+MOST_NAMED = 20  # problems of one kind that are listed
 
 
 @dataclass(frozen=True, slots=True)
 class GraderVerdict:
-    """What a grader says of a reply: `reward` is None where it gave no score, and `why` says why.
+    """A grader's result for a completion: `reward` is None without a score, and `why` says why.
 
-    `misfit` says what of a conversation cannot have been: that it went on after its end, say.
+    `misfit` describes a conversation that cannot have happened, such as turns after its end.
     """
 
     reward: float | None
@@ -45,28 +45,28 @@ class GraderVerdict:
 
 
 Grader: TypeAlias = Callable[[Outcome], GraderVerdict | str]
-"""What an outcome's reply earns, or why it cannot be graded again."""
+"""The result for an outcome's completion, or the reason that it cannot be graded again."""
 
 
 @dataclass(frozen=True, slots=True)
 class UntrustedEnv:
-    """Why a world is not opened before somebody says that it may be."""
+    """An environment that is not opened without permission, and the reason."""
 
     why: str
 
 
 GraderFactory: TypeAlias = Callable[[Entry], Grader | UntrustedEnv | str]
-"""The grader of an entry's world, or why there is none."""
+"""The grader of an entry's environment, or the reason that there is none."""
 NOT_REPLAYED = "their entries were not replayed"
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was checked, what could not be, and what is wrong; empty `problems`: nothing is.
+    """The result of a verification; `problems` is empty if nothing is wrong.
 
     `graded` counts outcomes graded again, `left` those that were not, by reason; `numbers` counts
     published numbers that were recomputed. `unopened` names the files of entries that were not
-    replayed, by what would have to be trusted.
+    replayed, by the reason that names what to trust.
     """
 
     entries: int
@@ -79,7 +79,7 @@ class Verified:
 
 
 def verify(folder: Path, bring: GraderFactory) -> Verified:
-    """Check every entry below a folder, and what was published beside it."""
+    """Check every entry below a folder, and the files published beside it."""
     found = find_entries([folder])
     if not (found.stored or found.problems or manifest_path(folder).exists()):
         return Verified(0, 0, 0, 0)  # nothing was published yet
@@ -100,7 +100,7 @@ def verify(folder: Path, bring: GraderFactory) -> Verified:
     numbers, wrong = _numbers(folder, made)
     page = read_page(page_path(folder))
     if page is not None and page[1] != rendered_boards(made):
-        wrong.append(f"{page_path(folder).name}: its boards are not those of the entries")
+        wrong.append(f"{page_path(folder).name}: its leaderboards are not those of the entries")
     return Verified(
         entries=len(found.entries),
         outcomes=sum(len(e.outcomes) for e in found.entries),
@@ -113,10 +113,13 @@ def verify(folder: Path, bring: GraderFactory) -> Verified:
 
 
 def _manifest(folder: Path) -> Iterator[str]:
-    """The files of a folder against the list of hashes beside it."""
+    """Differences between the files of a folder and the manifest beside it."""
     path = manifest_path(folder)
     if not path.exists():
-        yield f"{path.name} is missing, so edited files cannot be told; `leaderboard add` writes it"
+        yield (
+            f"{path.name} is missing, so edited files cannot be detected; "
+            "`harness leaderboard add` writes it"
+        )
         return
     try:
         listed = read_manifest(path)
@@ -126,24 +129,24 @@ def _manifest(folder: Path) -> Iterator[str]:
     there = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*.json") if p.is_file()}
     for name in sorted(listed.keys() | there.keys()):
         if name not in there:
-            yield f"{name}: is in {path.name}, but not here"
+            yield f"{name}: is in {path.name}, but not in the folder"
         elif name not in listed:
-            yield f"{name}: is here, but not in {path.name}"
+            yield f"{name}: is in the folder, but not in {path.name}"
         elif file_hash(there[name]) != listed[name]:
             yield f"{name}: was changed after it was published; its hash is not that of {path.name}"
 
 
 def _graded(entry: Entry, grader: Grader | str) -> tuple[list[str], int, dict[str, int]]:
-    """Every kept reply put before the grader again."""
+    """Grade every kept completion again."""
     if isinstance(grader, str):
         return [], 0, {grader: len(entry.outcomes)}
     problems, graded, left = [], 0, dict[str, int]()
     for outcome in entry.outcomes:
         reason = ""
         if outcome.status == "unscored":
-            reason = "world or grader had failed, so there is nothing to compare"
+            reason = "environment or grader had failed, so there is nothing to compare"
         elif outcome.reply is None:
-            reason = "no reply was kept"
+            reason = "no completion was kept"
         judged = reason or grader(outcome)
         if isinstance(judged, str):
             left[judged] = left.get(judged, 0) + 1
@@ -164,14 +167,14 @@ def _compared(outcome: Outcome, judged: GraderVerdict) -> str:
         why = f" ({judged.why})" if judged.why else ""
         return f"reward {outcome.reward:g} is recorded, but the grader gives no score{why}"
     if not math.isclose(judged.reward, outcome.reward or 0.0, rel_tol=1e-9, abs_tol=1e-9):
-        return f"reward {outcome.reward:g} is recorded, but the reply earns {judged.reward:g}"
+        return f"reward {outcome.reward:g} is recorded, but the completion earns {judged.reward:g}"
     if outcome.success is not None and judged.success is not outcome.success:
         return f"success {outcome.success} is recorded, but the grader says {judged.success}"
     return ""
 
 
 def _numbers(folder: Path, made: Sequence[Board]) -> tuple[int, list[str]]:
-    """Every number of the published boards, computed again from the outcomes."""
+    """Compare every published number with the same number recomputed from the outcomes."""
     path = boards_path(folder)
     if not path.exists():
         return 0, [f"{path.name} is missing, so no printed number could be compared"]
@@ -194,7 +197,7 @@ _ABSENT = "nothing"
 
 
 def _leaves(where: str, there: Any, here: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Pairs of plain values at the same place of two JSON values."""
+    """Pairs of plain values at the same path of two JSON values."""
     if isinstance(there, dict) and isinstance(here, Mapping):
         for key in sorted({*there, *here}):
             inner = there.get(key, _ABSENT), here.get(key, _ABSENT)
@@ -212,6 +215,6 @@ def _is_number(value: Any) -> bool:
 
 def _same(there: Any, here: Any) -> bool:
     if _is_number(there) and _is_number(here):
-        # Another machine's quantiles may differ in their last digit.
+        # The last digits of quantiles may differ between machines.
         return math.isclose(there, here, rel_tol=1e-9, abs_tol=1e-12)
     return type(there) is type(here) and bool(there == here)

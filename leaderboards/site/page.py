@@ -1,5 +1,6 @@
 """Pages from templates: autoescape is on everywhere, and a missing value is an error."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -31,7 +32,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"policy": POLICY, "made_by": _made_by()}
-    made.filters |= {"plain": safe, "count": count, "env": env_name, "env_title": board_title}
+    made.filters |= {
+        "plain": safe,
+        "count": count,
+        "env": env_name,
+        "env_title": board_title,
+        "track_title": track_title,
+    }
     return made
 
 
@@ -60,8 +67,13 @@ def env_name(env: str) -> str:
 
 
 def board_title(board: Board) -> str:
-    """A leaderboard's environment for a heading, with its options and its gloss."""
-    return env_title(board.track, board.options).removeprefix("harness/")
+    """A leaderboard's environment for a heading, with its options and its explanation."""
+    return track_title(board.track, board.options)
+
+
+def track_title(track: Track, options: Sequence[str] = ()) -> str:
+    """The environment of a Track for a heading, without the namespace of this package."""
+    return env_title(track, options).removeprefix("harness/")
 
 
 @lru_cache(maxsize=4096)

@@ -66,9 +66,7 @@ def ratings(log: RunLog, line: Sequence[str]) -> JSON:
         low = [mu - sigma for _, mu, sigma in rated] if ancestor else None
         high = [mu + sigma for _, mu, sigma in rated] if ancestor else None
         series.append(_series(name, tone, x, y, low, high, strong=last))
-    return _plot(
-        "rating μ; μ ± σ for ancestors of the selected prompt", {"round": "round"}, series, False
-    )
+    return _plot("rating μ ± σ", {"round": "round"}, series, False)
 
 
 def learning(

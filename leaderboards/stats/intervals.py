@@ -1,4 +1,4 @@
-"""Intervals and estimators: plain numbers in, plain numbers out, nothing known of boards."""
+"""Intervals and estimators: plain numbers in, plain numbers out."""
 
 import math
 from collections.abc import Sequence
@@ -12,27 +12,27 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A two-sided interval, and what made it: Student's t, Wilson's score, or a bootstrap."""
+    """A two-sided interval and its kind: Student's t, Wilson's score, or a bootstrap."""
 
     low: float
     high: float
     kind: Literal["t", "wilson", "bootstrap"] = "t"
 
     def clipped(self, low: float, high: float) -> "Interval":
-        """The part of it that is possible; coverage stays what it was."""
+        """The part of it within [low, high]; coverage does not change."""
         return Interval(max(self.low, low), min(self.high, high), self.kind)
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """The mean, exactly summed, so that the order of the values cannot matter; None of nothing."""
+    """The mean by exact summation, independent of the order of values; None without values."""
     return math.fsum(values) / len(values) if values else None
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
     """Student's t interval for the mean, with df = n − 1.
 
-    None where it would say nothing, or say it falsely: fewer than two values, or values that are
-    all the same (their spread is not known to be zero, it was only not seen).
+    None with fewer than two values, or if all are equal: their spread was not observed, which does
+    not mean that it is zero.
     """
     centre = mean(values)
     if centre is None or len(values) < 2:
@@ -46,7 +46,7 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None
 
 
 def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
-    """Wilson's score interval for a proportion; it is not empty where all trials agree.
+    """Wilson's score interval for a proportion; it is not empty if all trials agree.
 
     Raises:
         ValueError: unless 0 ≤ successes ≤ trials and trials ≥ 1.
@@ -69,7 +69,7 @@ def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:
-    """The chance that at least one of k samples is right: 1 − C(n − c, k) / C(n, k), unbiased.
+    """The unbiased pass@k (arXiv:2107.03374, eq. 1): 1 − C(n − c, k) / C(n, k).
 
     Raises:
         ValueError: unless 0 ≤ right ≤ samples and 1 ≤ k ≤ samples.

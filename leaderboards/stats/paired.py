@@ -1,7 +1,7 @@
-"""Two agents or methods on the same tasks or seeds: tests and intervals for their difference.
+"""Paired tests and intervals for the difference of two agents or methods.
 
-Plain numbers in, plain numbers out. Differences are always paired; nothing here pools two samples.
-An interval is refused, with the reason, where it would cover less often than it says.
+Plain numbers in, plain numbers out. Differences are always paired; two samples are never pooled. An
+interval that would cover less often than its level is refused, with the reason.
 """
 
 import math
@@ -22,7 +22,7 @@ BOOTSTRAP_COVERAGE = {
     50: 0.934,
     100: 0.938,
 }
-"""How often a 95 % percentile bootstrap interval for a mean covers it, by the number of values:
+"""Coverage of a 95 % percentile bootstrap interval for a mean, by the number of values:
 the lowest of three shapes (normal, skewed like a gamma of shape 4, and Student's t with 5 degrees
 of freedom), 10,000 repeats each. Made by `python -m benchmarks.coverage --bootstrap`."""
 
@@ -32,11 +32,11 @@ _RESAMPLES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """A paired difference, and the question it answers.
+    """A paired difference over test items or over training seeds.
 
-    `units` counts the pairs: tasks for *this agent*, training seeds for *this method*. `p` is
-    two-sided, of the test that `test` names; `holm` is p adjusted for the other contrasts it was
-    named together with. `reason` says why there is no interval, where there is none.
+    `estimand` is "this agent" for items and "this method" for seeds, as in published JSON. `units`
+    counts the pairs: tasks or seeds. `p` is two-sided, of the test named in `test`; `holm` is p
+    adjusted for all contrasts requested together. `reason` says why the interval is missing.
     """
 
     estimand: Literal["this agent", "this method"]
@@ -49,14 +49,14 @@ class Effect:
     holm: float | None = None
 
     def clipped(self, unit: bool) -> "Effect":
-        """The interval's possible part: rewards within [0, 1] differ by at most 1."""
+        """The possible part of the interval: rewards within [0, 1] differ by at most 1."""
         if self.interval is None or not unit:
             return self
         return replace(self, interval=self.interval.clipped(-1.0, 1.0))
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """The standard deviation (n − 1); None where it cannot be seen: under two values, or equal."""
+    """The standard deviation (n − 1); None with fewer than two values, or if all are equal."""
     centre = mean(values)
     if centre is None or len(values) < 2:
         return None
@@ -66,7 +66,7 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def paired_t(differences: Sequence[float]) -> float | None:
-    """The two-sided p of Student's paired t, df = n − 1; None where there is no spread to see."""
+    """The two-sided p of Student's paired t, df = n − 1; None without spread."""
     deviation, centre = spread(differences), mean(differences)
     if deviation is None or centre is None:
         return None
@@ -75,11 +75,11 @@ def paired_t(differences: Sequence[float]) -> float | None:
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """McNemar's exact p: of the tasks that one agent alone got right, how many were whose?
+    """McNemar's exact p, from the numbers of tasks that only one of two agents solved.
 
-    Only for one sample a task; with several, a task's outcomes are no single trial.
+    Only for one sample a task; with several, the outcomes of a task are not a single trial.
     """
-    ways = reached = 1  # in which none, and so far at most so many, of them were the rarer one's
+    ways = reached = 1  # binomial coefficient C(total, n), and its sum up to n
     total = only_a + only_b
     for n in range(min(only_a, only_b)):
         ways = ways * (total - n) // (n + 1)
@@ -88,9 +88,9 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment: the chance of any false finding is at most the level.
+    """Holm's step-down adjustment, which bounds the probability of any false finding.
 
-    A contrast whose p could not be had still counts as one that was asked for.
+    A contrast without a p still counts as a contrast.
     """
     order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
@@ -104,8 +104,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def newcombe(a: tuple[int, int], b: tuple[int, int], level: float = LEVEL) -> Interval:
     """Newcombe's interval for the difference of two shares, each given as (right, of).
 
-    Built from two Wilson intervals, so it is not empty where all outcomes agree. It takes the two
-    as independent, which for pairs that agree is too wide rather than too narrow.
+    It is built from two Wilson intervals, so it is not empty if all outcomes agree. It assumes
+    independence, which for pairs that agree makes it too wide rather than too narrow.
     """
     first, second = wilson(*a, level), wilson(*b, level)
     share_a, share_b = a[0] / a[1], b[0] / b[1]
@@ -116,7 +116,7 @@ def newcombe(a: tuple[int, int], b: tuple[int, int], level: float = LEVEL) -> In
 
 
 def bootstrap_refusal(count: int) -> str:
-    """Why a percentile bootstrap over so many values is not offered; "" where it is."""
+    """The reason that a percentile bootstrap over `count` values is refused; "" if it is not."""
     known = [coverage for n, coverage in BOOTSTRAP_COVERAGE.items() if n <= count]
     if known and known[-1] >= BOOTSTRAP_LEAST:
         return ""
@@ -126,10 +126,10 @@ def bootstrap_refusal(count: int) -> str:
 
 
 def bootstrap(values: Sequence[float], level: float = LEVEL, seed: int = 0) -> Interval | None:
-    """The percentile bootstrap interval for the mean, where its simulated coverage allows it.
+    """The percentile bootstrap interval for the mean, if its simulated coverage allows it.
 
     Raises:
-        ValueError: with the reason, where it would cover too rarely for so few values.
+        ValueError: with the reason, if it would cover too rarely for so few values.
     """
     if refusal := bootstrap_refusal(len(values)):
         raise ValueError(refusal)
@@ -144,7 +144,7 @@ def bootstrap(values: Sequence[float], level: float = LEVEL, seed: int = 0) -> I
 
 
 def over_seeds(differences: Sequence[float], by_bootstrap: bool = False) -> Effect:
-    """*This method*: what another pair of training runs would differ by."""
+    """The effect over training seeds: the difference of another pair of training runs."""
     n = len(differences)
     reason = {0: "no common seed", 1: "1 seed"}.get(n, "")
     if not reason and spread(differences) is None:
@@ -156,10 +156,11 @@ def over_seeds(differences: Sequence[float], by_bootstrap: bool = False) -> Effe
 
 
 def over_tasks(a: Sequence[float], b: Sequence[float], unit: bool, single: bool = False) -> Effect:
-    """*This agent*: what these agents would differ by on other tasks like these.
+    """The effect over test items: the difference of these agents on other tasks like these.
 
     `a` and `b` are the agents' means on the same tasks, in the same order. `unit` says that rewards
-    lie within [0, 1], `single` that each mean is one outcome, 0 or 1: only then is McNemar asked.
+    lie within [0, 1], `single` that each mean is one outcome, 0 or 1: only
+    then McNemar's test is used.
     """
     differences = [x - y for x, y in zip(a, b, strict=True)]
     n = len(differences)
@@ -177,10 +178,10 @@ def over_tasks(a: Sequence[float], b: Sequence[float], unit: bool, single: bool 
 
 
 def _agreeing(a: Sequence[float], b: Sequence[float]) -> Interval | None:
-    """Where no difference varies: all outcomes agree, or the agents agree on every task."""
+    """The interval if no difference varies: all outcomes, or the agents on every task, agree."""
     if set(a) <= {0.0, 1.0} and len(set(a)) == 1 and set(b) <= {0.0, 1.0} and len(set(b)) == 1:
         return newcombe((round(sum(a)), len(a)), (round(sum(b)), len(b)))
     if all(x == y for x, y in zip(a, b, strict=True)):
-        most = wilson(0, len(a)).high  # the share of tasks on which they might yet differ, by 1
+        most = wilson(0, len(a)).high  # bound on the share of tasks on which they differ by 1
         return Interval(-most, most, "wilson")
     return None

@@ -1,7 +1,7 @@
-"""Before anything is spent: what difference can so many tasks, samples and seeds show?
+"""Power analysis: the difference that a number of tasks, samples and seeds can show.
 
 Power is that of the paired t test at 5 %, from the noncentral t distribution. Spreads are standard
-deviations on the rewards' own scale; where none was measured, the caller says what it assumed.
+deviations on the scale of the rewards.
 """
 
 import math
@@ -18,7 +18,7 @@ POWER = 0.80
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """n tasks × k samples × s seeds; `own_tasks`: every seed has test tasks of its own."""
+    """n tasks × k samples × s seeds; `own_tasks`: every seed draws its own test tasks."""
 
     tasks: int
     samples: int
@@ -28,7 +28,7 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """What makes paired differences vary.
+    """The components of the variance of paired differences.
 
     `task` is the deviation over tasks of the true difference between two agents, `sample` the
     variance of a reward within one task and agent, `seed` the deviation over training seeds of the
@@ -40,33 +40,33 @@ class Spread:
     seed: float
 
     def sd_over_items(self, design: Design) -> float:
-        """The deviation over tasks of the difference between two rows' task means."""
+        """The standard deviation over tasks of the difference between two rows' task means."""
         noise = 2 * self.sample / (design.samples * design.seeds)
         own = design.seeds if design.own_tasks else 1
         return math.sqrt(self.task**2 / own + noise)
 
     def sd_over_seeds(self, design: Design) -> float:
-        """The deviation over seeds of the difference between two scores."""
+        """The standard deviation over seeds of the difference between two scores."""
         noise = 2 * self.sample / design.samples / design.tasks
         drawn = self.task**2 / design.tasks if design.own_tasks else 0.0
         return math.sqrt(self.seed**2 + drawn + noise)
 
 
 ASSUMED = Spread(task=0.25, sample=0.25, seed=0.05)
-"""Where nothing was measured: samples vary like coin flips (the most there is), methods differ by
-25 points more or less from task to task, and by 5 from seed to seed."""
+"""The assumption without measurements: samples vary like coin flips (the maximum), differences
+between methods vary by 25 points over tasks and by 5 points over seeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Smallest:
-    """The smallest true difference found in 80 % of the cases; None: too few units, or over 1."""
+    """The smallest true difference found in 80 % of experiments; None: too few units, or over 1."""
 
     agent: float | None
     method: float | None
 
 
 def power(effect: float, deviation: float, units: int, alpha: float = ALPHA) -> float:
-    """The chance that a two-sided paired t test over so many pairs finds a true difference."""
+    """The probability that a two-sided paired t test over `units` pairs finds a true difference."""
     if units < 2:
         return 0.0
     if deviation <= 0:
@@ -81,7 +81,7 @@ def power(effect: float, deviation: float, units: int, alpha: float = ALPHA) -> 
 
 
 def _by_quadrature(shift: float, critical: float, df: int) -> float:
-    """The same, averaged over the deviation's own distribution: SciPy's series fails at df 1."""
+    """`power` by averaging over the distribution of the deviation: SciPy's series fails at df 1."""
     import numpy as np
     from scipy.special import gammaincinv, ndtr
 
@@ -94,7 +94,7 @@ def _by_quadrature(shift: float, critical: float, df: int) -> float:
 def detectable_difference(
     deviation: float, units: int, alpha: float = ALPHA, wanted: float = POWER
 ) -> float | None:
-    """The smallest difference with that power; None with fewer than two pairs."""
+    """The smallest difference found with that power; None with fewer than two pairs."""
     if units < 2:
         return None
     if deviation <= 0:
@@ -110,9 +110,9 @@ def detectable_difference(
 
 
 def smallest(design: Design, known: Spread, contrasts: int = 1) -> Smallest:
-    """What the design can show, where `contrasts` are adjusted for together.
+    """The smallest differences that the design can show, adjusted for `contrasts`.
 
-    Holm's first step is Bonferroni's, so this is what the strictest of the contrasts faces.
+    Holm's first step is Bonferroni's, so this holds for the strictest of the contrasts.
     """
     alpha = ALPHA / max(1, contrasts)
     agent = detectable_difference(known.sd_over_items(design), design.tasks, alpha)
@@ -125,7 +125,7 @@ def _possible(effect: float | None) -> float | None:
 
 
 def seeds_needed(design: Design, known: Spread, effect: float, contrasts: int = 1) -> int | None:
-    """The fewest seeds that show this difference between methods; None if 1,000 do not."""
+    """The fewest seeds that show this difference between methods; None if 1,000 are too few."""
     deviation, alpha = known.sd_over_seeds(design), ALPHA / max(1, contrasts)
     for seeds in range(2, 1001):
         if power(effect, deviation, seeds, alpha) >= POWER:
@@ -134,11 +134,11 @@ def seeds_needed(design: Design, known: Spread, effect: float, contrasts: int = 
 
 
 def measured_spread(results: Iterable[Result], reference: str = "base") -> Spread | None:
-    """The spreads seen in finished runs of one Track; None where no two runs share a seed.
+    """The spreads measured in finished runs of one Track; None if no two runs share a seed.
 
-    Each method is paired with the reference, or with the first there is. What sampling adds to a
-    spread is taken off; a spread between seeds takes three common seeds to be measured, and is
-    assumed otherwise.
+    Each method is paired with the reference, or else with the first method. The variance due to
+    sampling is subtracted. The spread between seeds needs three common seeds; otherwise it is
+    assumed.
     """
     by_method: dict[str, dict[int, Result]] = {}
     for one in results:
@@ -162,7 +162,7 @@ def measured_spread(results: Iterable[Result], reference: str = "base") -> Sprea
 
 
 def _within(one: Result) -> list[float]:
-    """Each task's unbiased variance over its samples, where it has two or more."""
+    """Each task's unbiased variance over its samples, for tasks with two or more."""
     by_task: dict[str, list[float]] = {}
     for outcome in one.entry.outcomes:
         if outcome.reward is not None:
@@ -188,7 +188,7 @@ def _over_tasks(
 def _over_seeds(
     mine: Mapping[int, Result], theirs: Mapping[int, Result], sample: float
 ) -> Sequence[float]:
-    """The variance over seeds of the difference, without what sampling adds."""
+    """The variance over seeds of the difference, without sampling noise."""
     common = sorted(mine.keys() & theirs.keys())
     pairs = [(mine[s].score, theirs[s].score, mine[s]) for s in common]
     differences = [a - b for a, b, _ in pairs if a is not None and b is not None]

@@ -1,8 +1,7 @@
-"""Contrasts that were written down beforehand, and whether results bear them out.
+"""Preregistered contrasts, and their evaluation on results.
 
-A file of contrasts says which method should differ from which on which world, and how that is
-judged. Training seeds are the unit throughout: differences are paired over the seeds that both
-methods have.
+A file of contrasts states the expected differences between methods by environment, and how each is
+tested. Training seeds are the unit throughout: differences are paired over common seeds.
 """
 
 import tomllib
@@ -19,12 +18,12 @@ from leaderboards.stats.intervals import Interval, mean, t_interval
 CALIBRATION = Path(__file__).resolve().parents[1] / "contrasts" / "calibration.toml"
 
 Scores = Mapping[str, Mapping[int, float]]
-"""A world's scores in points, by method and training seed."""
+"""The scores on one environment in points, by method and training seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreregisteredContrast:
-    """One contrast. `kind` says how it is judged; see the file's head."""
+    """One contrast; the head of the file explains each `kind`."""
 
     world: str
     kind: Literal["more", "at least", "within", "null"]
@@ -36,7 +35,7 @@ class PreregisteredContrast:
 
     @property
     def claim(self) -> str:
-        """What is claimed."""
+        """The claim as text."""
         if self.kind == "more":
             return f"{self.method} > {self.than}"
         if self.kind == "at least":
@@ -48,7 +47,7 @@ class PreregisteredContrast:
 
 @dataclass(frozen=True, slots=True)
 class PreregisteredPlan:
-    """A file of contrasts: what is run, and what is claimed of it."""
+    """A file of contrasts: the runs, and the claims about them."""
 
     name: str
     episodes: int
@@ -59,13 +58,13 @@ class PreregisteredPlan:
 
     @property
     def worlds(self) -> tuple[str, ...]:
-        """Every world a contrast is about, in the file's order."""
+        """The environments of all contrasts, in the file's order."""
         return tuple(dict.fromkeys(c.world for c in self.contrast))
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A contrast and what came of it: a difference in points, or a rate; None: nothing to tell."""
+    """The result of a contrast; `value` is a difference in points or a rate, None if unknown."""
 
     contrast: PreregisteredContrast
     holds: bool
@@ -92,14 +91,14 @@ def read_plan(path: Path) -> PreregisteredPlan:
 
 
 def findings(plan: PreregisteredPlan, scores: Mapping[str, Scores]) -> Iterator[Finding]:
-    """Judge every contrast of the worlds that have scores."""
+    """Evaluate every contrast of the environments that have scores."""
     for contrast in plan.contrast:
         if contrast.world in scores:
             yield judge(contrast, scores[contrast.world])
 
 
 def judge(contrast: PreregisteredContrast, scores: Scores) -> Finding:
-    """Whether one contrast holds."""
+    """Evaluate one contrast."""
     if contrast.kind == "null":
         return _null(contrast, scores)
     other = contrast.than or contrast.of
@@ -121,7 +120,7 @@ def judge(contrast: PreregisteredContrast, scores: Scores) -> Finding:
 
 
 def _null(contrast: PreregisteredContrast, scores: Scores) -> Finding:
-    """Shuffle the labels within each seed, so that nothing can differ, and count what seems to."""
+    """Permutation test: shuffle the labels within each seed and count false findings."""
     from scipy.stats import binomtest, ttest_1samp
 
     seeds = sorted(set.intersection(*(set(of) for of in scores.values())) if scores else set())

@@ -1,8 +1,8 @@
-"""Does a prompt repeat the tasks it is scored on, and do the splits repeat each other?
+"""Overlap of a prompt with the tasks it is scored on, and between the splits.
 
-Texts are compared as words and signs: case, punctuation and spacing do not matter. What is reported
-are ids and counts, never a task's text. Overlap is a reason to look, not a verdict: a phrase may be
-common, an answer a small number.
+Texts are compared as words and symbols: case, punctuation and spacing do not matter. Only ids and
+counts are reported, never a task's text. Overlap is a reason to look, not a proof of leakage: a
+phrase may be common, an answer a small number.
 """
 
 import re
@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-GRAM = 8  # words in a row that are no coincidence
-SHINGLE = 5  # words in a row by which two problems are compared
-ALIKE = 0.8  # of their shingles shared: near duplicates
-COMMON = 0.1  # a phrase in more than this share of the problems is the world's form
-LEAST_ANSWER = 3  # characters; shorter answers stand in any text
+GRAM = 8  # words in a row that are unlikely to agree by chance
+SHINGLE = 5  # words in a row; problems are compared by their sets of shingles
+ALIKE = 0.8  # share of common shingles from which problems are near duplicates
+COMMON = 0.1  # a phrase in more than this share of the problems belongs to the task format
+LEAST_ANSWER = 3  # characters; shorter answers occur in any text
 
 Gram = tuple[str, ...]
 _WORD = re.compile(r"""\w+|[^\w\s.,;:!?'"“”‘’()\[\]{}…–—]""")  # 3 + 4 is not 3 × 4
@@ -23,7 +23,7 @@ _WORD = re.compile(r"""\w+|[^\w\s.,;:!?'"“”‘’()\[\]{}…–—]""")  # 3
 
 @dataclass(frozen=True, slots=True)
 class OverlapText:
-    """A problem: its id, text and answer ("" where it is not known)."""
+    """A problem: its id, text and answer ("" if unknown)."""
 
     id: str
     text: str
@@ -32,32 +32,32 @@ class OverlapText:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What one text shares with a set of items: the ids whose words or whose answer it repeats."""
+    """The overlap of a text with a set of items: the ids whose words or answer it repeats."""
 
     phrases: tuple[str, ...]
     answers: tuple[str, ...]
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to look at."""
+        """True if there is any overlap."""
         return bool(self.phrases or self.answers)
 
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """Problems of one split that another has too: ids in pairs, the second one's share alike."""
+    """Pairs of ids of identical problems, and of near duplicates with their share of shingles."""
 
     same: tuple[tuple[str, str], ...]
     alike: tuple[tuple[str, str, float], ...]
 
 
 def words_of(text: str) -> Gram:
-    """The words, numbers and signs of a text, in one case and one form, without punctuation."""
+    """The words, numbers and symbols of a text, normalised, without punctuation."""
     return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
 def grams(words: Gram, size: int) -> Iterator[Gram]:
-    """Every run of so many words; a shorter text is one run of all it has."""
+    """Every run of `size` words; a shorter text is one run."""
     if 0 < len(words) < size:
         yield words
     for start in range(len(words) - size + 1):
@@ -65,7 +65,7 @@ def grams(words: Gram, size: int) -> Iterator[Gram]:
 
 
 class OverlapIndex:
-    """Items by their phrases and answers; phrases that are the world's form are left out."""
+    """Items by their phrases and answers; phrases of the task format are left out."""
 
     def __init__(self, items: Sequence[OverlapText], form: Iterable[str] = ()) -> None:
         self.items = tuple(items)
@@ -88,7 +88,7 @@ class OverlapIndex:
         self._answer_sizes = sorted({len(answer) for answer in self._answers})
 
     def of(self, text: str) -> Overlap:
-        """What this text repeats of them."""
+        """The overlap of this text with the items."""
         words = words_of(text)
         phrases = _found(words, self._sizes, self._phrases)
         return Overlap(phrases, _found(words, self._answer_sizes, self._answers))
@@ -103,7 +103,7 @@ def _found(words: Gram, sizes: Sequence[int], index: dict[Gram, list[str]]) -> t
 
 
 def near_duplicates(first: Sequence[OverlapText], second: Sequence[OverlapText]) -> NearDuplicates:
-    """Problems of the second that the first has, word for word or nearly."""
+    """Problems of the second split that the first has too, identical or nearly."""
     left = [(item.id, words_of(item.text)) for item in first]
     right = [(item.id, words_of(item.text)) for item in second]
     whole = {words: id for id, words in left}
@@ -120,16 +120,16 @@ def _alike(
     seen = Counter(gram for _, shingles in sets for gram in shingles)
     most = max(2, int(COMMON * len(sets)))
     form = {gram for gram, times in seen.items() if times > most}
-    told = [(id, shingles - form) for id, shingles in sets]
+    specific = [(id, shingles - form) for id, shingles in sets]
     by_gram: dict[Gram, list[int]] = {}
-    for place, (_, shingles) in enumerate(told[: len(left)]):
+    for place, (_, shingles) in enumerate(specific[: len(left)]):
         for gram in shingles:
             by_gram.setdefault(gram, []).append(place)
-    for id, shingles in told[len(left) :]:
+    for id, shingles in specific[len(left) :]:
         shared = Counter(place for gram in shingles for place in by_gram.get(gram, ()))
         if not shared:
             continue
         place, common = max(shared.items(), key=lambda pair: (pair[1], -pair[0]))
-        share = common / len(shingles | told[place][1])
+        share = common / len(shingles | specific[place][1])
         if share >= ALIKE:
-            yield told[place][0], id, share
+            yield specific[place][0], id, share

@@ -48,7 +48,7 @@ def test_methods_are_compared_with_the_first_named(two, capsys):
     # 8, 9 and 10 of 12 against 2 of 12: 7/12, sd 1/12, t(2) 4.302653: ± 0.2070; p for t = 12.12.
     assert "· espl − base: +58.3 [+37.6, +79.0] over 3 seeds, p = 0.007 (paired t, df 2)" in shown
     assert "over 6 tasks" in shown
-    assert "! 3 common seeds: what is said of the methods is provisional" in shown
+    assert "! 3 common seeds: differences over training seeds are provisional" in shown
 
 
 def test_folders_and_entries_can_be_named_as_they_lie(two, capsys):
@@ -70,7 +70,7 @@ def test_folders_and_entries_can_be_named_as_they_lie(two, capsys):
         (["base", "esp", "--in", "plain", "--in", "learnt"], "Did you mean 'espl'"),
         (["base", "espl", "--in", "nowhere"], "nowhere does not exist"),
         (["plain", "learnt", "--interval", "bootstrap"], "bootstrap over 3"),
-        (["plain", "both"], "both stands for several rows (base, espl)"),
+        (["plain", "both"], "both matches several rows (base, espl)"),
         (["plain", "tracks"], "several Tracks, which differ in eval_temperature"),
         (["plain", "empty"], "empty holds no entry"),
     ],

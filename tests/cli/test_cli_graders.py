@@ -91,9 +91,9 @@ def test_the_conversations_of_a_run_are_replayed(run, capsys):
         (
             lambda told: ("Hm.",) * 4 + told[-1:],
             {},
-            "reward 1 is recorded, but the reply earns 0.8",
+            "reward 1 is recorded, but the completion earns 0.8",
         ),
-        (lambda told: told, {"reward": 0.5}, "reward 0.5 is recorded, but the reply earns 1"),
+        (lambda told: told, {"reward": 0.5}, "reward 0.5 is recorded, but the completion earns 1"),
         (lambda told: told, {"success": False}, "success False is recorded"),
         (lambda told: (), {}, "goes on after its last reply"),
     ],

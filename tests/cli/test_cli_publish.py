@@ -35,10 +35,10 @@ def test_what_is_published_is_graded_again_and_passes(out, capsys, tmp_path):
     assert capsys.readouterr().out.count(": added") == 2
     assert main(["leaderboard", "verify", "pub/results"]) == 0
     shown = capsys.readouterr().out
-    assert "2 entries, 24 outcomes" in shown and "24 replies graded again" in shown
+    assert "2 entries, 24 outcomes" in shown and "24 completions graded again" in shown
     assert "nothing is wrong" in shown
     assert main(["leaderboard", "add", "out/base-seed0/entry.json", *TO]) == 0
-    assert "is there already" in capsys.readouterr().out
+    assert "already published" in capsys.readouterr().out
     assert main(["leaderboard", "pub/results"]) == 0
     assert "Arithmetic" in capsys.readouterr().out
 
@@ -55,7 +55,7 @@ def test_an_edited_reward_is_found_by_file_board_and_reply(out, capsys, tmp_path
     assert told["graded"] == 24
     problems = "\n".join(told["problems"])
     assert "was changed after it was published" in problems
-    assert "reward 1 is recorded, but the reply earns 0" in problems
+    assert "reward 1 is recorded, but the completion earns 0" in problems
     assert "results.json: boards[0].rows[0].score" in problems
 
 
@@ -69,7 +69,7 @@ def test_a_world_that_is_another_here_is_said_and_not_graded(out, capsys, tmp_pa
     capsys.readouterr()
     assert main(["leaderboard", "verify", "pub/results"]) == 0
     shown = capsys.readouterr().out
-    assert "0 replies graded again" in shown
+    assert "0 completions graded again" in shown
     assert "24 outcomes not graded again" in shown and "its fingerprint differs" in shown
 
 
@@ -129,7 +129,7 @@ def test_uncommitted_code_and_unknown_fields_are_refused(out, capsys, monkeypatc
         (["add", *TO], 2, "Name the runs to publish"),
         (["add", "nowhere", *TO], 2, "holds no run"),
         (["add", "alone.json", *TO], 2, "is an entry without its run"),
-        (["verify", "nowhere"], 2, "nowhere is no folder"),
+        (["verify", "nowhere"], 2, "nowhere is not a folder"),
         (["verify", "a", "b"], 2, "One folder of published entries at a time"),
         (["runs", *TO], 2, "--to belongs to harness leaderboard add"),
         (["--data-dir", "x"], 2, "--data-dir belongs to harness leaderboard verify"),

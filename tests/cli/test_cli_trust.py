@@ -82,7 +82,7 @@ def test_a_module_is_not_imported_before_it_is_trusted(published, capsys, words,
     assert main(VERIFY) == 1
     shown = capsys.readouterr().out
     assert not Path("imported").exists() and "theirs_here" not in sys.modules
-    assert "0 replies graded again" in shown and "nothing is wrong" not in shown
+    assert "0 completions graded again" in shown and "nothing is wrong" not in shown
     assert "not replayed: it opens the module theirs_here, not part of this package" in shown
     assert "if you trust that, add --trust theirs_here" in shown
     assert "but 1 entry was not replayed" in shown
@@ -94,7 +94,7 @@ def test_a_module_is_not_imported_before_it_is_trusted(published, capsys, words,
     capsys.readouterr()
     assert main([*VERIFY, "--trust", "theirs_here"]) == 0
     shown = capsys.readouterr().out
-    assert "4 replies graded again" in shown and "nothing is wrong" in shown
+    assert "4 completions graded again" in shown and "nothing is wrong" in shown
     assert Path("imported").exists()
 
 

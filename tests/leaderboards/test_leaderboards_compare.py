@@ -117,7 +117,7 @@ def test_few_seeds_and_warnings_of_rows_are_cautions(make_entry: Make) -> None:
     entries = runs(make_entry, {"base": [1, 2]}) + runs(make_entry, {"espl": [2, 2]}, notes=("x",))
     found = compare(rows(entries, "base", "espl"))
     assert found.cautions == (
-        "2 common seeds: what is said of the methods is provisional",
+        "2 common seeds: differences over training seeds are provisional",
         "espl: x",
     )
 

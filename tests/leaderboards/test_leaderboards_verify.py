@@ -82,7 +82,7 @@ def test_an_edited_outcome_is_caught_three_times(folder: Path) -> None:
     name = path.relative_to(folder).as_posix()
     problems = verify(folder, graded).problems
     assert f"{name}: was changed after it was published" in problems[0]
-    assert "reward 0 is recorded, but the reply earns 1" in problems[1]
+    assert "reward 0 is recorded, but the completion earns 1" in problems[1]
     assert any("results.json: boards[0].rows" in problem for problem in problems)
 
 
@@ -94,7 +94,7 @@ def test_an_edited_outcome_is_caught_by_its_reply_even_with_a_new_manifest(folde
     forged = replace(entry, outcomes=(entry.outcomes[0], better))
     add([("forged", forged)], folder)
     (problem,) = verify(folder, graded).problems
-    assert problem.endswith("'test:1' sample 0: reward 1 is recorded, but the reply earns 0")
+    assert problem.endswith("'test:1' sample 0: reward 1 is recorded, but the completion earns 0")
 
 
 def test_an_invented_reply_is_not_caught(folder: Path) -> None:
@@ -112,8 +112,11 @@ def test_files_that_came_went_or_are_none_are_named(folder: Path, make_entry: Ma
     write_entry(folder / "new.entry.json", answering(make_entry, "3", "3", seed=7))
     (folder / "bad.entry.json").write_text("{}")
     problems = "\n".join(verify(folder, graded).problems)
-    assert f"{gone.relative_to(folder).as_posix()}: is in results.sha256, but not here" in problems
-    assert "new.entry.json: is here, but not in results.sha256" in problems
+    assert (
+        f"{gone.relative_to(folder).as_posix()}: is in results.sha256, but not in the folder"
+        in problems
+    )
+    assert "new.entry.json: is in the folder, but not in results.sha256" in problems
     assert "bad.entry.json: field 'schema' is missing" in problems
 
 
@@ -129,7 +132,7 @@ def test_a_page_with_marks_shows_the_boards_and_is_checked(folder: Path, make_en
     page = folder.parent / "README.md"
     page.write_text(f"# Ours\n\n{BEGIN}\nold\n{END}\nafter\n")
     assert verify(folder, graded).problems == (
-        "README.md: its boards are not those of the entries",
+        "README.md: its leaderboards are not those of the entries",
     )
     add([("more", answering(make_entry, "12", "7", seed=1))], folder)
     assert verify(folder, graded).problems == ()
@@ -169,8 +172,8 @@ def test_what_cannot_be_graded_again_is_counted_by_its_reason(
     found = verify(tmp_path / "results", graded)
     assert found.problems == () and found.graded == 0
     assert found.left == {
-        "no reply was kept": 1,
-        "world or grader had failed, so there is nothing to compare": 1,
+        "no completion was kept": 1,
+        "environment or grader had failed, so there is nothing to compare": 1,
     }
     away = verify(tmp_path / "results", lambda _: "the world has several turns")
     assert away.left == {"the world has several turns": 2}

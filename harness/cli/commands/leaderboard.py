@@ -1,4 +1,4 @@
-"""`harness leaderboard`: the boards of all entries found; `verify` and `add` published ones."""
+"""`harness leaderboard`: leaderboards of all entries found; `verify` and `add` published ones."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ _TRUST = "--trust belongs to harness leaderboard verify, or to --html."
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print every Track's board; files that are no entries are named below."""
+    """Print the leaderboard of every Track, then the files that are not entries."""
     act = str(arguments.paths[0]) if arguments.paths else ""
     for option, belongs in _ONLY.items():
         if getattr(arguments, option) and act != belongs:
@@ -31,8 +31,8 @@ def main(arguments: argparse.Namespace) -> int:
     files = arguments.html or arguments.csv or arguments.parquet
     if files and (act in _ONLY.values() or arguments.json or arguments.markdown):
         raise UsageError(
-            "--html, --csv and --parquet write the boards to files; leave out verify, add, --json "
-            "and --markdown, or type them as another command."
+            "--html, --csv and --parquet write files; leave out verify, add, --json and --markdown, "
+            "or type them as another command."
         )
     if act in _ONLY.values():
         return _published(act, arguments.paths[1:], arguments)

@@ -1,7 +1,7 @@
-"""`harness leaderboard add` and `verify`: what is published, and whether it can be believed.
+"""`harness leaderboard add` and `verify`: publish entries, and check published ones.
 
-`add` takes run directories, because only there can be seen that the agent was chosen before test
-was opened; a bare entry does not tell.
+`add` takes run directories, because only they show that the agent was selected before the test
+split was opened; a bare entry does not.
 """
 
 import json
@@ -39,9 +39,11 @@ def publish(runs: Sequence[Path], to: Path | None) -> int:
     found = [(str(place), _chosen_before(place)) for run in runs for place in _places(run)]
     folder = to or PUBLISHED
     for one in add(found, folder):
-        state = "is there already" if one.before else "added"
+        state = "already published" if one.before else "added"
         print(f"{one.path}: {state}")
-    print(f"{folder}: manifest and boards written beside it; check with harness leaderboard verify")
+    print(
+        f"{folder}: manifest and leaderboards written beside it; check with harness leaderboard verify"
+    )
     return 0
 
 
@@ -51,13 +53,13 @@ def _places(run: Path) -> list[Path]:
     if run.is_file():
         raise UsageError(
             f"{run} is an entry without its run; name the run directory, which shows that the "
-            "agent was chosen before test was opened."
+            "agent was selected before the test split was opened."
         )
     return existing(run)
 
 
 def _chosen_before(place: Path) -> Entry:
-    """The entry of a run whose agent, outcomes and costs are those of its one opening of test."""
+    """The entry of a run, checked against the record of its single held-out evaluation."""
     if not (place / "entry.json").exists():
         raise RunError(f"{place} is not finished; type harness resume {place} first.")
     entry = read_entry(place / "entry.json")
@@ -67,11 +69,13 @@ def _chosen_before(place: Path) -> Entry:
     declared = opening.get("agents")
     if opening.get("openings") != 1 or not isinstance(declared, list) or agent not in declared:
         raise RunError(
-            f"{place} opened test for another agent than its entry tells of: it was chosen after "
-            "test was opened, and is not published."
+            f"{place} opened the test split for another agent than its entry names: the agent was "
+            "selected afterwards, so it is not published."
         )
     if _moment(str(opening.get("opened"))) > _moment(entry.provenance.created):
-        raise RunError(f"{place} opened test after its entry was made; it is not published.")
+        raise RunError(
+            f"{place} opened the test split after its entry was made; it is not published."
+        )
     played = [cast(Mapping[str, Any], line) for _, line in lines(place / "test.jsonl")]
     if _kept(played) != _told(entry.outcomes):
         raise RunError(
@@ -86,7 +90,9 @@ def _moment(text: str) -> datetime:
         if moment.tzinfo is None:
             raise ValueError(f"{text!r} names no time zone")
     except ValueError as error:
-        raise RunError(f"opening.json does not say when test was opened ({error}).") from error
+        raise RunError(
+            f"opening.json does not say when the test split was opened ({error})."
+        ) from error
     return moment
 
 
@@ -101,14 +107,14 @@ def _told(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], tuple[str, float
 def check(
     folders: Sequence[Path], data_dir: Path | None, as_json: bool, trusted: Collection[str] = ()
 ) -> int:
-    """Verify published entries; exit code 1 where anything is wrong, or waits to be trusted."""
+    """Verify published entries; exit code 1 if anything is wrong or waits for --trust."""
     if len(folders) > 1:
         raise UsageError(
             "One folder of published entries at a time: harness leaderboard verify DIR."
         )
     folder = folders[0] if folders else PUBLISHED
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; name the one that holds published entries.")
+        raise UsageError(f"{folder} is not a folder; name the one that holds published entries.")
     graders = Graders(data_dir, trusted)
     try:
         found = verify(folder, graders.bring)
@@ -126,7 +132,7 @@ def _say(folder: Path, found: Verified) -> None:
     console = pipe_safe(Console())
     console.print(
         f"{folder}: {found.entries} entries, {found.outcomes:,} outcomes; "
-        f"{found.numbers:,} printed numbers recomputed, {found.graded:,} replies graded again",
+        f"{found.numbers:,} printed numbers recomputed, {found.graded:,} completions graded again",
         markup=False,
         highlight=False,
     )

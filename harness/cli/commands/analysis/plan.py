@@ -1,4 +1,4 @@
-"""`harness plan`: before anything is spent, what a run would cost and what it could show."""
+"""`harness plan`: predicted cost of a run, and the smallest difference that it could show."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -64,7 +64,7 @@ class PlannedCost:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """Costs, what could be seen, and what to think of before starting."""
+    """Predicted costs, detectable differences and warnings."""
 
     env: str
     model: str
@@ -87,7 +87,7 @@ class Planned:
 
 
 def main(arguments: Arguments) -> int:
-    """Predict; exit code 0 whatever is predicted, because nothing was tried."""
+    """Print the prediction; the exit code is always 0, because nothing was run."""
     resolved = resolve(request_from(arguments, arguments.method))
     prices = read_prices(arguments.prices, resolved.configs[0].model_url)
     planned = plan(resolved.configs, places(arguments.known), arguments.effect, prices)
@@ -105,7 +105,7 @@ def plan(
     effect: float | None,
     prices: PriceTable | None = None,
 ) -> Planned:
-    """What these requests come to."""
+    """The prediction for these configurations."""
     stored = find_entries(known).stored
     first = requests[0]
     world = world_maker(first)("train")
@@ -176,7 +176,7 @@ def _cost(requests: Sequence[Config], train: int, tasks: int, known: Rates) -> P
 
 
 def _spread(request: Config, stored: Sequence[Stored]) -> tuple[Spread, str]:
-    """Measured in the Track of this world and model that has the most runs, or assumed."""
+    """The spread, measured in the largest Track of this environment and model, or assumed."""
     env, model = envs.resolve(request.env.name), public_model(request.model_url)
     tracks: dict[str, list[Stored]] = {}
     for one in stored:
@@ -220,7 +220,7 @@ def _say(planned: Planned, notes: Sequence[str]) -> None:
         console.print(plain(note, 1000), markup=False, highlight=False)
     console.print(Text(f"{planned.env} · {plain(planned.model, 100)}", style="bold"))
     table = Table(box=None, padding=(0, 2, 0, 0))
-    heads = ("method", "runs", "episodes", "tests", "tokens", "reflecting", "testing")
+    heads = ("method", "runs", "episodes", "tests", "rollout tokens", "reflection", "testing")
     for head in (*heads, "time", "disk"):
         table.add_column(head, justify="left" if head == "method" else "right")
     for cost in planned.costs:
