@@ -158,9 +158,8 @@ def over_seeds(differences: Sequence[float], by_bootstrap: bool = False) -> Effe
 def over_tasks(a: Sequence[float], b: Sequence[float], unit: bool, single: bool = False) -> Effect:
     """The effect over test items: the difference of these agents on other tasks like these.
 
-    `a` and `b` are the agents' means on the same tasks, in the same order. `unit` says that rewards
-    lie within [0, 1], `single` that each mean is one outcome, 0 or 1: only
-    then McNemar's test is used.
+    `a` and `b` are the agents' means on the same tasks, in the same order. `unit`: rewards lie
+    within [0, 1]. `single`: each mean is one outcome, 0 or 1; only then McNemar's test is used.
     """
     differences = [x - y for x, y in zip(a, b, strict=True)]
     n = len(differences)

@@ -31,8 +31,8 @@ def main(arguments: argparse.Namespace) -> int:
     files = arguments.html or arguments.csv or arguments.parquet
     if files and (act in _ONLY.values() or arguments.json or arguments.markdown):
         raise UsageError(
-            "--html, --csv and --parquet write files; leave out verify, add, --json and --markdown, "
-            "or type them as another command."
+            "--html, --csv and --parquet write files; leave out verify, add, --json and "
+            "--markdown, or type them as another command."
         )
     if act in _ONLY.values():
         return _published(act, arguments.paths[1:], arguments)

@@ -41,9 +41,7 @@ def publish(runs: Sequence[Path], to: Path | None) -> int:
     for one in add(found, folder):
         state = "already published" if one.before else "added"
         print(f"{one.path}: {state}")
-    print(
-        f"{folder}: manifest and leaderboards written beside it; check with harness leaderboard verify"
-    )
+    print(f"{folder}: manifest and leaderboards written; check with harness leaderboard verify")
     return 0
 
 
