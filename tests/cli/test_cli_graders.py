@@ -124,15 +124,15 @@ def test_what_a_world_raises_is_a_problem_and_the_next_conversation_gets_a_new_w
     run, monkeypatch
 ):
     entry = edited(run(halving), lambda told: ("Boom", *told[1:]))
-    hear = GuessNumber.hear
+    respond = GuessNumber.respond
 
     def fragile(self, reply):
         self.broken = getattr(self, "broken", False) or reply == "Boom"
         if self.broken:
             raise RuntimeError("it broke")
-        return hear(self, reply)
+        return respond(self, reply)
 
-    monkeypatch.setattr(GuessNumber, "hear", fragile)
+    monkeypatch.setattr(GuessNumber, "respond", fragile)
     (problem,) = graded(entry).problems
     assert "the grader gives no score (RuntimeError: it broke" in problem
 

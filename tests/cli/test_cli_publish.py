@@ -86,7 +86,7 @@ def test_an_agent_chosen_after_test_was_opened_is_refused(out, capsys, tmp_path)
     agents = [{"prompt": "000000000000", "policy_version": 0}]
     change(out / "base-seed1" / "opening.json", agents=agents)
     assert main(["leaderboard", "add", "out", *TO]) == 5
-    assert "chosen after test was opened" in capsys.readouterr().err
+    assert "selected afterwards" in capsys.readouterr().err
     assert not (tmp_path / "pub").exists()
     assert main(["leaderboard", "add", "out/base-seed0", *TO]) == 0
 

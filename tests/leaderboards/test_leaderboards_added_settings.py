@@ -3,12 +3,13 @@ field is left out at the value that means the old behaviour.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
 
 import agents
+from harness.settings.build import recorded
 from leaderboards.boards.publish import refusal
 from leaderboards.boards.rank import boards
 from leaderboards.records.added_settings import FIRST_VALUES, added
@@ -21,7 +22,7 @@ NOW = {"edits": 2, "noise": 0.0, "finals": 0, "islands": 0}
 
 @pytest.mark.parametrize("method", sorted(FIRST_VALUES))
 def test_the_first_values_are_the_methods_own(method):
-    settings = asdict(agents.config_type(method)())
+    settings = recorded(agents.config_type(method)())
     assert {name: settings[name] for name in FIRST_VALUES[method]} == FIRST_VALUES[method]
 
 

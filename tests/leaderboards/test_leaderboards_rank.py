@@ -61,7 +61,7 @@ def test_a_seed_without_a_score_is_left_out_and_named(make_entry: Make) -> None:
     row = only_row(make_entry({"a": [None]}, seed=0), make_entry({"a": [1]}, seed=1))
     assert row.score == 1
     assert row.seed_estimate.units == 1
-    assert "nothing was scored for seed 0, which the mean leaves out" in row.warnings
+    assert "nothing was scored for seed 0; the mean leaves it out" in row.warnings
 
 
 def test_this_agent_resamples_tasks(make_entry: Make) -> None:
