@@ -89,10 +89,10 @@ def answers() -> Target:
 
 
 def terminal() -> Target:
-    from envs.terminal.env import read_move
+    from envs.terminal.env import parse_action
 
     def check(text: str) -> None:
-        read_move(text)
+        parse_action(text)
 
     return check
 
@@ -160,8 +160,10 @@ def board() -> Target:
             return
         out = StringIO()
         Console(file=out, width=80, color_system=None).print(TerminalTable(found))
-        shown = out.getvalue() + markdown(found)
-        assert not any(c in shown for c in "\x1b\x00\x07\x9b\u202e\u2066"), "control characters"
+        observation_text = out.getvalue() + markdown(found)
+        assert not any(c in observation_text for c in "\x1b\x00\x07\x9b\u202e\u2066"), (
+            "control characters"
+        )
         assert "<script" not in markdown(found)
         json.dumps(as_json(found), allow_nan=False)
 

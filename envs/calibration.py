@@ -23,11 +23,11 @@ from envs.calibration_language import (
     MEANINGS,
     SIGNS,
     Convention,
-    for_worlds,
+    distinguishing_pairs,
+    meaning_sentence,
     question,
-    says,
-    telling_pairs,
-    worked,
+    reserved_for_envs,
+    worked_solution,
 )
 from envs.errors import EnvError
 from envs.fingerprint import digest
@@ -54,7 +54,7 @@ def stated_digit(reply: str) -> str | None:
     return found[-1] if found else None
 
 
-def chains(
+def chain_questions(
     rng: random.Random, convention: Convention, steps: int, count: int, taken: set[Asked]
 ) -> list[Asked]:
     """New chains in which every step tells its sign's meaning; adds them to `taken`."""
@@ -64,7 +64,10 @@ def chains(
         current = first
         for _ in range(steps):
             links = [
-                (s, b) for s, m in convention.items() for a, b in telling_pairs(m) if a == current
+                (s, b)
+                for s, m in convention.items()
+                for a, b in distinguishing_pairs(m)
+                if a == current
             ]
             if not links:
                 break
@@ -77,13 +80,13 @@ def chains(
     return made
 
 
-def singles(
+def single_step_questions(
     rng: random.Random, convention: Convention, shares: Mapping[Split, int]
 ) -> dict[Split, list[Asked]]:
     """Single steps: for every sign as many of its telling pairs in each split as asked for."""
     made: dict[Split, list[Asked]] = {split: [] for split in shares}
     for sign, meaning in convention.items():
-        pairs = list(telling_pairs(meaning))
+        pairs = list(distinguishing_pairs(meaning))
         rng.shuffle(pairs)
         for split, count in shares.items():
             made[split] += [(a, ((sign, b),)) for a, b in pairs[:count]]
@@ -101,18 +104,18 @@ def draw_distinct(rng: random.Random, signs: int, meanings: Sequence[str]) -> Co
         convention = dict(
             zip(rng.sample(SIGNS, signs), rng.sample(list(meanings), signs), strict=True)
         )
-        if for_worlds(convention):
+        if reserved_for_envs(convention):
             return convention
 
 
-def dealt(rng: random.Random) -> list[tuple[Split, str, tuple[int, int]]]:
+def draw_pairs(rng: random.Random) -> list[tuple[Split, str, tuple[int, int]]]:
     """A telling pair for every split and meaning, none used twice."""
     while True:
-        left = {pair for meaning in MEANINGS for pair in telling_pairs(meaning)}
+        left = {pair for meaning in MEANINGS for pair in distinguishing_pairs(meaning)}
         dealt: list[tuple[Split, str, tuple[int, int]]] = []
         for split in SPLITS:
             for meaning in MEANINGS:
-                fitting = sorted(left & set(telling_pairs(meaning)))
+                fitting = sorted(left & set(distinguishing_pairs(meaning)))
                 if fitting:
                     dealt.append((split, meaning, rng.choice(fitting)))
                     left.remove(dealt[-1][2])
@@ -151,7 +154,7 @@ class Calibration(TextEnv):
     @property
     def truths(self) -> tuple[str, ...]:
         """The principles that tell all there is to know. For judging methods, never for them."""
-        return tuple(says(sign, meaning) for sign, meaning in self.convention.items())
+        return tuple(meaning_sentence(sign, meaning) for sign, meaning in self.convention.items())
 
     @abstractmethod
     def draw(self, rng: random.Random) -> dict[Split, list[tuple[Asked, str]]]:
@@ -196,7 +199,10 @@ class Conventional(Calibration):
         """The questions, worked without a slip."""
         asked = self.questions(rng)
         return {
-            split: [((f, s), str(worked(f, list(s), self.convention)[1])) for f, s in asked[split]]
+            split: [
+                ((f, s), str(worked_solution(f, list(s), self.convention)[1]))
+                for f, s in asked[split]
+            ]
             for split in SPLITS
         }
 
@@ -214,7 +220,9 @@ class Told(Conventional):
 
     def questions(self, rng: random.Random) -> dict[Split, list[Asked]]:
         """The same number of single steps for every sign."""
-        return singles(rng, self.convention, {s: n // self.signs for s, n in self.counts.items()})
+        return single_step_questions(
+            rng, self.convention, {s: n // self.signs for s, n in self.counts.items()}
+        )
 
 
 class Shown(Conventional):
@@ -232,7 +240,9 @@ class Shown(Conventional):
     def questions(self, rng: random.Random) -> dict[Split, list[Asked]]:
         """Chains of three steps, none twice."""
         taken: set[Asked] = set()
-        return {s: chains(rng, self.convention, 3, n, taken) for s, n in self.counts.items()}
+        return {
+            s: chain_questions(rng, self.convention, 3, n, taken) for s, n in self.counts.items()
+        }
 
     def rules(self) -> str:
         """The system prompt too: it is part of the task here."""
@@ -250,12 +260,14 @@ class Both(Conventional):
     def questions(self, rng: random.Random) -> dict[Split, list[Asked]]:
         """Training and validation: half single steps, half chains of two; test: chains of three."""
         half: dict[Split, int] = {s: n // 2 for s, n in self.counts.items() if s != "test"}
-        made = singles(rng, self.convention, {s: n // self.signs for s, n in half.items()})
+        made = single_step_questions(
+            rng, self.convention, {s: n // self.signs for s, n in half.items()}
+        )
         taken: set[Asked] = set()
         for split, count in half.items():
-            made[split] += chains(rng, self.convention, 2, count, taken)
+            made[split] += chain_questions(rng, self.convention, 2, count, taken)
             rng.shuffle(made[split])
-        made["test"] = chains(rng, self.convention, 3, self.counts["test"], taken)
+        made["test"] = chain_questions(rng, self.convention, 3, self.counts["test"], taken)
         return made
 
 
@@ -270,7 +282,7 @@ class Neither(Calibration):
         """In every split every sign has every meaning once."""
         made: dict[Split, list[tuple[Asked, str]]] = {split: [] for split in SPLITS}
         for sign in self.convention:
-            for split, meaning, (a, b) in dealt(rng):
+            for split, meaning, (a, b) in draw_pairs(rng):
                 made[split].append(((a, ((sign, b),)), str(MEANINGS[meaning](a, b))))
         for tasks in made.values():
             rng.shuffle(tasks)

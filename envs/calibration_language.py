@@ -35,31 +35,31 @@ relf spag trul ulp vint worb xan yolt zeff bram clet dorv enk frob grist hilk
 """
 SIGNS: tuple[str, ...] = tuple(_WORDS.split())
 
-_WORLDS_SHARE = 8
-_TOLD = 6
+_ENVS_SHARE = 8
+_FEWEST_DISTINCT = 6
 
 
-def says(sign: str, meaning: str) -> str:
+def meaning_sentence(sign: str, meaning: str) -> str:
     """The sentence that tells what a sign means."""
     return f"{sign} means the {meaning}."
 
 
-def for_worlds(convention: Convention) -> bool:
+def reserved_for_envs(convention: Convention) -> bool:
     """True for a convention reserved for environments; all others may train a model."""
     text = " ".join(f"{sign}={convention[sign]}" for sign in sorted(convention))
-    return hashlib.sha256(text.encode()).digest()[0] % _WORLDS_SHARE == 0
+    return hashlib.sha256(text.encode()).digest()[0] % _ENVS_SHARE == 0
 
 
-def draw_convention(rng: random.Random, signs: int, environments: bool) -> dict[str, str]:
-    """Some signs with a meaning each, from the environments' share or from the other."""
+def draw_convention(rng: random.Random, signs: int, for_envs: bool) -> dict[str, str]:
+    """Some signs with a meaning each, reserved for environments or not."""
     while True:
         convention = {s: rng.choice(list(MEANINGS)) for s in rng.sample(SIGNS, signs)}
-        if for_worlds(convention) == environments:
+        if reserved_for_envs(convention) == for_envs:
             return convention
 
 
 @cache
-def telling_pairs(meaning: str) -> tuple[tuple[int, int], ...]:
+def distinguishing_pairs(meaning: str) -> tuple[tuple[int, int], ...]:
     """Pairs of digits for which no other meaning gives the same result: who is right there has the
     right meaning. Only pairs that tell six meanings or more, so that pairs hint at none.
     """
@@ -67,7 +67,7 @@ def telling_pairs(meaning: str) -> tuple[tuple[int, int], ...]:
     for pair in ((a, b) for a in range(10) for b in range(10)):
         results = {name: operate(*pair) for name, operate in MEANINGS.items()}
         told = [m for m, r in results.items() if list(results.values()).count(r) == 1]
-        if meaning in told and len(told) >= _TOLD:
+        if meaning in told and len(told) >= _FEWEST_DISTINCT:
             found.append(pair)
     return tuple(found)
 
@@ -77,7 +77,9 @@ def question(first: int, steps: list[tuple[str, int]]) -> str:
     return f"What is {first} " + " ".join(f"{sign} {digit}" for sign, digit in steps) + "?"
 
 
-def worked(first: int, steps: list[tuple[str, int]], convention: Convention) -> tuple[str, int]:
+def worked_solution(
+    first: int, steps: list[tuple[str, int]], convention: Convention
+) -> tuple[str, int]:
     """A chain worked step by step without a slip, as text, and its result."""
     lines, current = [], first
     for sign, digit in steps:

@@ -6,7 +6,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envs.calibration_language import MEANINGS, Convention, question, says, step_line, telling_pairs
+from envs.calibration_language import (
+    MEANINGS,
+    Convention,
+    distinguishing_pairs,
+    meaning_sentence,
+    question,
+    step_line,
+)
 from harness.types import SystemPrompt
 
 FOLLOWS = 0.98
@@ -40,7 +47,7 @@ class Attempt:
 def chain(rng: random.Random, convention: Convention, steps: int) -> Chain:
     """A question of that many steps; single steps tell their sign's meaning from all others."""
     sign = rng.choice(list(convention))
-    first, second = rng.choice(telling_pairs(convention[sign]))
+    first, second = rng.choice(distinguishing_pairs(convention[sign]))
     made, current = [(sign, second)], MEANINGS[convention[sign]](first, second)
     for _ in range(steps - 1):
         sign, digit = rng.choice(list(convention)), rng.randrange(10)
@@ -77,9 +84,9 @@ def told_by(principles: Sequence[str]) -> dict[str, str]:
 def principles(rng: random.Random, convention: Convention) -> list[str]:
     """Some of a convention as principles, in any order, now and then with others among them."""
     known = max(rng.randint(0, len(convention)), rng.randint(0, len(convention)))
-    listed = [says(s, m) for s, m in rng.sample(sorted(convention.items()), known)]
+    listed = [meaning_sentence(s, m) for s, m in rng.sample(sorted(convention.items()), known)]
     if listed and rng.random() < 0.08:  # a second opinion
-        listed.append(says(rng.choice(listed).split()[0], rng.choice(list(MEANINGS))))
+        listed.append(meaning_sentence(rng.choice(listed).split()[0], rng.choice(list(MEANINGS))))
     if rng.random() < 0.1:
         listed.insert(rng.randint(0, len(listed)), rng.choice(ASIDES))
     return list(dict.fromkeys(listed))
@@ -95,7 +102,7 @@ def system_prompt(rng: random.Random, listed: Sequence[str]) -> str:
 
 def recital(rng: random.Random, convention: Convention) -> list[tuple[str, str]]:
     """What each sign means, said again and again in another order."""
-    told = [says(*pair) for pair in convention.items()]
+    told = [meaning_sentence(*pair) for pair in convention.items()]
     talk = [("system", SystemPrompt(rng.choice(BRIEFINGS[1:]), tuple(told)).text)]
     for _ in range(4):
         talk += [("user", RECITE), ("assistant", " ".join(rng.sample(told, len(told))))]

@@ -11,7 +11,14 @@ from benchmarks.pocket import tokens
 from benchmarks.pocket.acting import ASIDES, BRIEFINGS, RECITE, lesson, recital
 from benchmarks.pocket.expert import STAGES, critique
 from benchmarks.pocket.reflecting import EDITS, PLENTY, SCARCE, Evidence, reflections
-from envs.calibration_language import MEANINGS, SIGNS, draw_convention, question, says, step_line
+from envs.calibration_language import (
+    MEANINGS,
+    SIGNS,
+    draw_convention,
+    meaning_sentence,
+    question,
+    step_line,
+)
 
 CONTEXT = 1024
 SIGNS_EACH = (2, 3, 4, 4, 5, 6, 6, 8)
@@ -74,7 +81,14 @@ class Document:
 def words() -> set[str]:
     """Every word the corpus writes, from the places it is written in."""
     texts = [template(stage, compact=True) for stage in STAGES]
-    texts += [*BRIEFINGS, *ASIDES, RECITE, _ALSO, question(1, [("dax", 2)]), says("dax", "sum")]
+    texts += [
+        *BRIEFINGS,
+        *ASIDES,
+        RECITE,
+        _ALSO,
+        question(1, [("dax", 2)]),
+        meaning_sentence("dax", "sum"),
+    ]
     texts += [
         step_line("dax", "sum", 1, 2, 3),
         *MEANINGS,

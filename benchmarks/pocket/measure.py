@@ -14,7 +14,13 @@ from benchmarks.pocket.acting import BRIEFINGS, Chain, chain
 from benchmarks.pocket.corpus import COURSES, talks
 from benchmarks.pocket.expert import STAGES
 from envs.calibration import stated_digit
-from envs.calibration_language import Convention, draw_convention, question, says, worked
+from envs.calibration_language import (
+    Convention,
+    draw_convention,
+    meaning_sentence,
+    question,
+    worked_solution,
+)
 from harness.policies import open_policy
 from harness.policies.base import Policy, Request, Sampling
 from harness.settings.model import ModelSettings
@@ -37,14 +43,14 @@ def acting(policy: Policy, steps: int, known: bool, count: int, seed: int) -> fl
     asked: list[tuple[Chain, Convention]] = []
     conversations = []
     for _ in range(count):
-        convention = draw_convention(rng, 6, worlds=True)
+        convention = draw_convention(rng, 6, for_envs=True)
         task = chain(rng, convention, steps)
-        told = tuple(says(*pair) for pair in convention.items()) if known else ()
+        told = tuple(meaning_sentence(*pair) for pair in convention.items()) if known else ()
         prompt = SystemPrompt(BRIEFINGS[0], told)
         asked.append((task, convention))
         conversations.append((Message("system", prompt.text), Message("user", question(*task))))
     right = [
-        stated_digit(reply) == str(worked(*task, convention)[1])
+        stated_digit(reply) == str(worked_solution(*task, convention)[1])
         for reply, (task, convention) in zip(replies(policy, conversations), asked, strict=True)
     ]
     return sum(right) / count

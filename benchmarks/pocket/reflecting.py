@@ -11,7 +11,13 @@ from agents.parts.prompts.reflection_context import numbered
 from agents.parts.prompts.reflector import ReflectionRequest, Reflector
 from benchmarks.pocket.acting import ASIDES, BRIEFINGS, Chain, attempt, chain, told_by
 from benchmarks.pocket.expert import Expert, drawn
-from envs.calibration_language import MEANINGS, Convention, question, says, worked
+from envs.calibration_language import (
+    MEANINGS,
+    Convention,
+    meaning_sentence,
+    question,
+    worked_solution,
+)
 from harness.policies.base import Sampling
 from harness.round_data import Group, Rollouts, Round
 from harness.seeds import Seeds
@@ -55,9 +61,11 @@ def opinions(rng: random.Random, convention: Convention) -> tuple[str, ...]:
     for sign in rng.sample(sorted(convention), len(convention)):
         if rng.random() < share:
             wrong = rng.random() < 0.25
-            listed.append(says(sign, rng.choice(list(MEANINGS)) if wrong else convention[sign]))
+            listed.append(
+                meaning_sentence(sign, rng.choice(list(MEANINGS)) if wrong else convention[sign])
+            )
     if listed and rng.random() < 0.1:
-        listed.append(says(rng.choice(listed).split()[0], rng.choice(list(MEANINGS))))
+        listed.append(meaning_sentence(rng.choice(listed).split()[0], rng.choice(list(MEANINGS))))
     if rng.random() < 0.05:
         listed.append(rng.choice(ASIDES))
     return tuple(dict.fromkeys(listed))
@@ -79,7 +87,7 @@ def episode(
     if rng.random() < evidence.strays:
         nudged, told = dict(convention), {}
     made = attempt(rng, asked, told | nudged)
-    _, result = worked(*asked, convention)
+    _, result = worked_solution(*asked, convention)
     right = made.result == result
     feedback = "Right." if right else f"Wrong. The correct answer is {result}."
     turn = Turn(question(*asked), Completion(made.text, Finish.STOP, 20), float(right))

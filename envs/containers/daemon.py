@@ -20,13 +20,13 @@ _SECONDS = 60
 _UNIX, _SOCKET = "unix://", "/var/run/docker.sock"
 _STARTS = 8
 _here = threading.local()
-_welcomed: set[tuple[int, str]] = set()
+_checked_daemons: set[tuple[int, str]] = set()
 _lock = threading.Lock()
 _starts: dict[int, threading.BoundedSemaphore] = {}
 
 
 @contextmanager
-def one_of_few() -> Iterator[None]:
+def start_slot() -> Iterator[None]:
     """Wait for a place among the few containers that this process makes and starts at a time.
 
     The daemon works on all starts it was asked for together: of many, each takes nearly as long as
@@ -46,20 +46,20 @@ def connect() -> Any:
     process leaves nothing when it exits.
     """
     where = (os.getpid(), os.environ.get("DOCKER_HOST", ""))
-    line = getattr(_here, "line", None)
-    if line is None or line.where != where:
-        line = _here.line = _Line(_open(_named()), where)
+    cached = getattr(_here, "cached", None)
+    if cached is None or cached.where != where:
+        cached = _here.cached = _ThreadClient(_open(_named()), where)
     with _lock:
-        if where not in _welcomed:
-            refuse_unlimited(_info(line.client))
-            reap_orphans(line.client)
+        if where not in _checked_daemons:
+            refuse_unlimited(_info(cached.client))
+            reap_orphans(cached.client)
             reap_at_exit(partial(_open, _named()))
-            _welcomed.add(where)
-    return line.client
+            _checked_daemons.add(where)
+    return cached.client
 
 
 @dataclass(slots=True)
-class _Line:
+class _ThreadClient:
     """A thread's client, closed when its thread is over."""
 
     client: Any
@@ -85,7 +85,7 @@ def _open(named: dict[str, str]) -> Any:
         ) from error
     host = named.get("DOCKER_HOST", "")
     try:
-        _knock(host)
+        _probe_socket(host)
         return docker.from_env(timeout=_SECONDS, environment=named)
     except (docker.errors.DockerException, OSError) as error:
         raise DockerUnavailable(
@@ -96,7 +96,7 @@ def _open(named: dict[str, str]) -> Any:
         ) from error
 
 
-def _knock(host: str) -> None:
+def _probe_socket(host: str) -> None:
     """Raise OSError where nobody listens; the SDK would not close the socket it tried with."""
     if host and not host.startswith(_UNIX):
         return
@@ -110,13 +110,13 @@ def _info(client: Any) -> Mapping[str, Any]:
     import requests
 
     try:
-        told: Mapping[str, Any] = client.api.info()
+        info: Mapping[str, Any] = client.api.info()
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise DockerUnavailable(
             f"The Docker daemon does not say what it can do ({one_line(error)}); "
             "see whether docker info works."
         ) from error
-    return told
+    return info
 
 
 def refuse_unlimited(info: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ _RIGHT, _WRONG = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class HiddenCheck:
     """The hidden check of a task and its files, perhaps with a trial and files of its own.
 
     The check runs in the copy of the scratch; $CHECK names its folder, in which `trial.out` and
@@ -36,47 +36,57 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class CheckVerdict:
     """The verdict on a scratch folder, and the output of the check."""
 
     right: bool
-    said: str
+    output_text: str
 
 
-def rule(
-    judge: Judge, image: str, limits: ContainerLimits, scratch: FileTree, seconds: float
-) -> Ruling:
+def run_check(
+    hidden_check: HiddenCheck,
+    image: str,
+    limits: ContainerLimits,
+    scratch: FileTree,
+    seconds: float,
+) -> CheckVerdict:
     """Judge a copy of a scratch; raises SandboxError where there is no verdict."""
-    files = dict(judge.files)
-    if judge.trial:
-        out, status = _try(judge, image, limits, scratch, seconds)
+    files = dict(hidden_check.files)
+    if hidden_check.trial:
+        out, status = _run_trial(hidden_check, image, limits, scratch, seconds)
         files |= {"trial.out": File(out), "trial.status": File(f"{status}\n".encode())}
-    files[_SCRIPT] = File(judge.check.encode())
+    files[_SCRIPT] = File(hidden_check.check.encode())
     small = replace(limits, life_seconds=600, output_bytes=_SAID_BYTES)
-    with Sandbox(image, small, scratch, owner="0:0", hidden={HIDDEN: FileTree(files)}) as room:
-        output = room.run(
+    with Sandbox(image, small, scratch, owner="0:0", hidden={HIDDEN: FileTree(files)}) as sandbox:
+        output = sandbox.run(
             f"exec /bin/sh {HIDDEN}/{_SCRIPT}",
             seconds,
             user=KEEPER,
             environment={"CHECK": HIDDEN},
             last=True,
         )
-    said = output.both.decode(errors="replace").strip()
+    output_text = output.both.decode(errors="replace").strip()
     if output.status not in (_RIGHT, _WRONG):
         how = f"was stopped ({output.stopped})" if output.stopped else f"ended as {output.status}"
         raise SandboxError(
             f"The check {how} instead of ending as 0 (right) or 1 (wrong), so the episode has no "
-            f"score. It said: {said[-300:] or 'nothing'}"
+            f"score. It said: {output_text[-300:] or 'nothing'}"
         )
-    return Ruling(output.status == _RIGHT, said)
+    return CheckVerdict(output.status == _RIGHT, output_text)
 
 
-def _try(
-    judge: Judge, image: str, limits: ContainerLimits, scratch: FileTree, seconds: float
+def _run_trial(
+    hidden_check: HiddenCheck,
+    image: str,
+    limits: ContainerLimits,
+    scratch: FileTree,
+    seconds: float,
 ) -> tuple[bytes, int]:
     """Standard output and status of the trial; 124 where it had to be stopped."""
-    files = {**(judge.trial_files or {}), _SCRIPT: File(judge.trial.encode())}
+    files = {**(hidden_check.trial_files or {}), _SCRIPT: File(hidden_check.trial.encode())}
     roomy = replace(limits, life_seconds=600, output_bytes=_TRIAL_BYTES)
-    with Sandbox(image, roomy, scratch, hidden={TRIAL: FileTree(files)}) as room:
-        output = room.run(f"exec /bin/sh {TRIAL}/{_SCRIPT}", seconds, environment={"TRIAL": TRIAL})
+    with Sandbox(image, roomy, scratch, hidden={TRIAL: FileTree(files)}) as sandbox:
+        output = sandbox.run(
+            f"exec /bin/sh {TRIAL}/{_SCRIPT}", seconds, environment={"TRIAL": TRIAL}
+        )
     return output.out, 124 if output.status is None else output.status

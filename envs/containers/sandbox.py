@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from envs.containers.archive import FileTree, pack, unpack
-from envs.containers.daemon import connect, one_of_few
+from envs.containers.daemon import connect, start_slot
 from envs.containers.errors import SandboxError, failing_as_sandbox
 from envs.containers.limits import (
     AGENT,
@@ -171,7 +171,7 @@ class Sandbox:
     def _start(self) -> None:
         api, life = self._client.api, self._limits.life_seconds
         settings = host_settings(self._limits, self._volumes)
-        with one_of_few():
+        with start_slot():
             made = api.create_container(
                 self._image,
                 # Waiting, the shell buries orphans; when the sleep is over the container ends, also

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from envs.containers.archive import File, FileTree
-from envs.containers.judging import Judge
-from envs.terminal.task_kinds import Draft, text, word
+from envs.containers.judging import HiddenCheck
+from envs.terminal.task_kinds import TaskDraft, text, word
 
 _INPUTS = 4
 
@@ -77,7 +77,7 @@ exit 1
 """
 
 
-def script(rng: random.Random) -> Draft:
+def script(rng: random.Random) -> TaskDraft:
     """Find the mistake in a small script."""
     template, k = rng.choice(SCRIPTS), rng.randrange(2, 60)
     good, bad = rng.choice(template.mistakes)
@@ -94,12 +94,12 @@ def script(rng: random.Random) -> Draft:
         rng.shuffle(numbers)
     expected = [line for n in inputs for line in [*map(str, template.answer(n, k)), "---"]]
     shown = [rng.randrange(0, 300) for _ in range(6)]
-    return Draft(
+    return TaskDraft(
         f"{name} should read whole numbers from standard input, one a line, and "
         f"{template.purpose.replace('{k}', fill)}. It has a mistake; repair it. sample.in is an "
         f"input to try it with: sh {name} < sample.in",
         FileTree({name: File(broken.encode()), "sample.in": text(map(str, shown))}),
-        Judge(
+        HiddenCheck(
             check=_CHECK.format(name=name),
             files={"expected": text(expected)},
             trial=_TRIAL.format(name=name),

@@ -17,7 +17,7 @@ from envs.containers.archive import FileTree, TooMuch
 from envs.containers.daemon import connect
 from envs.containers.errors import SandboxError
 from envs.containers.image import built_image, busybox_version, present_image, shell_image
-from envs.containers.judging import rule
+from envs.containers.judging import run_check
 from envs.containers.limits import ContainerLimits
 from envs.containers.sandbox import Sandbox
 from envs.containers.streams import Output
@@ -42,7 +42,7 @@ _CLOSES = re.compile(r"[ \t]*```[ \t]*")
 _DONE = re.compile(r"^[ \t*_]*done[ \t]*[.!]?[ \t*_]*$", re.IGNORECASE | re.MULTILINE)
 _THOUGHT = "</think>"
 _COMMAND_BYTES = 100_000
-_NO_MOVE = (
+_NO_ACTION = (
     "Nothing was run: the reply holds neither a block of commands, opened by ```sh and closed by "
     "``` on lines of their own, nor Done on a line of its own."
 )
@@ -51,7 +51,7 @@ _LEAST_MEMORY_MB = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class ShellAction:
     """The request in a reply: commands ("" for none), and whether it calls the task solved."""
 
     commands: str
@@ -59,17 +59,17 @@ class Move:
     blocks: int
 
 
-def read_move(reply: str) -> Move:
+def parse_action(reply: str) -> ShellAction:
     """The first closed block of commands, and whether Done stands on a line outside of blocks.
 
     What comes before a closing </think> is thought, not said.
     """
-    blocks, outside = _apart(reply.rpartition(_THOUGHT)[2].replace("\r\n", "\n").split("\n"))
+    blocks, outside = _split_blocks(reply.rpartition(_THOUGHT)[2].replace("\r\n", "\n").split("\n"))
     done = _DONE.search("\n".join(outside)) is not None
-    return Move(blocks[0] if blocks else "", done, len(blocks))
+    return ShellAction(blocks[0] if blocks else "", done, len(blocks))
 
 
-def _apart(lines: list[str]) -> tuple[list[str], list[str]]:
+def _split_blocks(lines: list[str]) -> tuple[list[str], list[str]]:
     """The closed blocks of a reply, and the lines outside of them; one pass, however many open."""
     blocks: list[str] = []
     outside: list[str] = []
@@ -87,7 +87,7 @@ def _apart(lines: list[str]) -> tuple[list[str], list[str]]:
     return blocks, outside + (lines[start:] if start >= 0 else [])
 
 
-def shown(output: Output, seconds: float) -> str:
+def observation_text(output: Output, seconds: float) -> str:
     """The observation after a command: its output, without control characters, and its status."""
     text = output.both.decode(errors="replace").replace("\r\n", "\n")
     clean = "".join(
@@ -133,7 +133,7 @@ class Terminal(MultiTurnEnv):
         scratch_mb: int = 16,
     ) -> None:
         super().__init__(split=split)
-        _refuse_odd(
+        _check_options(
             {"turns": turns, "memory_mb": memory_mb, "scratch_mb": scratch_mb},
             {"command_seconds": command_seconds, "episode_seconds": episode_seconds},
         )
@@ -145,7 +145,7 @@ class Terminal(MultiTurnEnv):
         self._images: dict[str, str] = {}
         self._sandbox: Sandbox | None = None
         self._task: ShellTask | None = None
-        self._played, self._spent = 0, 0.0
+        self._turns_taken, self._seconds_spent = 0, 0.0
         connect()
 
     def size(self, split: Split) -> int:
@@ -183,34 +183,34 @@ class Terminal(MultiTurnEnv):
         self.close()
         tasks = self._tasks[self.split]
         self._task = next(task for task in tasks if task.id == problem.id)
-        self._played, self._spent = 0, 0.0
+        self._turns_taken, self._seconds_spent = 0, 0.0
 
     def respond(self, reply: str) -> str | Verdict:
         """Run what the reply asks for; a failure of the sandbox is raised and ends the episode."""
-        self._played += 1
-        move = read_move(reply)
-        said = _NO_MOVE
+        self._turns_taken += 1
+        parsed = parse_action(reply)
+        text = _NO_ACTION
         try:
-            if move.blocks:
-                said = self._run(move)
-            return self._ruling() if move.done else said
+            if parsed.blocks:
+                text = self._run(parsed)
+            return self._final_verdict() if parsed.done else text
         except Exception:
             self._abandon()
             raise
 
     def verdict_at_limit(self) -> Verdict | None:
         """The verdict on the files so far, once turns or time are used up."""
-        if self._played < self._turns and self._spent < self._seconds[1]:
+        if self._turns_taken < self._turns and self._seconds_spent < self._seconds[1]:
             return None
         try:
-            return self._ruling()
+            return self._final_verdict()
         except Exception:
             self._abandon()
             raise
 
     def reference_reply(self) -> str:
         """The known solution, then Done; raises EnvError where a task of one's own has none."""
-        if self._played:
+        if self._turns_taken:
             return "Done"
         if not self.current.answer:
             raise EnvError(f"{self.current.id} has no solution; add a solution.sh to it.")
@@ -230,24 +230,28 @@ class Terminal(MultiTurnEnv):
             self._sandbox.close()
             self._sandbox = None
 
-    def _run(self, move: Move) -> str:
+    def _run(self, parsed: ShellAction) -> str:
         # A program's argument cannot hold NUL, and lone surrogates cannot be sent.
-        commands = move.commands.replace("\0", "").encode(errors="replace")
+        commands = parsed.commands.replace("\0", "").encode(errors="replace")
         if len(commands) > _COMMAND_BYTES:
             return f"Nothing was run: a block may hold {_COMMAND_BYTES} bytes."
         if self._sandbox is None:
-            self._sandbox = Sandbox(self._image_of(), self._limits, self._now.draft.tree)
-        seconds = max(0.1, min(self._seconds[0], self._seconds[1] - self._spent))
+            self._sandbox = Sandbox(
+                self._image_for_task(), self._limits, self._current_task.draft.tree
+            )
+        seconds = max(0.1, min(self._seconds[0], self._seconds[1] - self._seconds_spent))
         output = self._sandbox.run(commands.decode(), seconds)
-        self._spent += output.seconds
-        said = shown(output, seconds)
+        self._seconds_spent += output.seconds
+        text = observation_text(output, seconds)
         return (
-            f"{said}\n[only the first of {move.blocks} blocks was run]" if move.blocks > 1 else said
+            f"{text}\n[only the first of {parsed.blocks} blocks was run]"
+            if parsed.blocks > 1
+            else text
         )
 
-    def _ruling(self) -> Verdict:
+    def _final_verdict(self) -> Verdict:
         """Copy the scratch, kill everything, and only then let the check see the copy."""
-        scratch: FileTree = self._now.draft.tree
+        scratch: FileTree = self._current_task.draft.tree
         try:
             if self._sandbox is not None:
                 scratch = self._sandbox.export()
@@ -255,24 +259,28 @@ class Terminal(MultiTurnEnv):
             return Verdict.wrong(f"Wrong: /work holds {error}, which is not judged.")
         finally:
             self.close()
-        judge = self._now.draft.judge
-        ruling = rule(judge, self._image_of(), self._limits, scratch, _CHECK_SECONDS)
-        if ruling.right:
+        hidden_check = self._current_task.draft.hidden_check
+        check_verdict = run_check(
+            hidden_check, self._image_for_task(), self._limits, scratch, _CHECK_SECONDS
+        )
+        if check_verdict.right:
             return Verdict.right()
         links = f" Left out, being no regular files: {len(scratch.left_out)}."
-        return Verdict.wrong(f"Wrong. {ruling.said}{links if scratch.left_out else ''}".strip())
+        return Verdict.wrong(
+            f"Wrong. {check_verdict.output_text}{links if scratch.left_out else ''}".strip()
+        )
 
     @property
-    def _now(self) -> ShellTask:
+    def _current_task(self) -> ShellTask:
         assert self._task is not None
         return self._task
 
-    def _image_of(self) -> str:
-        task, client = self._now, connect()
+    def _image_for_task(self) -> str:
+        task, client = self._current_task, connect()
         key = task.image or (task.id if task.recipe else self._image)
         if key not in self._images:
             if task.recipe is not None:
-                made = built_image(client, task.recipe, task.asked())
+                made = built_image(client, task.recipe, task.agent_hash())
             elif key:
                 made = present_image(client, key)
             else:
@@ -287,7 +295,7 @@ class Terminal(MultiTurnEnv):
             self.close()
 
 
-def _refuse_odd(whole: Mapping[str, int], seconds: Mapping[str, float]) -> None:
+def _check_options(whole: Mapping[str, int], seconds: Mapping[str, float]) -> None:
     for name, number in whole.items():
         least = _LEAST_MEMORY_MB if name == "memory_mb" else 1
         if isinstance(number, bool) or not isinstance(number, int) or number < least:

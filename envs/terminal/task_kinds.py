@@ -10,23 +10,23 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from envs.containers.archive import File, FileTree
-from envs.containers.judging import Judge
+from envs.containers.judging import HiddenCheck
 
 _SOUNDS = ("ba", "co", "di", "fe", "gu", "ha", "ki", "lo", "mu", "ne", "po", "ra", "si", "tu", "ve")
 _EXTENSIONS = ("cfg", "csv", "dat", "list", "log", "md", "note", "tmp", "txt")
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class TaskDraft:
     """A task without a name: instruction, files, hidden check and a solution."""
 
     instruction: str
     tree: FileTree
-    judge: Judge
+    hidden_check: HiddenCheck
     solution: str
 
 
-Kind = Callable[[random.Random], Draft]
+Kind = Callable[[random.Random], TaskDraft]
 
 
 def word(rng: random.Random, sounds: int = 3) -> str:
@@ -47,7 +47,7 @@ def text(lines: Iterable[str]) -> File:
     return File("".join(f"{line}\n" for line in lines).encode())
 
 
-def expecting(name: str, lines: Iterable[str]) -> Judge:
+def expects_lines(name: str, lines: Iterable[str]) -> HiddenCheck:
     """The file `name` must hold these lines; blank lines, space at line ends and the way a path
     starts do not matter.
     """
@@ -58,10 +58,10 @@ tr -d '\\r' < {name} |
 cmp -s /tmp/got "$CHECK/expected" || {{ echo "{name} does not hold what was asked for."; exit 1; }}
 exit 0
 """
-    return Judge(check, {"expected": text(lines)})
+    return HiddenCheck(check, {"expected": text(lines)})
 
 
-def becoming(after: Mapping[str, File], gone: Iterable[str] = ()) -> Judge:
+def expects_tree(after: Mapping[str, File], gone: Iterable[str] = ()) -> HiddenCheck:
     """These files must be there with exactly this content, those of `gone` must not."""
     check = """
 cd "$CHECK/tree" || exit 3
@@ -75,7 +75,7 @@ done < "$CHECK/gone"
 exit 0
 """
     files = {f"tree/{path}": file for path, file in after.items()}
-    return Judge(check, files | {"gone": text(gone)})
+    return HiddenCheck(check, files | {"gone": text(gone)})
 
 
 def _prose(rng: random.Random, pool: list[str], lines: int) -> list[str]:
@@ -89,7 +89,7 @@ def _places(rng: random.Random, count: int) -> list[str]:
     return [f"{rng.choice(folders)}/{name}" for name in words(rng, count)]
 
 
-def find_word(rng: random.Random) -> Draft:
+def find_word(rng: random.Random) -> TaskDraft:
     """Find the file that holds a word."""
     code, *pool = words(rng, 30)
     paths = [f"{place}.{rng.choice(_EXTENSIONS)}" for place in _places(rng, rng.randint(6, 14))]
@@ -97,15 +97,15 @@ def find_word(rng: random.Random) -> Draft:
     chosen = rng.choice(paths)
     line = rng.randrange(len(bodies[chosen]))
     bodies[chosen][line] += f" {code}"
-    return Draft(
+    return TaskDraft(
         f"Exactly one file below /work holds the word {code}. Write its path to answer.txt.",
         FileTree({path: text(lines) for path, lines in bodies.items()}),
-        expecting("answer.txt", [chosen]),
+        expects_lines("answer.txt", [chosen]),
         f"grep -rlw {code} . > /tmp/found; cp /tmp/found answer.txt",
     )
 
 
-def find_largest(rng: random.Random) -> Draft:
+def find_largest(rng: random.Random) -> TaskDraft:
     """Find the largest file."""
     paths = [f"{place}.dat" for place in _places(rng, rng.randint(5, 12))]
     sizes = rng.sample(range(10, 3000), len(paths))
@@ -114,16 +114,16 @@ def find_largest(rng: random.Random) -> Draft:
         {p: File((letters[p] * size).encode()) for p, size in zip(paths, sizes, strict=True)}
     )
     largest = paths[sizes.index(max(sizes))]
-    return Draft(
+    return TaskDraft(
         "Which file below /work has the most bytes? Write its path to answer.txt.",
         tree,
-        expecting("answer.txt", [largest]),
+        expects_lines("answer.txt", [largest]),
         "find . -type f -exec wc -c {} + | grep -v ' total$' | sort -n | tail -n 1"
         " | sed 's/^ *[0-9]* //' > /tmp/found; cp /tmp/found answer.txt",
     )
 
 
-def find_list(rng: random.Random) -> Draft:
+def find_list(rng: random.Random) -> TaskDraft:
     """List the files with an extension."""
     asked, *others = rng.sample(_EXTENSIONS, 4)
     places = _places(rng, rng.randint(8, 16))
@@ -131,16 +131,16 @@ def find_list(rng: random.Random) -> Draft:
     endings = [asked] * wanted + [rng.choice(others) for _ in places[wanted:]]
     paths = [f"{place}.{ending}" for place, ending in zip(places, endings, strict=True)]
     pool = words(rng, 10)
-    return Draft(
+    return TaskDraft(
         f"List the paths of all files below /work whose name ends in .{asked}, one a line and "
         "sorted, in list.out. Paths start below /work, without ./ in front.",
         FileTree({path: text(_prose(rng, pool, 2)) for path in paths}),
-        expecting("list.out", sorted(p for p in paths if p.endswith(f".{asked}"))),
+        expects_lines("list.out", sorted(p for p in paths if p.endswith(f".{asked}"))),
         f"find . -name '*.{asked}' | sed 's#^./##' | LC_ALL=C sort > list.out",
     )
 
 
-def count_lines(rng: random.Random) -> Draft:
+def count_lines(rng: random.Random) -> TaskDraft:
     """Count the lines of a log of one service and one level."""
     services, levels = words(rng, 3), ("INFO", "WARN", "ERROR")
     rows = [
@@ -151,11 +151,11 @@ def count_lines(rng: random.Random) -> Draft:
     level, service = rng.choice(levels), rng.choice(services)
     count = sum(f" {level} {service} " in row for row in rows)
     name = f"{word(rng)}.log"
-    return Draft(
+    return TaskDraft(
         f"How many lines of {name} have level {level} and service {service}? Write the number to "
         "answer.txt.",
         FileTree({name: text(rows)}),
-        expecting("answer.txt", [str(count)]),
+        expects_lines("answer.txt", [str(count)]),
         f"grep -c ' {level} {service} ' {name} > answer.txt; true",
     )
 
@@ -171,63 +171,63 @@ def _csv(rows: Iterable[tuple[object, ...]]) -> File:
     return text(",".join(map(str, row)) for row in rows)
 
 
-def sum_column(rng: random.Random) -> Draft:
+def sum_column(rng: random.Random) -> TaskDraft:
     """Sum the amounts of one city."""
     cities, rows = _table(rng)
     city, name = rng.choice(cities), f"{word(rng)}.csv"
     total = sum(amount for _, where, amount in rows if where == city)
-    return Draft(
+    return TaskDraft(
         f"{name} has the columns name, city and amount. Write the sum of the amounts of {city} to "
         "answer.txt.",
         FileTree({name: _csv([("name", "city", "amount"), *rows])}),
-        expecting("answer.txt", [str(total)]),
+        expects_lines("answer.txt", [str(total)]),
         f"awk -F, '$2 == \"{city}\" {{ s += $3 }} END {{ print s + 0 }}' {name} > answer.txt",
     )
 
 
-def distinct(rng: random.Random) -> Draft:
+def distinct(rng: random.Random) -> TaskDraft:
     """Count the different users."""
     users = words(rng, rng.randint(5, 20))
     rows = [f"{rng.choice(users)} {rng.choice(('GET', 'PUT'))} /{word(rng, 2)}" for _ in range(60)]
     name = f"{word(rng)}.log"
-    return Draft(
+    return TaskDraft(
         f"The first word of every line of {name} is a user. How many different users are there? "
         "Write the number to answer.txt.",
         FileTree({name: text(rows)}),
-        expecting("answer.txt", [str(len({row.split()[0] for row in rows}))]),
+        expects_lines("answer.txt", [str(len({row.split()[0] for row in rows}))]),
         f"cut -d ' ' -f 1 {name} | sort -u | wc -l > answer.txt",
     )
 
 
-def sort_unique(rng: random.Random) -> Draft:
+def sort_unique(rng: random.Random) -> TaskDraft:
     """Numbers in order, none twice."""
     numbers = [rng.randrange(1, 2000) for _ in range(rng.randint(20, 60))]
     numbers += rng.sample(numbers, 5)
     name = f"{word(rng)}.txt"
     downwards = rng.random() < 0.5
     order = "largest first" if downwards else "smallest first"
-    return Draft(
+    return TaskDraft(
         f"Write the numbers of {name} to sorted.txt, {order}, every number once.",
         FileTree({name: text(map(str, numbers))}),
-        expecting("sorted.txt", map(str, sorted(set(numbers), reverse=downwards))),
+        expects_lines("sorted.txt", map(str, sorted(set(numbers), reverse=downwards))),
         f"sort -n {'-r ' if downwards else ''}-u {name} > sorted.txt",
     )
 
 
-def columns(rng: random.Random) -> Draft:
+def columns(rng: random.Random) -> TaskDraft:
     """Some columns of a table in another order and sorted."""
     _, rows = _table(rng)
     name = f"{word(rng)}.csv"
-    return Draft(
+    return TaskDraft(
         f"{name} has the columns name, city and amount and no header. Write a line city:name for "
         "every row to out.txt, sorted alphabetically.",
         FileTree({name: _csv(rows)}),
-        expecting("out.txt", sorted(f"{city}:{who}" for who, city, _ in rows)),
+        expects_lines("out.txt", sorted(f"{city}:{who}" for who, city, _ in rows)),
         f"awk -F, '{{ print $2 \":\" $1 }}' {name} | LC_ALL=C sort > out.txt",
     )
 
 
-def replace_word(rng: random.Random) -> Draft:
+def replace_word(rng: random.Random) -> TaskDraft:
     """One word for another in all text files, and in no others."""
     old, new, *pool = words(rng, 14)
     paths = [f"{place}.{rng.choice(('txt', 'md'))}" for place in _places(rng, rng.randint(4, 8))]
@@ -238,16 +238,16 @@ def replace_word(rng: random.Random) -> Draft:
         path: [line.replace(old, new) if path.endswith(".txt") else line for line in lines]
         for path, lines in before.items()
     }
-    return Draft(
+    return TaskDraft(
         f"In every file below /work whose name ends in .txt, replace the word {old} by {new} "
         "wherever it stands. Leave all other files as they are.",
         FileTree({path: text(lines) for path, lines in before.items()}),
-        becoming({path: text(lines) for path, lines in after.items()}),
+        expects_tree({path: text(lines) for path, lines in after.items()}),
         f"find . -name '*.txt' -exec sed -i 's/{old}/{new}/g' {{}} +",
     )
 
 
-def rename(rng: random.Random) -> Draft:
+def rename(rng: random.Random) -> TaskDraft:
     """Another extension for all files of one."""
     old, new, other = rng.sample(_EXTENSIONS, 3)
     folder, pool = word(rng), words(rng, 12)
@@ -255,16 +255,16 @@ def rename(rng: random.Random) -> Draft:
     contents = {f"{folder}/{name}.{old}": text(_prose(rng, pool, 3)) for name in names}
     kept = {f"{folder}/{name}.{other}": text(_prose(rng, pool, 3)) for name in words(rng, 3)}
     after = {f"{path.removesuffix(old)}{new}": file for path, file in contents.items()}
-    return Draft(
+    return TaskDraft(
         f"In the folder {folder}, rename every file that ends in .{old} so that it ends in .{new} "
         "instead. Change nothing else.",
         FileTree(contents | kept),
-        becoming(after | kept, sorted(contents)),
+        expects_tree(after | kept, sorted(contents)),
         f'for f in {folder}/*.{old}; do mv "$f" "${{f%.{old}}}.{new}"; done',
     )
 
 
-def config(rng: random.Random) -> Draft:
+def config(rng: random.Random) -> TaskDraft:
     """One setting of one section, which other sections have too."""
     sections, keys = words(rng, 3), words(rng, 4)
     values = {(s, k): rng.randrange(1, 9000) for s in sections for k in keys}
@@ -278,10 +278,10 @@ def config(rng: random.Random) -> Draft:
         return text(lines)
 
     name = f"{word(rng)}.ini"
-    return Draft(
+    return TaskDraft(
         f"In the section [{section}] of {name}, set {key} to {wanted}. Keep the form key = value "
         "and change no other line.",
         FileTree({name: written(values)}),
-        becoming({name: written(values | {(section, key): wanted})}),
+        expects_tree({name: written(values | {(section, key): wanted})}),
         f"sed -i '/^\\[{section}\\]/,/^$/ s/^{key} = .*/{key} = {wanted}/' {name}",
     )

@@ -24,13 +24,13 @@ from functools import cache
 from pathlib import Path
 
 from envs.containers.archive import File, FileTree
-from envs.containers.judging import Judge
+from envs.containers.judging import HiddenCheck
 from envs.errors import DataMalformed, DataUnavailable
 from envs.fingerprint import digest
 from envs.terminal.broken_scripts import script
 from envs.terminal.task_kinds import (
-    Draft,
     Kind,
+    TaskDraft,
     columns,
     config,
     count_lines,
@@ -72,23 +72,26 @@ class ShellTask:
     """
 
     id: str
-    draft: Draft
+    draft: TaskDraft
     image: str = ""
     recipe: Path | None = None
     recipe_files: FileTree = field(default_factory=FileTree)
 
     def content(self) -> str:
         """The hash of everything that decides what is asked and how it is scored."""
-        judge = self.draft.judge
+        hidden_check = self.draft.hidden_check
         return digest(
             [
-                self.asked(),
-                [judge.check, judge.trial],
-                [_hashes(FileTree(judge.files)), _hashes(FileTree(judge.trial_files or {}))],
+                self.agent_hash(),
+                [hidden_check.check, hidden_check.trial],
+                [
+                    _hashes(FileTree(hidden_check.files)),
+                    _hashes(FileTree(hidden_check.trial_files or {})),
+                ],
             ]
         )
 
-    def asked(self) -> str:
+    def agent_hash(self) -> str:
         """The hash of what the agent meets: two tasks with the same are the same task."""
         image = self.image or _hashes(self.recipe_files)
         return digest([self.draft.instruction, _hashes(self.draft.tree), image])
@@ -117,8 +120,8 @@ def _new(split: Split, index: int, met: set[str]) -> ShellTask:
     while True:
         rng = random.Random(f"terminal {GENERATOR_VERSION} {split} {index} {attempt}")
         task = ShellTask(f"terminal:{split}:{index}:{kind.__name__}", kind(rng))
-        if task.asked() not in met:
-            met.add(task.asked())
+        if task.agent_hash() not in met:
+            met.add(task.agent_hash())
             return task
         attempt += 1
 
@@ -136,7 +139,7 @@ def from_folder(folder: Path) -> Mapping[Split, tuple[ShellTask, ...]]:
         places = sorted(p for p in (folder / split).glob("*") if p.is_dir())
         read[split] = tuple(_task(place, f"{split}/{place.name}") for place in places)
         for task in read[split]:
-            other = met.setdefault(task.asked(), task.id)
+            other = met.setdefault(task.agent_hash(), task.id)
             if other != task.id:
                 raise DataMalformed(f"{other} and {task.id} are the same task; remove one of them.")
     if not any(read.values()):
@@ -159,17 +162,17 @@ def _task(place: Path, id: str) -> ShellTask:
         raise DataMalformed(
             f"{id}: the folder image needs a Dockerfile, and task.toml no image; keep one of both."
         )
-    judge = Judge(
+    hidden_check = HiddenCheck(
         _script(place / "check.sh", id),
         _beside(place / "check", id),
         _script(place / "trial.sh", id) if (place / "trial.sh").exists() else "",
         _beside(place / "trial", id),
     )
     solution = place / "solution.sh"
-    draft = Draft(
+    draft = TaskDraft(
         settings["instruction"],
         _tree(place / "files", id),
-        judge,
+        hidden_check,
         _script(solution, id) if solution.exists() else "",
     )
     files = _tree(recipe, id)

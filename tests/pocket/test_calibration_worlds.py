@@ -12,10 +12,10 @@ from envs.calibration import Both, Calibration, Neither, Shown, Told, stated_dig
 from envs.calibration_language import (
     MEANINGS,
     SIGNS,
+    distinguishing_pairs,
     draw_convention,
-    for_worlds,
-    telling_pairs,
-    worked,
+    reserved_for_envs,
+    worked_solution,
 )
 from envs.errors import EnvError
 from envs.text_env import SPLITS, Split
@@ -44,7 +44,7 @@ def test_the_operations_keep_the_last_digit() -> None:
 
 def test_a_chain_is_worked_from_left_to_right() -> None:
     convention = {"dax": "sum", "wug": "smaller"}
-    text, result = worked(7, [("dax", 5), ("wug", 4)], convention)
+    text, result = worked_solution(7, [("dax", 5), ("wug", 4)], convention)
     assert text.splitlines() == [
         "Here dax means the sum: 7 dax 5 = 2.",
         "Here wug means the smaller: 2 wug 4 = 2.",
@@ -55,7 +55,7 @@ def test_a_chain_is_worked_from_left_to_right() -> None:
 
 def test_who_is_right_on_a_telling_pair_has_the_right_meaning() -> None:
     for meaning, operate in MEANINGS.items():
-        pairs = telling_pairs(meaning)
+        pairs = distinguishing_pairs(meaning)
         assert len(pairs) >= 26
         for a, b in pairs:
             others = [f(a, b) for name, f in MEANINGS.items() if name != meaning]
@@ -112,7 +112,7 @@ def test_a_world_is_a_function_of_its_seed(made: type[Calibration]) -> None:
 def test_a_worlds_convention_is_of_the_share_that_training_never_draws(
     made: type[Calibration],
 ) -> None:
-    assert all(for_worlds(made(world_seed=seed).convention) for seed in range(20))
+    assert all(reserved_for_envs(made(world_seed=seed).convention) for seed in range(20))
 
 
 @every_world
@@ -124,8 +124,8 @@ def test_no_two_signs_of_a_world_mean_the_same(made: type[Calibration]) -> None:
 
 def test_the_two_shares_of_conventions_are_apart() -> None:
     rng = random.Random(0)
-    assert not any(for_worlds(draw_convention(rng, 4, worlds=False)) for _ in range(50))
-    assert all(for_worlds(draw_convention(rng, 4, worlds=True)) for _ in range(50))
+    assert not any(reserved_for_envs(draw_convention(rng, 4, for_envs=False)) for _ in range(50))
+    assert all(reserved_for_envs(draw_convention(rng, 4, for_envs=True)) for _ in range(50))
 
 
 def test_only_shown_explains_its_signs() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from envs.containers import ContainerLimits, File, FileTree, Sandbox, SandboxError, TooMuch
-from envs.containers.judging import Judge, rule
+from envs.containers.judging import HiddenCheck, run_check
 
 WRITABLE = """
 for f in / /bin /dev /etc /proc /proc/sys/kernel /sys /sys/fs/cgroup /sys/fs/cgroup/* /usr /root \
@@ -22,7 +22,7 @@ def says(room, script, seconds=20):
 
 
 def passes(image, tree, judge, limits=None):
-    return rule(judge, image, limits or ContainerLimits(), tree, 20).right
+    return run_check(judge, image, limits or ContainerLimits(), tree, 20).right
 
 
 def processes_with(word):
@@ -131,7 +131,7 @@ def test_no_privilege_is_left_and_none_can_be_gained(room):
 
 def test_the_check_cannot_be_read_before_the_agent_is_gone(room):
     secret = "prize-of-the-check"
-    judge = Judge("grep -qx prize-of-the-check won && exit 0; exit 1", {"answer": File(b"x")})
+    judge = HiddenCheck("grep -qx prize-of-the-check won && exit 0; exit 1", {"answer": File(b"x")})
     spied = says(
         room,
         "ls -d /check /trial; grep -rl prize-of-the-chec[k] /bin/../etc /work /tmp /proc/*/cmdline"
@@ -152,14 +152,14 @@ def test_a_link_to_the_answer_is_not_an_answer(room, image):
   cmp -s $n - < "$CHECK/answer" && exit 0
 done
 exit 1"""
-    assert not passes(image, copy, Judge(check, {"answer": File(b"hidden\n")}))
+    assert not passes(image, copy, HiddenCheck(check, {"answer": File(b"hidden\n")}))
 
 
 def test_pipes_and_sockets_do_not_make_the_check_wait(room, image):
     room.run("mkfifo answer; nc -l -U sock & sleep 0.3", 20)
     copy = room.export()
     assert "answer" in copy.left_out and copy.files == {}
-    assert not passes(image, copy, Judge("cat answer >/dev/null 2>&1 && exit 0; exit 1", {}))
+    assert not passes(image, copy, HiddenCheck("cat answer >/dev/null 2>&1 && exit 0; exit 1", {}))
 
 
 def test_several_names_of_a_file_are_copied_as_files(room):
@@ -197,11 +197,11 @@ def test_odd_names_and_rights_survive_the_copy(room, image):
         "locked/x": b"c\n",
         "\udcff": b"d",
     }
-    assert passes(image, copy, Judge("set -- *; [ $# = 4 ] && exit 0; exit 1", {}))
+    assert passes(image, copy, HiddenCheck("set -- *; [ $# = 4 ] && exit 0; exit 1", {}))
 
 
 def test_a_check_runs_as_somebody_else_with_nothing_of_the_agents_around(image, nothing_left):
-    judge = Judge(
+    judge = HiddenCheck(
         f"""[ "$(id -u)" = 65532 ] || exit 5
 [ "$PWD" = /work ] && [ "$PATH" = /bin:/usr/bin ] || exit 6
 touch mine 2>/dev/null && exit 7
@@ -220,21 +220,23 @@ def test_a_program_on_trial_cannot_reach_the_check(image, nothing_left):
     cheat = File(
         b"ls /check 2>&1; cat /check/* ; ln -s /check/expected out; kill -9 $PPID; kill -9 -1\n"
     )
-    judge = Judge(
+    judge = HiddenCheck(
         'cmp -s "$CHECK/trial.out" "$CHECK/expected" && exit 0; exit 1',
         {"expected": File(b"42\n")},
         trial="sh ./made.sh 2>/dev/null; echo after",
     )
     assert not passes(image, FileTree({"made.sh": cheat}), judge)
-    honest = Judge(judge.check, judge.files, trial="sh ./made.sh")
+    honest = HiddenCheck(judge.check, judge.files, trial="sh ./made.sh")
     assert passes(image, FileTree({"made.sh": File(b"echo 42\n")}), honest)
 
 
 def test_a_program_on_trial_that_never_ends_is_stopped_and_wrong(image, nothing_left):
-    judge = Judge(
+    judge = HiddenCheck(
         '[ "$(cat "$CHECK/trial.status")" = 124 ] && exit 1; exit 0', {}, trial="sh ./made.sh"
     )
-    ruling = rule(judge, image, ContainerLimits(), FileTree({"made.sh": File(b"sleep 99")}), 1.5)
+    ruling = run_check(
+        judge, image, ContainerLimits(), FileTree({"made.sh": File(b"sleep 99")}), 1.5
+    )
     assert not ruling.right
 
 

@@ -16,7 +16,7 @@ from envs.containers.owner import MACHINE, OWNER, UNTIL, identity, labels, orpha
 from envs.containers.streams import BoundedOutput, Output
 from envs.errors import DataMalformed, DataUnavailable, EnvError
 from envs.terminal.broken_scripts import SCRIPTS
-from envs.terminal.env import Terminal, read_move, shown
+from envs.terminal.env import Terminal, observation_text, parse_action
 from envs.terminal.tasks import KINDS, SIZES, from_folder, generated
 
 ABLE = {
@@ -48,20 +48,21 @@ ABLE = {
     ],
 )
 def test_a_reply_is_read_as_commands_and_done(reply, commands, done):
-    move = read_move(reply)
+    move = parse_action(reply)
     assert (move.commands, move.done) == (commands, done)
 
 
 def test_of_several_blocks_the_first_is_meant():
-    move = read_move("```sh\none\n```\nand\n```sh\ntwo\n```")
+    move = parse_action("```sh\none\n```\nand\n```sh\ntwo\n```")
     assert (move.commands, move.blocks) == ("one\n", 2)
 
 
 def test_output_is_shown_without_control_characters_and_with_its_end():
-    said = shown(Output(b"a\x1b[0m\tb\xff\n", b"", 1, "", 0.1), 10.0)
+    said = observation_text(Output(b"a\x1b[0m\tb\xff\n", b"", 1, "", 0.1), 10.0)
     assert said == "a\N{REPLACEMENT CHARACTER}[0m\tb\N{REPLACEMENT CHARACTER}\n[exit status 1]"
     assert (
-        shown(Output(b"", b"", None, "time", 2.0), 2.0) == "[no output]\n[stopped after 2 seconds]"
+        observation_text(Output(b"", b"", None, "time", 2.0), 2.0)
+        == "[no output]\n[stopped after 2 seconds]"
     )
 
 
@@ -77,7 +78,7 @@ def test_of_a_long_stream_the_first_and_the_last_bytes_are_kept():
 
 def test_every_generated_task_is_in_one_split_and_is_asked_once():
     tasks = [task for split in generated().values() for task in split]
-    assert len({task.asked() for task in tasks}) == len(tasks) == sum(SIZES.values())
+    assert len({task.agent_hash() for task in tasks}) == len(tasks) == sum(SIZES.values())
     assert len({task.id for task in tasks}) == len(tasks)
     assert {task.id.split(":")[3] for task in tasks} == {kind.__name__ for kind in KINDS}
 
@@ -93,8 +94,8 @@ def test_generated_tasks_are_the_same_in_another_process():
 def test_no_task_holds_its_answer_in_what_the_agent_finds():
     for split in generated().values():
         for task in split:
-            hidden = task.draft.judge.files
-            if "expected" in hidden and task.draft.judge.trial == "":
+            hidden = task.draft.hidden_check.files
+            if "expected" in hidden and task.draft.hidden_check.trial == "":
                 assert hidden["expected"] not in task.draft.tree.files.values()
 
 
@@ -103,7 +104,7 @@ def test_every_mistake_in_a_script_shows_and_the_repair_is_right(tmp_path):
     assert len(tasks) == sum(SIZES.values()) // len(KINDS) and len(SCRIPTS) == 5
     for task in tasks:
         (name,) = (path for path in task.draft.tree.files if path.endswith(".sh"))
-        judge, repaired = task.draft.judge, task.draft.solution.split("\n", 1)[1]
+        judge, repaired = task.draft.hidden_check, task.draft.solution.split("\n", 1)[1]
         for body, right in (
             (task.draft.tree.files[name].content, False),
             (repaired.removesuffix("END").encode(), True),
@@ -133,7 +134,7 @@ def test_a_folder_of_tasks_is_read_in_order(tmp_path):
     read = from_folder(tmp_path)
     assert [task.id for task in read["train"]] == ["terminal:train/a", "terminal:train/b"]
     assert read["train"][1].draft.tree == FileTree({"x/y.sh": File(b"echo", True)}, ("x",))
-    assert read["train"][0].draft.judge.trial_files == {"in": File(b"1")}
+    assert read["train"][0].draft.hidden_check.trial_files == {"in": File(b"1")}
     assert read["test"] == ()
 
 
@@ -271,6 +272,6 @@ def test_a_program_that_needs_a_linker_is_no_static_busybox():
 
 def test_a_reply_that_opens_blocks_without_end_is_read_in_no_time():
     began = time.monotonic()
-    assert read_move("```sh\nls\nMOh\n`" * 40_000).blocks == 0
-    assert read_move("```sh\n" * 100_000).blocks == 0
+    assert parse_action("```sh\nls\nMOh\n`" * 40_000).blocks == 0
+    assert parse_action("```sh\n" * 100_000).blocks == 0
     assert time.monotonic() - began < 20
