@@ -77,7 +77,7 @@ def test_a_method_that_forgets_is_found(tmp_path, capsys):
     failed = [name for name, c in checks.items() if c["status"] == "failed"]
     assert failed == ["remembers all it needs", "resumes exactly"]
     assert "'rounds' differs" in checks["remembers all it needs"]["said"]
-    assert "population.jsonl is not what it is without a break" in checks["resumes exactly"]["said"]
+    assert "population.jsonl differs from an uninterrupted run" in checks["resumes exactly"]["said"]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`harness env|model|method list|show`: what there is."""
+"""`harness env|model|method list|show`: list and describe what can be chosen."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ _FLAGS = {
 
 
 def main(arguments: Arguments) -> int:
-    """Print a list, or all that is known of one thing."""
+    """Print a list, or the description of one item."""
     if arguments.act == "show":
         if arguments.verb == "env":
             return _show_env(arguments.name)
@@ -43,7 +43,7 @@ def main(arguments: Arguments) -> int:
     if arguments.json:
         print(json.dumps(rows))
         return 0
-    _table(("name", "what it is"), list(rows.items()))
+    _table(("name", "description"), list(rows.items()))
     return 0
 
 
@@ -57,12 +57,12 @@ def _table(heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _worlds() -> dict[str, str]:
-    """One row a world, one a family; somebody's broken package is a row that says so."""
+    """A row per environment and per family; a package that fails to load is a row too."""
     rows = {}
     for name in envs.names():
         try:
             rows[name] = envs.describe(name).summary
-        except Exception as error:  # any code may run when another package's world is loaded
+        except Exception as error:  # any code may run when another package's environment is loaded
             rows[name] = f"cannot be loaded ({type(error).__name__}: {error})"
     for prefix, family in FAMILIES.items():
         rows[f"{prefix}/{family.option.upper()}"] = _about(prefix)
@@ -75,7 +75,7 @@ def _worlds() -> dict[str, str]:
 
 def _about(prefix: str) -> str:
     try:
-        return f"{len(members(prefix))} worlds: harness env list {prefix}"
+        return f"{len(members(prefix))} environments: harness env list {prefix}"
     except EnvError as reason:
         return str(reason)
 
@@ -86,7 +86,7 @@ def _family(prefix: str) -> dict[str, str]:
     except UnknownEnv as error:
         raise UsageError(str(error)) from error
     except EnvError as error:
-        raise UsageError(f"The worlds of {prefix} cannot be listed: {error}") from error
+        raise UsageError(f"The environments of {prefix} cannot be listed: {error}") from error
 
 
 def _methods() -> dict[str, str]:
@@ -101,7 +101,7 @@ def _methods() -> dict[str, str]:
 
 def _show_env(name: str) -> int:
     if name in FAMILIES:
-        _table(("name", "what it is"), list(_family(name).items()))
+        _table(("name", "description"), list(_family(name).items()))
         return 0
     try:
         described, taken = envs.describe(whole_name(name)), _option_rows(whole_name(name))
@@ -111,10 +111,10 @@ def _show_env(name: str) -> int:
     rows = [
         ("name", name),
         ("Gymnasium id", described.id),
-        ("what it is", described.summary),
-        ("tasks", sizes or "known once it is made"),
-        ("reply limit", f"{described.reply_tokens} tokens"),
-        ("publish texts", "yes" if described.redistributable else "no: ids and replies only"),
+        ("description", described.summary),
+        ("tasks", sizes or "known once it is opened"),
+        ("max new tokens", f"{described.reply_tokens} tokens"),
+        ("publish texts", "yes" if described.redistributable else "no: ids and completions only"),
     ]
     if not taken:
         rows.append(("options", "none"))

@@ -1,4 +1,4 @@
-"""`harness env check`: does a world keep the rules that every number depends on?"""
+"""`harness env check`: check an environment against the rules that results depend on."""
 
 import json
 import sys
@@ -21,11 +21,11 @@ MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "not asked": ("�
 
 
 def main(arguments: Arguments) -> int:
-    """Ask everything; exit code 1 where a check failed."""
+    """Run every check; exit code 1 where one failed."""
     name = whole_name(arguments.name)
     console = Console(file=sys.stdout)
     try:
-        with redirect_stdout(sys.stderr):  # what somebody's world prints is no part of our answer
+        with redirect_stdout(sys.stderr):  # what an environment prints is no part of the report
             found = list(_shown(check(name, _options(name, arguments)), console, arguments.json))
     except (UnknownEnv, UnknownOption) as error:
         raise UsageError(str(error)) from error

@@ -1,7 +1,7 @@
-"""`harness method check`: does a method keep the rules of the one loop?
+"""`harness method check`: check a method against the rules of the training loop.
 
-It is trained for a few rounds on the embedded model and `calibration/both`, in a temporary folder:
-once without a break, once broken off in the middle of a round and resumed.
+It is trained for a few iterations on the embedded model and `calibration/both`, in a temporary
+folder: once uninterrupted, once interrupted in the middle of an iteration and resumed.
 """
 
 import json
@@ -37,11 +37,11 @@ _SAME = ("episodes.jsonl", "population.jsonl", "test.jsonl", "champion.json")
 
 
 class Broken(BaseException):
-    """Training was broken off, as a kill would; nothing catches it on the way."""
+    """Training was interrupted, as a kill would; nothing catches it on the way."""
 
 
 class _Breaker(Callback):
-    """Breaks training off after so many episodes."""
+    """Interrupt training after so many episodes."""
 
     def __init__(self, episodes: int) -> None:
         self.left = episodes
@@ -53,7 +53,7 @@ class _Breaker(Callback):
 
 
 class _Looker(Callback):
-    """Keeps what was spent and reported."""
+    """Keep what was spent and reported."""
 
     def __init__(self) -> None:
         self.spent = Usage()
@@ -66,7 +66,7 @@ class _Looker(Callback):
 
 @dataclass
 class Trial:
-    """A request, and the folders it is tried in."""
+    """A request, and the folders of its runs."""
 
     request: Config
     folder: Path
@@ -74,17 +74,17 @@ class Trial:
 
     @property
     def whole(self) -> Path:
-        """The run without a break."""
+        """The uninterrupted run."""
         return self.folder / "whole"
 
     @property
     def broken(self) -> Path:
-        """The run that was broken off and resumed."""
+        """The run that was interrupted and resumed."""
         return self.folder / "broken"
 
 
 def main(arguments: Arguments) -> int:
-    """Ask everything; exit code 1 where a check failed."""
+    """Run every check; exit code 1 where one failed."""
     console, found = Console(), []
     for one in check(arguments.name, arguments.sets):
         found.append(one)
@@ -138,7 +138,7 @@ def _trains(trial: Trial) -> tuple[Status, str]:
     entry = _run(trial.request, trial.whole, trial.looker)
     spent = trial.looker.spent
     return "passed", (
-        f"{len(trial.looker.reports)} rounds, {spent.episodes} episodes, {spent.gradient_steps}"
+        f"{len(trial.looker.reports)} iterations, {spent.episodes} episodes, {spent.gradient_steps}"
         f" gradient steps, {entry.spent.reflection_tokens} reflection tokens."
     )
 
@@ -147,22 +147,28 @@ def _budget(trial: Trial) -> tuple[Status, str]:
     spent, plays = trial.looker.spent, agents.spec(trial.request.method).plays
     played = sum(1 for _ in lines(trial.whole / "episodes.jsonl"))
     if played != spent.episodes:
-        return "failed", f"{played} episodes were played, but {spent.episodes} were counted."
+        return "failed", f"{played} episodes were run, but {spent.episodes} were counted."
     if played > _EPISODES:
-        return "failed", f"{played} episodes were played of a budget of {_EPISODES}."
+        return "failed", f"{played} episodes were run of a budget of {_EPISODES}."
     if plays and not played:
-        return "failed", "It casts nobody; say plays=False in its Spec if that is meant."
+        return (
+            "failed",
+            "It assigned no rollouts; set plays=False in its MethodSpec if so.",
+        )
     if not plays and played:
-        return "failed", "Its Spec says plays=False, but it cast episodes."
-    return "passed", f"{played} of {_EPISODES} episodes were played, and each was counted."
+        return "failed", "Its MethodSpec says plays=False, but it assigned rollouts."
+    return "passed", f"{played} of {_EPISODES} episodes were run, and each was counted."
 
 
 def _weights(trial: Trial) -> tuple[Status, str]:
     steps, trains = trial.looker.spent.gradient_steps, agents.trains_weights(trial.request.method)
     if steps and not trains:
-        return "failed", f"It took {steps} gradient steps, but its Spec says trains=False."
+        return "failed", f"It took {steps} gradient steps, but its MethodSpec says trains=False."
     if trains and not steps:
-        return "failed", f"Its Spec says trains=True, but in {ROUNDS} rounds it took no step."
+        return (
+            "failed",
+            f"Its MethodSpec says trains=True, but it took no step ({ROUNDS} iterations).",
+        )
     return "passed", f"trains={trains}, and it took {steps} gradient steps."
 
 
@@ -187,27 +193,30 @@ def _remembers(trial: Trial) -> tuple[Status, str]:
 
 def _resumes(trial: Trial) -> tuple[Status, str]:
     if not agents.spec(trial.request.method).plays:
-        return "not asked", "It plays nothing, so there is nothing to break off."
+        return "not asked", "It has no rollouts, so there is nothing to interrupt."
     write_request(trial.request, trial.broken)
     try:
         run_one(trial.request, trial.broken, Callbacks([_Breaker(_BREAK_AT)]), lambda: False)
     except Broken:
         pass
     else:
-        return "not asked", f"It ended before {_BREAK_AT} episodes, so it could not be broken off."
+        return "not asked", f"It ended before {_BREAK_AT} episodes, so it could not be interrupted."
     _run(trial.request, trial.broken, Callback())
     for name in _SAME:
         if (trial.whole / name).read_bytes() != (trial.broken / name).read_bytes():
             return "failed", (
-                f"Broken off and resumed, {name} is not what it is without a break: is something"
+                f"Interrupted and resumed, {name} differs from an uninterrupted run: is something"
                 " missing in state(), or random by other means than round.rng(name)?"
             )
-    return "passed", "Broken off in the middle of a round and resumed, it ends byte for byte alike."
+    return (
+        "passed",
+        "Interrupted within an iteration and resumed, it ends byte for byte the same.",
+    )
 
 
 def _nothing(trial: Trial) -> tuple[Status, str]:
     if not agents.spec(trial.request.method).plays:
-        return "not asked", "It plays nothing, so it never sees such a round."
+        return "not asked", "It has no rollouts, so it never sees such an iteration."
     stage = _stage(trial.request, trial.folder / "nothing")
     try:
         method = make_method(stage)
@@ -217,14 +226,14 @@ def _nothing(trial: Trial) -> tuple[Status, str]:
         method.final_agent()
     finally:
         stage.close()
-    return "passed", "A round in which every episode failed teaches it nothing, and does no harm."
+    return "passed", "An iteration in which every episode failed changes nothing and does no harm."
 
 
 def _failed(cast: Assignment) -> tuple[Episode, ...]:
     episode = (cast.prompt.id, cast.task)
     numbers = range(cast.first, cast.first + cast.samples)
     return tuple(
-        Episode(*episode, n, 0, (), Ending.FAILED, 0.0, error="the world is away") for n in numbers
+        Episode(*episode, n, 0, (), Ending.FAILED, 0.0, error="env failed") for n in numbers
     )
 
 
@@ -246,7 +255,7 @@ def _last_state(folder: Path) -> Mapping[str, JSON]:
 
 
 def _first(one: Mapping[str, JSON], other: Mapping[str, JSON]) -> str:
-    """Where two states differ first."""
+    """The first key in which two states differ."""
     for key in (*one, *other):
         if one.get(key) != other.get(key):
             return f"'{key}' differs"
@@ -262,4 +271,4 @@ CHECKS: Mapping[str, Callable[[Trial], tuple[Status, str]]] = {
     "resumes exactly": _resumes,
     "survives a failed round": _nothing,
 }
-"""Every check by its title, in the order in which they are asked."""
+"""Every check by its title, in the order in which they run."""

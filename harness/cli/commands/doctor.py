@@ -1,4 +1,4 @@
-"""`harness doctor`: is this machine able to give numbers that mean something?"""
+"""`harness doctor`: check graders, device, cache, vLLM and data on this machine."""
 
 import json
 import os
@@ -56,17 +56,17 @@ def _cache() -> Check:
 def _data(name: str, folder: Path | None) -> Callable[[], Check]:
     def check() -> Check:
         try:
-            world = make_world(name, "test", str(folder or ""))
+            env = make_world(name, "test", str(folder or ""))
         except DataError as error:
             return False, str(error)
-        sizes = ", ".join(f"{s} {world.size(s)}" for s in ("train", "validation", "test"))
-        return True, f"{sizes}; fingerprint {world.fingerprint()[:12]}"
+        sizes = ", ".join(f"{s} {env.size(s)}" for s in ("train", "validation", "test"))
+        return True, f"{sizes}; fingerprint {env.fingerprint()[:12]}"
 
     return check
 
 
 def main(arguments: Arguments) -> int:
-    """Run every check; the exit code speaks of graders alone, since data may not be wanted."""
+    """Run every check; the exit code depends on graders alone, since data may not be wanted."""
     checks: dict[str, Callable[[], Check]] = {
         "graders": _graders,
         "device": _device,
@@ -84,7 +84,7 @@ def main(arguments: Arguments) -> int:
             results[name] = (False, str(error))
         good, said = results[name]
         if not arguments.json:
-            mark = Text("ok  ", style="green") if good else Text("look", style="yellow")
+            mark = Text("OK  ", style="green") if good else Text("WARN", style="yellow")
             console.print(mark, Text(f"{name}: {said}"))
     if arguments.json:
         print(

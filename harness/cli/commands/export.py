@@ -25,7 +25,7 @@ def main(arguments: Arguments) -> int:
     to.mkdir(parents=True, exist_ok=True)
     prompt = places[0] / "champion.txt"
     (to / "system_prompt.txt").write_text(prompt.read_text(encoding="utf-8"), encoding="utf-8")
-    print(f"{to / 'system_prompt.txt'}: the champion's prompt")
+    print(f"{to / 'system_prompt.txt'}: the selected system prompt")
     weights = places[0] / "checkpoint" / "policy"
     if entry.policy_version == 0:
         print("no weights were trained: the model is the one named in config.toml")

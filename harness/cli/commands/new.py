@@ -1,4 +1,4 @@
-"""`harness env|method|model new`: a working start of one's own, with its test."""
+"""`harness env|method|model new`: a working template, with its test."""
 
 import importlib.util
 import keyword
@@ -17,7 +17,7 @@ _STARTERS = "harness.cli.starters"
 
 @dataclass(frozen=True, slots=True)
 class Starter:
-    """What is copied: a module and its test, and the word in it that is replaced by the name."""
+    """A template: a module with its test, and the word in both that the name replaces."""
 
     word: str
     told: str
@@ -66,17 +66,17 @@ def _check_name(name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise UsageError(
             f"'{name}' cannot be the name of a file that is imported; use small letters, digits and"
-            " _, as in my_world."
+            " _, as in my_env."
         )
     if importlib.util.find_spec(name) is not None:
         raise UsageError(
             f"There is a module '{name}' already, which would be imported instead; choose another"
-            " name, as in my_world."
+            " name, as in my_env."
         )
 
 
 def title(name: str) -> str:
-    """The name as a class is called: my_world becomes MyWorld."""
+    """The name as a class is called: my_env becomes MyEnv."""
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
