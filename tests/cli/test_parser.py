@@ -34,7 +34,8 @@ def test_what_may_be_repeated_and_was_not_given_is_an_empty_list():
 def test_every_command_has_a_module_help_and_examples_that_parse(capsys):
     for group, one in everything():
         assert one.signature.__doc__ and find_spec(f"harness.cli.commands.{one.module}")
-        examples = [line.split()[1:] for line in one.examples.strip().splitlines()]
+        lines = one.examples.strip().splitlines()
+        examples = [line.split(" > ")[0].split()[1:] for line in lines]
         assert examples
         for words in examples:
             found = parse(words)
