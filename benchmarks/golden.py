@@ -15,7 +15,7 @@ from harness.callbacks import Callback, Callbacks
 from harness.policies.base import Purpose
 from harness.runs.build import run_one
 from harness.runs.request import write_request
-from harness.runs.resolve import Asked, resolve
+from harness.runs.resolve import Requested, resolve
 from harness.storage.run_dir import SCHEMA
 from harness.types import Episode
 
@@ -23,7 +23,7 @@ HOME = Path(__file__).resolve().parents[1] / "tests" / "golden"
 _SETS = ("budget.tasks=2", "budget.prompts=2", "budget.samples=2", "model.threads=1")
 _WORDS = "reflection.model=scripted:constant=ADD: look twice"
 RUNS = {
-    "scripted": Asked(
+    "scripted": Requested(
         env="arithmetic",
         methods=("evolution",),
         model="scripted:constant=Answer: 9",
@@ -33,7 +33,7 @@ RUNS = {
         test_tasks=4,
         samples=1,
     ),
-    "pocket": Asked(
+    "pocket": Requested(
         env="calibration/both",
         methods=("espl",),
         model="pocket",

@@ -22,7 +22,7 @@ from harness.metered import Meter, metered
 from harness.policies import open_policy
 from harness.policies.base import Sampling
 from harness.runs.build import build_run, make_method
-from harness.runs.resolve import Asked, resolve
+from harness.runs.resolve import Requested, resolve
 from harness.seeds import Seeds
 from harness.settings.model import ModelSettings
 from harness.types import Assignment, SystemPrompt
@@ -54,7 +54,7 @@ def overhead(episodes: int, repeats: int) -> None:
 
 def steps(model: str, method: str, episodes: int) -> None:
     """Seconds per training step, split by purpose, and tokens per second."""
-    asked = Asked(
+    asked = Requested(
         env="arithmetic", methods=(method,), model=model, episodes=episodes, preset="laptop"
     )
     request = resolve(asked).configs[0]

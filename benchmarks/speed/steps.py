@@ -23,7 +23,7 @@ from harness.callbacks import Callbacks
 from harness.rollout import first_messages
 from harness.round_data import Rollouts, Round
 from harness.runs.build import RunContext, build_run, make_method
-from harness.runs.resolve import Asked, resolve
+from harness.runs.resolve import Requested, resolve
 from harness.types import Episode
 
 ROUNDS = 24
@@ -58,7 +58,7 @@ def staged(work: Work, task: Mapping[str, Any], folder: str) -> RunContext:
     if task["method"] != "evolution":
         settings["method.learning_rate"] = LEARNING_RATE
     episodes = ROUNDS * settings["budget.tasks"] * prompts * settings["budget.samples"]
-    asked = Asked(
+    asked = Requested(
         env=task.get("env", work.env),
         methods=(task["method"],),
         model=work.model,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.runs.executors import perform
-from harness.runs.resolve import Asked, resolve
+from harness.runs.resolve import Requested, resolve
 from harness.runs.run_dirs import lay_out, new_folder
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import markdown
@@ -14,7 +14,7 @@ from leaderboards.records.entry import Entry
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of it: one entry a run, the folders they are kept in, the board as Markdown."""
+    """Results of `harness.run`: an entry and a run directory for each run, and notes."""
 
     entries: tuple[Entry, ...]
     folders: tuple[Path, ...]
@@ -41,7 +41,7 @@ def run(
     settings: Sequence[str],
 ) -> Summary:
     """Resolve, run, read back; see `harness.run`."""
-    asked = Asked(
+    requested = Requested(
         env=env,
         methods=(methods,) if isinstance(methods, str) else tuple(methods),
         model=model,
@@ -53,8 +53,8 @@ def run(
         samples=samples,
         data_dir=Path(data_dir) if data_dir else None,
     )
-    resolved = resolve(asked)
+    resolved = resolve(requested)
     folder = Path(run_dir) if run_dir else new_folder(env)
-    places = lay_out(resolved.configs, folder)
-    entries = perform(places, quiet=True, stop=lambda: False)
-    return Summary(tuple(entries), tuple(places), resolved.notes)
+    folders = lay_out(resolved.configs, folder)
+    entries = perform(folders, quiet=True, stop=lambda: False)
+    return Summary(tuple(entries), tuple(folders), resolved.notes)

@@ -67,7 +67,7 @@ def settled(request: Config, policy: Policy) -> Config:
 
 
 def reflector_for(request: Config, policy: Metered, meter: Meter) -> Policy:
-    """Who reflects: the start model, the current one, or another model altogether."""
+    """The reflection model: initial weights, current weights, or another model."""
     name = request.reflection.model
     if name == "initial":
         return policy.reference if isinstance(policy, MeteredTrainable) else policy
@@ -90,7 +90,7 @@ class RunContext:
     reflector: Policy
 
     def evaluation_table(self, *names: str) -> RolloutConfig:
-        """How the champion is played; `names` give the evaluation randomness of its own."""
+        """Rollout configuration of an evaluation; `names` choose its random stream."""
         return RolloutConfig(
             self.policy,
             self.arena.envs,
@@ -242,7 +242,7 @@ def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
 
 
 def beside(method: Method) -> tuple[str, ...]:
-    """What the row says where another model reflected while the gradient step was taken."""
+    """A note where another model reflected while the gradient step was computed."""
     if not (isinstance(method, ReflectsConcurrently) and method.reflects_concurrently):
         return ()
     return (

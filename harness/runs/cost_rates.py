@@ -1,4 +1,4 @@
-"""What an episode costs, measured in runs that exist, or else assumed and said so."""
+"""Cost of an episode, measured in existing runs, or else assumed with a note."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

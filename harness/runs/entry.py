@@ -167,13 +167,13 @@ def make_entry(
 
 
 def _lasting(notes: Sequence[str]) -> tuple[str, ...]:
-    """What was announced about the model and its replies, not about this machine."""
+    """Notes about the model and its completions, without those about this machine."""
     here = ("CPU threads", "Memory:")
     return tuple(redacted(redact(note)) for note in notes if not note.startswith(here))
 
 
 def _row_config(request: Config, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the method was told, without the seed: runs that differ in it are different rows."""
+    """The method's settings without the seed: runs that differ in them are different rows."""
     if not settings:
         return {}
     shape = request.budget
@@ -187,7 +187,7 @@ def _row_config(request: Config, settings: Mapping[str, Any]) -> Mapping[str, An
 
 
 def _outcome(line: Mapping[str, JSON], once: bool) -> Outcome:
-    """What an episode came to; its replies stay apart, unless its world takes only one."""
+    """The outcome of an episode; completions stay apart unless the environment takes one."""
     verdict = status(cast(str, line["ending"]))
     turns = cast(Sequence[Mapping[str, Any]], line["turns"])
     replies = tuple(str(turn["reply"]) for turn in turns)
@@ -203,7 +203,7 @@ def _outcome(line: Mapping[str, JSON], once: bool) -> Outcome:
 
 
 def provenance(request: Config, engine: Mapping[str, str]) -> Provenance:
-    """Where the numbers come from, without naming the machine; `engine` is what samples."""
+    """Provenance without the machine's name; `engine` has the versions of the backend."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -232,7 +232,7 @@ def _prices(request: Config) -> Prices | None:
 
 
 def _command(request: Config) -> tuple[str, ...]:
-    """What asks for this run again; every setting stands in the entry itself."""
+    """The command that repeats this run; every setting stands in the entry itself."""
     said = {
         "--env": public_name(request.env.name),
         "--method": request.method,

@@ -60,12 +60,12 @@ def env_options(name: str) -> dict[str, Setting]:
 
 
 def takes_data(name: str) -> bool:
-    """Whether a world reads data files, so that a folder of them can be given."""
+    """True for an environment that reads data files from a folder."""
     return "data_dir" in _options(name)
 
 
 def takes_seed(name: str) -> bool:
-    """Whether a name stands for a family of worlds, one for each seed."""
+    """True for a per-seed task distribution: one environment for each seed."""
     return "world_seed" in _options(name)
 
 
@@ -102,7 +102,7 @@ def make_world(
 
 
 def world_maker(request: Config) -> Callable[[Split], TextEnvProtocol]:
-    """How to make this request's worlds."""
+    """A function that makes this request's environment for a split."""
 
     def make(split: Split) -> TextEnvProtocol:
         section = request.env
@@ -119,7 +119,7 @@ def world_maker(request: Config) -> Callable[[Split], TextEnvProtocol]:
 
 
 def answers_once(world: TextEnvProtocol) -> bool:
-    """Whether its episodes are one reply, which can be judged without playing an episode."""
+    """True if an episode is one completion, which can be graded without a rollout."""
     return isinstance(world, Regradable) and type(world).step is envs.TextEnv.step
 
 

@@ -1,7 +1,7 @@
-"""Who finishes runs: this process one by one, processes side by side, or a cluster.
+"""Executors of runs: this process one by one, processes side by side, or a cluster.
 
-Whoever it is, a run is its run directory: what is finished is not repeated, what was begun goes on
-from its last save, and what comes of it is the same.
+With each of them a run is its run directory: finished work is not repeated, a run that was begun
+continues from its last save, and the results are the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ from leaderboards.records.store import read_entry
 class Executor(Protocol):
     """Finishes runs."""
 
-    def work(self, places: Sequence[Path]) -> None:
+    def work(self, run_dirs: Sequence[Path]) -> None:
         """Finish every run that is not.
 
         Raises:
@@ -57,12 +57,12 @@ class Serial:
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
 
-    def work(self, places: Sequence[Path]) -> None:
+    def work(self, run_dirs: Sequence[Path]) -> None:
         """See `Executor.work`."""
         console = pipe_safe(Console(stderr=True))
         threads = 0
-        for place in places:
-            request = read_request(place)
+        for run_dir in run_dirs:
+            request = read_request(run_dir)
             # Measured once an experiment: two of its runs should not differ in it by accident.
             model = replace(request.model, threads=request.model.threads or threads)
             request = replace(request, model=model)
@@ -73,8 +73,8 @@ class Serial:
                 view = kind(console, title(request), rounds_of(request))
                 watchers.add(view)
             try:
-                finish_one(request, place, watchers, self._terms.stop, self._terms.track)
-                threads = read_request(place).model.threads
+                finish_one(request, run_dir, watchers, self._terms.stop, self._terms.track)
+                threads = read_request(run_dir).model.threads
             finally:
                 if view is not None:
                     view.close()
@@ -86,10 +86,10 @@ class Processes:
     def __init__(self, jobs: int, terms: Terms) -> None:
         self._jobs, self._terms = jobs or cores(), terms
 
-    def work(self, places: Sequence[Path]) -> None:
+    def work(self, run_dirs: Sequence[Path]) -> None:
         """See `Executor.work`."""
-        view = standings(places, self._terms.quiet)
-        wanted = {self._job(place): place for place in unfinished(places)}
+        view = standings(run_dirs, self._terms.quiet)
+        wanted = {self._job(run_dir): run_dir for run_dir in unfinished(run_dirs)}
 
         def ended(job: Job, seconds: float) -> None:
             view.look()
@@ -105,17 +105,17 @@ class Processes:
         finally:
             view.close()
 
-    def _job(self, place: Path) -> Job:
+    def _job(self, run_dir: Path) -> Job:
         # One thread unless told otherwise, as the processes beside it take the other cores.
-        request = read_request(place)
+        request = read_request(run_dir)
         model = replace(request.model, threads=request.model.threads or 1)
-        write_request(replace(request, model=model, executor=ExecutorSection()), place)
+        write_request(replace(request, model=model, executor=ExecutorSection()), run_dir)
         track = ("--tracker", ",".join(self._terms.track)) if self._terms.track else ()
-        command = harness_command("resume", str(place), "--json", *track)
-        return Job(title(request), command, place / "stderr.log")
+        command = harness_command("resume", str(run_dir), "--json", *track)
+        return Job(title(request), command, run_dir / "stderr.log")
 
 
-def executor_for(places: Sequence[Path], typed: Mapping[str, Scalar]) -> ExecutorSection | None:
+def executor_for(run_dirs: Sequence[Path], typed: Mapping[str, Scalar]) -> ExecutorSection | None:
     """The executor that runs are gone on with: as begun, but for what was typed.
 
     Another executor starts from its own defaults: settings of the first mean nothing to it.
@@ -123,14 +123,14 @@ def executor_for(places: Sequence[Path], typed: Mapping[str, Scalar]) -> Executo
     if not typed:
         return None
     check_removed(typed)
-    begun = read_request(places[0]).executor
+    begun = read_request(run_dirs[0]).executor
     same = typed.get("name", begun.name) == begun.name
     table = {**(asdict(begun) if same else {}), **typed}
     return build(ExecutorSection, table, "executor")
 
 
 def perform(
-    places: Sequence[Path],
+    run_dirs: Sequence[Path],
     quiet: bool,
     stop: Callable[[], bool],
     track: Sequence[str] = (),
@@ -142,8 +142,8 @@ def perform(
     """
     check_trackers(track)
     if executor is None:
-        executor = read_request(places[0]).executor
+        executor = read_request(run_dirs[0]).executor
     else:
-        hand_over(places, executor)
-    make_executor(executor, Terms(quiet, stop, track)).work(places)
-    return [read_entry(place / "entry.json") for place in places]
+        hand_over(run_dirs, executor)
+    make_executor(executor, Terms(quiet, stop, track)).work(run_dirs)
+    return [read_entry(run_dir / "entry.json") for run_dir in run_dirs]

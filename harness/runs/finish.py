@@ -24,7 +24,7 @@ from leaderboards.stats.scores import result
 
 @dataclass(frozen=True)
 class Terms:
-    """How runs are finished: in silence or not, until when, told to which trackers."""
+    """Terms on which runs are finished: quiet or not, until when, with which trackers."""
 
     quiet: bool
     stop: Callable[[], bool]
@@ -33,7 +33,7 @@ class Terms:
 
 def finish_one(
     request: Config,
-    place: Path,
+    run_dir: Path,
     watchers: Callbacks,
     stop: Callable[[], bool],
     track: Sequence[str] = (),
@@ -41,10 +41,10 @@ def finish_one(
     """Finish one run in this process, and tell trackers of it."""
     trackers: list[Tracker] = []
     try:
-        trackers += _trackers(track, request, place, watchers)
-        entry = run_one(request, place, watchers, stop)
+        trackers += _trackers(track, request, run_dir, watchers)
+        entry = run_one(request, run_dir, watchers, stop)
         for tracker in trackers:
-            tracker.score(result(entry).score, len(list(lines(place / "rounds.jsonl"))))
+            tracker.score(result(entry).score, len(list(lines(run_dir / "rounds.jsonl"))))
         return entry
     finally:
         for tracker in trackers:
@@ -52,15 +52,15 @@ def finish_one(
 
 
 def _trackers(
-    names: Sequence[str], request: Config, place: Path, watchers: Callbacks
+    names: Sequence[str], request: Config, run_dir: Path, watchers: Callbacks
 ) -> Iterator[Tracker]:
     """Trackers that look on from here; a run that is finished has nothing more to tell."""
-    if (place / "entry.json").exists():
+    if (run_dir / "entry.json").exists():
         return
     settings = cast(Mapping[str, JSON], request.to_tables())
     name = f"{public_name(request.env.name)} {request.method} seed {request.run.seed}"
     for kind in names:
-        tracker = open_tracker(kind, place, name, settings, watchers.note)
+        tracker = open_tracker(kind, run_dir, name, settings, watchers.note)
         watchers.add(tracker)
         yield tracker
 
@@ -72,20 +72,20 @@ def rounds_of(request: Config) -> int:
     return max(1, shape.episodes // episodes) if agents.spec(request.method).plays else 0
 
 
-def unfinished(places: Sequence[Path]) -> list[Path]:
+def unfinished(run_dirs: Sequence[Path]) -> list[Path]:
     """Runs without an entry."""
-    return [place for place in places if not (place / "entry.json").exists()]
+    return [run_dir for run_dir in run_dirs if not (run_dir / "entry.json").exists()]
 
 
-def hand_over(places: Sequence[Path], executor: ExecutorSection) -> None:
+def hand_over(run_dirs: Sequence[Path], executor: ExecutorSection) -> None:
     """Let runs be gone on with by another executor than they began with."""
-    for place in unfinished(places):
-        request = read_request(place)
+    for run_dir in unfinished(run_dirs):
+        request = read_request(run_dir)
         if request.executor != executor:
-            write_request(replace(request, executor=executor), place)
+            write_request(replace(request, executor=executor), run_dir)
 
 
-def standings(places: Sequence[Path], quiet: bool) -> ProgressTable:
+def standings(run_dirs: Sequence[Path], quiet: bool) -> ProgressTable:
     """A view of these runs."""
-    runs = [RunProgress(place, rounds_of(read_request(place))) for place in places]
+    runs = [RunProgress(run_dir, rounds_of(read_request(run_dir))) for run_dir in run_dirs]
     return ProgressTable(runs, Console(stderr=True), quiet)

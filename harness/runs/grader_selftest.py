@@ -33,7 +33,7 @@ def check_graders(world: TextEnvProtocol) -> None:
 
 
 def _last(world: TextEnvProtocol, right: bool) -> Mapping[str, Any]:
-    """What the world says at the end of an episode of its own replies, or of empty ones.
+    """The end of an episode of the environment's own reference replies, or of empty ones.
 
     A world may wait for ever for a word: what it says of the last empty reply then counts.
     """

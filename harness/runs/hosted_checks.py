@@ -1,4 +1,4 @@
-"""What a hosted trainer cannot do, found out before anything is opened, sampled or paid for."""
+"""Refuse settings that a hosted trainer cannot honour, before anything is opened or paid for."""
 
 import agents
 from agents.parts.rl.config import WeightsConfig

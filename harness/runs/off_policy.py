@@ -26,7 +26,7 @@ class HasCorrection(Protocol):
 
 
 def needs_correction(method: str, url: str, given: Collection[str]) -> bool:
-    """Whether a method gets a correction that was not asked for.
+    """True for a method that gets a correction by default.
 
     So where another engine samples, the method has no correction by default, and none was set;
     `given` are the keys of `[method]` that were.

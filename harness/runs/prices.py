@@ -1,4 +1,4 @@
-"""What a run would cost in money: tokens by kind, at prices that somebody wrote down with a date.
+"""Estimate the cost of a run: tokens by kind, at prices from a dated file.
 
 No price is guessed: without a file there is no sum. A hosted trainer charges for tokens that it
 reads (prefill), samples, and trains on.
@@ -121,7 +121,7 @@ def spending(
 
 
 def sentences(url: str, money: Sequence[PriceEstimate], prices: PriceTable | None) -> list[str]:
-    """What is said about money; nothing where nobody is paid by the token."""
+    """Lines about costs; none where no model is paid by the token."""
     if prices is None:
         if kind_of(url) != "tinker":
             return []

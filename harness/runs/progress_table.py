@@ -27,7 +27,7 @@ _SILENCE = 30.0  # seconds between lines where there is no terminal
 
 
 def title(request: Config) -> str:
-    """What a run is called where several go on."""
+    """The title of a run where several are under way."""
     return f"{request.env.name} · {request.method} · seed {request.run.seed}"
 
 
@@ -49,7 +49,7 @@ class _Tail:
 
 
 class RunProgress:
-    """How far one run is, by its files; `state` is what its executor says of it."""
+    """Progress of one run, by its files; `state` is what its executor reports."""
 
     def __init__(self, place: Path, rounds: int) -> None:
         request = read_request(place)
@@ -67,7 +67,7 @@ class RunProgress:
 
     @property
     def done(self) -> bool:
-        """Whether the run has its entry."""
+        """True once the run has its entry."""
         return (self.place / "entry.json").exists()
 
     def look(self) -> None:
@@ -106,7 +106,7 @@ class ProgressTable:
             self._live.start()
 
     def state(self, place: Path, state: str) -> None:
-        """What its executor says of a run."""
+        """Set the state that the executor reports of a run."""
         if self.runs[place].state != "done":
             self.runs[place].state = state
 

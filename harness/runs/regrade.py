@@ -116,7 +116,7 @@ class Graders:
 def replayed(
     world: TextEnvProtocol, number: int, replies: tuple[str, ...], status: str
 ) -> GraderVerdict:
-    """What replies to task `number` earn, said in order; `status` is what is recorded of their end.
+    """The reward of replies to task `number`, in order; `status` is their recorded end.
 
     Whoever was cut off in the middle of a reply has said no more, so a truncated conversation may
     end anywhere; a scored one ends where its world ends it.

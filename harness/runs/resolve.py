@@ -35,8 +35,8 @@ _MOST_TOKENS = {"laptop": 256, "gpu": 4096}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the user typed; None and () mean: not said."""
+class Requested:
+    """Options that the user gave; None and () mean that an option was not given."""
 
     env: str | None = None
     methods: tuple[str, ...] = ()
@@ -63,55 +63,55 @@ class Resolved:
     notes: tuple[str, ...]
 
 
-def _flags(asked: Asked) -> dict[str, dict[str, Scalar]]:
+def _flags(requested: Requested) -> dict[str, dict[str, Scalar]]:
     """The settings that have a flag of their own, where it was given."""
     given: dict[tuple[str, str], Scalar | None] = {
-        ("env", "name"): asked.env,
-        ("env", "data_dir"): str(asked.data_dir) if asked.data_dir else None,
-        ("env", "accept_data"): asked.accept_data or None,
-        ("model", "url"): asked.model,
-        ("budget", "episodes"): asked.episodes,
-        ("evaluation", "tasks"): asked.test_tasks,
-        ("evaluation", "samples"): asked.samples,
+        ("env", "name"): requested.env,
+        ("env", "data_dir"): str(requested.data_dir) if requested.data_dir else None,
+        ("env", "accept_data"): requested.accept_data or None,
+        ("model", "url"): requested.model,
+        ("budget", "episodes"): requested.episodes,
+        ("evaluation", "tasks"): requested.test_tasks,
+        ("evaluation", "samples"): requested.samples,
     }
-    tables = {"executor": dict(asked.executor)} if asked.executor else {}
+    tables = {"executor": dict(requested.executor)} if requested.executor else {}
     for (section, key), value in given.items():
         if value is not None:
             tables.setdefault(section, {})[key] = value
-    if asked.prompt is not None:
+    if requested.prompt is not None:
         try:
-            tables["run"] = {"prompt": asked.prompt.read_text(encoding="utf-8").strip()}
+            tables["run"] = {"prompt": requested.prompt.read_text(encoding="utf-8").strip()}
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(
-                f"{asked.prompt} cannot be read as text ({error}); check --prompt."
+                f"{requested.prompt} cannot be read as text ({error}); check --prompt."
             ) from error
     return tables
 
 
-def _typed(asked: Asked) -> tuple[dict[str, dict[str, Scalar]], list[str]]:
+def _typed(requested: Requested) -> tuple[dict[str, dict[str, Scalar]], list[str]]:
     """The user's own settings, file below `--set` below flags; and a note on each old spelling."""
-    file = read_toml(asked.config) if asked.config else {}
-    sets, flags = read_sets(asked.sets), _flags(asked)
-    names = _methods(asked, merge(file, sets))
+    file = read_toml(requested.config) if requested.config else {}
+    sets, flags = read_sets(requested.sets), _flags(requested)
+    names = _methods(requested, merge(file, sets))
     known = [agents.config_type(name) for name in names]
     layers = [modern(layer, known) for layer in (file, sets, flags)]
     notes = dict.fromkeys(note for _, found in layers for note in found)
     return merge(*(tables for tables, _ in layers)), list(notes)
 
 
-def _methods(asked: Asked, tables: Tables) -> tuple[str, ...]:
-    return asked.methods or (str(tables.get("method", {}).get("name", "espl")),)
+def _methods(requested: Requested, tables: Tables) -> tuple[str, ...]:
+    return requested.methods or (str(tables.get("method", {}).get("name", "espl")),)
 
 
-def resolve(asked: Asked) -> Resolved:
+def resolve(requested: Requested) -> Resolved:
     """Lay preset, file and flags over each other, once per method and seed.
 
     Whatever can be refused is refused here, before anything is written or loaded.
     """
-    typed, renamed = _typed(asked)
+    typed, renamed = _typed(requested)
     check_removed(typed.get("executor", {}))
-    env = _env(asked.preset, typed)
-    base, preset, notes = _defaults(asked, typed, env)
+    env = _env(requested.preset, typed)
+    base, preset, notes = _defaults(requested, typed, env)
     tables = merge(base, read_preset(preset, env), typed)
     tables = _whole_paths(merge(hosted_defaults(str(tables.get("model", {}).get("url"))), tables))
     draft = from_tables(tables)
@@ -122,9 +122,9 @@ def resolve(asked: Asked) -> Resolved:
     )
     try:
         tables = _suit(tables, world, preset, typed)
-        methods = _methods(asked, tables)
+        methods = _methods(requested, tables)
         _check(draft, typed, methods)
-        requests = tuple(_each(tables, typed, methods, _seeds(asked, draft, typed)))
+        requests = tuple(_each(tables, typed, methods, _seeds(requested, draft, typed)))
         for request in requests:
             check_hosted(request)
         notes += _fit(requests[0], world) + _warnings(requests[0], world)
@@ -148,20 +148,20 @@ def _env(preset: str | None, typed: Tables) -> str:
     return name
 
 
-def _defaults(asked: Asked, typed: Tables, env: str) -> tuple[Tables, str, list[str]]:
+def _defaults(requested: Requested, typed: Tables, env: str) -> tuple[Tables, str, list[str]]:
     """Model and preset that suit this machine, where none was said."""
     chosen = "url" in typed.get("model", {})
-    if asked.preset and (chosen or "url" in read_preset(asked.preset).get("model", {})):
-        return {}, asked.preset, []
+    if requested.preset and (chosen or "url" in read_preset(requested.preset).get("model", {})):
+        return {}, requested.preset, []
     here = hardware.detect()
     choice = hardware.default_model(here, env)
-    preset = asked.preset or choice.preset
+    preset = requested.preset or choice.preset
     if chosen and typed["model"]["url"] != choice.model and preset == "pocket":
         preset = "gpu" if here.device == "cuda" else "laptop"  # that preset is for that model
     notes = []
     if not chosen:
         notes.append(f"model: {choice.model}, because {choice.reason}")
-    if not asked.preset:
+    if not requested.preset:
         notes.append(f"preset: {preset} (choose with --preset {'|'.join(preset_names())})")
     return ({} if chosen else {"model": {"url": choice.model}}), preset, notes
 
@@ -186,7 +186,7 @@ def _whole_paths(tables: dict[str, dict[str, Scalar]]) -> dict[str, dict[str, Sc
 def _suit(
     tables: dict[str, dict[str, Scalar]], world: TextEnvProtocol, preset: str, typed: Tables
 ) -> dict[str, dict[str, Scalar]]:
-    """What the world itself suggests: its briefing, and its limit on replies."""
+    """Defaults of the environment itself: its system prompt, and its maximum new tokens."""
     tokens = completion_tokens_of(world, 1024)
     fitted: dict[str, dict[str, Scalar]] = {
         "run": {"prompt": world.system_prompt},
@@ -196,10 +196,10 @@ def _suit(
     return merge(tables, fitted, said)
 
 
-def _seeds(asked: Asked, draft: Config, typed: Tables) -> tuple[int, ...]:
+def _seeds(requested: Requested, draft: Config, typed: Tables) -> tuple[int, ...]:
     if "seed" not in typed.get("run", {}):
-        return asked.seeds or (0,)
-    if asked.seeds:
+        return requested.seeds or (0,)
+    if requested.seeds:
         raise UsageError("Both --seed and run.seed were given; leave one of them out.")
     return (draft.run.seed,)
 
@@ -223,21 +223,21 @@ def _check(draft: Config, typed: Tables, methods: Sequence[str]) -> None:
 
 def _fit(request: Config, world: TextEnvProtocol) -> list[str]:
     """Say how the budget is cut into rounds, where it is not as asked."""
-    asked = request.budget
+    requested = request.budget
     if not agents.spec(request.method).plays:
         return []
-    wanted = Shape(asked.tasks, asked.prompts, asked.samples)
-    fitted = plan(asked.episodes, wanted, world.size("train"))
+    wanted = Shape(requested.tasks, requested.prompts, requested.samples)
+    fitted = plan(requested.episodes, wanted, world.size("train"))
     notes = []
     if fitted.rounds and fitted.shape != wanted:
         s = fitted.shape
         notes.append(
             f"rounds shrink to {s.tasks} tasks × {s.prompts} prompts × {s.samples} samples "
-            f"to fit {asked.episodes} episodes and {world.size('train')} training tasks"
+            f"to fit {requested.episodes} episodes and {world.size('train')} training tasks"
         )
     if fitted.remainder:
         notes.append(
-            f"{asked.episodes} episodes are {fitted.rounds} whole rounds of "
+            f"{requested.episodes} episodes are {fitted.rounds} whole rounds of "
             f"{fitted.shape.episodes}; {fitted.remainder} stay unplayed"
         )
     return notes

@@ -14,12 +14,12 @@ from harness.storage.lock import Lock
 
 def existing(folder: Path) -> list[Path]:
     """The runs in a folder, which must exist."""
-    places = runs_in(folder) if folder.is_dir() else []
-    if not places:
+    run_dirs = runs_in(folder) if folder.is_dir() else []
+    if not run_dirs:
         near = sorted(str(p) for p in Path("runs").glob("*") if p.is_dir())[-5:]
         known = f" Latest: {', '.join(near)}." if near else ""
         raise UsageError(f"{folder} holds no run (no config.toml in it or below).{known}")
-    return places
+    return run_dirs
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -29,10 +29,10 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob("*/config.toml"))
 
 
-def _began(place: Path) -> bool:
-    """Whether a run has come further than its request."""
-    logs = (place / "episodes.jsonl", place / "test.jsonl")
-    done = (place / "checkpoint", place / "entry.json", place / "opening.json")
+def _began(run_dir: Path) -> bool:
+    """True for a run that has come further than its request."""
+    logs = (run_dir / "episodes.jsonl", run_dir / "test.jsonl")
+    done = (run_dir / "checkpoint", run_dir / "entry.json", run_dir / "opening.json")
     return any(p.exists() for p in done) or any(p.exists() and p.stat().st_size for p in logs)
 
 
@@ -51,8 +51,8 @@ def lay_out(requests: Sequence[Config], folder: Path) -> list[Path]:
         )
     if folder.exists() and not there and any(folder.iterdir()):
         raise UsageError(f"{folder} holds other files; give another --run-dir.")
-    for place in there:
-        Lock(place / "run.lock").release()  # refused while another process is about to begin
+    for run_dir in there:
+        Lock(run_dir / "run.lock").release()  # refused while another process is about to begin
     part = folder.with_name(f".{folder.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)
@@ -90,7 +90,7 @@ def new_folder(name: str) -> Path:
 
 
 def _made(folder: Path) -> bool:
-    """Whether it was this process that made the folder."""
+    """True if this process made the folder."""
     try:
         folder.mkdir()
     except FileExistsError:

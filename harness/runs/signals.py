@@ -1,4 +1,4 @@
-"""How a run is asked to stop.
+"""Signals that ask a run to stop.
 
 Ctrl-C once: finish the round, save, stop. Twice: stop now. SIGTERM and SIGHUP, which a batch system
 or a closed terminal sends shortly before it kills: stop now, in order. The last checkpoint resumes.

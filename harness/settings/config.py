@@ -117,5 +117,5 @@ def env_tables(table: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, S
 
 
 def _odd(value: Scalar) -> bool:
-    """Whether a number is NaN, infinite or beyond 64 bits."""
+    """True for a number that is NaN, infinite or beyond 64 bits."""
     return isinstance(value, int | float) and not abs(value) < 2**63

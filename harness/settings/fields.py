@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from annotated_types import Ge, Le
 
 KeyClass = Literal["measured", "execution"]
-"""Whether a key says what is measured, or how it is executed (rows, memory, jobs, devices)."""
+"""Class of a key: part of what is measured, or of how it is executed (memory, jobs, devices)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ class Setting:
     kind: KeyClass = "measured"
     formerly: Formerly = Formerly()
     optional: bool = False
-    """Whether it may be left unset, which is not the same as any value."""
+    """True if it may be left unset, which is not the same as any value."""
     required: bool = False
-    """Whether it has no default and must be given."""
+    """True if it has no default and must be given."""
 
     @property
     def values(self) -> str:

@@ -10,7 +10,7 @@ from harness.settings.fields import EXECUTES, Formerly, Paper, UnitName
 
 @settings
 class ModelSettings(Settings):
-    """How a model is loaded, sampled, trained and reached. Endpoints read only the last four."""
+    """Loading, sampling, training and reaching of a model. Endpoints read only the last four."""
 
     section: ClassVar[str] = "model"
 
@@ -43,7 +43,7 @@ class ModelSettings(Settings):
     """The adapter's scale is lora_alpha / lora_rank."""
 
     constrained_decoding: Annotated[bool, Formerly("grammar")] = False
-    """Whether completions that are asked for in a form, such as edits, can contain nothing else.
+    """Let completions that are asked for in a form, such as edits, contain nothing else.
     Needs the extra `grammar`; results with it have a Track of their own. vLLM always does it."""
 
     seed: Annotated[int, Ge(0)] = 0

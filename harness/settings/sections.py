@@ -110,7 +110,7 @@ class ReflectionSection(Settings):
 
     @property
     def separate(self) -> bool:
-        """Whether another model reflects, which shares nothing with the trained one."""
+        """True if another model reflects, which shares nothing with the trained one."""
         return self.model not in ("initial", "current")
 
     def sampling(self) -> Sampling:

@@ -9,7 +9,7 @@ import pytest
 from harness.errors import HarnessError, RunError
 from harness.runs import run_dirs
 from harness.runs.request import read_request
-from harness.runs.resolve import Asked, resolve
+from harness.runs.resolve import Requested, resolve
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def one_second(tmp_path, monkeypatch):
 
 
 def request(seed=0):
-    asked = Asked(env="arithmetic", methods=("base",), model="scripted:echo", seeds=(seed,))
+    asked = Requested(env="arithmetic", methods=("base",), model="scripted:echo", seeds=(seed,))
     return resolve(asked).configs
 
 

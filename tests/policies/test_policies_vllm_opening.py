@@ -16,7 +16,7 @@ from harness.policies.vllm.local_engine import room_for
 from harness.policies.vllm.server import VLLMServer
 from harness.policies.vllm.url import VLLMAddress, parse_address, whole_path
 from harness.runs.entry import public_model
-from harness.runs.resolve import Asked, resolve
+from harness.runs.resolve import Requested, resolve
 from harness.settings.model import ModelSettings
 
 FAST = ModelSettings(device="cpu", threads=1, retries=0, timeout=10)
@@ -108,7 +108,7 @@ def settled(monkeypatch: pytest.MonkeyPatch, model: str, *sets: str) -> dict[str
     )
     monkeypatch.setattr("harness.policies.vllm.base.version", lambda name: "0.32.0")
     methods = ("rl", "espl", "p2o", "evolution")
-    asked = Asked(env="calibration/both", methods=methods, model=model, sets=sets, episodes=160)
+    asked = Requested(env="calibration/both", methods=methods, model=model, sets=sets, episodes=160)
     found = resolve(asked)
     chosen: dict[str, Any] = {
         c.method: getattr(c.method_settings, "correction", None) for c in found.configs

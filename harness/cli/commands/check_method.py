@@ -24,7 +24,7 @@ from harness.policies.base import Purpose
 from harness.round_data import Group, Rollouts
 from harness.runs.build import RunContext, build_run, make_method, run_one
 from harness.runs.request import build_request, write_request
-from harness.runs.resolve import Asked, resolve
+from harness.runs.resolve import Requested, resolve
 from harness.settings.config import Config
 from harness.storage.atomic_files import lines
 from harness.types import JSON, Agent, Assignment, Ending, Episode, Report
@@ -95,7 +95,7 @@ def main(arguments: Arguments) -> int:
 
 def check(name: str, sets: Sequence[str] = ()) -> Iterator[CheckResult]:
     """Every check in order; a method that is not there raises its own error."""
-    asked = Asked(
+    asked = Requested(
         env="calibration/both",
         methods=(name,),
         model="pocket",

@@ -13,7 +13,7 @@ from harness.display.console_text import pipe_safe, plain
 from harness.display.trackers import check_trackers
 from harness.evaluate import Interrupted
 from harness.runs.executors import perform
-from harness.runs.resolve import Asked, resolve
+from harness.runs.resolve import Requested, resolve
 from harness.runs.run_dirs import lay_out, new_folder
 from harness.runs.signals import polite
 from harness.settings.executor import ExecutorSection
@@ -25,9 +25,9 @@ from leaderboards.records.entry import Entry
 from leaderboards.stats.scores import result
 
 
-def request_from(arguments: Arguments, methods: Sequence[str]) -> Asked:
+def request_from(arguments: Arguments, methods: Sequence[str]) -> Requested:
     """The request as it was typed."""
-    return Asked(
+    return Requested(
         env=arguments.env,
         methods=tuple(methods),
         model=arguments.model,

@@ -41,7 +41,7 @@ class ClusterNode:
 
 
 def versions() -> dict[str, str]:
-    """What has to be the same everywhere for a run to mean the same everywhere."""
+    """Versions that must be equal on every node."""
     found = {"python": platform.python_version(), "harness": _harness()}
     for name in _PACKAGES:
         try:
@@ -188,7 +188,7 @@ def check_nodes(ray: Any, seen: Path | None = None) -> bool:
 
 
 def run_resources(executor: ExecutorSection) -> dict[str, float]:
-    """What one run takes."""
+    """Resources of one run."""
     memory = {"memory": executor.memory_gb * 1e9} if executor.memory_gb else {}
     gpus = {"GPU": executor.gpus} if executor.gpus else {}
     return {"CPU": float(executor.cpus), **gpus, **memory, **custom(executor.resources)}

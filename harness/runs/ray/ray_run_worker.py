@@ -1,4 +1,4 @@
-"""What runs on a cluster: one attempt at one run, and the desk that attempts report to.
+"""Work on a cluster: one attempt at one run, and the actor that attempts report to.
 
 The desk is an actor beside whoever started the runs. It knows which attempt at a run is the last
 one, so that one that was thought lost and is not can never be mistaken for it: it is told to stop,
@@ -50,7 +50,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Ended:
-    """How an attempt ended; `code` and `told` are of what failed."""
+    """The end of an attempt; `code` and `told` describe a failure."""
 
     how: Literal["done", "stopped", "failed"]
     code: int = 0
@@ -79,7 +79,7 @@ class Desk:
         return self.go(name, attempt)
 
     def go(self, name: str, attempt: int) -> bool:
-        """Whether an attempt may go on."""
+        """True if an attempt may begin."""
         return not self._stop and self._attempts.get(name) == attempt
 
     def keep(self, name: str, attempt: int, save: Snapshot) -> None:
@@ -92,7 +92,7 @@ class Desk:
         self._stop = True
 
     def fetch(self) -> tuple[dict[str, str], dict[str, Snapshot]]:
-        """Where attempts are, and saves that were not fetched before."""
+        """The nodes of attempts, and saves that were not fetched before."""
         saves, self._saves = self._saves, {}
         return dict(self._where), saves
 
@@ -105,7 +105,7 @@ class _Courier(Callback):
         self._sent, self._asked, self._go = time.monotonic(), 0.0, True
 
     def stop(self) -> bool:
-        """Whether home says to stop."""
+        """True once the driver asks to stop."""
         now = time.monotonic()
         if self._go and now - self._asked >= _LOOK:
             asked = self._desk.go.remote(self._order.name, self._order.attempt)

@@ -73,7 +73,7 @@ class RayRuns:
         self._complain(len(waiting))
 
     def _look_at(self, ray: Any, waiting: Sequence[Path]) -> bool:
-        """Whether all machines see the run directories; refuses what cannot be used."""
+        """True if all machines see the run directories; an unusable setting is refused."""
         check_room(ray, self._executor)
         sign = waiting[0] / f".sign-{secrets.token_hex(8)}"
         sign.touch()
@@ -123,7 +123,7 @@ class RayRuns:
         return replace(request, model=replace(request.model, threads=self._executor.cpus))
 
     def again(self, lost: _Attempt, round: int) -> bool:
-        """Whether a lost run is attempted again: not if it is lost over and over in one round."""
+        """True if a lost run is attempted again: not after repeated losses in one round."""
         fruitless = 1 if round > lost.round else self._fruitless.get(lost.place, 0) + 1
         self._fruitless[lost.place] = fruitless
         return fruitless < _TRIES
@@ -134,12 +134,12 @@ class RayRuns:
 
     @property
     def executor(self) -> ExecutorSection:
-        """What runs may take."""
+        """The executor's settings."""
         return self._executor
 
     @property
     def terms(self) -> Terms:
-        """How they are finished."""
+        """The terms on which runs are finished."""
         return self._terms
 
 

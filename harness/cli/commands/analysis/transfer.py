@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from harness.errors import UsageError
 from harness.runs.reevaluation import Analysis, finished
-from harness.runs.resolve import Asked, resolve
+from harness.runs.resolve import Requested, resolve
 from harness.settings.config import Config
 from harness.types import Agent, SystemPrompt
 from leaderboards.stats.factorial import all_in_unit_interval, differences
@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _there(home: Config, arguments: argparse.Namespace) -> Config:
     """The configuration for the other model or environment: its defaults, the run's evaluation."""
     env = arguments.env or home.env.name
-    asked = Asked(
+    asked = Requested(
         env=env,
         methods=("base",),
         model=arguments.model or home.model_url,
