@@ -43,15 +43,15 @@ def test_runs_of_one_second_have_folders_of_their_own():
 
 def test_an_empty_folder_is_taken_and_one_laid_out_in_between_is_not_overwritten(monkeypatch):
     folder = run_dirs.new_folder("arithmetic")
-    prepare = run_dirs.prepare
+    prepare = run_dirs.write_request
 
     def slowly(asked, place):
         """Another process lays the same folder out while this one prepares."""
-        monkeypatch.setattr(run_dirs, "prepare", prepare)
+        monkeypatch.setattr(run_dirs, "write_request", prepare)
         prepare(request(7)[0], folder)
         prepare(asked, place)
 
-    monkeypatch.setattr(run_dirs, "prepare", slowly)
+    monkeypatch.setattr(run_dirs, "write_request", slowly)
     with pytest.raises(RunError, match="cannot be written"):
         run_dirs.lay_out(request(), folder)
     assert read_request(folder).run.seed == 7
