@@ -148,8 +148,8 @@ _NO_OPTIONS = ("task_seed=", "world_seed=")  # each run of a family has its own
 
 def _options(command: Sequence[str]) -> tuple[str, ...]:
     """The environment's options: they stand after `--set env.`, or `world.` in older commands."""
-    said = (value.partition(".") for word, value in pairwise(command) if word == "--set")
-    pairs = (text.split("=", 1) for section, _, text in said if section in ("env", "world"))
+    settings = (value.partition(".") for word, value in pairwise(command) if word == "--set")
+    pairs = (text.split("=", 1) for section, _, text in settings if section in ("env", "world"))
     texts = ("=".join(part.strip() for part in pair) for pair in pairs)
     return tuple(text for text in texts if not text.startswith(_NO_OPTIONS))
 

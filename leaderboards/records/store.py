@@ -10,7 +10,7 @@ from pathlib import Path
 from leaderboards.records.entry import Entry
 from leaderboards.records.strict_json import RecordError
 
-LARGEST = 1 << 28  # bytes; an entry with replies of 400 × 15,000 tokens is a tenth of it
+LARGEST = 1 << 28  # bytes; an entry with completions of 400 × 15,000 tokens is a tenth of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,7 @@ def _quick(kind: Any) -> Callable[[list[Any]], list[tuple[Any, ...]] | None] | N
     entry. None for records that hold more than plain values.
 
     It gives None for a list in which any value is wrong, or needs to be changed, so that every
-    problem is found, and told, by the readers of the fields.
+    problem is found and reported by the readers of the fields.
     """
     hints = {f.name: f.type for f in dataclasses.fields(kind)}
     allowed = [_plain_types(hint) for hint in hints.values()]

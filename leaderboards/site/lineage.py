@@ -31,7 +31,7 @@ class Edge:
     """An edge from parent to offspring. `first`: the parent that the text is compared with."""
 
     parent: str
-    child: str
+    offspring: str
     first: bool
 
 
@@ -141,18 +141,18 @@ def _lanes(
     return lanes
 
 
-def changes(child: PopulationMember, known: Mapping[str, PopulationMember]) -> Iterator[Change]:
+def changes(offspring: PopulationMember, known: Mapping[str, PopulationMember]) -> Iterator[Change]:
     """The differences of a prompt's principles from its first parent's, in the prompt's order."""
-    parents = [known[p] for p in child.parents if p in known]
-    if not child.parents:
-        yield from (Change("added", (("new", text),)) for text in child.principles)
+    parents = [known[p] for p in offspring.parents if p in known]
+    if not offspring.parents:
+        yield from (Change("added", (("new", text),)) for text in offspring.principles)
         return
     old = parents[0].principles if parents else ()
     others = {text: p.id for p in parents[1:] for text in p.principles}
-    blocks = SequenceMatcher(None, old, child.principles, autojunk=False).get_opcodes()
+    blocks = SequenceMatcher(None, old, offspring.principles, autojunk=False).get_opcodes()
     for tag, i, end, j, stop in blocks:
         if tag != "equal":
-            yield from _block(old[i:end], child.principles[j:stop], others)
+            yield from _block(old[i:end], offspring.principles[j:stop], others)
 
 
 def _block(gone: Sequence[str], new: Sequence[str], others: Mapping[str, str]) -> Iterator[Change]:

@@ -77,15 +77,15 @@ class Finding:
 def read_plan(path: Path) -> PreregisteredPlan:
     """A file of contrasts; raises RecordError naming the field that is wrong."""
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise RecordError(f"cannot be read ({error})", source=str(path)) from error
     blank = {"method": "", "than": "", "of": "", "margin": 0.0, "repeats": 0}
-    rows = told.get("contrast")
+    rows = values.get("contrast")
     if isinstance(rows, list):
-        told["contrast"] = [blank | row if isinstance(row, dict) else row for row in rows]
+        values["contrast"] = [blank | row if isinstance(row, dict) else row for row in rows]
     try:
-        return decode(PreregisteredPlan, told)
+        return decode(PreregisteredPlan, values)
     except RecordError as error:
         raise error.named(str(path)) from None
 
@@ -115,8 +115,8 @@ def judge(contrast: PreregisteredContrast, scores: Scores) -> Finding:
     else:
         below = contrast.kind == "at least" or interval.high < contrast.margin
         holds = -contrast.margin < interval.low and below
-    said = f"{value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}], {level:.0%} paired t"
-    return Finding(contrast, holds, len(differences), value, interval, said)
+    summary = f"{value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}], {level:.0%} paired t"
+    return Finding(contrast, holds, len(differences), value, interval, summary)
 
 
 def _null(contrast: PreregisteredContrast, scores: Scores) -> Finding:
@@ -137,8 +137,8 @@ def _null(contrast: PreregisteredContrast, scores: Scores) -> Finding:
     wrong = int((np.nanmin(p_values, axis=1) <= 0.05 / against.shape[2]).sum())
     rate = wrong / contrast.repeats
     above = binomtest(wrong, contrast.repeats, 0.05, alternative="greater").pvalue < 0.05
-    said = f"{rate:.1%} of {contrast.repeats:,} repeats, over {against.shape[2]} methods"
-    return Finding(contrast, not above, len(seeds), rate, None, said)
+    summary = f"{rate:.1%} of {contrast.repeats:,} repeats, over {against.shape[2]} methods"
+    return Finding(contrast, not above, len(seeds), rate, None, summary)
 
 
 def means(scores: Scores, methods: Sequence[str]) -> list[float | None]:

@@ -20,7 +20,7 @@ def test_ancestors_of_the_selected_prompt_keep_the_first_lane_and_time_runs_to_t
 
 
 def test_an_edge_says_which_parent_is_the_first():
-    edges = {(e.parent, e.child): e.first for e in lay_out_tree([ROOT, A, B, C], "c").edges}
+    edges = {(e.parent, e.offspring): e.first for e in lay_out_tree([ROOT, A, B, C], "c").edges}
     assert edges == {("r", "a"): True, ("r", "b"): True, ("a", "c"): True, ("b", "c"): False}
 
 

@@ -37,7 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
     if act in _ONLY.values():
         return _published(act, arguments.paths[1:], arguments)
     if files:
-        from harness.cli.commands.site import publish as write  # with worlds and templates
+        from harness.cli.commands.site import publish as write  # with environments and templates
 
         return write(arguments, places(arguments.paths))
     found = find_entries(places(arguments.paths))
@@ -55,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _published(act: str, paths: Sequence[Path], arguments: argparse.Namespace) -> int:
     """`verify` or `add`; a folder of that name is written ./verify."""
-    from harness.cli.commands.publish import check, publish  # with graders and worlds
+    from harness.cli.commands.publish import check, publish  # with graders and environments
 
     if arguments.markdown or (arguments.json and act == "add"):
         option = "markdown" if arguments.markdown else "json"

@@ -137,8 +137,8 @@ def _say(folder: Path, found: Verified) -> None:
     for reason, count in sorted(found.left.items()):
         console.print(Text(f"· {count:,} outcomes not graded again: {plain(reason, 300)}"))
     for why, names in found.unopened.items():
-        told = f"{_some(names)} not replayed: {plain(why, 600)}"
-        console.print(Text(f"? {told}", style="yellow"), soft_wrap=True)
+        message = f"{_some(names)} not replayed: {plain(why, 600)}"
+        console.print(Text(f"? {message}", style="yellow"), soft_wrap=True)
     for problem in found.problems:
         console.print(Text(f"! {plain(problem, 400)}", style="red"))
     console.print(_outcome(found))

@@ -15,12 +15,12 @@ from leaderboards.stats.factorial import all_in_unit_interval, differences
 
 def main(arguments: argparse.Namespace) -> int:
     """Evaluate the whole prompt, without each principle in turn, and without all of them."""
-    place = finished(arguments.run)
-    with Analysis(place, "attribute", arguments) as analysis:
+    run_dir = finished(arguments.run)
+    with Analysis(run_dir, "attribute", arguments) as analysis:
         agent = analysis.agent
         prompt, version = agent.prompt, agent.policy_version
         if not prompt.principles:
-            raise UsageError(f"The prompt of {place} has no principles to leave out.")
+            raise UsageError(f"The prompt of {run_dir} has no principles to leave out.")
         whole = analysis.play("whole prompt", agent)
         played = [
             analysis.play(f"without principle {n + 1}", Agent(without(prompt, n), version))

@@ -60,27 +60,27 @@ class AuditFinding:
 
 def main(arguments: argparse.Namespace) -> int:
     """Report the overlap, then evaluate the prompt with and without the suspect principles."""
-    place = finished(arguments.run)
-    with Analysis(place, "audit", arguments) as analysis:
+    run_dir = finished(arguments.run)
+    with Analysis(run_dir, "audit", arguments) as analysis:
         agent = analysis.agent
         found = look(analysis.request, agent.prompt)
         if not arguments.json:
             _say(found)
-        told = _told(found)
+        values = _json(found)
         kept = tuple(p.text for p in found.principles if not p.suspect)
         if arguments.no_play or len(kept) == len(found.principles):
             analysis.folder.mkdir(parents=True)
             record = analysis.folder / "record.json"
-            write_json(record, json.loads(json.dumps({"kind": "audit", "overlap": told})))
+            write_json(record, json.loads(json.dumps({"kind": "audit", "overlap": values})))
             if arguments.json:
-                print(json.dumps({"kind": "audit", "overlap": told, "record": str(record)}))
+                print(json.dumps({"kind": "audit", "overlap": values, "record": str(record)}))
             return 0
         redacted = Agent(replace(agent.prompt, principles=kept), agent.policy_version)
         whole = analysis.play("whole prompt", agent)
         clean = analysis.play("redacted prompt", redacted)
         unit = all_in_unit_interval([whole.cell, clean.cell])
         effects = differences([("suspect principles", whole.cell, clean.cell)], unit)
-        analysis.record([whole, clean], effects, overlap=told)
+        analysis.record([whole, clean], effects, overlap=values)
     return 0
 
 
@@ -103,24 +103,24 @@ def look(request: Config, prompt: SystemPrompt) -> AuditFinding:
 
 
 def _items(request: Config, split: Split) -> list[OverlapText]:
-    world = world_maker(request)(split)
+    env = world_maker(request)(split)
     try:
-        if not isinstance(world, HasProblems):
+        if not isinstance(env, HasProblems):
             raise UsageError(
                 f"{request.env.name} does not expose its problems, so there is nothing to compare."
             )
-        count = min(world.size(split), MOST)
-        problems = (world.problem(split, n) for n in range(count))
+        count = min(env.size(split), MOST)
+        problems = (env.problem(split, n) for n in range(count))
         return [OverlapText(p.id, p.text, p.answer) for p in problems]
     finally:
-        world.close()
+        env.close()
 
 
-def _told(found: AuditFinding) -> dict[str, Any]:
-    told = asdict(found)
-    for line, principle in zip(told["principles"], found.principles, strict=True):
+def _json(found: AuditFinding) -> dict[str, Any]:
+    values = asdict(found)
+    for line, principle in zip(values["principles"], found.principles, strict=True):
         line["suspect"] = principle.suspect
-    return told
+    return values
 
 
 def _say(found: AuditFinding) -> None:

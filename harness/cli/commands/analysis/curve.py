@@ -28,20 +28,20 @@ def main(arguments: argparse.Namespace) -> int:
     missing = [str(path) for path in arguments.paths if not path.exists()]
     if missing:
         raise UsageError(f"{', '.join(missing)} does not exist; name runs, or folders of them.")
-    runs = [place for path in arguments.paths for place in _runs(path)]
-    trained = {str(place): _rounds(place) for place in runs}
+    runs = [run_dir for path in arguments.paths for run_dir in _runs(path)]
+    trained = {str(run_dir): _rounds(run_dir) for run_dir in runs}
     training = {
         name: training_curve(found, arguments.by) for name, found in trained.items() if found
     }
-    chosen = {str(place): _chosen(place, trained[str(place)]) for place in runs}
+    chosen = {str(run_dir): _chosen(run_dir, trained[str(run_dir)]) for run_dir in runs}
     tests = curves_of_entries(find_entries(arguments.paths).entries, arguments.by)
     if not (training or tests):
         raise UsageError("No run has finished a round, and no method has entries at two budgets.")
     if arguments.json:
         values = {
             "by": arguments.by,
-            "training": {name: _told(c, arguments.target) for name, c in training.items()},
-            "test": {name: _told(c, arguments.target) for name, c in tests.items()},
+            "training": {name: _json(c, arguments.target) for name, c in training.items()},
+            "test": {name: _json(c, arguments.target) for name, c in tests.items()},
             "chosen": {name: asdict(a) for name, a in chosen.items() if a},
         }
         print(json.dumps(values, allow_nan=False))
@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> int:
         console.print(_table("test score", tests, arguments))
     for name, advantage in chosen.items():
         if advantage:
-            console.print(Text(f"· {plain(_short(name), 100)}: {_said(advantage)}"))
+            console.print(Text(f"· {plain(_short(name), 100)}: {_sentence(advantage)}"))
     return 0
 
 
@@ -66,23 +66,23 @@ def _runs(path: Path) -> list[Path]:
 
 def _short(name: str) -> str:
     """A run by the names of its directory and of the experiment directory above."""
-    place = Path(name)
-    return "/".join(place.resolve().parts[-2:]) if place.exists() else name
+    run_dir = Path(name)
+    return "/".join(run_dir.resolve().parts[-2:]) if run_dir.exists() else name
 
 
-def _rounds(place: Path) -> list[Mapping[str, Any]]:
-    return [cast(Mapping[str, Any], line) for _, line in lines(place / "rounds.jsonl")]
+def _rounds(run_dir: Path) -> list[Mapping[str, Any]]:
+    return [cast(Mapping[str, Any], line) for _, line in lines(run_dir / "rounds.jsonl")]
 
 
-def _chosen(place: Path, rounds: Sequence[Mapping[str, Any]]) -> Advantage | None:
+def _chosen(run_dir: Path, rounds: Sequence[Mapping[str, Any]]) -> Advantage | None:
     """The selected prompt's advantage over its rivals; None without rivals or selected prompt."""
-    read_request(place)  # raises for a damaged run
-    if not (place / "champion.json").exists():
+    read_request(run_dir)  # raises for a damaged run
+    if not (run_dir / "champion.json").exists():
         return None
-    return advantages(rounds).get(champion_of(place).prompt.id)
+    return advantages(rounds).get(champion_of(run_dir).prompt.id)
 
 
-def _told(curve: BudgetCurve, target: float | None) -> dict[str, Any]:
+def _json(curve: BudgetCurve, target: float | None) -> dict[str, Any]:
     reached = None if target is None else curve.budget_to_reach(target)
     return {
         "points": curve.points,
@@ -98,8 +98,8 @@ def _table(title: str, curves: Mapping[str, BudgetCurve], arguments: argparse.Na
     heads = [title, "first", "last", "normalised AUC", f"over {arguments.by}"]
     if arguments.target is not None:
         heads.append(f"{arguments.by} to {number(arguments.target, True)}")
-    for place, head in enumerate(heads):
-        table.add_column(head, justify="right" if place else "left")
+    for column, head in enumerate(heads):
+        table.add_column(head, justify="right" if column else "left")
     for name, curve in curves.items():
         scores = [score for _, score in curve.points]
         cells = (
@@ -115,7 +115,7 @@ def _table(title: str, curves: Mapping[str, BudgetCurve], arguments: argparse.Na
     return table
 
 
-def _said(advantage: Advantage) -> str:
+def _sentence(advantage: Advantage) -> str:
     seen, left = signed(advantage.seen, True), signed(advantage.corrected, True)
     return (
         f"the selected prompt scored {seen} points above its {advantage.rivals} rivals over "

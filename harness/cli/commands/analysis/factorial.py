@@ -10,13 +10,13 @@ from leaderboards.stats.factorial import all_in_unit_interval, differences, fact
 
 def main(arguments: argparse.Namespace) -> int:
     """Evaluate four cells, or two if the run changed only the weights or only the prompt."""
-    place = finished(arguments.run)
-    with Analysis(place, "factorial", arguments) as analysis:
+    run_dir = finished(arguments.run)
+    with Analysis(run_dir, "factorial", arguments) as analysis:
         agent, root = analysis.agent, analysis.root
         evolved, trained = agent.prompt != root, agent.policy_version > 0
         if not (evolved or trained):
             raise UsageError(
-                f"{place} changed neither weights nor prompt, so there are no cells to compare."
+                f"{run_dir} changed neither weights nor prompt, so there are no cells to compare."
             )
         neither = analysis.play("base weights, initial prompt", Agent(root, 0))
         if not trained:

@@ -92,8 +92,8 @@ def main(arguments: Arguments) -> int:
     prices = read_prices(arguments.prices, resolved.configs[0].model_url)
     planned = plan(resolved.configs, places(arguments.known), arguments.effect, prices)
     if arguments.json:
-        told = {**asdict(planned), "evaluation_share": planned.evaluation_share}
-        print(json.dumps({**told, "notes": list(resolved.notes)}))
+        values = {**asdict(planned), "evaluation_share": planned.evaluation_share}
+        print(json.dumps({**values, "notes": list(resolved.notes)}))
         return 0
     _say(planned, resolved.notes)
     return 0
@@ -108,12 +108,12 @@ def plan(
     """The prediction for these configurations."""
     stored = find_entries(known).stored
     first = requests[0]
-    world = world_maker(first)("train")
+    env = world_maker(first)("train")
     try:
-        train, test = world.size("train"), world.size("test")
-        prompt = prompt_tokens(first, world)
+        train, test = env.size("train"), env.size("test")
+        prompt = prompt_tokens(first, env)
     finally:
-        world.close()
+        env.close()
     tasks = min(first.evaluation.tasks or test, test)
     by_method: dict[str, list[Config]] = {}
     for request in requests:
@@ -186,8 +186,8 @@ def _spread(request: Config, stored: Sequence[Stored]) -> tuple[Spread, str]:
         found = measured_spread([result(s.entry) for s in mine])
         if found is not None:
             seeds = len({s.entry.seed for s in mine})
-            told = "" if seeds > 2 else "; over seeds assumed"
-            return found, f"measured in {len(mine)} runs of track {id}{told}"
+            text = "" if seeds > 2 else "; over seeds assumed"
+            return found, f"measured in {len(mine)} runs of track {id}{text}"
     return ASSUMED, "assumed, because no two methods of one Track were found to measure it in"
 
 
@@ -284,8 +284,8 @@ def _power(planned: Planned) -> Iterator[str]:
     )
     for name, least in (("methods", planned.smallest.method), ("agents", planned.smallest.agent)):
         unit = "training seeds" if name == "methods" else "tasks"
-        told = "none, however large" if least is None else f"{100 * least:.1f} points"
-        yield f"  between {name} ({unit} are the unit): {told}"
+        text = "none, however large" if least is None else f"{100 * least:.1f} points"
+        yield f"  between {name} ({unit} are the unit): {text}"
     yield (
         f"  spread {planned.spread_basis}: {100 * spread.seed:.1f} points over seeds, "
         f"{100 * spread.task:.1f} over tasks, variance {spread.sample:.3f} within a task"

@@ -19,12 +19,14 @@ def main(arguments: argparse.Namespace) -> int:
     """Evaluate the initial and the evolved prompt on another model or environment."""
     if not (arguments.env or arguments.model):
         raise UsageError("Name another environment or model: --env, --model, or both.")
-    place = finished(arguments.run)
-    with Analysis(place, "transfer", arguments) as analysis:
+    run_dir = finished(arguments.run)
+    with Analysis(run_dir, "transfer", arguments) as analysis:
         request = _there(analysis.request, arguments)
         root, evolved = _prompts(analysis, request)
         if evolved == root:
-            raise UsageError(f"The prompt of {place} never changed, so there is none to transfer.")
+            raise UsageError(
+                f"The prompt of {run_dir} never changed, so there is none to transfer."
+            )
         analysis.elsewhere(request)
         before = analysis.play("initial prompt", Agent(root, 0))
         after = analysis.play("evolved prompt", Agent(evolved, 0))
