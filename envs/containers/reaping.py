@@ -1,4 +1,4 @@
-"""Removing what is left: at the first use of a process what the dead left, at its exit its own.
+"""Removal of leftovers: those of dead processes at the first use, this process's own at its exit.
 
 Several processes may reap at once; what another one removed first is simply gone.
 """

@@ -1,4 +1,4 @@
-"""Find out which thing is meant, by questions that are answered with yes or no.
+"""Identify the hidden thing by questions that are answered with yes or no.
 
 The things are invented (`knowledge`). A task names a few of them, one of which is meant. By
 default the task also tells what is true of each; with `told = false` it does not, and since the

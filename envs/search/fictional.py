@@ -1,4 +1,4 @@
-"""Searching an invented world's encyclopedia: what is asked stands nowhere else.
+"""Searching a generated encyclopedia: the answers stand nowhere else.
 
 The embedded search world: no data, no download, no contamination, and short enough for a model
 with a context of 1,024 tokens. `world_seed` draws the encyclopedia; worlds of different seeds are

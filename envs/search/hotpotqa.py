@@ -1,4 +1,4 @@
-"""HotpotQA from the Hugging Face Hub: which of its questions are asked, and how they are read.
+"""HotpotQA from the Hugging Face Hub: the chosen questions, and their conversion.
 
 Only the data set's own ids are here. The corpus is every paragraph of the validation split's
 contexts, more than the pinned corpus has, so a run on it needs `accept_data` and has a Track of

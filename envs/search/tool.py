@@ -1,4 +1,4 @@
-"""The search tool as an agent sees it: how a call is read, how results and errors are written.
+"""The text protocol of the search tool: parsing calls, formatting results and errors.
 
 A call is `<tool_call>{"name": "search", "arguments": {"query_list": ["…"]}}</tool_call>`
 (E-SPL §4.1). Only an agent's own reply is ever read for calls. What a passage or a query says is

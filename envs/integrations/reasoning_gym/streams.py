@@ -1,4 +1,4 @@
-"""The entries of the reasoning-gym package, dealt out to the splits, made as far as needed.
+"""Entries of the reasoning-gym package, assigned to splits and generated as far as needed.
 
 Every split draws from seeds of its own, and keeps what its share of all texts holds: a hash decides
 that. Where training's level asks few different questions these are dealt out instead, in the order

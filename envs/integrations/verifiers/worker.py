@@ -1,4 +1,4 @@
-"""Plays environments of the verifiers package, in a process of `envs.workers.pool`.
+"""Plays environments of the verifiers package, in a process of `envs.workers`.
 
 Another interpreter runs it, with the standard library and verifiers, without this package.
 
