@@ -38,23 +38,23 @@ def test_a_worlds_options_are_stored_and_honoured_by_show_and_eval(letters, caps
     words = ["run", "--env", letters, "--set", "env.longest=12", *ECHO, *SMALL]
     assert main([*words, "--run-dir", "out"]) == 0
     told = tomllib.loads((tmp_path / "out" / "config.toml").read_text())
-    assert told["world"] == {"longest": 12}
+    assert told["env"]["longest"] == 12
     capsys.readouterr()
     assert main(["show", "out"]) == 0
     assert "longest = 12" in capsys.readouterr().out
     assert main(["eval", "out", "--json"]) == 0
     entry = json.loads((tmp_path / "out" / "entry.json").read_text())
-    assert entry["provenance"]["command"][-2:] == ["--set", "world.longest = 12"]
+    assert entry["provenance"]["command"][-2:] == ["--set", "env.longest = 12"]
     assert main([*words[:3], *ECHO, *SMALL, "--run-dir", "plain"]) == 0
     plain = json.loads((tmp_path / "plain" / "entry.json").read_text())
     assert plain["track"]["env_fingerprint"] != entry["track"]["env_fingerprint"]
 
 
 def test_options_stand_in_a_config_file_too(letters, tmp_path):
-    (tmp_path / "mine.toml").write_text("[world]\nlongest = 9\n")
+    (tmp_path / "mine.toml").write_text("[env]\nlongest = 9\n")
     words = ["run", "--env", letters, "--config", "mine.toml", *ECHO, *SMALL, "--run-dir", "out"]
     assert main(words) == 0
-    assert tomllib.loads((tmp_path / "out" / "config.toml").read_text())["world"] == {"longest": 9}
+    assert tomllib.loads((tmp_path / "out" / "config.toml").read_text())["env"]["longest"] == 9
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,8 @@ def test_options_stand_in_a_config_file_too(letters, tmp_path):
     [
         ("env.longst=12", "no option 'longst'. Did you mean 'longest'"),
         ("env.longest=many", "takes a value of type int for 'longest', not 'many'"),
-        ("env.split=test", "leave it out: training plays train"),
-        ("env.data_dir=x", "write --data-dir FOLDER"),
-        ("wrld.longest=3", "Did you mean 'world'"),
+        ("env.split=test", "leave it out: training uses train"),
+        ("evn.longest=3", "Did you mean 'env'"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_before_anything_is_written(
@@ -125,11 +124,11 @@ def test_env_list_shows_families_as_one_row_and_their_members_when_asked(capsys)
 
 def test_env_show_lists_options_with_their_defaults(letters, capsys):
     assert main(["env", "show", letters]) == 0
-    assert "--set env.longest=…  (default: 8)" in capsys.readouterr().out
+    assert "--set env.longest=… 8" in " ".join(capsys.readouterr().out.split())
     assert main(["env", "show", "hmmt"]) == 0
     assert "--accept-data" in capsys.readouterr().out
     assert main(["env", "show", "FrozenLake-v1"]) == 0
-    assert "env.is_slippery=…  (default: true)" in capsys.readouterr().out
+    assert "env.is_slippery=… true" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_new_world_passes_its_checks_and_its_test(letters, capsys):
@@ -164,7 +163,7 @@ def test_a_failed_check_is_exit_code_one_and_a_cross(letters, capsys, tmp_path):
         (["env", "new", "fine", "--dir", "afile"], 2, "cannot be written"),
         (["env", "check", "arithmetik"], 2, "Did you mean 'arithmetic'"),
         (["env", "check", "arithmetic", "--set", "env.x=1"], 2, "no option 'x'"),
-        (["env", "check", "arithmetic", "--set", "budget.tasks=1"], 2, "world.KEY=VALUE only"),
+        (["env", "check", "arithmetic", "--set", "budget.tasks=1"], 2, "env.KEY=VALUE only"),
         (["env", "check", "aime25", "--data-dir", "empty"], 3, "no file dapo_100.jsonl"),
         (["method", "check", "esspl"], 2, "Did you mean 'espl'"),
         (["method", "check", "nowhere:SPEC"], 2, "There is no module 'nowhere'"),

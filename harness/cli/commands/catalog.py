@@ -35,7 +35,7 @@ def main(arguments: Arguments) -> int:
         return _show_method(arguments.name, arguments.sets)
     rows: Mapping[str, str]
     if arguments.verb == "env":
-        rows = _family(arguments.family) if arguments.family else _worlds()
+        rows = _family(arguments.family) if arguments.family else _environments()
     elif arguments.verb == "model":
         rows = known_models()
     else:
@@ -56,7 +56,7 @@ def _table(heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     Console().print(table)
 
 
-def _worlds() -> dict[str, str]:
+def _environments() -> dict[str, str]:
     """A row per environment and per family; a package that fails to load is a row too."""
     rows = {}
     for name in envs.names():
