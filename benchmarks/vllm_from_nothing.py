@@ -81,7 +81,7 @@ def speed(policy: Any, rows: int, repeats: int) -> str:
 
 def apart(policy: Any, samples: list[Any]) -> float:
     """Mean distance a token between what the sampler said and what the trainer says."""
-    said = policy._opened().logprobs(samples)
+    said = policy._open_trainer().logprobs(samples)
     pairs = [
         (a, b)
         for s, row in zip(samples, said, strict=True)

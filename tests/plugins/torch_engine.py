@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from harness.errors import ModelError
 from harness.policies.base import BatchSize, Policy, Request, Sample, Sampling, TokenBatch
 from harness.policies.hf.token_sampling import nucleus
-from harness.policies.vllm.base import Answers, SampledTokens, TokenRequest
+from harness.policies.vllm.base import SampledStream, SampledTokens, TokenRequest
 from harness.types import Message
 
 
@@ -63,7 +63,7 @@ class TorchEngine:
     def _bare(self) -> Any:
         return AutoModelForCausalLM.from_pretrained(self.folder).eval()
 
-    def generate(self, waiting: deque[TokenRequest], adapter: str = "") -> Answers:
+    def generate(self, waiting: deque[TokenRequest], adapter: str = "") -> SampledStream:
         while waiting:
             ask = waiting.popleft()
             self.asked.append(ask)

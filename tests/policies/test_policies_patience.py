@@ -158,9 +158,9 @@ def test_the_question_whether_a_server_is_there_waits_as_well() -> None:
 
     told: list[float] = []
     with ThreadPoolExecutor(2) as pool:
-        failing = pool.submit(patience.persist, fails, 0)
+        failing = pool.submit(patience.call, fails, 0)
         told.append(heard())
-        assert pool.submit(patience.persist, waits, 0).result() == "there"
+        assert pool.submit(patience.call, waits, 0).result() == "there"
         with pytest.raises(ValueError, match="for good"):
             failing.result()
     assert all(when - told[0] >= 0.55 for when in asked)

@@ -12,7 +12,7 @@ from harness.errors import HarnessError, ModelError, UsageError
 from harness.policies import check_url, kind_of, loaded_url, open_policy, trainable
 from harness.policies.base import Sampling
 from harness.policies.vllm.base import SampledTokens, TokenRequest
-from harness.policies.vllm.local_engine import room_for
+from harness.policies.vllm.local_engine import max_rank_for
 from harness.policies.vllm.server import VLLMServer
 from harness.policies.vllm.url import VLLMAddress, parse_address, whole_path
 from harness.runs.entry import public_model
@@ -96,9 +96,9 @@ def test_without_vllm_it_says_what_to_install(
 
 
 def test_a_rank_gets_the_smallest_room_that_holds_it() -> None:
-    assert [room_for(r) for r in (1, 4, 8, 9, 32, 33)] == [1, 8, 8, 16, 32, 64]
+    assert [max_rank_for(r) for r in (1, 4, 8, 9, 32, 33)] == [1, 8, 8, 16, 32, 64]
     with pytest.raises(ModelError, match="rank 512 at most"):
-        room_for(513)
+        max_rank_for(513)
 
 
 def settled(monkeypatch: pytest.MonkeyPatch, model: str, *sets: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""From conversations to token ids, so that text can never become a control token.
+"""Renders conversations as token ids so that text can never become a control token.
 
-Role markers are encoded with their control tokens; contents apart from them, with control tokens
-split into plain text; sampled replies are kept as the ids they were sampled as.
+Role markers are encoded with their control tokens; contents are encoded apart from them, with the
+names of control tokens split into plain text. Sampled completions keep their sampled ids.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PROBE = ("You are careful.", "What is 2 + 2?")
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """A conversation as ids [P]; the first `head` of them depend on the system prompt only."""
+    """A rendered conversation [P]; its first `head` ids depend on the system prompt only."""
 
     ids: Ids
     head: int
@@ -40,12 +40,12 @@ def _controls(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
 
 
 def _as_unicode(text: str) -> str:
-    """Text with half surrogate pairs replaced by U+FFFD, which is what can be encoded at all."""
+    """Replace lone surrogates, which cannot be encoded, by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Rendering:
-    """One model's rendering: `notes` to announce, an `identity`, and the `ends` of a reply."""
+    """A model's rendering: `notes` for users, an `identity`, and the end tokens `ends`."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, generation: GenerationConfig | None = None
@@ -69,11 +69,11 @@ class Rendering:
         self.identity = f"{template.identity} vocabulary:{digest}"
 
     def prompt(self, conversation: tuple[Message, ...]) -> RenderedPrompt:
-        """A conversation's ids, up to where the reply begins.
+        """Render a conversation up to the beginning of the next completion.
 
         Raises:
-            ModelError: It is not a user's message, or user and assistant in turn, ending with the
-                user, after at most one system message.
+            ModelError: It is not user and assistant in turn, ending with the user, after at most
+            one system message.
         """
         system, turns = self._check(conversation)
         ids, first = self._head(system), turns[0]
@@ -88,7 +88,7 @@ class Rendering:
         return RenderedPrompt(ids, head)
 
     def text(self, sampled: Ids) -> str:
-        """What was said: without its end token and any other control token."""
+        """Decode sampled ids, without the end token and any other control token."""
         said = sampled[:-1] if sampled and sampled[-1] in self.ends else sampled
         decoded = self._tokenizer.decode(
             list(said), skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -132,8 +132,10 @@ class Rendering:
         )
 
     def _encode_text(self, text: str) -> Ids:
-        """Plain ids only. Where the vocabulary itself spells a control token, the text is cut
-        inside it, so that its parts are encoded instead.
+        """Encode text as plain ids only.
+
+        Where the vocabulary itself spells a control token, the text is cut inside it and the parts
+        are encoded apart.
         """
         ids: list[int] = []  # a tuple would be copied for each of many pieces
         pieces = [_as_unicode(text)]
@@ -161,7 +163,7 @@ class Rendering:
         return frozenset(i for i in ends if isinstance(i, int))
 
     def _compare(self) -> tuple[str, ...]:
-        """Whether encoding the parts apart gives what the whole would; a note where it does not."""
+        """A note where encoding contents apart gives other tokens than encoding the whole."""
         system, user = _PROBE
         apart = self.prompt((Message("system", system), Message("user", user))).ids
         template = self._template

@@ -1,8 +1,8 @@
-"""What a chat template does, found out by rendering probes: the fixed text around each message.
+"""Extracts the fixed text around messages from a chat template, by rendering probes.
 
-The template never sees a real message. It renders marker words, and the text between them is what
-stands around any message of that role. Conversations are then put together append-only: what a
-reply was sampled after is, token for token, what stands before it in the next turn.
+The template never sees a real message. It renders marker words, and the text between them surrounds
+any message of that role. Conversations are then put together append-only: the prompt of a
+completion is, token for token, a prefix of the next turn's prompt.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _turns(count: int) -> list[tuple[str, str]]:
 
 
 def _system(probe: _Probe) -> tuple[str, str] | None:
-    """What stands before and after a system message; None where the template has no such role."""
+    """The text before and after a system message; None where the template has no such role."""
     try:
         opening, between, _ = probe.around([("system", _SYSTEM), ("user", _USER.format(0))])
     except (ValueError, TemplateError):
@@ -108,7 +108,7 @@ def _unasked(bare: str, system: tuple[str, str] | None) -> str:
 
 
 def read_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
-    """Find out what the tokenizer's chat template does.
+    """Extract the fixed text of the tokenizer's chat template.
 
     Raises:
         ModelError: The template cannot render a user's message.

@@ -1,9 +1,9 @@
-"""Any OpenAI-compatible endpoint as a policy: `openai:http://host/v1#model`. It only samples.
+"""Any OpenAI-compatible endpoint as a policy that samples: `openai:http://host/v1#model`.
 
-The server renders and decodes; this side retries, limits concurrency and accounts. Replies come
-in the order in which they arrive. A request that fails for good yields nothing; its reason stands
-in `failures` under its id, and whoever asked must look there for ids without a reply. A server that
-answers nobody stops the run (see `patience`).
+The server renders prompts and decodes; this side retries, limits concurrency and counts tokens.
+Completions come in the order in which they arrive. A request that fails for good yields nothing;
+its reason is recorded in `failures` under its id. A server that answers no request stops the run
+(see `retry`).
 
 The key comes from OPENAI_API_KEY only and appears in no message.
 """
@@ -32,12 +32,12 @@ from harness.types import Completion
 _FORM = "openai:http://host/v1#model"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SEEDS = 2**31  # some servers keep seeds in 32 bits
-_REMEMBERED = 10_000  # failures; those of days are in the logs
+_MAX_FAILURES = 10_000  # failures; those of days are in the logs
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointAddress:
-    """Where an endpoint is, which model is asked for, and whether it takes grammars."""
+    """An endpoint's address, the requested model, and True in `grammar` if it takes grammars."""
 
     base_url: str
     host: str
@@ -78,7 +78,7 @@ def _key(address: EndpointAddress) -> str:
 
 
 def transient(error: Exception) -> bool:
-    """Whether the same request may be answered a moment later."""
+    """True where the same request may be answered a moment later."""
     from openai import APIConnectionError, APIStatusError
 
     if isinstance(error, APIStatusError):
@@ -87,7 +87,7 @@ def transient(error: Exception) -> bool:
 
 
 def delay_of(error: Exception) -> float | None:
-    """The seconds after which a busy server wants to be asked again; None if it does not say."""
+    """The seconds after which a busy server wants the next request; None if it does not say."""
     from openai import APIStatusError
 
     if not isinstance(error, APIStatusError) or error.status_code not in (429, 503):
@@ -159,7 +159,7 @@ class EndpointPolicy:
 
         base = self._address.base_url
         try:
-            self._patience().persist(self._question, 0, outlast=False)
+            self._retry_policy().call(self._probe, 0, wait_out_outages=False)
         except NotFoundError as error:
             raise self._not_found(error) from None
         except (AuthenticationError, PermissionDeniedError) as error:
@@ -179,40 +179,40 @@ class EndpointPolicy:
             ) from None
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
-        """Answer what waits, in the order of arrival; see `failures` for what was not answered.
+        """Answer what waits, in the order of arrival; `failures` has what was not answered.
 
         Raises:
-            ModelError: The server has answered nobody for `model.patience` seconds.
+            ModelError: The server has answered no request for `model.patience` seconds.
         """
-        patience = self._patience()
+        retry = self._retry_policy()
 
         def answer(request: Request) -> Completion:
-            return patience.persist(lambda: self._answer(request), request.seed)
+            return retry.call(lambda: self._answer(request), request.seed)
 
-        with RequestPool(self._concurrency, answer, patience.abandon) as crew:
-            while waiting or crew.busy:
-                while waiting and crew.busy < self._concurrency:
-                    crew.give(waiting.popleft())
-                yield from self._settled(*crew.take())
+        with RequestPool(self._concurrency, answer, retry.abandon) as pool:
+            while waiting or pool.busy:
+                while waiting and pool.busy < self._concurrency:
+                    pool.submit(waiting.popleft())
+                yield from self._record(*pool.next_result())
 
-    def _patience(self) -> RetryPolicy:
+    def _retry_policy(self) -> RetryPolicy:
         settings = self._settings
-        return RetryPolicy(settings.retries, settings.patience, transient, delay_of, self._question)
+        return RetryPolicy(settings.retries, settings.patience, transient, delay_of, self._probe)
 
-    def _settled(self, request: Request, came: Completion | Exception) -> CompletionStream:
+    def _record(self, request: Request, result: Completion | Exception) -> CompletionStream:
         from openai import OpenAIError
 
-        if isinstance(came, Completion):
+        if isinstance(result, Completion):
             self.failures.pop(request.id, None)
-            yield request.id, came
-        elif isinstance(came, (OpenAIError, ValueError)):
-            while len(self.failures) >= _REMEMBERED:
+            yield request.id, result
+        elif isinstance(result, (OpenAIError, ValueError)):
+            while len(self.failures) >= _MAX_FAILURES:
                 del self.failures[next(iter(self.failures))]
-            self.failures[request.id] = self._reason(came)
-        elif isinstance(came, ModelError):
-            raise ModelError(self._silenced(str(came)))
+            self.failures[request.id] = self._reason(result)
+        elif isinstance(result, ModelError):
+            raise ModelError(self._without_key(str(result)))
         else:
-            raise came
+            raise result
 
     def _answer(self, request: Request) -> Completion:
         sampling = request.sampling
@@ -227,12 +227,12 @@ class EndpointPolicy:
             **options,
         )
 
-    def _question(self) -> Completion:
-        """The simplest there is, for one token."""
+    def _probe(self) -> Completion:
+        """The smallest possible request: one token."""
         return self._ask(messages=[{"role": "user", "content": "Hello"}], **self._limit(1))
 
     def _ask(self, **options: Any) -> Completion:
-        """One attempt. A server that sends a byte now and then has no more time than any other."""
+        """One attempt. The time limit covers the whole response, however slowly bytes arrive."""
         from openai import APIConnectionError, APITimeoutError
 
         end, data = time.monotonic() + self._settings.timeout, bytearray()
@@ -245,8 +245,8 @@ class EndpointPolicy:
                 except Exception as error:  # of the HTTP library, which openai does not translate
                     raise APIConnectionError(request=response.http_request) from error
                 if part is None:
-                    came = read_completion(bytes(data))
-                    return replace(came, text=self._silenced(came.text))
+                    result = read_completion(bytes(data))
+                    return replace(result, text=self._without_key(result.text))
                 data += part
                 if time.monotonic() > end:
                     raise APITimeoutError(response.http_request)
@@ -254,7 +254,7 @@ class EndpointPolicy:
                     raise MalformedResponse(f"the reply is larger than {LARGEST >> 20} MiB")
 
     def _limit(self, tokens: int) -> dict[str, int]:
-        """OpenAI's own newer models refuse the name that all other servers know."""
+        """The token limit; OpenAI's newer models refuse the name that all other servers know."""
         own = self._address.host.endswith("openai.com")
         return {"max_completion_tokens" if own else "max_tokens": tokens}
 
@@ -273,10 +273,10 @@ class EndpointPolicy:
         """The error in one line, without the key."""
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         line = " ".join(f"{type(error).__name__}: {error}{cause}".split())
-        return redact(self._silenced(line))[:300]
+        return redact(self._without_key(line))[:300]
 
-    def _silenced(self, text: str) -> str:
-        """Without the key, which some servers echo; the key is kept out of replies and logs too."""
+    def _without_key(self, text: str) -> str:
+        """Remove the key, which some servers echo, from completions and messages."""
         if self._secret != "none":
             text = text.replace(self._secret, HIDDEN)
         return text

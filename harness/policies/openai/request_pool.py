@@ -1,7 +1,7 @@
-"""Threads that ask while others wait, and that keep no process from ending.
+"""Daemon threads that send requests, so that they do not keep the process from ending.
 
-Those of `concurrent.futures` are joined when Python exits: a run that was told to stop now would
-wait for every reply under way. These are daemons.
+Python joins the threads of `concurrent.futures` at exit: a run that was told to stop would wait for
+every completion under way.
 """
 
 import threading
@@ -12,13 +12,13 @@ from types import TracebackType
 from harness.policies.base import Request
 from harness.types import Completion
 
-Came = tuple[Request, Completion | Exception]
+Result = tuple[Request, Completion | Exception]
 
 
 class RequestPool:
-    """Up to `size` threads; each is started when it is first needed.
+    """Up to `size` threads, each started when it is first needed.
 
-    Leaving the `with` block calls `abandon`, so that whoever sleeps wakes, and lets the threads end
+    Leaving the `with` block calls `abandon`, which wakes sleeping threads, and lets the threads end
     in their own time.
     """
 
@@ -27,8 +27,8 @@ class RequestPool:
     ) -> None:
         self.busy = 0
         self._size, self._work, self._abandon = size, work, abandon
-        self._jobs: SimpleQueue[Request | None] = SimpleQueue()
-        self._came: SimpleQueue[Came] = SimpleQueue()
+        self._requests: SimpleQueue[Request | None] = SimpleQueue()
+        self._results: SimpleQueue[Result] = SimpleQueue()
         self._threads = 0
 
     def __enter__(self) -> "RequestPool":
@@ -43,25 +43,25 @@ class RequestPool:
         if self.busy:
             self._abandon()
         for _ in range(self._threads):
-            self._jobs.put(None)
+            self._requests.put(None)
 
-    def give(self, request: Request) -> None:
-        """Begin on a request."""
+    def submit(self, request: Request) -> None:
+        """Start a request."""
         self.busy += 1
         if self.busy > self._threads:
             self._threads += 1
             threading.Thread(target=self._serve, name="endpoint", daemon=True).start()
-        self._jobs.put(request)
+        self._requests.put(request)
 
-    def take(self) -> Came:
-        """Wait for the next request that is done with."""
-        came = self._came.get()
+    def next_result(self) -> Result:
+        """Wait for the next finished request."""
+        result = self._results.get()
         self.busy -= 1
-        return came
+        return result
 
     def _serve(self) -> None:
-        while (request := self._jobs.get()) is not None:
+        while (request := self._requests.get()) is not None:
             try:
-                self._came.put((request, self._work(request)))
+                self._results.put((request, self._work(request)))
             except Exception as error:
-                self._came.put((request, error))
+                self._results.put((request, error))

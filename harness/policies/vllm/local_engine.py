@@ -1,9 +1,9 @@
-"""A vLLM engine of this process's own: token ids in, token ids and log-probabilities out.
+"""A vLLM engine started by this process: token ids in, token ids and log-probabilities out.
 
-The engine's work is done in processes that it starts, so its threads, seeds and default types are
-not this process's. Stands alone: `VLLMEngine(folder, EngineSettings())`, `generate`,
-`load_adapter`. A program that starts one has to be importable without running
-(`if __name__ == "__main__":`), because its processes are spawned.
+The engine works in processes that it starts, so its threads, seeds and default types are not this
+process's. Usable by itself: `LocalVLLMEngine(folder, EngineSettings())`, `generate`,
+`load_adapter`. A program that starts one must be importable without running (`if __name__ ==
+"__main__":`), because its processes are spawned.
 """
 
 from __future__ import annotations
@@ -21,30 +21,32 @@ from typing import Any
 
 from harness.errors import ModelError
 from harness.policies.base import Sampling
-from harness.policies.vllm.base import Answers, SampledTokens, TokenRequest, require_vllm
+from harness.policies.vllm.base import SampledStream, SampledTokens, TokenRequest, require_vllm
 from harness.policies.vllm.watchdog import Watchdog
 
-_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM makes room for
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # the maximum ranks that vLLM supports
 _GIB = 2**30
-_CPU_CACHE = 2.0  # GiB for keys and values where nothing was said
+_CPU_CACHE = 2.0  # GiB for keys and values, by default
 _GPU_SHARE = 0.5  # of the device's memory, so that the trainer's copy fits beside it
 _SEEDS = 2**63
 
-# Only where the user has not set them.
+# Defaults; variables that the user has set are kept.
 _ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # cores are shared with training and worlds
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # cores are shared with training and environments
     "TORCH_CPP_LOG_LEVEL": "ERROR",
-    "PYTHONWARNINGS": "ignore",  # of libraries about themselves, in processes that nobody watches
+    "PYTHONWARNINGS": "ignore",  # library warnings, in processes without a terminal
 }
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How an engine is started. `cache` is GiB for keys and values, `context` tokens of prompt and
-    reply together, `threads` a CPU's threads; 0 leaves each at its default.
+    """Start-up options of an engine; 0 leaves each at its default.
+
+    `cache` is GiB for keys and values, `context` the tokens of prompt and completion together,
+    `threads` the CPU threads.
     """
 
     dtype: str = "auto"
@@ -55,8 +57,8 @@ class EngineSettings:
     threads: int = 0
 
 
-def room_for(rank: int) -> int:
-    """The smallest rank vLLM makes room for that holds `rank`.
+def max_rank_for(rank: int) -> int:
+    """The smallest maximum rank that vLLM supports and that holds `rank`.
 
     Raises:
         ModelError: There is none.
@@ -72,15 +74,16 @@ def room_for(rank: int) -> int:
 
 @contextmanager
 def _starting(threads: int) -> Iterator[None]:
-    """What child processes take over: the environment, and not to be hit by Ctrl-C, which asks the
-    run to finish its round and would end the engine in the middle of it.
+    """Set the environment that child processes inherit, with SIGINT blocked.
+
+    Ctrl-C asks the run to finish its round; without the block it would end the engine at once.
     """
     wanted = {name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()}
     if threads:
         wanted["OMP_NUM_THREADS"] = str(threads)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
-    resource_tracker.ensure_running()  # started later, it would let the signal through again
+    resource_tracker.ensure_running()  # started later, it would unblock the signal
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -115,7 +118,7 @@ class LocalVLLMEngine:
         with _starting(self.settings.threads):
             self._start(folder)
         started = set(active_children()) - before
-        self._guard = Watchdog([p.pid for p in started if p.pid is not None])
+        self._watchdog = Watchdog([p.pid for p in started if p.pid is not None])
 
     def _start(self, folder: Path) -> None:
         from vllm import EngineArgs
@@ -126,7 +129,7 @@ class LocalVLLMEngine:
         self._sleeps = self.device != "cpu" and current_platform.is_sleep_mode_available()
         try:
             self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**self._arguments(folder)))
-        except Exception as error:  # whatever goes wrong in vLLM's start is one failure here
+        except Exception as error:  # any failure to start vLLM is one error here
             reason = " ".join(str(error).split())[:300]
             raise ModelError(
                 f"vLLM cannot serve the model here ({type(error).__name__}: {reason}): where "
@@ -140,13 +143,13 @@ class LocalVLLMEngine:
             )
 
     def _arguments(self, folder: Path) -> Mapping[str, Any]:
-        asked, cpu = self.settings, self.device == "cpu"
-        cache = asked.cache or (_CPU_CACHE if cpu else 0)
+        wanted, cpu = self.settings, self.device == "cpu"
+        cache = wanted.cache or (_CPU_CACHE if cpu else 0)
         return {
             "model": str(folder),
-            "dtype": asked.dtype,
-            "max_num_seqs": asked.rows,
-            "max_model_len": asked.context or None,
+            "dtype": wanted.dtype,
+            "max_num_seqs": wanted.rows,
+            "max_model_len": wanted.context or None,
             "kv_cache_memory_bytes": int(cache * _GIB) if cache else None,
             "gpu_memory_utilization": _GPU_SHARE,
             "enable_prefix_caching": True,
@@ -154,21 +157,21 @@ class LocalVLLMEngine:
             # not use offset").
             "enable_chunked_prefill": not cpu,
             "enable_lora": True,
-            "max_lora_rank": room_for(asked.rank),
+            "max_lora_rank": max_rank_for(wanted.rank),
             "max_loras": 1,
-            "max_cpu_loras": 2,  # the new one is there before the old one goes
+            "max_cpu_loras": 2,  # the new one is loaded before the old one is unloaded
             "logprobs_mode": "processed_logprobs",
             # Compiling takes minutes on a CPU, and adapters switch it off there anyway.
             "enforce_eager": cpu,
             "enable_sleep_mode": self._sleeps,
-            "generation_config": "vllm",  # no sampling defaults of the model's own
+            "generation_config": "vllm",  # ignore the model's own sampling defaults
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
-            "seed": 0,  # every request brings its own
+            "seed": 0,  # every request has its own seed
         }
 
-    def generate(self, waiting: deque[TokenRequest], adapter: str = "") -> Answers:
-        """Answer all that waits; see `Engine.generate`.
+    def generate(self, waiting: deque[TokenRequest], adapter: str = "") -> SampledStream:
+        """Answer all waiting requests; see `VLLMEngine.generate`.
 
         Raises:
             ModelError: The adapter is not loaded, or the engine has died.
@@ -182,23 +185,23 @@ class LocalVLLMEngine:
                 while waiting:
                     ask = waiting.popleft()
                     key = f"{next(self._keys)}"
-                    problem = self._enter(key, ask, lora)
+                    problem = self._submit(key, ask, lora)
                     if problem:
                         yield ask.id, SampledTokens(error=problem)
                     else:
                         running[key] = ask.id
                 if running:
                     self._step()
-                # Another generator's answers stay until it asks.
+                # Results of other generators stay until they are fetched.
                 for key in [k for k in running if k in self._done]:
                     yield running.pop(key), self._done.pop(key)
         finally:
             if running and not self.dead:
-                with suppress(Exception):  # nobody is left to answer to
+                with suppress(Exception):  # the caller has stopped reading
                     self._engine.abort_request(list(running))
 
-    def _enter(self, key: str, ask: TokenRequest, lora: Any) -> str:
-        """Hand one request over; the reason where vLLM does not take it."""
+    def _submit(self, key: str, ask: TokenRequest, lora: Any) -> str:
+        """Submit one request; returns the reason where vLLM refuses it."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
         prompt = {"type": "token", "prompt_token_ids": list(ask.prompt)}
@@ -206,7 +209,7 @@ class LocalVLLMEngine:
             self._engine.add_request(key, prompt, _parameters(ask), lora_request=lora)
         except EngineDeadError as error:
             raise self._died(error) from error
-        except Exception as error:  # whatever vLLM has against one request is that one's failure
+        except Exception as error:  # an error about one request fails that request only
             return " ".join(str(error).split())[:300] or type(error).__name__
         return ""
 
@@ -217,7 +220,7 @@ class LocalVLLMEngine:
             raise self._died(error) from error
         for output in outputs:
             if output.finished:
-                self._done[output.request_id] = _drawn(output.outputs[0])
+                self._done[output.request_id] = _result(output.outputs[0])
 
     def _died(self, error: Exception) -> ModelError:
         self.dead = True
@@ -252,7 +255,7 @@ class LocalVLLMEngine:
         return name
 
     def drop_adapter(self, name: str) -> None:
-        """Forget an adapter; one that is not there is no error."""
+        """Unload an adapter; a missing one is no error."""
         request = self._adapters.pop(name, None)
         if request is not None and not self.dead:
             self._engine.remove_lora(request.lora_int_id)
@@ -264,7 +267,7 @@ class LocalVLLMEngine:
             self._asleep = True
 
     def wake(self) -> None:
-        """Take the memory again; what the prefix cache held is gone."""
+        """Allocate the memory again; the prefix cache is empty then."""
         if self._asleep:
             self._engine.wake_up()
             self._asleep = False
@@ -274,7 +277,7 @@ class LocalVLLMEngine:
         if not self.dead:
             self.dead = True
             self._engine.engine_core.shutdown()
-            self._guard.let_go()
+            self._watchdog.let_go()
 
 
 def _parameters(ask: TokenRequest) -> Any:
@@ -289,17 +292,17 @@ def _parameters(ask: TokenRequest) -> Any:
         max_tokens=sampling.max_tokens,
         seed=ask.seed % _SEEDS,
         stop_token_ids=list(ask.stops),
-        logprobs=0,  # of the sampled token, and no others
+        logprobs=0,  # of the sampled token only
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
         structured_outputs=form,
     )
 
 
-def _drawn(output: Any) -> SampledTokens:
+def _result(output: Any) -> SampledTokens:
     """One finished completion of vLLM's."""
     if output.finish_reason not in ("stop", "length"):
         return SampledTokens(error=f"vLLM ended the reply with '{output.finish_reason}'")
     ids = tuple(int(i) for i in output.token_ids)
-    told = [entry[i].logprob for i, entry in zip(ids, output.logprobs or (), strict=True)]
-    return SampledTokens(ids, tuple(float(x) for x in told))
+    logprobs = [entry[i].logprob for i, entry in zip(ids, output.logprobs or (), strict=True)]
+    return SampledTokens(ids, tuple(float(x) for x in logprobs))

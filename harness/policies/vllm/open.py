@@ -1,5 +1,6 @@
-"""From a `vllm:` URL to its policy. An engine takes a minute to start, so one is kept for the next
-run of the same process that asks for the same.
+"""Opens `vllm:` URLs. Starting an engine takes a minute, so one idle engine is kept for reuse.
+
+The next run in the same process that needs an equal engine takes it over.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def open_vllm(url: str, source: ModelSource, settings: ModelSettings) -> VLLMPol
         UsageError: The server has no model of that name.
     """
     address = parse_address(url)
-    settings = _settled(settings)
+    settings = _resolved(settings)
     if not address.base_url:
         require_memory(url, source.folder, settings.device, settings.dtype)
     rendering = read_rendering(url, source)
@@ -49,14 +50,14 @@ def open_vllm(url: str, source: ModelSource, settings: ModelSettings) -> VLLMPol
         adapters.close()
         raise
     model = f"hf:{address.model}"  # as the trainer is to call it
-    return VLLMPolicy(url, model, source, settings, engine, rendering, adapters, _let_go)
+    return VLLMPolicy(url, model, source, settings, engine, rendering, adapters, _release)
 
 
 def read_rendering(url: str, source: ModelSource) -> Rendering:
-    """The model's rendering, without loading its weights.
+    """The model's chat rendering, without loading its weights.
 
     Raises:
-        ModelError: There is no tokenizer that can be read.
+        ModelError: There is no readable tokenizer.
     """
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
@@ -77,8 +78,8 @@ def read_rendering(url: str, source: ModelSource) -> Rendering:
     return Rendering(tokenizer, generation)
 
 
-def _settled(settings: ModelSettings) -> ModelSettings:
-    """Device, dtype and threads as this machine has them; sampling and training share them."""
+def _resolved(settings: ModelSettings) -> ModelSettings:
+    """Resolve device, dtype and threads for this machine; sampling and training share them."""
     settings = resolve(settings)
     if settings.device != "cpu" or settings.threads:
         return settings
@@ -105,8 +106,8 @@ def _engine(
     return kept or LocalVLLMEngine(source.folder, wanted)
 
 
-def _let_go(engine: VLLMEngine) -> None:
-    """Keep an engine that still works for the next run; close everything else."""
+def _release(engine: VLLMEngine) -> None:
+    """Keep a working engine for the next run; close any other."""
     if not isinstance(engine, LocalVLLMEngine) or engine.dead or _idle:
         engine.close()
         return

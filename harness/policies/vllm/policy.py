@@ -1,12 +1,12 @@
-"""vLLM as a policy: it samples, a copy of the model here learns, adapters carry what was learnt.
+"""Samples with vLLM and trains a copy of the model here; adapters carry updates to the engine.
 
-    vllm:NAME                     an engine of this process's own (`vllm_engine`)
-    vllm:http://HOST:PORT#MODEL   a server's (`vllm_server`)
+    vllm:NAME                     an engine started by this process (`local_engine`)
+    vllm:http://HOST:PORT#MODEL   a server's engine (`server`)
 
-Prompts go in as the token ids of our own rendering, and replies come back as token ids with vLLM's
-log-probabilities. The trainer is that of `hf:` models, opened with the first update; after each
-update the engine serves an adapter of a new name before it answers again. What is promised is the
-accounting, and no equality of bytes: no episode is lost or counted twice.
+Prompts are sent as the token ids of our own rendering, and completions come back as token ids with
+vLLM's log-probabilities. The trainer is that of `hf:` models, opened with the first update; after
+each update the engine loads an adapter under a new name before it samples again. Guaranteed is the
+accounting (no episode is lost or counted twice), not equality of bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from harness.policies.vllm.base import SampledTokens, TokenRequest, VLLMEngine
 from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Tokens
 
-_NEITHER = -1  # a version that no weights have
+_UNKNOWN = -1  # the engine's adapter is being replaced
 NOTE = (
     "Replies are sampled by vLLM, where equal seeds need not give equal replies; what is promised "
     "is the accounting: no episode is lost or counted twice."
@@ -41,9 +41,9 @@ NOTE = (
 class VLLMPolicy:
     """A model that vLLM samples from and that is trained here.
 
-    `engine` serves the weights of `source`, which the trainer opens as `model`; `adapters` is where
-    the engine finds what was learnt, `let_go` what to do with the engine at the end. `settings` are
-    resolved for this machine.
+    `engine` serves the weights of `source`, which the trainer opens as `model`. `adapters` is the
+    folder through which the engine gets updates, `let_go` releases the engine at the end.
+    `settings` are resolved for this machine.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class VLLMPolicy:
 
     @property
     def version(self) -> int:
-        """How many updates the weights have seen."""
+        """Updates that the weights have seen."""
         return self._trainer.version if self._trainer else 0
 
     @property
     def reference(self) -> Reference:
-        """The model as it was at the start: the same engine, without an adapter."""
+        """The model before its first update: the same engine, without an adapter."""
         return self._reference
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What decides this model's replies at version 0, for records."""
+        """What decides the completions at version 0, for records."""
         return {
             "weights": weights_hash(self._source),
             "quantisation": quantisation(self._source),
@@ -121,7 +121,7 @@ class VLLMPolicy:
     def answers(
         self, waiting: deque[Request], adapter: str, failures: dict[str, str]
     ) -> CompletionStream:
-        """Answer what waits with one adapter, or none (""); `failures` takes what went wrong."""
+        """Answer what waits with one adapter, or none (""); `failures` gets the reasons."""
         asks: deque[TokenRequest] = deque()
         prompts: dict[str, Ids] = {}
         with closing(self.engine.generate(asks, adapter)) as answers:
@@ -138,17 +138,17 @@ class VLLMPolicy:
                 answer = next(answers, None)
                 if answer is None:
                     return
-                id, drawn = answer
+                id, result = answer
                 prompt = prompts.pop(id)
-                if drawn.error:
-                    failures[id] = drawn.error
+                if result.error:
+                    failures[id] = result.error
                     continue
                 failures.pop(id, None)
-                yield id, self._reply(prompt, drawn)
+                yield id, self._reply(prompt, result)
 
     def _ask(self, request: Request, prompt: Ids) -> TokenRequest | None:
-        """What vLLM is asked; nothing where the prompt leaves no room for a reply."""
-        if request.purpose == "act":  # an update has to know it
+        """The request to vLLM; None where the prompt leaves no tokens for a completion."""
+        if request.purpose == "act":  # `_with_full_logprobs` needs it
             self._top_p = request.sampling.top_p
         limit = request.sampling.max_tokens
         if self.context is not None:
@@ -160,16 +160,16 @@ class VLLMPolicy:
             request.id, prompt, sampling, request.seed, self._stops, request.grammar
         )
 
-    def _reply(self, prompt: Ids, drawn: SampledTokens) -> Completion:
-        if not all(map(isfinite, drawn.logprobs)):
+    def _reply(self, prompt: Ids, result: SampledTokens) -> Completion:
+        if not all(map(isfinite, result.logprobs)):
             raise ModelError(
                 "The model's outputs are not finite numbers: load it with dtype float32, or "
                 "continue from an earlier checkpoint with a lower learning rate."
             )
-        stopped = bool(drawn.sampled) and drawn.sampled[-1] in self.rendering.ends
+        stopped = bool(result.sampled) and result.sampled[-1] in self.rendering.ends
         finish = Finish.STOP if stopped else Finish.LENGTH
-        tokens = Tokens(prompt, drawn.sampled, drawn.logprobs)
-        return Completion(self.rendering.text(drawn.sampled), finish, len(drawn.sampled), tokens)
+        tokens = Tokens(prompt, result.sampled, result.logprobs)
+        return Completion(self.rendering.text(result.sampled), finish, len(result.sampled), tokens)
 
     def update(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
         """Take one gradient step; see `TrainablePolicy.update`. The engine sleeps meanwhile.
@@ -180,20 +180,20 @@ class VLLMPolicy:
         """
         self.engine.sleep()
         try:
-            trainer = self._opened()
-            told = trainer.update(self._aligned(trainer, samples), loss, step)
+            trainer = self._open_trainer()
+            metrics = trainer.update(self._with_full_logprobs(trainer, samples), loss, step)
             _release(trainer)
         finally:
             self.engine.wake()
-        if trainer.version != self._served[0]:  # without samples nothing was learnt
+        if trainer.version != self._served[0]:  # without samples the version stays
             self._serve(trainer.version, lambda part: trainer.export(part, False))
-        return told
+        return metrics
 
     def prepare(self) -> None:
-        """Before anything is sampled to learn from: see that there is room for a copy to train.
+        """Check, before the first episode, that there is memory for a copy to train.
 
         Raises:
-            ModelError: There is none.
+            ModelError: There is not enough.
         """
         s = self.settings
         if self._trainer is None:
@@ -201,7 +201,7 @@ class VLLMPolicy:
 
     def save(self, folder: Path) -> None:
         """Write adapter, optimizer and version, as the same model opened as `hf:` would."""
-        self._opened().save(folder)
+        self._open_trainer().save(folder)
 
     def load(self, folder: Path) -> None:
         """Read back, bit for bit, what `save` wrote, and serve it.
@@ -209,16 +209,16 @@ class VLLMPolicy:
         Raises:
             ModelError: It was saved for another model or adapter, or is not complete.
         """
-        trainer = self._opened()
+        trainer = self._open_trainer()
         trainer.load(folder)
         self._serve(trainer.version, lambda part: trainer.export(part, False))
 
     def export(self, folder: Path, merged: bool) -> None:
         """Write the adapter in peft's own format, or the whole model with the adapter merged in."""
-        self._opened().export(folder, merged)
+        self._open_trainer().export(folder, merged)
 
     def close(self) -> None:
-        """Let the engine and its adapters go."""
+        """Release the engine and delete its adapters."""
         if self._closed:
             return
         self._closed = True
@@ -228,16 +228,16 @@ class VLLMPolicy:
         self._let_go(self.engine)
         self._adapters.close()
 
-    def _opened(self) -> HFPolicy:
-        """The trainer, with a copy of the model of its own; not there before it is needed."""
+    def _open_trainer(self) -> HFPolicy:
+        """The trainer, with a copy of the model of its own; opened when first needed."""
         if self._trainer is None:
             self._trainer = HFPolicy(self._model, self._source, self.settings)
         return self._trainer
 
     def _serve(self, version: int, write: Callable[[Path], None]) -> None:
-        """Have the engine serve the adapter that `write` writes, by a name that it has not seen."""
+        """Make the engine serve the adapter that `write` writes, under a name it has not seen."""
         _, before = self._served
-        self._served = (_NEITHER, before)  # until the new one is there
+        self._served = (_UNKNOWN, before)  # until the new one is there
         after = None
         if version:
             after = self._adapters.add(version, write)
@@ -247,12 +247,11 @@ class VLLMPolicy:
             self.engine.drop_adapter(before.name)
             self._adapters.remove(before)
 
-    def _aligned(self, trainer: HFPolicy, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples with log-probabilities as a trainer takes them: at their temperature, over
-        the whole vocabulary.
+    def _with_full_logprobs(self, trainer: HFPolicy, samples: Sequence[Sample]) -> list[Sample]:
+        """Convert log-probabilities to what a trainer takes: at their temperature, over all tokens.
 
-        vLLM's are among the tokens that top-p let through. The trainer takes that mass off again
-        where it renormalises, so that what it compares with is vLLM's own number.
+        vLLM's are among the tokens that top-p let through. The trainer subtracts that mass again
+        where it renormalises, so that the comparison uses vLLM's own number.
         """
         if not self.engine.processed:
             if any(s.temperature != 1 for s in samples):
@@ -275,7 +274,7 @@ class VLLMPolicy:
 
 
 def _release(trainer: HFPolicy) -> None:
-    """Give back what a step leaves in an accelerator's cache, so that the engine can have it."""
+    """Empty an accelerator's cache after a step, so that the engine can use the memory."""
     if trainer.settings.device == "cuda":
         import torch
 

@@ -1,11 +1,10 @@
-"""`vllm serve` on this or another machine: the same questions over HTTP, adapters by path.
+"""A `vllm serve` server on this or another machine: token ids over HTTP, adapters by path.
 
     VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve MODEL --enable-lora --max-lora-rank 32 \
         --logprobs-mode processed_logprobs --generation-config vllm
 
-The server reads an adapter from the folder that this side writes it to, so both have to see it
-under one path. Behind one address there may be many replicas; see `replicas`. The key comes from
-OPENAI_API_KEY only and appears in no message.
+The server reads an adapter from the folder that this side writes it to, so both need to see it
+under one path. The key comes from OPENAI_API_KEY only and appears in no message.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 
 from harness.errors import ModelError, unknown
 from harness.policies.base import Sampling
-from harness.policies.vllm.base import Answers, SampledTokens, TokenRequest
+from harness.policies.vllm.base import SampledStream, SampledTokens, TokenRequest
 from harness.policies.vllm.replicas import COMMAND, Replicas
 from harness.policies.vllm.url import VLLMAddress
 from harness.settings.model import ModelSettings
@@ -33,10 +32,10 @@ _SEEDS = 2**63
 
 
 class VLLMServer:
-    """A server that speaks vLLM's own fields.
+    """A server with vLLM's own extensions to the OpenAI API.
 
     Raises:
-        ModelError: It cannot be reached, refuses the key, or is no vLLM.
+        ModelError: It cannot be reached, refuses the key, or is not vLLM.
         UsageError: It serves no model of that name; lists those it serves.
     """
 
@@ -54,16 +53,16 @@ class VLLMServer:
             base_url=f"{address.base_url}/v1",
             timeout=settings.timeout,
             max_retries=settings.retries,
-            # A proxy for the world outside knows nothing of this machine's own servers.
+            # A proxy to the internet does not reach servers on this machine.
             http_client=DefaultHttpxClient(trust_env=host not in _LOOPBACK),
         )
         self._concurrency = settings.concurrency
         self._replicas = Replicas(self._client, address, self._reason)
         self.notes: tuple[str, ...] = ()
-        self._look(probe)
+        self._inspect(probe)
 
-    def _look(self, probe: tuple[int, ...]) -> None:
-        """Ask what is served, and two single tokens, to learn what the answers hold."""
+    def _inspect(self, probe: tuple[int, ...]) -> None:
+        """List the models, and sample two tokens to find out which log-probabilities it returns."""
         from openai import AuthenticationError, OpenAIError, PermissionDeniedError
 
         try:
@@ -115,8 +114,8 @@ class VLLMServer:
         tops = choice.logprobs.top_logprobs[0] if choice.logprobs else {}
         return sorted(tops.values())
 
-    def generate(self, waiting: deque[TokenRequest], adapter: str = "") -> Answers:
-        """Answer what waits, in the order of arrival; see `Engine.generate`."""
+    def generate(self, waiting: deque[TokenRequest], adapter: str = "") -> SampledStream:
+        """Answer what waits, in the order of arrival; see `VLLMEngine.generate`."""
         running: dict[Future[SampledTokens], str] = {}
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="vllm")
         try:
@@ -135,9 +134,9 @@ class VLLMServer:
 
         try:
             if model == self._model:
-                return _drawn(self._ask(ask, model, logprobs=0))
-            return _drawn(self._replicas.until_there(lambda: self._ask(ask, model, logprobs=0)))
-        except (OpenAIError, ValueError) as error:  # or a reply that is no JSON
+                return _parse(self._ask(ask, model, logprobs=0))
+            return _parse(self._replicas.until_there(lambda: self._ask(ask, model, logprobs=0)))
+        except (OpenAIError, ValueError) as error:  # or a response that is not JSON
             return SampledTokens(error=self._reason(error))
 
     def _ask(self, ask: TokenRequest, model: str, logprobs: int) -> Completion:
@@ -176,10 +175,10 @@ class VLLMServer:
         self._replicas.drop(name)
 
     def sleep(self) -> None:
-        """A server's memory is its own: nothing happens."""
+        """Do nothing: a server's memory is its own."""
 
     def wake(self) -> None:
-        """Nothing was given back."""
+        """Do nothing: no memory was released."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -192,11 +191,11 @@ class VLLMServer:
         return (line if self._key == "none" else line.replace(self._key, HIDDEN))[:300]
 
 
-def _drawn(answer: Completion) -> SampledTokens:
-    """One completion, by its token ids.
+def _parse(answer: Completion) -> SampledTokens:
+    """Parse one completion by its token ids.
 
     Raises:
-        ValueError: It holds other than it was asked for.
+        ValueError: It is not what was requested.
     """
     choice: Any = answer.choices[0]
     if choice.finish_reason not in ("stop", "length"):

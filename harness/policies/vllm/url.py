@@ -1,10 +1,9 @@
-"""What a `vllm:` URL says: which model, where it runs, and the few options it may carry.
+"""Parsing of `vllm:` URLs: model, server and options.
 
-vllm:smollm2                                  an engine of this process's own
+vllm:smollm2                                  an engine started by this process
 vllm:./FOLDER?cache=2&context=4096            the same, with options
 vllm:http://host:8000#MODEL                   `vllm serve` elsewhere; MODEL as it names it
 vllm:http://host:8000?weights=./FOLDER&adapters=/shared/adapters#MODEL
-vllm:http://balancer:8000?servers=http://gpu-1:8000,http://gpu-2:8000#MODEL
 """
 
 from __future__ import annotations

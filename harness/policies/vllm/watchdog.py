@@ -1,8 +1,8 @@
-"""An engine's processes end with the process that started them, whatever ends that.
+"""Ends an engine's processes when the process that started them ends, in whatever way.
 
-vLLM's do not notice a parent that was killed (seen with 0.32: they stayed, with all their memory).
-A shell waits on a pipe that only this process can write to: a line lets it go, its end means that
-this process is gone.
+vLLM's processes do not notice that their parent was killed (seen with 0.32: they stayed, with all
+their memory). A shell reads from a pipe that only this process can write to: a line releases it,
+the pipe's end means that this process is gone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ kill -KILL "$@"
 
 
 class Watchdog:
-    """Ends these processes when this one is gone, until it is let go."""
+    """Ends the given processes when this one is gone, until it is released."""
 
     def __init__(self, pids: Sequence[int]) -> None:
         self._shell = subprocess.Popen(
@@ -35,6 +35,6 @@ class Watchdog:
         )
 
     def let_go(self) -> None:
-        """They have ended."""
+        """Stop watching: the processes have ended."""
         with suppress(OSError, subprocess.TimeoutExpired):
             self._shell.communicate(b"\n", timeout=10)
