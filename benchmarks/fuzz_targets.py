@@ -101,7 +101,7 @@ def actions() -> Target:
     import gymnasium
     from gymnasium import spaces
 
-    from envs.adapters.text_spaces import SpaceText, Unreadable
+    from envs.adapters.text_spaces import SpaceText, UnreadableAction
 
     class Still(gymnasium.Env[Any, Any]):
         observation_space = spaces.Discrete(3)
@@ -123,7 +123,7 @@ def actions() -> Target:
 
     def check(text: str) -> None:
         for reader, space in readers:
-            with suppress(Unreadable):
+            with suppress(UnreadableAction):
                 assert space.contains(reader.read(text)), space
 
     return check
