@@ -1,11 +1,15 @@
 """One process per run directory: a file lock that ends with its holder, by filelock."""
 
+import errno
 import os
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from harness.errors import RunError
+
+_UNLOCKABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.ELOOP)
+"""No locks on this file system, or a link in place of the file."""
 
 
 class Lock:
@@ -29,7 +33,9 @@ class Lock:
                 f"{path.parent} is in use by process {_holder(path)}; wait for it, "
                 "or give another --run-dir."
             ) from error
-        except (OSError, NotImplementedError) as error:
+        except OSError as error:
+            if error.errno not in _UNLOCKABLE:  # a full or read-only disk has sentences of its own
+                raise
             raise RunError(
                 f"{path} cannot be locked ({error}); give a --run-dir on another file system."
             ) from error
