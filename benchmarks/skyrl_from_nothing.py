@@ -151,11 +151,14 @@ class Server:
         words += ["--backend-config", json.dumps(BACKEND)]
         env = {**os.environ, "VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{os.environ['PATH']}"}
         env.pop("PYTHONPATH", None)
+        # What was compiled before it was killed need not be compiled again.
+        env |= {"JAX_COMPILATION_CACHE_DIR": str(self.home / "compiled")}
+        env |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 words, cwd=self.home, env=env, stdout=log, stderr=log, start_new_session=True
             )
-        while time.monotonic() - began < 300:
+        while time.monotonic() - began < 600:
             if self.process.poll() is not None:
                 raise SystemExit(f"the server ended: {self.log.read_text()[-2000:]}")
             with suppress(OSError):
@@ -260,7 +263,7 @@ def main() -> int:
     parser.add_argument("--home", type=Path, help="a folder to work in, kept and used again")
     parser.add_argument("--pip-args", default="", help="passed to pip install")
     parser.add_argument("--beside", action="store_true", help="the client shares this environment")
-    parser.add_argument("--episodes", type=int, default=48, help="of each run that is broken off")
+    parser.add_argument("--episodes", type=int, default=36, help="of each run that is broken off")
     parser.add_argument("--seconds", type=float, default=1500, help="after which it is given up")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="skyrl-from-nothing-") as scratch:

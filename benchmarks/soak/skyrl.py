@@ -10,7 +10,7 @@ from benchmarks.skyrl_from_nothing import Missing, prepare, serving
 from benchmarks.soak._frame import Found, NotRun
 
 COUNT = 1
-EPISODES = 48
+EPISODES = 36
 SECONDS = 2400.0  # of one round
 SHORT = False
 """It is no part of `make test`, which installs nothing."""
