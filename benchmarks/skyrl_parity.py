@@ -103,7 +103,7 @@ def parity() -> dict[str, tuple[float, float]]:
         found[f"loss {name} apart"] = (abs(one - other), 1e-4)
     there.close()  # type: ignore[attr-defined]
     for name, loss in (("ppo", built("ppo")), ("ppo with kl 0.5", built("ppo", kl=0.5))):
-        found[f"weights after two steps of {name}"] = (two_steps(loss), 1e-2)
+        found[f"weights after a step of {name}"] = (two_steps(loss), 1e-2)
     return found
 
 

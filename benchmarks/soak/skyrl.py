@@ -6,7 +6,7 @@ Installs SkyRL 0.4.0 from a package index (about 6 GB); `count` are rounds of th
 from pathlib import Path
 
 from benchmarks.skyrl_checks import check_all
-from benchmarks.skyrl_from_nothing import Missing, prepare, serving
+from benchmarks.skyrl_from_nothing import Missing, make_client, make_server, prepare, serving
 from benchmarks.soak._frame import Found, NotRun
 
 COUNT = 1
@@ -18,18 +18,19 @@ SHORT = False
 
 def soak(seed: int, count: int, folder: Path) -> Found:
     """Install, and check `count` times with a server of its own each time."""
+    try:
+        make_server(folder / "server", [])
+    except Missing as why:
+        raise NotRun(str(why)) from None
+    make_client(folder / "client", [], beside=True)
     figures: dict[str, int | float | str] = {}
     failures: list[str] = []
     for number in range(count):
         home = folder / f"round-{number}"
         home.mkdir()
         for venv in ("server", "client"):
-            (folder / venv).mkdir(exist_ok=True)
             (home / venv).symlink_to(folder / venv)
-        try:
-            prepare(home, [], beside=True)
-        except Missing as why:
-            raise NotRun(str(why)) from None
+        prepare(home, [], beside=True)
         with serving(home, SECONDS) as place:
             found, wrong = check_all(place, EPISODES)
         figures |= found
