@@ -200,8 +200,9 @@ class Server:
         work = works.get(path.removeprefix("/api/v1/"))
         if work is None:
             return 404, {"detail": f"no such path: {path}"}
-        if body.get("seq_id") is None:  # 0.25 numbers no more than some of them
-            return 200, self.promise(f"{model}/{path}/{len(self._futures)}", work, model_id=model)
+        if self.shape == "0.25":  # in the order of arrival; not every request has a number
+            number = body.get("seq_id") or f"{path}/{len(self._futures)}"
+            return 200, self.promise(f"{model}/{number}", work, model_id=model)
         return 200, self.in_turn(model, body["seq_id"], work)
 
     def retrieve(self, id: str) -> tuple[int, Any]:

@@ -112,7 +112,6 @@ class Service:
         """
         self._reach()
         seconds = _PATIENCE * 6
-        # 0.25 sends its version with the session, so that both begin as the SDK does.
         make = self.sdk.ServiceClient
         with self.fitting():
             self.client = self.ask(
@@ -125,7 +124,7 @@ class Service:
                 lambda: rest_client(self.sdk, self.client, self.address, self._secret),
                 seconds,
             )
-            source = self._rest if self.own or hasattr(self.sdk, "RestClient") else self.client
+            source = self._rest if hasattr(self.sdk, "RestClient") else self.client
             answer = self.ask("does not answer", source.get_server_capabilities, seconds)
         served = {m.model_name: m for m in answer.supported_models if m.model_name}
         if served and model not in served:
