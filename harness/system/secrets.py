@@ -1,8 +1,11 @@
-"""Redaction of secrets: whatever is written or shown passes through `redact`.
+"""Redaction of secrets: logs, errors, trackers and entries pass through `redact`.
 
 A secret is the value of an environment variable whose name ends in KEY, TOKEN, SECRET or PASSWORD,
 what stands before the @ of an address, an address's parameter of such a name, or what follows
-Bearer. Short values are left: they stand in any text.
+Bearer. A value that is short, made of few characters or a usual placeholder is none: it stands in
+any text (`is_secret`).
+
+A model's completions are never redacted: they are graded, trained on and stored as said.
 """
 
 import os
@@ -10,10 +13,20 @@ import re
 import sys
 import threading
 import traceback
+from collections.abc import Iterable
 from types import TracebackType
 
 HIDDEN = "[secret]"
 SHORTEST = 8  # characters of a value that is looked for
+_FEWEST = 5  # different characters in it
+# What local servers are given where any key will do, in their own manuals: "EMPTY", "token-abc123",
+# "sk-no-key-required", "lm-studio".
+_PLACEHOLDER = re.compile(
+    "a|abc|any|anything|api|apikey|changeme|default|dummy|empty|example|fake|foo|foobar|free|here|"
+    "insert|irrelevant|key|lm|local|localhost|mock|my|na|needed|no|none|not|null|ollama|openai|"
+    "password|placeholder|proj|required|secret|sk|studio|test|testing|token|undefined|unused|used|"
+    "vllm|xxx|your|0*1?2?3?4?5?6?7?8?9?0?"
+)
 _NAMES = r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)"
 _VARIABLE = re.compile(rf"{_NAMES}$", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/\s@'\"]{1,400}@")
@@ -26,10 +39,25 @@ def secret_name(name: str) -> bool:
     return bool(_VARIABLE.search(name))
 
 
-def redact(text: str) -> str:
-    """The text with every secret replaced by "[secret]"."""
+def is_secret(value: str) -> bool:
+    """Whether a value is worth hiding: no short one, no repetition, no placeholder.
+
+    At least eight characters, at least five different ones, and not made of the words and counting
+    digits of placeholders alone.
+    """
+    if len(value) < SHORTEST or len(set(value)) < _FEWEST:
+        return False
+    parts = re.findall(r"[^\W\d_]+|\d+", value.lower())
+    return not parts or not all(map(_PLACEHOLDER.fullmatch, parts))
+
+
+def redact(text: str, known: Iterable[str] = ()) -> str:
+    """The text with every secret replaced by "[secret]"; `known` are values that may be more."""
+    for value in known:
+        if value in text and is_secret(value):
+            text = text.replace(value, HIDDEN)
     for name, value in os.environ.items():
-        if len(value) >= SHORTEST and value in text and secret_name(name):
+        if value in text and secret_name(name) and is_secret(value):
             text = text.replace(value, HIDDEN)
     text = _BEARER.sub(rf"\1{HIDDEN}", text)
     if "://" in text:

@@ -41,9 +41,9 @@ def hostile(body: Body, earlier: int) -> tuple[int, Body]:
         told = f"{EVIL} your key: {body['authorization']} at https://me:{KEYS['HF_TOKEN']}@host"
         return 400, {"error": {"message": told}}
     if not asked.startswith("What is"):
-        return 200, completion(f"ADD: Mind {EVIL}\nADD: key {body['authorization']}", tokens=9)
+        return 200, completion(f"ADD: Mind {EVIL}", tokens=9)
     right = "1" if body["seed"] % 2 else "2"
-    return 200, completion(f"{EVIL} {body['authorization']}\ud800\nAnswer: {right}", tokens=9)
+    return 200, completion(f"{EVIL}\ud800\nAnswer: {right}", tokens=9)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_no_key_is_in_anything_printed_or_written(ran):
     for where, text in texts.items():
         for name, value in KEYS.items():
             assert value not in text, f"{name} is in {where}"
-    # Both kinds of leak were tried, and told of.
+    # Servers did tell the key in their errors, and that they told something is kept.
     assert "[secret]" in "".join(p.read_text() for p in folder.rglob("episodes.jsonl"))
 
 
@@ -180,5 +180,25 @@ def test_what_counts_as_a_secret(monkeypatch):
         "https://[secret]@host/x?a=1&api_key=[secret]#m"
     )
     assert redact("nothing to see, me@host") == "nothing to see, me@host"
+    assert redact("correct-horse and battery-staple", ["battery-staple"]) == "[secret] and [secret]"
     assert secret_name("world_token")
     assert not secret_name("tokens")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["x", "EMPTY", "none", "test", "ollama", "sk-no-key-required", "token-abc123", "lm-studio",
+     "not-needed", "placeholder", "sk-1234567890", "xxxxxxxxxxxx", "your_api_key_here", "0" * 30],
+)  # fmt: skip
+def test_a_short_or_usual_word_is_no_secret(monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert redact(f"a {key} b", [key]) == f"a {key} b"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["sk-proj-Ab3xY9zzQ", "hf_aBcDeFgHiJ", "swordfish", "AKIAIOSFODNN7", "c0ffee42", "!@#$%^&*()"],
+)
+def test_a_key_that_opens_something_is_a_secret(monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert redact(f"a {key} b") == "a [secret] b"

@@ -160,6 +160,17 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "[secret]" in policy.failures["r0"]
 
 
+@pytest.mark.parametrize("key", ["x", "none", "test", SECRET])
+def test_the_models_words_are_kept_as_said_whatever_the_key_is(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    said = f"\\boxed{{25}} is the max; none of the test values is {key}"
+    with served(lambda body, earlier: (200, completion(said))) as (url, _):
+        ((_, reply),) = unchecked(url).generate(deque([ask(0)]))
+    assert reply.text == said
+
+
 def test_a_local_server_needs_no_key_and_a_remote_one_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

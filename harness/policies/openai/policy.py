@@ -16,7 +16,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -26,7 +26,7 @@ from harness.policies.openai.request_pool import RequestPool
 from harness.policies.openai.response import LARGEST, MalformedResponse, read_completion
 from harness.policies.openai.retry import RetryPolicy
 from harness.settings.model import ModelSettings
-from harness.system.secrets import HIDDEN, redact
+from harness.system.secrets import redact
 from harness.types import Completion
 
 _FORM = "openai:http://host/v1#model"
@@ -210,7 +210,7 @@ class EndpointPolicy:
                 del self.failures[next(iter(self.failures))]
             self.failures[request.id] = self._reason(result)
         elif isinstance(result, ModelError):
-            raise ModelError(self._without_key(str(result)))
+            raise ModelError(redact(str(result), (self._secret,)))
         else:
             raise result
 
@@ -245,8 +245,7 @@ class EndpointPolicy:
                 except Exception as error:  # of the HTTP library, which openai does not translate
                     raise APIConnectionError(request=response.http_request) from error
                 if part is None:
-                    result = read_completion(bytes(data))
-                    return replace(result, text=self._without_key(result.text))
+                    return read_completion(bytes(data))
                 data += part
                 if time.monotonic() > end:
                     raise APITimeoutError(response.http_request)
@@ -273,13 +272,7 @@ class EndpointPolicy:
         """The error in one line, without the key."""
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         line = " ".join(f"{type(error).__name__}: {error}{cause}".split())
-        return redact(self._without_key(line))[:300]
-
-    def _without_key(self, text: str) -> str:
-        """Remove the key, which some servers echo, from completions and messages."""
-        if self._secret != "none":
-            text = text.replace(self._secret, HIDDEN)
-        return text
+        return redact(line, (self._secret,))[:300]
 
 
 def open_endpoint(url: str, settings: ModelSettings) -> EndpointPolicy:

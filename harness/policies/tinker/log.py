@@ -7,7 +7,7 @@ import sys
 
 from typing_extensions import override
 
-from harness.system.secrets import HIDDEN
+from harness.system.secrets import redact
 
 # Said of every reply that takes longer than one poll, and of what no run depends on.
 _ROUTINE = ("Retrying request", "Dropping telemetry")
@@ -26,9 +26,7 @@ class SDKLogHandler(logging.Handler):
         line = record.getMessage()
         if line.startswith(_ROUTINE):
             return
-        for secret in self.secrets:
-            line = line.replace(secret, HIDDEN)
-        self.last = " ".join(line.split())[:300]
+        self.last = " ".join(redact(line, self.secrets).split())[:300]
         print(f"tinker: {self.last}", file=sys.stderr)
 
 

@@ -19,7 +19,7 @@ from harness.policies.tinker.http import answers, fetch
 from harness.policies.tinker.log import listen
 from harness.policies.tinker.sdk import EXTRAS, HOSTED, check_hosted, import_sdk, rest_client, start
 from harness.settings.model import ModelSettings
-from harness.system.secrets import HIDDEN
+from harness.system.secrets import redact
 
 KEY, ADDRESS = "TINKER_API_KEY", "TINKER_BASE_URL"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -284,4 +284,4 @@ class Service:
 
     def clean(self, text: str) -> str:
         """One line of at most 300 characters, without the key."""
-        return " ".join(text.replace(self._secret, HIDDEN).split())[:300]
+        return " ".join(redact(text, (self._secret,)).split())[:300]

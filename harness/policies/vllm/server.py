@@ -22,7 +22,7 @@ from harness.policies.vllm.base import SampledStream, SampledTokens, TokenReques
 from harness.policies.vllm.replicas import COMMAND, Replicas
 from harness.policies.vllm.url import VLLMAddress
 from harness.settings.model import ModelSettings
-from harness.system.secrets import HIDDEN
+from harness.system.secrets import redact
 
 if TYPE_CHECKING:
     from openai.types import Completion
@@ -188,7 +188,7 @@ class VLLMServer:
         """The error in one line, without the key."""
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         line = " ".join(f"{type(error).__name__}: {error}{cause}".split())
-        return (line if self._key == "none" else line.replace(self._key, HIDDEN))[:300]
+        return redact(line, (self._key,))[:300]
 
 
 def _parse(answer: Completion) -> SampledTokens:
