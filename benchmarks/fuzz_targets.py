@@ -19,6 +19,7 @@ from typing import Any
 from unicodedata import normalize
 
 from benchmarks.fuzz_pipes import PIPES, SAMPLES, Target
+from benchmarks.fuzz_verdicts import verdicts
 
 
 def edits() -> Target:
@@ -308,6 +309,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "rendering_smollm2": lambda: rendering("smollm2"),
     "workers": workers,
     "grader": grader,
+    "verdicts": verdicts,
     **PIPES,
 }
 

@@ -10,7 +10,10 @@ from benchmarks.fuzz import fuzz, tried
 from benchmarks.fuzz_targets import TARGETS, WORDS, samples
 from harness.cli.main import main
 
-QUICK = ["edits", "tool_call", "answers", "terminal", "actions", "entry", "config", "jsonl", "show"]
+QUICK = [
+    "edits", "tool_call", "answers", "terminal", "actions", "entry", "config", "jsonl", "show",
+    "verdicts",
+]  # fmt: skip
 texts = st.lists(
     st.one_of(st.sampled_from(WORDS), st.text(max_size=8)), min_size=0, max_size=12
 ).map("".join)

@@ -96,7 +96,7 @@ def proposals(repeats: int) -> Iterator[Row]:
 
 
 def grading(repeats: int) -> Iterator[Row]:
-    """Whole numbers a second, and agreement with math-verify over MATH-500 where it is at hand."""
+    """Whole numbers a second, and agreement with the workers over MATH-500 where it is at hand."""
     with Grader(workers=1) as grader:
         text = REPLY + "So it is \\boxed{1234}."
 
@@ -128,7 +128,7 @@ def agreement(grader: Grader, answers: list[str]) -> Row:
                 quick = grader.grade(f"\\boxed{{{box}}}", answer).success
                 same += quick == grader._ask(box, answer, 60)["right"]
     told = f"{asked} pairs of {len(whole)} whole answers among {len(answers)}"
-    return Row("grading: share that agrees with math-verify", [same / asked], 1.0, False, told)
+    return Row("grading: share that agrees with the workers", [same / asked], 1.0, False, told)
 
 
 def costs(repeats: int) -> Iterator[Row]:

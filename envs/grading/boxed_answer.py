@@ -17,7 +17,7 @@ _WRAPPED = re.compile(r"\s*\\+boxed\s*\{(.*)\}\s*", re.DOTALL)
 _BOX = re.compile(r"\\+boxed\b")
 # Each is a way of handing in the question in place of the answer.
 _WORK = re.compile(
-    r"\\(?:sum|prod|coprod|i*int|oint|lim(?:sup|inf)?|[bp]?mod|gcd|lcm|max|min|sup|inf|det"
+    r"(?<!_)(?<!_\{)\\(?:sum|prod|coprod|i*int|oint|lim(?:sup|inf)?|[bp]?mod|gcd|lcm|max|min|sup|inf|det"
     r"|lfloor|lceil|limits|operatorname\*?\s*\{\s*(?:lcm|gcd|mod|max|min)\s*\})(?![a-z])"
     r"|\\[dt]?frac\s*\{\s*(?:\\mathrm\s*\{)?d\b|[⌊⌈∑∏∫]"
 )

@@ -38,7 +38,7 @@ _DENIAL = re.compile(
 )
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
            "hundred": 100, "k": 1000}  # fmt: skip
-_SCALE = re.compile(r"\s{0,2}(thousand|million|billion|trillion|dozen|hundred)\b", re.IGNORECASE)
+_SCALE = re.compile(r"(k)\b|\s{0,2}(thousand|million|billion|trillion|dozen|hundred)\b", re.I)
 _PERCENT = re.compile(r"\s?(?:\\?%|percent\b|per cent\b)", re.IGNORECASE)
 _REMARK = re.compile(r"\s\([^()]{0,200}\)[.\s]{0,4}$")
 _ONE_PERCENT = Fraction(1, 100)
@@ -121,7 +121,7 @@ def last_number(text: str) -> tuple[Fraction, bool] | None:
     if value is None:
         return None
     if scale := _SCALE.match(after):
-        value *= _SCALES[scale[1].lower()]
+        value *= _SCALES[scale[0].strip().lower()]
     return value, _PERCENT.match(after) is not None
 
 

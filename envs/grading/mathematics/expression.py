@@ -4,10 +4,9 @@ Signs side by side multiply, but for two that people read otherwise: `1\frac{1}{
 mixed numbers, and two bare numbers side by side are no formula at all. `1/2x` is (1/2)·x.
 """
 
-from fractions import Fraction
-
 from envs.grading.mathematics.lexer import Token, written
 from envs.grading.mathematics.nodes import Node, NotMathematics, number
+from envs.grading.mathematics.numerals import rational
 from envs.grading.mathematics.symbols import vocabulary
 
 _OPEN = {"(": ")", "[": "]", "{": "}", "⌊": "⌋", "⌈": "⌉", "\\{": "\\}"}
@@ -48,19 +47,6 @@ def parse(tokens: list[Token]) -> Node:
     if parser.at < len(tokens):
         raise NotMathematics(f"{tokens[parser.at].text!r}")
     return node
-
-
-def rational(text: str) -> Fraction:
-    """The value of a number token; what repeats stands in brackets: 0.1(6)."""
-    if "(" in text:
-        plain, ring = text[:-1].split("(")
-        scale = 10 ** len(plain.partition(".")[2])
-        return Fraction(plain if plain[-1] != "." else plain + "0") + Fraction(
-            int(ring), scale * (10 ** len(ring) - 1)
-        )
-    if "e" in text and abs(int(text.partition("e")[2])) > 10_000:
-        raise NotMathematics("a power of ten beyond all use")
-    return Fraction(text)
 
 
 class _Parser:
@@ -232,11 +218,23 @@ class _Parser:
         while self.sign("'"):
             indexed += "'"
         following = self.peek()
-        if text in _CALLED and following.text == "(" and following.kind == "op":
+        called = following.text == "(" and following.kind == "op"
+        if text == "C" and not indexed and called and (chosen := self.combination()):
+            return chosen
+        if text in _CALLED and called:
             end = closing(self.tokens, self.at)
             inner, self.at = self.tokens[self.at : end + 1], end + 1
             return Node("var", (), text=text + indexed + written(inner))
         return Node("var", (), text=text + indexed) if indexed else _letter(text)
+
+    def combination(self) -> Node | None:
+        """C(n, k) as a binomial coefficient; None where C is but a letter before a bracket."""
+        start = self.at
+        parts = self.several()
+        if len(parts) == 2:
+            return Node("binom", tuple(parts))
+        self.at = start
+        return None
 
     def single(self) -> list[Token]:
         """The tokens of one TeX argument: a group without its braces, or one token."""

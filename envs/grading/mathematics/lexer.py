@@ -140,7 +140,7 @@ class _Lexer:
                 digits += group[2]
                 at = group.end()
         repeat = _REPEAT.match(self.text, at)
-        if repeat and self.text[at : at + 1] == "." and not (repeat[3] and repeat[1]):
+        if repeat and self.text[at : at + 1] == ".":
             self.at = repeat.end()
             ring = (repeat[2] or repeat[3]) + (repeat[4] or "") + (repeat[5] or "")
             return Token("num", f"{digits or '0'}.{repeat[1]}({ring})")
@@ -213,6 +213,8 @@ class _Lexer:
         elif name in _MARKED:
             inner = "".join(self._argument().split()) or self._letter()
             yield Token("name", f"{name}:{inner}")
+        elif name == "forall":
+            yield from (Token("word", "for"), Token("word", "all"))
         elif name in ("angle", "triangle", "measuredangle"):
             pass
         else:

@@ -23,6 +23,7 @@ from envs.grading.mathematics.nodes import (
     Sequence,
     Words,
     number,
+    variables,
 )
 from envs.grading.mathematics.relations import related
 from envs.grading.mathematics.sets import as_region, intersection, union
@@ -35,9 +36,20 @@ _SEPARATORS = frozenset([",", ";", "or", "and", "\\\\"])
 _BEFORE = frozenset([",", ".", ":", ";", "=", "≈", "≡"])
 _AFTER = frozenset([",", ".", ":", ";"])
 _MOST_PIECES = 60
-_BASED = re.compile(r"([0-9A-Z]{1,60})_\{?\(?([0-9]{1,2}|[a-z]+)\)?\}?")
+_BASED = re.compile(
+    r"[({]{0,2}([0-9A-Z]{1,60})[)}]{0,2}(?:_\{?\(?(?:base)?|\(base|base)([0-9]{1,2}|[a-z]{1,20})\)?\}?"
+)
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-5][0-9])(?::([0-5][0-9]))?")
-_HALVES = {"am": "am", "a.m": "am", "a.m.": "am", "pm": "pm", "p.m": "pm", "p.m.": "pm"}
+_HALVES = {
+    "am": "am",
+    "a.m": "am",
+    "a.m.": "am",
+    "pm": "pm",
+    "p.m": "pm",
+    "p.m.": "pm",
+    "noon": "pm",
+    "midnight": "am",
+}
 _JOINING = (False, True)
 _LABELS = frozenset("ABCDEFGH")
 
@@ -83,6 +95,8 @@ def statement(tokens: list[Token]) -> Answer:
     if len(pieces) == 1:
         return _piece(pieces[0])
     answers = tuple(_piece(piece) for piece in pieces)
+    if len(answers) == 2 and _condition(answers[0], answers[1]):
+        return answers[0]
     regions = [as_region(answer) for answer in answers if isinstance(answer, Region)]
     if len(regions) == len(answers):
         parts = [region for region in regions if region is not None]
@@ -91,6 +105,13 @@ def statement(tokens: list[Token]) -> Answer:
         met = intersection(parts)
         return met if met.parts or "and" in signs else union(parts)
     return Sequence("bare", answers)
+
+
+def _condition(answer: Answer, extra: Answer) -> bool:
+    """Whether the second says but where a letter of the first lies: n², n ≥ 1."""
+    if not (isinstance(answer, Formula) and isinstance(extra, Region)):
+        return False
+    return extra.name in variables(answer.node)
 
 
 def _trimmed(tokens: list[Token]) -> list[Token]:

@@ -13,6 +13,7 @@ UNICODE: dict[str, str] = {
     "≤": "\\le ", "≥": "\\ge ", "⩽": "\\le ", "⩾": "\\ge ", "≦": "\\le ", "≧": "\\ge ",
     "≠": "\\ne ", "≈": "\\approx ", "≅": "\\approx ", "≃": "\\approx ", "≡": "\\equiv ",
     "∈": "\\in ", "∪": "\\cup ", "∩": "\\cap ", "∖": "\\setminus ", "∅": "\\emptyset ",
+    "∀": "\\forall ",
     "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}", "ℚ": "\\mathbb{Q}",
     "ℂ": "\\mathbb{C}", "°": "^\\circ ", "º": "^\\circ ", "˚": "^\\circ ", "′": "'", "’": "'",
     "″": "''", "∴": "\\therefore ", "∵": "\\therefore ", "⇒": "\\implies ", "→": "\\to ",
@@ -59,7 +60,7 @@ STYLE = vocabulary(
     " therefore because implies Rightarrow Longrightarrow rightarrow to quad qquad enspace enskip"
     " thinspace medspace thickspace negthinspace nobreakspace strut smash mathstrut middle protect"
     " hline centering mathop mathrel mathbin mathord mathclose mathopen overline_ noindent"
-    " mathring_ underbrace overbrace allowbreak nobreak relax"
+    " mathring_ underbrace overbrace allowbreak nobreak relax checkmark"
 )
 # Commands whose first argument says how the second looks, or how wide a gap is.
 SKIP_ONE = vocabulary("textcolor color colorbox hspace vspace hskip vskip phantom hphantom tag")

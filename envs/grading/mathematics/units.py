@@ -178,6 +178,7 @@ def unqualified(tokens: list[Token]) -> list[Token]:
     if numbers and letter.kind == "name" and apart.text in (",", ";"):
         kept = unqualified(tokens[:-4])
         return kept or tokens[:-4]
+    tokens = _unbracketed(tokens)
     for place, token in enumerate(tokens):
         if place and token.kind in ("word", "run") and token.text in ("for", "where", "with"):
             if _qualifies(tokens[place:]):
@@ -186,6 +187,19 @@ def unqualified(tokens: list[Token]) -> list[Token]:
                     kept = kept[:-1]
                 return kept or tokens
             return tokens
+    return tokens
+
+
+def _unbracketed(tokens: list[Token]) -> list[Token]:
+    """Tokens without a condition in brackets behind them: n² (n ≥ 1)."""
+    level = 0
+    for place in range(len(tokens) - 1, 0, -1):
+        level += (tokens[place].text == ")") - (tokens[place].text == "(")
+        if level == 0:
+            inner = tokens[place + 1 : -1]
+            conditional = any(token.text in tuple("∈<>≤≥≠") for token in inner)
+            named = bool(inner) and inner[0].kind == "name"
+            return tokens[:place] if conditional and named else tokens
     return tokens
 
 
