@@ -16,6 +16,8 @@ from envs.grading.mathematics.nodes import Node, NotMathematics
 from envs.grading.mathematics.symbols import vocabulary
 
 MOST_DIGITS = 20_000
+LARGEST_EXPONENT = 10**7  # times the logarithm of what is raised to it
+LARGEST_ARGUMENT = 100_000  # of factorials and the like
 _RADIANS = vocabulary("sin cos tan cot sec csc")
 # Functions whose values come as near to a limit as their argument is large.
 _SATURATING = vocabulary("sinh cosh tanh coth sech csch")
@@ -45,7 +47,7 @@ def approximate(node: Node, point: Point) -> Any:
         value = mpc(_value(node, point))
     except (ZeroDivisionError, ValueError) as error:
         raise Undefined("no value") from error
-    except OverflowError as error:
+    except (OverflowError, MemoryError) as error:
         raise TooLarge("a number beyond all use") from error
     if not (mp.isfinite(value.real) and mp.isfinite(value.imag)):
         raise Undefined("no finite value")
@@ -97,7 +99,7 @@ def _power(values: list[Any], index: Node, root: bool) -> Any:
         if rational.denominator == 1:
             return real ** int(rational)
         return -power if rational.numerator % 2 else power
-    if rational is not None and rational.denominator == 1:
+    if rational is not None and rational.denominator == 1 and abs(rational) <= LARGEST_EXPONENT:
         if base == 0 and rational <= 0:
             raise Undefined("0 to a power of 0 or less")
         return base ** int(rational)
@@ -105,7 +107,10 @@ def _power(values: list[Any], index: Node, root: bool) -> Any:
         if mp.re(exponent) <= 0:
             raise Undefined("0 to a power of 0 or less")
         return mpf(0)
-    return base ** (1 / exponent if root else exponent)
+    power = 1 / exponent if root else exponent
+    if abs(power) * (1 + abs(mp.log(abs(base)))) > LARGEST_EXPONENT:
+        raise TooLarge("a power beyond all use")
+    return base**power
 
 
 def _fraction(node: Node) -> Fraction | None:
@@ -130,9 +135,10 @@ def _log(op: str, values: list[Any], point: Point) -> Any:
 
 
 def _function(op: str, values: list[Any]) -> Any:
+    saturating = op in _SATURATING or op in ("fact", "binom")
+    if saturating and any(abs(value) > LARGEST_ARGUMENT for value in values):
+        raise TooLarge("an argument beyond all use")
     if op == "fact":
-        if mp.re(values[0]) > 100_000:
-            raise TooLarge("a factorial beyond all use")
         return mp.gamma(values[0] + 1)
     if op == "binom":
         return mp.binomial(values[0], values[1])
