@@ -16,6 +16,7 @@ import gymnasium
 
 from envs.errors import EnvError
 from envs.fingerprint import canonical_answer, canonical_text, digest
+from envs.grading.thoughts import answer_part
 from envs.spaces import AnyText
 from envs.verdict import Verdict
 
@@ -175,7 +176,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         Raises:
             EnvError: The split has no task of that number.
         """
-        return self.judge(reply, self.task_at(seed).answer)
+        return self.judge(answer_part(reply), self.task_at(seed).answer)
 
     def task_at(self, number: int) -> Problem:
         """Task `number` of this environment's split; raises EnvError where it has none."""
@@ -203,7 +204,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Judge the reply and end the episode."""
         problem = self.current
-        verdict = self.judge(action, problem.answer)
+        verdict = self.judge(answer_part(action), problem.answer)
         self._current = None
         info = self.task_info(problem) | {
             "outcome": verdict.outcome,

@@ -135,6 +135,21 @@ class Unrepeatable(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsThoughts(Protocol):
+    """Tells thoughts and answers apart with a parser of its own."""
+
+    @property
+    def reads_thoughts(self) -> bool:
+        """True where completions whose thought is finished are passed on whole."""
+        ...
+
+
+def reads_thoughts(env: object) -> bool:
+    """Whether the environment wants finished thoughts too; others read the answer alone."""
+    return bool(env.reads_thoughts) if isinstance(env, ReadsThoughts) else False
+
+
 def concurrency_of(env: object) -> int:
     """How many copies step at once; 1 unless the environment says more."""
     return int(env.side_by_side) if isinstance(env, StepsConcurrently) else 1

@@ -86,7 +86,7 @@ def number(text: str) -> Fraction | None:
 def disagrees(episode: Episode) -> bool | None:
     """True if the answer, read literally, contradicts the reward; None where it cannot tell."""
     expected = number(episode.answer)
-    answers = stated_answers(episode.turns[-1].completion.text) if episode.turns else []
+    answers = stated_answers(episode.turns[-1].completion.answer) if episode.turns else []
     if expected is None or not answers or not episode.success:
         return None
     numbers = [number(part) for part in re.split(r"=|≈|\\approx", answers[-1])]
@@ -143,7 +143,7 @@ def monitors(rollouts: Rollouts) -> HackingMonitors:
     principles = {p for prompt in rollouts.prompts for p in prompt.principles}
     turns = sum(len(e.turns) for e in episodes)
     return HackingMonitors(
-        multi_answer_rate=_rate(several(e.turns[-1].completion.text) for e in rewarded),
+        multi_answer_rate=_rate(several(e.turns[-1].completion.answer) for e in rewarded),
         grader_disagreement=_rate(disputed) if len(disputed) >= MIN_COMPLETIONS else math.nan,
         grader_failure_rate=_rate("Not scored:" in e.error for e in episodes),
         mode_collapse=_mode_collapse(episodes, completions),

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.env_capabilities import abandon
+from harness.env_capabilities import abandon, reads_thoughts
 from harness.env_pool import EnvPool
 from harness.errors import ModelError, UsageError
 from harness.policies.base import Policy, Purpose, Request, Sampling
@@ -103,7 +103,10 @@ class _ActiveEpisode:
         assert self.env is not None
         earned, problem = 0.0, ""
         try:
-            observation, reward, terminated, truncated, self.info = self.env.step(completion.text)
+            said = completion.answer  # a thought is never read as an answer
+            if reads_thoughts(self.env) and completion.thought_finished:
+                said = completion.text
+            observation, reward, terminated, truncated, self.info = self.env.step(said)
             # Read before the reward: what could not be graded has no score, not even 0.
             scored = self.info.get("outcome", "scored") == "scored"
             if scored:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
+from harness.thoughts import split_thoughts
+
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
@@ -50,12 +52,31 @@ class Completion:
     """A policy's answer to a request.
 
     `sampled` is the number of tokens, known even where the `tokens` themselves are not (endpoints).
+    `reasoning` is the thought that a server tells apart from the text; other thoughts stand in the
+    text between marks.
     """
 
     text: str
     finish: Finish
     sampled: int
     tokens: Tokens | None = None
+    reasoning: str = ""
+
+    @property
+    def answer(self) -> str:
+        """The text without thoughts: what environments and graders read."""
+        return split_thoughts(self.text).answer
+
+    @property
+    def thought(self) -> str:
+        """The model's thoughts, whoever told them apart."""
+        return self.reasoning + split_thoughts(self.text).thought
+
+    @property
+    def thought_finished(self) -> bool:
+        """False where the completion ends within a thought."""
+        cut = self.finish is Finish.LENGTH and bool(self.reasoning) and not self.text.strip()
+        return split_thoughts(self.text).finished and not cut
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from envs.adapters.redirect_stdout import stdout_to_stderr
 from envs.adapters.text_spaces import SpaceText, check_choice, check_number, colours_as_tags
 from envs.errors import EnvError, UnknownOption, option_key
 from envs.fingerprint import canonical_text, digest
+from envs.grading.thoughts import answer_part
 from envs.spaces import AnyText
 from envs.text_env import SPLITS, Split
 
@@ -197,7 +198,7 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
             raise gymnasium.error.ResetNeeded("no task is being played; call reset() first")
         self._turns += 1
         try:
-            chosen = self._description.read(action)
+            chosen = self._description.read(answer_part(action))
         except ValueError as reason:  # UnreadableAction, or a description's own
             return self._unreadable(str(reason))
         self._unread_in_a_row = 0

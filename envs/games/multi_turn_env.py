@@ -6,6 +6,7 @@ Nothing is kept from one episode to the next: `start_episode` makes all that an 
 from abc import abstractmethod
 from typing import Any
 
+from envs.grading.thoughts import answer_part
 from envs.text_env import Problem, TextEnv
 from envs.verdict import Verdict
 
@@ -51,7 +52,7 @@ class MultiTurnEnv(TextEnv):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Process one reply. A turn beyond the environment's limit truncates the episode."""
         problem = self.current
-        observation = self.respond(action)
+        observation = self.respond(answer_part(action))  # a thought is no move
         ended = observation if isinstance(observation, Verdict) else None
         limit_verdict = self.verdict_at_limit() if ended is None else None
         verdict = ended or limit_verdict

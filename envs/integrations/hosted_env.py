@@ -15,6 +15,7 @@ import gymnasium
 
 from envs.adapters.text_spaces import check_number
 from envs.errors import EnvError, UnknownOption, option_key
+from envs.grading.thoughts import answer_part
 from envs.spaces import AnyText
 from envs.text_env import SPLITS, Split
 from envs.verdict import Verdict
@@ -54,6 +55,8 @@ class HostedEnv(gymnasium.Env[str, str]):
     unrepeatable = "its episodes take place in another program, which would have to be asked again"
     reply_tokens = 512
     side_by_side = 1
+    reads_thoughts = False
+    """True where the other program tells finished thoughts from answers by itself."""
 
     def __init__(
         self,
@@ -133,7 +136,7 @@ class HostedEnv(gymnasium.Env[str, str]):
             raise gymnasium.error.ResetNeeded("no task is being played; call reset() first")
         self._replies += 1
         try:
-            result = self.send(encodable(action))
+            result = self.send(encodable(action if self.reads_thoughts else answer_part(action)))
             reward = finite_reward(result.reward)
         except HostedEnvFailed as reason:
             return self._failed(str(reason))

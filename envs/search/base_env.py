@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 
 from envs.errors import EnvError
 from envs.fingerprint import digest
+from envs.grading.thoughts import answer_part
 from envs.search.corpus import Corpus, Passage
 from envs.search.retrieval import Retriever, shared_retriever
-from envs.search.scoring import accepted_answers, exact_match, f1, stated_answer, strip_thought
+from envs.search.scoring import accepted_answers, exact_match, f1, stated_answer
 from envs.search.tool import (
     PROTOCOL_VERSION,
     MalformedCall,
@@ -120,7 +121,7 @@ class SearchEnvBase(TextEnv):
 
     def judge(self, reply: str, answer: str) -> Verdict:
         """Exact match of what follows the last "Answer:"; a reply with a tool call is no answer."""
-        visible = strip_thought(reply)
+        visible = answer_part(reply)
         if _calls(visible):
             return Verdict.wrong("Wrong: a tool call is no answer.")
         stated = stated_answer(visible)
@@ -152,7 +153,7 @@ class SearchEnvBase(TextEnv):
         """Search, answer, or be told what is wrong with the reply."""
         problem = self.current
         self._round += 1
-        observation, note = self._respond(strip_thought(action))
+        observation, note = self._respond(answer_part(action))
         if observation is None:
             return self._end_with_answer(action, problem)
         left = self.rounds - self._round
@@ -184,7 +185,7 @@ class SearchEnvBase(TextEnv):
         self, action: str, problem: Problem
     ) -> tuple[str, float, bool, bool, dict[str, Any]]:
         verdict = self.judge(action, problem.answer)
-        stated = stated_answer(strip_thought(action)) or ""
+        stated = stated_answer(answer_part(action)) or ""
         info = self._end(problem, verdict) | {"f1": f1(stated, problem.answer)}
         return "", verdict.reward, True, False, info
 

@@ -20,7 +20,6 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CLOSED = frozenset({"yes", "no", "noanswer"})
 _MARK = re.compile(r"answer[ \t]*:", re.IGNORECASE)
 _AROUND = " \t*_`\"'“”"
-_THOUGHT_END = "</think>"
 
 
 def join_answers(answers: Sequence[str]) -> str:
@@ -60,13 +59,6 @@ def _f1(words: str, gold: str) -> float:
     ours, theirs = words.split(), gold.split()
     shared = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * shared / (len(ours) + len(theirs)) if shared else 0.0
-
-
-def strip_thought(reply: str) -> str:
-    """A reply without what stands before the last `</think>`: thoughts are neither calls nor
-    answers.
-    """
-    return reply.rpartition(_THOUGHT_END)[2]
 
 
 def stated_answer(reply: str) -> str | None:

@@ -24,6 +24,7 @@ from envs.containers.streams import Output
 from envs.errors import EnvError
 from envs.fingerprint import digest
 from envs.games.multi_turn_env import MultiTurnEnv
+from envs.grading.thoughts import answer_part
 from envs.terminal.tasks import GENERATOR_VERSION, SIZES, ShellTask, from_folder, generated
 from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
@@ -40,7 +41,6 @@ Done on a line of its own. Only regular files and folders in /work count."""
 _OPENS = re.compile(r"[ \t]*```[ \t]*(?:sh|bash|shell)?[ \t]*")
 _CLOSES = re.compile(r"[ \t]*```[ \t]*")
 _DONE = re.compile(r"^[ \t*_]*done[ \t]*[.!]?[ \t*_]*$", re.IGNORECASE | re.MULTILINE)
-_THOUGHT = "</think>"
 _COMMAND_BYTES = 100_000
 _NO_ACTION = (
     "Nothing was run: the reply holds neither a block of commands, opened by ```sh and closed by "
@@ -62,9 +62,9 @@ class ShellAction:
 def parse_action(reply: str) -> ShellAction:
     """The first closed block of commands, and whether Done stands on a line outside of blocks.
 
-    What comes before a closing </think> is thought, not said.
+    Thoughts are not said.
     """
-    blocks, outside = _split_blocks(reply.rpartition(_THOUGHT)[2].replace("\r\n", "\n").split("\n"))
+    blocks, outside = _split_blocks(answer_part(reply).replace("\r\n", "\n").split("\n"))
     done = _DONE.search("\n".join(outside)) is not None
     return ShellAction(blocks[0] if blocks else "", done, len(blocks))
 

@@ -29,6 +29,8 @@ def episode_json(episode: Episode) -> Mapping[str, JSON]:
             {
                 "observation": turn.observation,
                 "reply": turn.completion.text,
+                # Where a server told the thought apart; logs without such thoughts are as ever.
+                **({"reasoning": turn.completion.reasoning} if turn.completion.reasoning else {}),
                 "finish": turn.completion.finish.value,
                 "sampled": turn.completion.sampled,
                 "reward": finite(turn.reward),

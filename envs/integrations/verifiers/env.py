@@ -151,6 +151,7 @@ class Verifiers(HostedEnv):
     """
 
     name = "verifiers"
+    reads_thoughts = True  # its parsers may ask for the closing mark of a thought
     grader_version = "rubric-1"
     path_options = ("python",)
 

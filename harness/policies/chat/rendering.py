@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import ModelError
 from harness.policies.chat.template import read_template
+from harness.thoughts import is_mark, opened_thought
 from harness.types import Message
 
 if TYPE_CHECKING:
@@ -52,11 +53,13 @@ class Rendering:
     ) -> None:
         self._tokenizer = tokenizer
         self._controls = _controls(tokenizer)
+        self._thought_marks = {i: t for i, t in self._controls.items() if is_mark(t)}
         self._spelled = re.compile(
             "|".join(re.escape(t) for t in sorted(self._controls.values(), key=len, reverse=True))
             or r"(?!)"
         )
         self._template = template = read_template(tokenizer)
+        self._opened = opened_thought(template.ask)
         self._encode = lru_cache(maxsize=4096)(self._encode_text)
         self._bare, self._ask = self._marker(template.bare), self._marker(template.ask)
         self._bridge = self._marker(template.bridge)
@@ -88,10 +91,23 @@ class Rendering:
         return RenderedPrompt(ids, head)
 
     def text(self, sampled: Ids) -> str:
-        """Decode sampled ids, without the end token and any other control token."""
+        """A completion's text: without its end token and control tokens, but for marks of thoughts.
+
+        Where the prompt opens a thought, the text begins with that mark, so that it says by itself
+        what is thought and what is answer.
+        """
         said = sampled[:-1] if sampled and sampled[-1] in self.ends else sampled
+        pieces: list[str] = [f"{self._opened}\n" if self._opened else ""]
+        start = 0
+        for place, token in enumerate(said):
+            if token in self._thought_marks:
+                pieces += [self._decode(said[start:place]), self._thought_marks[token]]
+                start = place + 1
+        return "".join([*pieces, self._decode(said[start:])])
+
+    def _decode(self, ids: Ids) -> str:
         decoded = self._tokenizer.decode(
-            list(said), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return str(decoded)
 

@@ -22,15 +22,25 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from harness.errors import HarnessError, ModelError, UsageError, unknown
 from harness.policies.base import CompletionStream, Request
+from harness.policies.openai.parameters import (
+    EndpointParameters,
+    least_limit,
+    limit_spent,
+    overflows,
+    refusal,
+    room_left,
+)
 from harness.policies.openai.request_pool import RequestPool
-from harness.policies.openai.response import LARGEST, MalformedResponse, read_completion
+from harness.policies.openai.response import LARGEST, MalformedResponse, printable, read_completion
 from harness.policies.openai.retry import RetryPolicy
 from harness.settings.model import ModelSettings
 from harness.system.secrets import redact
-from harness.types import Completion
+from harness.types import Completion, Finish
 
 _FORM = "openai:http://host/v1#model"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_HELLO = [{"role": "user", "content": "Hello"}]
+_MOST_PROBED = 4096  # tokens that a server may want a limit to have
 _SEEDS = 2**31  # some servers keep seeds in 32 bits
 _MAX_FAILURES = 10_000  # failures; those of days are in the logs
 
@@ -113,10 +123,9 @@ class EndpointPolicy:
 
         self.name = name
         self.failures: dict[str, str] = {}
-        self.notes: tuple[str, ...] = (
-            "The endpoint's own chat template and decoder are used, and equal seeds need not give "
-            "equal replies.",
-        )
+        own = address.host.endswith("openai.com")  # whose newer models refuse the usual name
+        self._parameters = EndpointParameters("max_completion_tokens" if own else "max_tokens")
+        self._probe_tokens = 1
         self._address = address
         self._concurrency = settings.concurrency
         self._secret = _key(address)
@@ -130,6 +139,15 @@ class EndpointPolicy:
             http_client=DefaultHttpxClient(trust_env=address.host not in _LOOPBACK),
         )
         weakref.finalize(self, self._client.close)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks on sampling; one more for each parameter that the server turned out to refuse."""
+        return (
+            "The endpoint's own chat template and decoder are used, and equal seeds need not give "
+            "equal replies.",
+            *self._parameters.notes,
+        )
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -216,20 +234,51 @@ class EndpointPolicy:
 
     def _answer(self, request: Request) -> Completion:
         sampling = request.sampling
-        options: dict[str, Any] = self._limit(sampling.max_tokens)
+        options: dict[str, Any] = {
+            "messages": [{"role": m.role, "content": m.content} for m in request.conversation],
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": request.seed % _SEEDS,
+        }
         if self._address.grammar and request.grammar is not None:
             options["extra_body"] = {"structured_outputs": {"regex": request.grammar}}
-        return self._ask(
-            messages=[{"role": m.role, "content": m.content} for m in request.conversation],
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            seed=request.seed % _SEEDS,
-            **options,
-        )
+        return self._adapt(options)
 
     def _probe(self) -> Completion:
-        """The smallest possible request: one token."""
-        return self._ask(messages=[{"role": "user", "content": "Hello"}], **self._limit(1))
+        """The smallest request that the server takes: of one token, or as few as it allows."""
+        while True:
+            tokens = self._probe_tokens
+            try:
+                return self._adapt({"messages": _HELLO, "max_tokens": tokens})
+            except Exception as error:
+                least = least_limit(refusal(error))
+                if not tokens < least <= _MOST_PROBED:
+                    raise
+                self._probe_tokens = least
+
+    def _adapt(self, options: dict[str, Any]) -> Completion:
+        """Ask, heeding what the server refuses. A full context or a spent limit is an answer.
+
+        As with other policies, a completion with no room left is cut off before its first token.
+        """
+        while True:
+            sent = self._parameters.adapted(options)
+            try:
+                return self._ask(**sent)
+            except Exception as error:
+                words = refusal(error)
+                if not words:
+                    raise
+                if limit_spent(words):
+                    return Completion("", Finish.LENGTH, options["max_tokens"])
+                if overflows(words):
+                    room = room_left(words)
+                    if not 0 < room < options["max_tokens"]:
+                        return Completion("", Finish.LENGTH, 0)
+                    options = {**options, "max_tokens": room}
+                elif not self._parameters.learn(words, sent):
+                    raise
 
     def _ask(self, **options: Any) -> Completion:
         """One attempt. The time limit covers the whole response, however slowly bytes arrive."""
@@ -252,11 +301,6 @@ class EndpointPolicy:
                 if len(data) > LARGEST:
                     raise MalformedResponse(f"the reply is larger than {LARGEST >> 20} MiB")
 
-    def _limit(self, tokens: int) -> dict[str, int]:
-        """The token limit; OpenAI's newer models refuse the name that all other servers know."""
-        own = self._address.host.endswith("openai.com")
-        return {"max_completion_tokens" if own else "max_tokens": tokens}
-
     def _not_found(self, error: Exception) -> HarnessError:
         from openai import OpenAIError
 
@@ -271,7 +315,7 @@ class EndpointPolicy:
     def _reason(self, error: Exception) -> str:
         """The error in one line, without the key."""
         cause = f" ({error.__cause__})" if error.__cause__ else ""
-        line = " ".join(f"{type(error).__name__}: {error}{cause}".split())
+        line = printable(f"{type(error).__name__}: {error}{cause}")
         return redact(line, (self._secret,))[:300]
 
 
