@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerFas
 
 from harness.errors import ModelError
 from harness.policies.chat.rendering import Rendering
-from harness.types import Message
+from harness.types import Completion, Finish, Message
 
 START, END = 1, 2
 
@@ -261,3 +261,28 @@ def test_no_template_turns_text_into_control_tokens_or_runs_it(
         shown = tokenizer.decode(rendering.prompt((user(evil),)).ids)
         assert "7 * 7" in shown
         assert "49" not in shown
+
+
+def test_a_thought_that_the_prompt_opened_is_marked_in_the_text(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    template = (
+        "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]<think>\n{% endif %}"
+    )
+    rendering = with_template(tokenizer, template)
+    cut = rendering.text(tuple(tokenizer("so it is 25", add_special_tokens=False)["input_ids"]))
+    assert cut == "<think>\nso it is 25"
+    assert Completion(cut, Finish.LENGTH, 5).answer == ""
+    plain = with_template(tokenizer, template.replace("<think>", ""))
+    assert not plain.text(()).startswith("<think>")
+
+
+def test_marks_of_thoughts_that_are_control_tokens_stay_in_the_text(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    marked = copy.deepcopy(tokenizer)
+    marked.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})
+    rendering = Rendering(marked)
+    ids = tuple(marked("[THINK]is it 25?[/THINK]no", add_special_tokens=False)["input_ids"])
+    assert rendering.text(ids) == "[THINK]is it 25?[/THINK]no"

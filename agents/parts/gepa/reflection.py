@@ -94,7 +94,7 @@ def rewrite(parent: SystemPrompt, groups: Sequence[Group], reflector: Reflector)
         "reflect",
     )
     reflector.calls += 1
-    completions = [c.text for _, c in reflector.policy.generate(deque([request]))]
+    completions = [c.answer for _, c in reflector.policy.generate(deque([request]))]
     answer = completions[0].rpartition("</think>")[2].strip() if completions else ""
     if not answer:
         failures = failures_of(reflector.policy)

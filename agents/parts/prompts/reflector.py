@@ -69,7 +69,7 @@ class Reflector:
         }
         self.calls += len(requests)
         # All at once: the policy batches them, and a slow one delays nobody.
-        replies = {id: _answer(c.text) for id, c in self.policy.generate(deque(requests.values()))}
+        replies = {id: c.answer.strip() for id, c in self.policy.generate(deque(requests.values()))}
         failures = failures_of(self.policy)
         answers = {}
         # In the order of questions, not of arrival: the order of edits decides what they do.
@@ -80,8 +80,3 @@ class Reflector:
                 empty = "the reply was empty" if id in replies else "no reply came"
                 self.unanswered.append(f"{id} ({failures.get(id, empty)})")
         return answers
-
-
-def _answer(text: str) -> str:
-    """The completion without the reasoning that some models put before their answer."""
-    return text.rpartition("</think>")[2].strip()

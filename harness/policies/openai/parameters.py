@@ -13,7 +13,8 @@ _OPTIONAL = ("top_p", "temperature", "seed")
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _REFUSES = re.compile(
     r"unsupported|not support|unknown|unrecogni[sz]ed|unexpected|extra[ _](?:inputs|fields)"
-    r"|extra_forbidden|not permitted|not allowed|cannot both|deprecated|cannot find field|only the default",
+    r"|extra_forbidden|not permitted|not allowed|cannot both|deprecated|cannot find field"
+    r"|only the default",
     re.IGNORECASE,
 )
 _OVERFLOW = re.compile(
