@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
-from envs.datasets import DataSource, Row, dapo_100, read_hub, read_jsonl
+from envs.datasets import DataSource, Row, dapo_100, kept_copy, read_hub, read_jsonl
 from envs.errors import DataDiffers, DataMalformed, DataUnavailable
 from envs.fingerprint import digest, problem_key
 from envs.grading.answer_graders import GRADERS
@@ -64,7 +64,7 @@ def _read(source: DataSource, data_dir: str) -> tuple[list[Row], str]:
     if data_dir:
         path = Path(data_dir) / source.file
         return read_jsonl(path), str(path)
-    return read_hub(source), f"{source.hub} on the Hub"
+    return read_hub(source), f"{source.hub} on the Hub (kept in {kept_copy(source)})"
 
 
 def _unreachable(benchmark: Benchmark, reason: DataUnavailable) -> DataUnavailable:

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ LoadDataset = Callable[[str], Mapping[str, Iterable[Mapping[str, Any]]]]
 _PROBLEM_COLUMNS = ("problem", "question", "prompt")
 _ANSWER_COLUMNS = ("answer", "final_answer", "ground_truth", "reward_model")
 _PROBE_SECONDS = 10.0
+_MOST_LISTED = 1 << 26  # bytes of a data set's listing
 _DAPO_FRAME = re.compile(
     r"\ASolve the following math problem step by step\.[^\n]*\n\n|"
     r"\n\nRemember to put your answer on its own line after \"Answer:\"\.?\s*\Z"
@@ -95,7 +97,7 @@ def objects(path: Path, absent: str) -> Iterator[tuple[dict[str, Any], str]]:
     line where one is no JSON object.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise DataUnavailable(absent) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -125,17 +127,65 @@ def read_jsonl(path: Path) -> list[Row]:
 def read_hub(source: DataSource, load_dataset: LoadDataset | None = None) -> list[Row]:
     """The rows of all splits of a Hub data set, after the source's recipe.
 
-    What the real client once gave is kept in `cache_folder`, so that later runs need no network.
+    What the real client once gave is kept in `cache_folder`, so that later runs need no network. A
+    copy that cannot be read is fetched again, and so is one whose content is not the pinned one if
+    the Hub has another revision by now.
+
     One quick probe comes before the client, which retries for half a minute where there is none.
-    Raises DataUnavailable saying what was tried.
+
+    Raises:
+        DataUnavailable: The Hub cannot be reached; says what was tried.
+        DataMalformed: What it has cannot be read.
     """
     if load_dataset is not None:
         return _downloaded(source, load_dataset)
-    kept = cache_folder() / f"{Path(source.file).stem}.hub.jsonl"
-    if not kept.exists():
+    kept = kept_copy(source)
+    bad = ""
+    if kept.exists():
+        try:
+            rows = read_jsonl(kept)
+        except DataMalformed as error:
+            bad = f"the copy {kept} cannot be read ({error}), and "
+        else:
+            if not source.differences(rows, "") or not _is_stale(source, kept):
+                return rows
+            bad = f"the copy {kept} is of an older revision, and "
+    try:
         rows = _downloaded(source, _real_load_dataset(source.hub))
-        _keep(rows, kept)
+    except DataUnavailable as error:
+        raise DataUnavailable(f"{bad}{error}") from error
+    _keep(rows, kept)
+    _revision_file(kept).write_text(hub_revision(source.hub), encoding="utf-8")
     return read_jsonl(kept)
+
+
+def kept_copy(source: DataSource) -> Path:
+    """The file in which the rows of a Hub data set are kept."""
+    return cache_folder() / f"{Path(source.file).stem}.hub.jsonl"
+
+
+def _revision_file(kept: Path) -> Path:
+    return kept.with_suffix(".revision")
+
+
+def _is_stale(source: DataSource, kept: Path) -> bool:
+    """Whether the Hub has another revision than the copy's; False where it does not say."""
+    file = _revision_file(kept)
+    known = file.read_text(encoding="utf-8") if file.exists() else ""
+    now = hub_revision(source.hub)
+    return bool(now) and now != known
+
+
+def hub_revision(repository: str) -> str:
+    """The newest revision of a data set on the Hub; "" where it does not say."""
+    if _offline():
+        return ""
+    try:
+        listing = json.loads(probe_hub(repository))
+    except (DataUnavailable, ValueError, RecursionError):
+        return ""
+    revision = listing.get("sha") if isinstance(listing, dict) else None
+    return revision if isinstance(revision, str) else ""
 
 
 def cache_folder() -> Path:
@@ -165,8 +215,7 @@ def _downloaded(source: DataSource, load_dataset: LoadDataset) -> list[Row]:
 
 
 def _real_load_dataset(repository: str) -> LoadDataset:
-    offline = [os.environ.get(v, "") for v in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")]
-    if not any(value.upper() in {"1", "ON", "YES", "TRUE"} for value in offline):
+    if not _offline():
         probe_hub(repository)
     import datasets
 
@@ -174,23 +223,30 @@ def _real_load_dataset(repository: str) -> LoadDataset:
     return load
 
 
-def probe_hub(repository: str, seconds: float = _PROBE_SECONDS) -> None:
-    """Ask the Hub once whether the data set is there; raises DataUnavailable within `seconds`."""
+def _offline() -> bool:
+    values = [os.environ.get(v, "") for v in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")]
+    return any(value.upper() in {"1", "ON", "YES", "TRUE"} for value in values)
+
+
+def probe_hub(repository: str, seconds: float = _PROBE_SECONDS) -> bytes:
+    """Ask the Hub once for the data set's listing; raises DataUnavailable within `seconds`."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     url = f"{endpoint}/api/datasets/{repository}"
-    outcome: list[str] = []
+    listing: list[bytes] = []
+    problem: list[str] = []
 
     def ask() -> None:
         try:
-            with urllib.request.urlopen(url, timeout=seconds):
-                outcome.append("")
-        except (OSError, ValueError) as error:
-            outcome.append(str(error))
+            with urllib.request.urlopen(url, timeout=seconds) as answer:
+                listing.append(answer.read(_MOST_LISTED))
+        except (OSError, ValueError, HTTPException) as error:
+            problem.append(str(error))
 
     # A thread, since no timeout covers name resolution.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(seconds)
-    reason = outcome[0] if outcome else f"no answer within {seconds:g} s"
-    if reason:
+    if not listing:
+        reason = problem[0] if problem else f"no answer within {seconds:g} s"
         raise DataUnavailable(f"{url} could not be reached: {reason}")
+    return listing[0]

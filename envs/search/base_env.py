@@ -6,6 +6,7 @@ A reply that does neither is told so. Each costs a round, and after the last the
 truncated. The reward is exact match; F1 is told in `info` and in the feedback (E-SPL §4.1).
 """
 
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -70,7 +71,7 @@ class SearchEnvBase(TextEnv):
 
     system_prompt = SYSTEM_PROMPT
     reply_tokens = 512
-    grader_version = "squad-1"
+    grader_version = "squad-2"
     max_answer_words: ClassVar[int] = MAX_ANSWER_WORDS
 
     def __init__(
@@ -178,7 +179,7 @@ class SearchEnvBase(TextEnv):
             return format_results(results, self.passage_characters), "Searched."
         if stated_answer(visible) is not None:
             return None, ""
-        problem = _EMPTY if "answer:" in visible.lower() else _NEITHER
+        problem = _EMPTY if re.search(r"answer[ \t]*[:：]", visible, re.IGNORECASE) else _NEITHER
         return f"{problem} {_HOW}", problem
 
     def _end_with_answer(

@@ -2,7 +2,8 @@
 
 A question has `question` and `answers` (a list of accepted texts; one text will do), and may have
 `id`, `gold` (ids of the passages it follows from) and `split`. A passage has `id`, `title` and
-`text`. Every refusal names file and line.
+`text`. The names of FlashRAG and Search-R1 are read too: `golden_answers`, and `contents` with the
+title on its first line. Every refusal names file and line.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -99,9 +100,20 @@ def read_questions(path: Path) -> list[SearchQuestion]:
 def read_passages(path: Path) -> list[Passage]:
     """The passages of a file. Raises DataUnavailable, or DataMalformed with the line."""
     return [
-        Passage(*(_text(cells, field, where) for field in PASSAGE_FIELDS))
+        Passage(*(_text(_with_title(cells), field, where) for field in PASSAGE_FIELDS))
         for cells, where in _objects(path, PASSAGE_FIELDS)
     ]
+
+
+def _with_title(cells: dict[str, Any]) -> dict[str, Any]:
+    """A passage whose `contents`, if it has no text of its own, are divided into title and text."""
+    contents, id = cells.get("contents"), cells.get("id")
+    if not isinstance(contents, str) or cells.get("text"):
+        return cells
+    first, _, rest = contents.strip().partition("\n")
+    title = cells.get("title") or first.strip().strip('"')
+    named = str(id) if type(id) is int else id
+    return {**cells, "id": named, "title": title, "text": rest.strip() or contents.strip()}
 
 
 def split_questions(questions: Iterable[SearchQuestion]) -> dict[Split, list[SearchQuestion]]:
@@ -120,7 +132,8 @@ def split_questions(questions: Iterable[SearchQuestion]) -> dict[Split, list[Sea
 
 
 def _question(cells: Mapping[str, Any], where: str) -> SearchQuestion:
-    answers = cells.get("answers", cells.get("answer"))
+    named = (cells.get(name) for name in ("answers", "answer", "golden_answers"))
+    answers = next((found for found in named if found is not None), None)
     answers = [answers] if isinstance(answers, str) else answers
     gold = cells.get("gold") or []
     split = cells.get("split")

@@ -21,9 +21,13 @@ from envs.errors import DataMalformed, EnvError
 from envs.fingerprint import digest
 from envs.search.corpus import CACHED_FROM, Corpus, Passage
 from envs.search.disk_cache import cached_folder
+from envs.search.unspaced import segments
 
 _SETTINGS = {"method": "lucene", "k1": 1.5, "b": 0.75, "idf_method": "lucene"}
-_TOKENS = "1: NFKD without marks, casefold, words, the library's English stop words"
+_TOKENS = (
+    "2: NFKD without marks, casefold, words, the library's English stop words; signs and pairs of "
+    "signs of Chinese and Japanese"
+)
 _WORD = re.compile(r"\w+")
 _MOST_SHARED = 8
 _FORMS = "bm25, or dense:MODEL with a folder or a Hub name"
@@ -40,11 +44,15 @@ class Retriever(Protocol):
 
 
 def words(text: str) -> list[str]:
-    """Words as they are indexed and asked for: accents and case do not matter."""
+    """Words as they are indexed and asked for: accents and case do not matter.
+
+    Chinese and Japanese, which have no spaces, are segmented.
+    """
     apart = unicodedata.normalize("NFKD", text)
     bare = "".join(c for c in apart if not unicodedata.combining(c)) if apart != text else text
     stop = _stop_words()
-    return [word for word in _WORD.findall(bare.casefold()) if word not in stop]
+    found = (word for word in _WORD.findall(bare.casefold()) if word not in stop)
+    return [segment for word in found for segment in segments(word)]
 
 
 _stop: frozenset[str] | None = None

@@ -1,9 +1,10 @@
 """Comparison of short answers: exact match and F1 after SQuAD normalisation.
 
 The normalisation is the one of the SQuAD and HotpotQA evaluation scripts: lower case, no ASCII
-punctuation, no English articles, single spaces. Two things are added: Unicode is composed first,
-so that é is é however it was typed, and an answer that consists of articles or punctuation alone
-("The The", "?") is compared as it stands instead of being equal to every other such answer.
+punctuation, no English articles, single spaces. Three things are added: Unicode is composed first,
+so that é is é however it was typed; an answer that consists of articles or punctuation alone
+("The The", "?") is compared as it stands instead of being equal to every other such answer; and
+Chinese and Japanese, which have no spaces, are compared sign by sign, without their punctuation.
 """
 
 import re
@@ -12,13 +13,18 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+from envs.search.unspaced import UNSPACED
+
 SEPARATOR = " | "
 """Between accepted spellings, where several stand in one reference answer."""
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CLOSED = frozenset({"yes", "no", "noanswer"})
-_MARK = re.compile(r"answer[ \t]*:", re.IGNORECASE)
+_MARK = re.compile(r"answer[ \t]*[:：]", re.IGNORECASE)
+# Full-width Latin letters, digits and punctuation, written as everywhere else.
+_WIDE = {sign: sign - 0xFEE0 for sign in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
+_CJK_PUNCTUATION = re.compile(r"[\u3001-\u3003\u3008-\u301f\u30fb\uff61-\uff65「」『』·・“”‘’…]")
 _AROUND = " \t*_`\"'“”"
 
 
@@ -36,7 +42,9 @@ def accepted_answers(answer: str) -> tuple[str, ...]:
 
 def normalise(text: str) -> str:
     """SQuAD's normal form, as above."""
-    plain = unicodedata.normalize("NFC", text).lower()
+    plain = unicodedata.normalize("NFC", text).translate(_WIDE).lower()
+    if UNSPACED.search(plain):
+        plain = UNSPACED.sub(r" \g<0> ", _CJK_PUNCTUATION.sub(" ", plain))
     bare = " ".join(_ARTICLES.sub(" ", plain.translate(_PUNCTUATION)).split())
     return bare or " ".join(plain.split())
 

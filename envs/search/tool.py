@@ -8,16 +8,19 @@ shown with its tool tags taken apart, so that repeating a passage calls nothing.
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from envs.search.corpus import Passage
 
-PROTOCOL_VERSION = "1"
+PROTOCOL_VERSION = "2"
 MAX_QUERIES = 4
 MAX_QUERY_CHARACTERS = 300
 MAX_CALL_CHARACTERS = 4000
 _OPENING, _CLOSING = "<tool_call>", "</tool_call>"
 _EXAMPLE = '<tool_call>{"name": "search", "arguments": {"query_list": ["…"]}}</tool_call>'
+_BLANK = re.compile(r"[ \t\r\n,]*")
 _TAGS = re.compile(r"<(/?tool_(?:call|response))>", re.IGNORECASE)
 
 
@@ -36,38 +39,74 @@ class SearchHit:
 def parse_queries(reply: str) -> tuple[str, ...]:
     """The queries of all calls in a reply, in order and each once; () where it calls nothing.
 
-    Raises Malformed for a call that is not closed, not JSON, or asks for what the tool lacks.
+    Raises:
+        MalformedCall: A call is not closed, is not JSON, or asks for what the tool lacks.
     """
     queries: dict[str, None] = {}
     end = 0
-    while (closing := reply.find(_CLOSING, end)) >= 0:
-        # The innermost opening: a tag repeated before the call belongs to no call.
-        opening = reply.rfind(_OPENING, end, closing)
-        if opening < 0:
+    while True:
+        opening, closing = reply.find(_OPENING, end), reply.find(_CLOSING, end)
+        if opening < 0 and closing < 0:
+            break
+        if opening < 0 or 0 <= closing < opening:
             raise MalformedCall(f"{_CLOSING} closes no call. Write {_EXAMPLE}.")
-        queries |= dict.fromkeys(_queries(reply[opening + len(_OPENING) : closing]))
-        end = closing + len(_CLOSING)
-        while reply.startswith(_CLOSING, end):
-            end += len(_CLOSING)
-    if _OPENING in reply[end:]:
-        raise MalformedCall(f"The call is not closed. Write {_EXAMPLE}.")
+        found, end = _call(reply, opening + len(_OPENING))
+        queries |= dict.fromkeys(found)
     if len(queries) > MAX_QUERIES:
         raise MalformedCall(f"{len(queries)} queries at once; at most {MAX_QUERIES} are answered.")
     return tuple(queries)
 
 
-def _queries(call: str) -> list[str]:
-    if len(call) > MAX_CALL_CHARACTERS:
+def _call(reply: str, start: int) -> tuple[list[str], int]:
+    """The queries of the call that begins at `start`, and where reading goes on."""
+    try:
+        requests, end = _objects(reply[start : start + MAX_CALL_CHARACTERS + 1])
+        problem = "There is text behind it"
+    except (ValueError, RecursionError) as error:
+        requests, end = [], 0
+        problem = error.msg if isinstance(error, json.JSONDecodeError) else "It is nested too deep"
+    # Tags within a text of the JSON end nothing: the call ends where its JSON does.
+    if requests and reply.startswith(_CLOSING, start + end):
+        place = start + end
+        while reply.startswith(_CLOSING, place):
+            place += len(_CLOSING)
+        return [query for request in requests for query in _queries(request)], place
+    again, closing = reply.find(_OPENING, start), reply.find(_CLOSING, start)
+    if closing < 0:
+        if again >= 0:
+            return [], again
+        raise MalformedCall(f"The call is not closed. Write {_EXAMPLE}.")
+    if 0 <= again < closing:
+        return [], again  # a tag repeated before the call belongs to no call
+    if closing - start > MAX_CALL_CHARACTERS:
         raise MalformedCall(
             f"The call has more than {MAX_CALL_CHARACTERS} characters. Write {_EXAMPLE}."
         )
-    try:
-        request = json.loads(call)
-    except (ValueError, RecursionError):
-        raise MalformedCall(f"The call is not JSON. Write {_EXAMPLE}.") from None
+    raise MalformedCall(f"The call is not JSON. {problem}. Write {_EXAMPLE}.")
+
+
+def _objects(text: str) -> tuple[list[Any], int]:
+    """The JSON values at the beginning of a text, one after another, and where they end.
+
+    Line breaks within texts are taken as they are: models write them.
+    """
+    decoder = json.JSONDecoder(strict=False)
+    values: list[Any] = []
+    place = _BLANK.match(text).end()  # type: ignore[union-attr]  # matches anywhere
+    while not values or text.startswith(("{", "["), place):
+        value, place = decoder.raw_decode(text, place)
+        values += value if isinstance(value, list) else [value]
+        place = _BLANK.match(text, place).end()  # type: ignore[union-attr]
+    return values, place
+
+
+def _queries(request: object) -> list[str]:
     if not isinstance(request, dict) or request.get("name") != "search":
         raise MalformedCall(f'The only tool is named "search". Write {_EXAMPLE}.')
     arguments = request.get("arguments")
+    if isinstance(arguments, str):  # as OpenAI's own calls have them
+        with suppress(ValueError, RecursionError):
+            arguments = json.loads(arguments, strict=False)
     queries = arguments.get("query_list") if isinstance(arguments, dict) else None
     if not isinstance(queries, list) or not queries:
         raise MalformedCall(

@@ -1,15 +1,19 @@
 import json
 import os
 import random
+import re
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from envs import datasets
 from envs.datasets import DataSource, dapo_100, probe_hub, read_hub, read_jsonl, row_of
 from envs.errors import DataMalformed, DataUnavailable
+from envs.fingerprint import content_fingerprint
 
 SOURCE = DataSource("made.jsonl", "someone/made", 2, "")
 
@@ -125,7 +129,69 @@ def test_what_was_downloaded_once_is_read_from_the_cache_without_the_hub(monkeyp
         return lambda name: {"test": [{"problem": "p\u2028λ", "answer": 1}]}
 
     monkeypatch.setattr(datasets, "_real_load_dataset", client)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert read_hub(SOURCE) == read_hub(SOURCE) == [("p\u2028λ", "1")]
     assert calls == ["someone/made"]
-    assert os.listdir(tmp_path / "espl-harness" / "data") == ["made.hub.jsonl"]
+    kept = sorted(os.listdir(tmp_path / "espl-harness" / "data"))
+    assert kept == ["made.hub.jsonl", "made.hub.revision"]
     assert datasets.cache_folder() == Path(tmp_path) / "espl-harness" / "data"
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub of one data set, whose revision and rows the test sets; it counts downloads."""
+    state = SimpleNamespace(revision="a", rows=[{"problem": "p", "answer": 1}], downloads=0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def load(name):
+        state.downloads += 1
+        return {"test": state.rows}
+
+    def listing(repository, seconds=1.0):
+        if state.revision is None:
+            raise DataUnavailable("no network")
+        return json.dumps({"sha": state.revision}).encode()
+
+    def client(repository):
+        listing(repository)
+        return load
+
+    monkeypatch.setattr(datasets, "_real_load_dataset", client)
+    monkeypatch.setattr(datasets, "probe_hub", listing)
+    return state
+
+
+def test_a_copy_of_other_content_is_fetched_again_when_the_revision_changes(hub):
+    read_hub(SOURCE)
+    read_hub(SOURCE)
+    assert hub.downloads == 1  # the same revision has nothing else
+    hub.revision, hub.rows = "b", [{"problem": "p", "answer": 2}]
+    assert read_hub(SOURCE) == [("p", "2")]
+    hub.revision = None
+    assert read_hub(SOURCE) == [("p", "2")]
+    assert hub.downloads == 2
+
+
+def test_a_copy_of_the_pinned_content_is_kept_without_asking(hub):
+    pinned = replace(SOURCE, fingerprint=content_fingerprint([("p", "1")]))
+    read_hub(pinned)
+    hub.revision, hub.rows = "b", []
+    assert read_hub(pinned) == [("p", "1")]
+    assert hub.downloads == 1
+
+
+def test_a_bad_copy_is_fetched_again_or_named_with_its_path(hub):
+    read_hub(SOURCE)
+    kept = datasets.kept_copy(SOURCE)
+    kept.write_text("{cut", encoding="utf-8")
+    assert read_hub(SOURCE) == [("p", "1")]
+    kept.write_text("{cut", encoding="utf-8")
+    hub.revision = None
+    with pytest.raises(DataUnavailable, match=rf"{re.escape(str(kept))} cannot .*no network"):
+        read_hub(SOURCE)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"problem": "p", "answer": "1"}\n', encoding="utf-8-sig")
+    assert read_jsonl(path) == [("p", "1")]

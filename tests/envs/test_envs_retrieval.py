@@ -210,3 +210,29 @@ def test_importing_the_environments_loads_no_retrieval_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_text_without_spaces_is_segmented():
+    assert words("北京大学 in 1898年") == [
+        "北",
+        "京",
+        "大",
+        "学",
+        "北京",
+        "京大",
+        "大学",
+        "1898",
+        "年",
+    ]
+    assert words("plain words") == ["plain", "words"]
+    corpus = Corpus(
+        [
+            Passage("1", "北京大学", "北京大学成立于1898年，是中国的大学。"),
+            Passage("2", "東京タワー", "東京タワーは1958年に完成した。"),
+            Passage("3", "Paris", "The capital of France."),
+        ]
+    )
+    found = BM25(corpus).search("东方的北京大学是哪一年成立的", 3)
+    assert found[0].id == "1"
+    assert [p.id for p in BM25(corpus).search("タワー", 1)] == ["2"]
+    assert BM25(corpus).search("上海", 3) == ()

@@ -219,3 +219,27 @@ def test_the_real_data_is_what_was_pinned_and_the_oracle_answers_all_of_it(real_
     for source in search.SOURCES:
         SearchEnv(source=source, data_dir=str(real_data))
     assert len(read_passages(real_data / "nq_corpus.jsonl")) == 2599
+
+
+def test_the_field_names_of_other_search_data_are_read(tmp_path):
+    questions = write(
+        tmp_path / "q.jsonl", [{"id": "test_0", "question": "Who?", "golden_answers": ["A", "B"]}]
+    )
+    assert read_questions(questions)[0].answers == ("A", "B")
+    rows = [
+        {"id": "0", "contents": '"The Tower"\nIt is tall.\nAnd old.'},
+        {"id": 1, "contents": "only one line"},
+        {"id": "2", "title": "Own", "contents": "Own\nText."},
+    ]
+    found = read_passages(write(tmp_path / "c.jsonl", rows))
+    assert [(p.id, p.title, p.text) for p in found] == [
+        ("0", "The Tower", "It is tall.\nAnd old."),
+        ("1", "only one line", "only one line"),
+        ("2", "Own", "Text."),
+    ]
+
+
+def test_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"question": "Who?", "answer": "A"}\n', encoding="utf-8-sig")
+    assert read_questions(path)[0].answers == ("A",)

@@ -110,3 +110,29 @@ def test_a_reply_of_100_kb_is_read_at_once():
     assert stated_answer("answer " * 15_000 + "Answer: yes") == "yes"
     assert f1("word " * 20_000, "word") == pytest.approx(2 / 20_001)
     assert exact_match("the " * 25_000 + "end", "end")
+
+
+@pytest.mark.parametrize(
+    ("stated", "answer", "right"),
+    [
+        ("北京大学", "北京大学", True),
+        ("北京 大学", "北京大学", True),
+        ("北京大学。", "北京大学", True),
+        ("「北京大学」", "北京大学", True),
+        ("１９４５年", "1945年", True),
+        ("北京", "北京大学", False),
+        ("大学北京", "北京大学", False),
+    ],
+)
+def test_text_without_spaces_is_compared_sign_by_sign(stated, answer, right):
+    assert exact_match(stated, answer) is right
+
+
+def test_f1_of_text_without_spaces_counts_signs():
+    assert f1("北京", "北京大学") == pytest.approx(2 / 3)
+    assert f1("東京", "北京大学") == pytest.approx(2 * 1 / 6)
+    assert f1("上海", "北京大学") == 0.0
+
+
+def test_a_full_width_colon_marks_an_answer():
+    assert stated_answer("Answer： 北京") == "北京"

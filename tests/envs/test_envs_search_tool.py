@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -115,3 +116,46 @@ def test_json_that_is_no_object_is_refused_whatever_it_is():
     for value in (None, True, 3, "search", [], [{}]):
         with pytest.raises(MalformedCall):
             parse_queries(tagged(json.dumps(value)))
+
+
+ONE = '{"name": "search", "arguments": {"query_list": ["a"]}}'
+TWO = '{"name": "search", "arguments": {"query_list": ["b"]}}'
+
+
+@pytest.mark.parametrize(
+    ("reply", "queries"),
+    [
+        (tagged('\n{"name": "search",\n "arguments": {"query_list": ["a\nb"]}}\n'), ("a b",)),
+        (tagged(ONE + TWO), ("a", "b")),
+        (tagged(f"{ONE}\n{TWO}\n"), ("a", "b")),
+        (tagged(f"[{ONE}, {TWO}]"), ("a", "b")),
+        (tagged(ONE.replace('["a"]', '["what is </tool_call>?"]')), ("what is [/tool_call]?",)),
+        (tagged(ONE.replace('["a"]', '["what is <tool_call>?"]')), ("what is [tool_call]?",)),
+        (f"I will use <tool_call> like this: {tagged(ONE)}", ("a",)),
+        (tagged(ONE) + "</tool_call>", ("a",)),
+        (tagged('{"name": "search", "arguments": "{\\"query_list\\": [\\"a\\"]}"}'), ("a",)),
+    ],
+)
+def test_calls_as_models_write_them_are_read(reply, queries):
+    assert parse_queries(reply) == queries
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (ONE + "}", "There is text behind it"),
+        (ONE[:-1], "Expecting ',' delimiter"),
+        ("{" + ONE + "}", "Expecting property name"),
+    ],
+)
+def test_a_call_that_is_not_read_is_told_why(call, reason):
+    with pytest.raises(MalformedCall, match=reason):
+        parse_queries(tagged(call))
+
+
+def test_many_tags_take_no_time():
+    began = time.monotonic()
+    for text in ("<tool_call>", '<tool_call>"', "<tool_call>[", '<tool_call>{"a":'):
+        with pytest.raises(MalformedCall):
+            parse_queries(text * 5000)
+    assert time.monotonic() - began < 10
