@@ -124,7 +124,12 @@ def draw_pairs(rng: random.Random) -> list[tuple[Split, str, tuple[int, int]]]:
 
 
 class Calibration(TextEnv):
-    """The base of the four: a convention, questions with known answers, one digit."""
+    """The base of the four: a convention, questions with known answers, one digit.
+
+    Args:
+        world_seed (at least 0): Seed that the convention is drawn from; each seed is an environment
+            of its own.
+    """
 
     system_prompt = SYSTEM_PROMPT
     reply_tokens = 64

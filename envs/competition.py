@@ -107,8 +107,11 @@ def load(benchmark: Benchmark, data_dir: str, accept_data: bool) -> dict[Split, 
 class CompetitionEnv(TextEnv):
     """Competition problems whose boxed answer is judged as mathematics.
 
-    `data_dir` is a folder of JSONL; without it HARNESS_DATA_DIR, without that the Hub.
-    `accept_data` takes content that differs from what was pinned; it changes the fingerprint.
+    Args:
+        data_dir: Folder of JSONL files; unset: the folder that HARNESS_DATA_DIR names, else the
+            Hub.
+        accept_data: Accept data whose fingerprint differs from the pinned one, which changes the
+            environment's fingerprint.
     """
 
     benchmark: ClassVar[Benchmark]

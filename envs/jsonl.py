@@ -183,10 +183,18 @@ def _stamps(path: Path) -> tuple[int, ...]:
 class Questions(TextEnv):
     """Questions of a JSON-lines file, judged by a named grader.
 
-    `grader` is one of choice, contains, exact, math, number. `validation` and `test` are the
-    shares of problems without a split of their own, `split_seed` draws them. `pin` is the
-    beginning of the content's fingerprint: other content is refused. `publish` says that the
-    problems' texts may be published in records.
+    Args:
+        path: File of JSON lines, or a folder of such files.
+        grader (one of choice, contains, exact, math, number): Grader of answers; it must be named.
+        validation (0 to 1): Share of the problems without a split of their own that validation
+            gets; below 1, also together with test.
+        test (0 to 1): Share of the problems without a split of their own that test gets; above 0
+            and below 1.
+        split_seed: Seed of the draw that puts problems without a split of their own into splits.
+        pin: Beginning of the content's fingerprint in hexadecimal digits; other content is refused.
+            Empty: any content.
+        publish: Publish the problems' texts in results; false: ids and completions only.
+        reply_tokens (in tokens): Maximum new tokens of one completion, unless the run sets its own.
     """
 
     name = "jsonl"

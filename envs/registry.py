@@ -5,13 +5,15 @@ What is no `TextEnv` gets an adapter. `envs.resolution` says which names there a
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import gymnasium
+from gymnasium.envs.registration import load_env_creator
 
 from envs.adapters import gymnasium_env
 from envs.errors import UnknownEnv, UnknownOption, did_you_mean, option_key
-from envs.known_envs import ALIASES, ENTRY_POINTS, PATH_OPTIONS
+from envs.known_envs import ALIASES, ENTRY_POINTS, FAMILIES, PATH_OPTIONS, SCHEMES
 from envs.resolution import (
     ResolvedEnv,
     constructor_options,
@@ -106,6 +108,33 @@ def options(name: str) -> Mapping[str, object]:
     passed_on = {key: value for key, value in accepted.items() if key != "render_mode"}
     registered = {key: found.spec.kwargs.get(key, value) for key, value in passed_on.items()}
     return {**gymnasium_env.OPTIONS, **registered}
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltInEnv:
+    """An environment of this package, or all those of one class, as `jsonl:PATH`.
+
+    `prefix` is the beginning of their names, "" for a single environment. `options` have their
+    defaults, as `options` returns them.
+    """
+
+    name: str
+    prefix: str
+    creator: type[Any]
+    options: Mapping[str, object]
+
+
+def built_in() -> tuple[BuiltInEnv, ...]:
+    """Every environment of this package, also where the package that it wraps is not installed."""
+    found = [("", name, ENTRY_POINTS[env_id], "") for name, env_id in ALIASES.items()]
+    found += [(f"{kind}:", "", ENTRY_POINTS[i], option) for kind, (i, option) in SCHEMES.items()]
+    found += [(f"{kind}/", "", one.entry_point, one.option) for kind, one in FAMILIES.items()]
+    described = []
+    for prefix, name, entry_point, option in found:
+        creator: Any = load_env_creator(entry_point)
+        accepted = constructor_options(creator, hidden=("split", option))
+        described.append(BuiltInEnv(name or prefix + option.upper(), prefix, creator, accepted))
+    return tuple(described)
 
 
 def path_options(name: str) -> tuple[str, ...]:

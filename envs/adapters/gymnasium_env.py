@@ -35,18 +35,25 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
     """A Gymnasium environment, played in text.
 
     Args:
-        env_id: the Gymnasium id.
-        split: the split whose tasks are played.
-        env_options: keyword options of the environment itself.
-        success_at: the least return that is a success. Unset, `is_success` or `success` of the
-            environment's info decides, else whether the episode terminated with a positive return.
-        reward: "own" passes the environment's rewards on; "success" is 1 at a success, else 0.
-        max_steps: replies until an episode is truncated; 0: the environment's own limit, or 100.
-        patience: unreadable replies in a row that end an episode.
-        actions: names of a Discrete space's actions, in order, by comma.
-        render: "ansi" adds the environment's own drawing, "none" does not, "auto" where it has one.
-        wrapper: module:Class, a GymnasiumDescription or a gymnasium.Wrapper.
-        train_tasks: the number of seeds of train; the next two likewise.
+        env_id: Gymnasium id.
+        split (one of train, validation, test): Split whose tasks are used.
+        env_options: Keyword options of the environment itself.
+        success_at: Least return that counts as a success; unset: `is_success` or `success` of the
+            environment's info, else whether the episode terminated with a positive return.
+        reward (one of own, success): "own" passes the environment's rewards on; "success" is 1 for
+            a success, else 0.
+        max_steps (0 to 1000000; in completions): Completions after which an episode is truncated;
+            0: the environment's own limit, else 100.
+        patience (1 to 1000000; in completions): Unreadable completions in a row that end an
+            episode.
+        actions: Names of a Discrete space's actions, in order, separated by commas; empty: the
+            names that the environment gives, else numbers.
+        render (one of auto, ansi, none): "ansi" adds the environment's own text rendering, "none"
+            does not, "auto" does where it has one.
+        wrapper: module:Class of a GymnasiumDescription or a gymnasium.Wrapper; empty: none.
+        train_tasks (1 to 1000000; in tasks): Tasks of the train split; each is a seed.
+        validation_tasks (1 to 1000000; in tasks): Tasks of the validation split; each is a seed.
+        test_tasks (1 to 1000000; in tasks): Tasks of the test split; each is a seed.
     """
 
     name = "foreign"

@@ -53,8 +53,9 @@ def _lows(widest: int) -> tuple[int, ...]:
 class GuessNumber(MultiTurnEnv):
     """Find a number by guessing; each guess is told higher or lower, and few guesses count.
 
-    Options: `numbers`, how many numbers a range has (3 to 100000); `test_numbers`, the same for
-    the test split (as `numbers` where not given).
+    Args:
+        numbers (3 to 100000): Size of the range that a secret number lies in.
+        test_numbers (3 to 100000): Size of the range in the test split; unset: the same as numbers.
     """
 
     name = "guess_number"

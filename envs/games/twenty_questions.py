@@ -43,9 +43,13 @@ def said(reply: str) -> tuple[str, tuple[str, ...]]:
 class TwentyQuestions(MultiTurnEnv):
     """Ask which of a few invented things is meant, with few questions, and name it.
 
-    Options: `world_seed` draws the knowledge; `things`, how many a task names (4 to 12);
-    `attributes`, how many can be asked for (5 to 12); `questions`, the turns before the last guess
-    (1 to 20); `told`, whether tasks tell what is true of the things.
+    Args:
+        world_seed (at least 0): Seed that the things and their attributes are drawn from.
+        things (4 to 12; in things): Things that a task names, one of which is meant.
+        attributes (5 to 12; in attributes): Attributes that can be asked for.
+        questions (1 to 20; in questions): Questions that may be asked before the last guess.
+        told: State the attributes of the things in each task; false: they must be learned from
+            feedback.
     """
 
     name = "twenty_questions"

@@ -42,10 +42,11 @@ class HostedEnv(gymnasium.Env[str, str]):
     """An environment whose episodes take place elsewhere.
 
     Args:
-        split: the split whose tasks are played.
-        success_at: the least return that is a success.
-        at_once: the number of episodes that may be open at a time.
-        reply_tokens: a sensible limit for one reply.
+        split (one of train, validation, test): Split whose tasks are used.
+        success_at: Least return that counts as a success.
+        at_once (1 to 256; in episodes): Episodes that may be open at the same time.
+        reply_tokens (1 to 1000000; in tokens): Maximum new tokens of one completion, unless the run
+            sets its own.
     """
 
     name = "hosted"

@@ -64,9 +64,14 @@ def whole_number(name: str, value: object, least: int, most: int) -> int:
 class SearchEnvBase(TextEnv):
     """Questions over a corpus, answered by searching it.
 
-    `corpus` is one object for all environments of a process that search the same; `rounds` counts
-    replies, the answer included; `results` are the passages found for one query;
-    `passage_characters` cuts long passages; `retriever` is bm25 or dense:MODEL.
+    Args:
+        corpus: Passages to search; one object for all environments of a process that search the
+            same.
+        rounds (1 to 100; in completions): Completions of an episode at most, the answer included.
+        results (1 to 50; in passages): Passages returned for one query.
+        passage_characters (50 to 1000000; in characters): Length at which a returned passage is cut
+            off.
+        retriever: Retriever: "bm25", or "dense:MODEL" with an embedding model.
     """
 
     system_prompt = SYSTEM_PROMPT

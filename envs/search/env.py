@@ -156,10 +156,17 @@ def _from_hub(source: str) -> QuestionSet:
 class SearchEnv(SearchEnvBase):
     """Answer questions of HotpotQA and Natural Questions by searching Wikipedia paragraphs.
 
-    `data_dir` is a folder of JSONL; without it HARNESS_DATA_DIR, without that the Hub. `source` is
-    nq+hotpotqa, hotpotqa or nq. `accept_data` takes content that differs from what was pinned; it
-    changes the fingerprint. `questions` and `corpus` are JSONL files of one's own in place of a
-    source: nothing of theirs is pinned, and the options above concern them not.
+    Args:
+        data_dir: Folder of JSONL files; unset: the folder that HARNESS_DATA_DIR names, else the
+            Hub.
+        accept_data: Accept data whose fingerprint differs from the pinned one, which changes the
+            environment's fingerprint.
+        source (one of nq+hotpotqa, hotpotqa, nq): Data set of the questions; of nq+hotpotqa, half
+            from each. Unset: nq+hotpotqa.
+        questions: JSONL file of your own questions, in place of a source; nothing of it is pinned.
+            It needs corpus too.
+        corpus: JSONL file of your own passages, in place of a source's; nothing of it is pinned. It
+            needs questions too.
     """
 
     name = "search"

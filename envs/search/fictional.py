@@ -65,8 +65,9 @@ def draw_questions(world_seed: int, hops: int) -> DrawnQuestions:
 class Fictional(SearchEnvBase):
     """Answer questions about an invented world by searching its encyclopedia.
 
-    `world_seed` draws the encyclopedia; `hops` (1 to 3) is how many articles a question may lead
-    through.
+    Args:
+        world_seed (at least 0): Seed that the encyclopedia is drawn from.
+        hops (1 to 3; in articles): Articles that a question may lead through at most.
     """
 
     name = "search/fictional"

@@ -106,10 +106,19 @@ def observation_text(output: Output, seconds: float) -> str:
 class Terminal(MultiTurnEnv):
     """A shell task in a container, judged by a hidden check when the agent is done.
 
-    `tasks` names a folder of one's own tasks, otherwise they are made here; `image` an image that
-    is there, for tasks that name none. `turns` replies at most; `command_seconds` for one command;
-    `episode_seconds` for all commands of an episode together, without the time the agent thinks.
     Making an environment raises DockerUnavailable where no daemon can be used.
+
+    Args:
+        tasks: Folder of your own tasks; empty: tasks that the environment generates.
+        image: Docker image, already present, for tasks that name none; empty: one with BusyBox
+            only, built here.
+        turns (at least 1; in completions): Completions of an episode at most.
+        command_seconds (at least 1; in seconds): Time that one command may take.
+        episode_seconds (at least 1; in seconds): Time that all commands of an episode may take
+            together, without the agent's own time.
+        memory_mb (at least 8; in MB): Memory limit of a container; its files in the working folder
+            and /tmp count too.
+        scratch_mb (at least 1; in MB): Size limit of a container's working folder.
     """
 
     name = "terminal"

@@ -5,17 +5,18 @@ import shlex
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import envs
 from envs.adapters import gymnasium_env
 from envs.errors import EnvError, UnknownEnv, UnknownOption
 from envs.integrations.verifiers.env import is_path
-from envs.registry import options, path_options
+from envs.registry import built_in, options, path_options
 from envs.resolution import find
 from envs.untrusted import untrusted_parts
 from harness.env_capabilities import Regradable
 from harness.errors import DataError, UsageError
+from harness.settings.catalog import NamedOptions
 from harness.settings.config import Config
 from harness.settings.docstrings import describe_options
 from harness.settings.fields import Setting, describe
@@ -45,18 +46,39 @@ def env_options(name: str) -> dict[str, Setting]:
     Those that the harness sets itself (data, task seed) are described as keys of `[env]`.
     """
     found = find(name)
+    if found.is_text_env:
+        return _describe_all(found.creator, options(name))
     taken = dict(options(name))
+    adapted = {key: taken.pop(key) for key in gymnasium_env.OPTIONS}
+    return _describe_all(gymnasium_env.GymnasiumTextEnv, adapted) | _describe_all(
+        found.creator, taken
+    )
+
+
+def built_in_options() -> tuple[NamedOptions, ...]:
+    """The options of every environment of this package, also where its extra is missing."""
+    return tuple(
+        NamedOptions(one.name, _describe_all(one.creator, one.options), one.prefix)
+        for one in built_in()
+    )
+
+
+def adapter_options() -> NamedOptions:
+    """The options of the adapter, which every Gymnasium environment without text takes."""
+    adapter = gymnasium_env.GymnasiumTextEnv
+    return NamedOptions("any Gymnasium id", _describe_all(adapter, gymnasium_env.OPTIONS))
+
+
+def _describe_all(creator: Any, defaults: Mapping[str, object]) -> dict[str, Setting]:
+    """Options of a class; those that are keys of `[env]` come first, described as such."""
+    taken = dict(defaults)
     described: dict[str, Setting] = {}
     for key, setting in describe(EnvSection).items():
         own_name = setting.formerly.name or key  # an environment takes its seed as world_seed
         if own_name in taken:
             del taken[own_name]
             described[key] = setting
-    if not found.is_text_env:
-        adapted = {key: value for key, value in taken.items() if key in gymnasium_env.OPTIONS}
-        described |= describe_options(gymnasium_env.GymnasiumTextEnv, adapted)
-        taken = {key: value for key, value in taken.items() if key not in adapted}
-    return described | describe_options(found.creator, taken)
+    return described | describe_options(creator, taken)
 
 
 def takes_data(name: str) -> bool:

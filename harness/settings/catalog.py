@@ -1,6 +1,8 @@
 """Every key of the configuration with its description, for people and for editors."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from harness.settings.fields import Setting, describe
@@ -16,6 +18,18 @@ _METHOD = Setting("name", "str", "espl", "Method; see harness method list.")
 
 Catalog = Mapping[str, Mapping[str, Setting]]
 """Settings by section and key."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedOptions:
+    """The options of a method or an environment, by key.
+
+    `prefix` is the beginning of all names that take them, as "jsonl:"; "" for `name` alone.
+    """
+
+    name: str
+    options: Mapping[str, Setting]
+    prefix: str = ""
 
 
 def catalog(method: type[Any] | None = None) -> Catalog:
@@ -34,11 +48,11 @@ def about(section: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def schema(methods: Mapping[str, type[Any]], envs: Mapping[str, Mapping[str, Setting]]) -> Any:
+def schema(methods: Mapping[str, type[Any]], envs: Iterable[NamedOptions]) -> Any:
     """The JSON schema of a configuration file, for editors.
 
-    `methods` are the settings classes by name, `envs` the options of environments by name: which
-    of them a file may set depends on `method.name` and `env.name`.
+    `methods` are the settings classes by name, `envs` the options of environments: which of them
+    a file may set depends on `method.name` and `env.name`.
     """
     sections = {
         section: {
@@ -49,10 +63,9 @@ def schema(methods: Mapping[str, type[Any]], envs: Mapping[str, Mapping[str, Set
         }
         for section, settings in catalog().items()
     }
-    sections["method"] = _by_name(
-        sections["method"], {name: describe(cls) for name, cls in methods.items()}, closed=True
-    )
-    sections["env"] = _by_name(sections["env"], envs, closed=False)
+    by_method = [NamedOptions(name, describe(cls)) for name, cls in methods.items()]
+    sections["method"] = _by_name(sections["method"], by_method, closed=True)
+    sections["env"] = _by_name(sections["env"], list(envs), closed=False)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of harness run",
@@ -63,23 +76,24 @@ def schema(methods: Mapping[str, type[Any]], envs: Mapping[str, Mapping[str, Set
 
 
 def _by_name(
-    section: dict[str, Any], choices: Mapping[str, Mapping[str, Setting]], closed: bool
+    section: dict[str, Any], choices: Sequence[NamedOptions], closed: bool
 ) -> dict[str, Any]:
     """A section whose other keys depend on its `name`; a name that is not listed may set any."""
     shared = section["properties"]
     rules = []
-    for name, settings in choices.items():
-        then: dict[str, Any] = {"properties": {**shared, **_properties(settings)}}
+    for one in choices:
+        then: dict[str, Any] = {"properties": {**shared, **_properties(one.options)}}
+        named = {"pattern": f"^{re.escape(one.prefix)}"} if one.prefix else {"const": one.name}
         if closed:
             then["additionalProperties"] = False
         # Without "required", a section that leaves the name out would match every rule.
         rules.append(
             {
-                "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
+                "if": {"properties": {"name": named}, "required": ["name"]},
                 "then": then,
             }
         )
-    name_key = {**shared["name"], "examples": list(choices)}
+    name_key = {**shared["name"], "examples": [one.name for one in choices]}
     return {
         **section,
         "properties": {**shared, "name": name_key},
@@ -116,7 +130,7 @@ def _property(setting: Setting) -> dict[str, Any]:
     return facts
 
 
-def markdown(methods: Mapping[str, type[Any]]) -> str:
+def markdown(methods: Mapping[str, type[Any]], envs: Iterable[NamedOptions]) -> str:
     """The page docs/settings.md."""
     lines = [
         "# Settings",
@@ -134,6 +148,12 @@ def markdown(methods: Mapping[str, type[Any]]) -> str:
     for section, settings in catalog().items():
         if section != "method":
             lines += ["", f"## [{section}]", "", about(section), "", *_table(section, settings)]
+    lines += ["", "## Options of environments", ""]
+    lines.append(
+        "Each is a key of `[env]`. `harness env show NAME` prints those of one environment."
+    )
+    for one in envs:
+        lines += ["", f"### {one.name}", "", *_env_lines(one.options)]
     lines += ["", "## [method]", "", "`name` chooses the method; the other keys are the method's."]
     for name, cls in methods.items():
         settings = describe(cls)
@@ -142,11 +162,23 @@ def markdown(methods: Mapping[str, type[Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _env_lines(options: Mapping[str, Setting]) -> list[str]:
+    """The options of an environment; those that stand under `[env]` are only named."""
+    shared = describe(SECTIONS["env"])
+    own = {key: setting for key, setting in options.items() if key not in shared}
+    named = ", ".join(f"`env.{key}`" for key in options if key in shared)
+    lines = [f"Reads {named}, described above."] if named else []
+    if own:
+        lines += ["", *_table("env", own)] if lines else _table("env", own)
+    return lines or ["It has no options."]
+
+
 def _table(section: str, settings: Mapping[str, Setting]) -> list[str]:
     rows = ["| key | default | values | meaning | class |", "|---|---|---|---|---|"]
     for key, setting in settings.items():
         values = f"{setting.values} ({setting.unit})" if setting.unit else setting.values
         meaning = f"{setting.meaning} {setting.paper}".strip()
-        cells = (f"`{section}.{key}`", f"`{setting.shown_default}`", values, meaning, setting.kind)
+        default = "must be given" if setting.required else f"`{setting.shown_default}`"
+        cells = (f"`{section}.{key}`", default, values, meaning, setting.kind)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows

@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 
 import agents
+import envs
+from envs.errors import EnvError
+from envs.grading.answer_graders import GRADERS
+from envs.known_envs import ALIASES, FAMILIES, SCHEMES
+from envs.search.env import SOURCES
 from harness.cli.main import main
 from harness.errors import UsageError
+from harness.runs.envs import adapter_options, built_in_options, env_options
 from harness.runs.request import build_request, read_request
 from harness.settings.build import recorded
 from harness.settings.catalog import catalog, markdown, schema
+from harness.settings.docstrings import describe_options
 from harness.settings.fields import describe
 from harness.settings.old_names import modern
 from harness.settings.sources import merge
@@ -42,7 +49,9 @@ def method_of(key: str) -> str:
 
 def test_the_page_of_settings_is_up_to_date():
     text = "run: harness config --markdown > docs/settings.md"
-    assert PAGE.read_text(encoding="utf-8") == markdown(METHODS), text
+    assert PAGE.read_text(encoding="utf-8") == markdown(
+        METHODS, [*built_in_options(), adapter_options()]
+    ), text
 
 
 def test_every_setting_says_what_it_means():
@@ -51,6 +60,75 @@ def test_every_setting_says_what_it_means():
             for key, setting in settings.items():
                 assert len(setting.meaning) > 10, f"{section}.{key}"
                 assert setting.kind in ("measured", "execution")
+
+
+@pytest.mark.parametrize("one", [*built_in_options(), adapter_options()], ids=lambda one: one.name)
+def test_every_option_of_an_environment_says_what_it_means(one):
+    page = PAGE.read_text(encoding="utf-8")
+    for key, setting in one.options.items():
+        assert len(setting.meaning) > 10 and setting.meaning.endswith("."), f"{one.name}: {key}"
+        assert setting.meaning[0].isupper() or setting.meaning.startswith(('"', "module:")), key
+        assert f"`env.{key}`" in page and setting.type in WRONG
+        if setting.low is not None and setting.default is not None:
+            assert setting.low <= setting.default
+        if setting.high is not None and setting.default is not None:
+            assert setting.default <= setting.high
+        if setting.choices:
+            assert setting.default in (*setting.choices, "", None)
+
+
+def test_every_built_in_environment_has_its_options_listed():
+    listed = {one.name: one for one in built_in_options()}
+    prefixes = {one.prefix for one in listed.values()} - {""}
+    assert set(ALIASES) < set(listed)
+    assert prefixes == {*(f"{kind}:" for kind in SCHEMES), *(f"{kind}/" for kind in FAMILIES)}
+    for name in ALIASES:
+        assert listed[name].options == env_options(name)
+
+
+@pytest.mark.parametrize("name", ["guess_number", "twenty_questions", "search/fictional"])
+def test_documented_bounds_are_those_that_are_checked(name):
+    """Values at the bounds are taken and those beyond are refused, by the environment itself."""
+    bounded = {
+        key: setting
+        for key, setting in env_options(name).items()
+        if setting.low is not None and key != "task_seed"
+    }
+    assert bounded
+    for key, setting in bounded.items():
+        envs.make(name, **{key: setting.low})
+        with pytest.raises(EnvError):
+            envs.make(name, **{key: setting.low - 1})
+        if setting.high is not None:
+            envs.make(name, **{key: setting.high})
+            with pytest.raises(EnvError):
+                envs.make(name, **{key: setting.high + 1})
+
+
+def test_choices_of_graders_and_sources_are_all_of_them():
+    listed = {one.name: one.options for one in built_in_options()}
+    assert listed["jsonl:PATH"]["grader"].choices == tuple(GRADERS)
+    assert listed["search"]["source"].choices == tuple(SOURCES)
+
+
+def test_facts_in_parentheses_of_a_docstring():
+    class Spoken:
+        """An environment of another package.
+
+        Args:
+            turns (at least 1; in turns): Turns.
+            share (0 to 0.5): A share.
+            size (int, optional): Size, which
+                goes on here.
+        """
+
+        def __init__(self, turns: int = 3, share: float = 0.1, size: int = 4) -> None: ...
+
+    found = describe_options(Spoken, {"turns": 3, "share": 0.1, "size": 4})
+    assert found["turns"].values == "whole number, at least 1" and found["turns"].unit == "turns"
+    assert (found["share"].low, found["share"].high) == (0, 0.5)
+    assert found["size"].values == "whole number" and not found["size"].unit
+    assert found["size"].meaning == "Size, which goes on here."
 
 
 @pytest.mark.parametrize("key", sorted(KEYS))
@@ -116,14 +194,17 @@ def test_the_schema_knows_sections_methods_and_environments(capsys):
     assert told["properties"]["budget"]["properties"]["samples"]["minimum"] == 2
     assert told["additionalProperties"] is False
     rules = {
-        rule["if"]["properties"]["name"]["const"]: rule["then"]["properties"]
+        next(iter(rule["if"]["properties"]["name"].values())): rule["then"]["properties"]
         for section in ("method", "env")
         for rule in told["properties"][section]["allOf"]
     }
     assert rules["espl"]["newest_k"]["default"] == 10
     assert rules["rl"]["correction"]["enum"][0] == "none"
-    assert "numbers" in rules["guess_number"]
-    assert schema(METHODS, {})["properties"]["executor"]["additionalProperties"] is False
+    assert rules["guess_number"]["numbers"]["minimum"] == 3
+    assert rules["guess_number"]["numbers"]["description"]
+    assert "exact" in rules["^jsonl:"]["grader"]["enum"]
+    assert rules["^textworld/"]["quest"]["x-unit"] == "commands"
+    assert schema(METHODS, ())["properties"]["executor"]["additionalProperties"] is False
 
 
 def test_method_and_env_show_print_meanings(capsys):

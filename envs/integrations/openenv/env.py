@@ -38,9 +38,17 @@ _MAX_DESCRIPTION_CHARACTERS = 2000  # characters of the server's own description
 class OpenEnv(HostedEnv):
     """An environment behind an OpenEnv server, over its WebSocket.
 
-    Options: `field`, the field of an action that a reply fills; `max_turns`; `seconds`, for one
-    answer of the server; `at_once`, sessions it is asked for (many servers take one);
-    `success_at`; `train_tasks`, `validation_tasks`, `test_tasks`, how many seeds a split has.
+    Args:
+        url: Address of the server.
+        field: Field of an action that the completion fills; empty: the only field if it is a text,
+            else the agent writes JSON.
+        max_turns (1 to 10000; in completions): Completions of an episode at most.
+        seconds (in seconds): Time that one response of the server may take.
+        at_once (1 to 256; in sessions): Sessions that may be open at the same time; many servers
+            allow one.
+        train_tasks (1 to 1000000; in tasks): Tasks of the train split; each is a seed.
+        validation_tasks (1 to 1000000; in tasks): Tasks of the validation split; each is a seed.
+        test_tasks (1 to 1000000; in tasks): Tasks of the test split; each is a seed.
     """
 
     name = "openenv"

@@ -68,8 +68,15 @@ def tasks() -> tuple[str, ...]:
 class ReasoningGym(TextEnv):
     """A task of the reasoning-gym package, easy in training and harder in the test.
 
-    Options: `task`, its name; `level` (0 and up) for train and validation, `test_level` for test;
-    `train_size`, `validation_size`, `test_size`; any difficulty parameter of the task by its name.
+    Any other option is a difficulty parameter of the task.
+
+    Args:
+        task: Name of the task.
+        level (at least 0): Difficulty level of the train and validation splits.
+        test_level (at least 0): Difficulty level of the test split; unset: one above level.
+        train_size (at least 1; in tasks): Tasks of the train split.
+        validation_size (at least 1; in tasks): Tasks of the validation split.
+        test_size (at least 1; in tasks): Tasks of the test split.
     """
 
     name = "reasoning_gym"

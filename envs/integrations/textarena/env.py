@@ -123,8 +123,12 @@ _found_games: dict[tuple[str, Split], list[tuple[int, Problem]]] = {}
 class TextArena(MultiTurnEnv):
     """A single-player game of the textarena package: boards, codes, cards, mazes.
 
-    Options: `game`, its name; `max_turns`, after which the episode is truncated; `train_size`,
-    `validation_size`, `test_size`.
+    Args:
+        game: Name of the game.
+        max_turns (at least 1; in completions): Completions after which an episode is truncated.
+        train_size (at least 1; in tasks): Tasks of the train split.
+        validation_size (at least 1; in tasks): Tasks of the validation split.
+        test_size (at least 1; in tasks): Tasks of the test split.
     """
 
     name = "textarena"

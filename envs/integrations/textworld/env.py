@@ -122,9 +122,17 @@ def game_seed(level: Level, split: Split, number: int) -> int:
 class TextWorld(MultiTurnEnv):
     """A generated text adventure: rooms, doors, keys, and a quest told at the start.
 
-    Options: `level` (easy, medium, hard), or of one's own `rooms`, `objects` and `quest`, the
-    number of commands the quest takes; `commands`, whether observations list what can be done;
-    `max_steps`; `train_size`, `validation_size`, `test_size`.
+    Args:
+        level (one of easy, medium, hard): Difficulty, which sets rooms, objects and quest.
+        rooms (at least 1; in rooms): Rooms of a game; unset: the level's.
+        objects (at least 1; in objects): Objects of a game; unset: the level's.
+        quest (at least 1; in commands): Commands that the quest takes; unset: the level's.
+        commands: List the possible commands in observations.
+        max_steps (at least 1; in commands): Commands after which an episode is truncated; unset: 4
+            × quest + 4.
+        train_size (at least 1; in tasks): Tasks of the train split.
+        validation_size (at least 1; in tasks): Tasks of the validation split.
+        test_size (at least 1; in tasks): Tasks of the test split.
     """
 
     name = "textworld"

@@ -145,9 +145,16 @@ def split_rows(train: list[str], evaluation: list[str]) -> dict[Split, tuple[Row
 class Verifiers(HostedEnv):
     """An environment of the verifiers package, in an interpreter of its own (option `python`).
 
-    Options: `python`, the interpreter; `max_turns`, replies an episode has at most; `seconds`, for
-    one answer of the environment; `at_once`, processes that play side by side; `memory_mb`, of
-    each; `success_at`; `reply_tokens`. Any other option is an argument of its `load_environment`.
+    Any other option is an argument of its `load_environment`.
+
+    Args:
+        environment: Name of an installed environment, or the path of its folder.
+        python: Python interpreter that has verifiers, or the folder of its virtual environment;
+            empty: the one that HARNESS_VERIFIERS_PYTHON names.
+        max_turns (1 to 10000; in completions): Completions of an episode at most.
+        seconds (1 to 86400; in seconds): Time that one response of the environment may take.
+        at_once (1 to 256; in processes): Processes that run episodes side by side.
+        memory_mb (64 to 1048576; in MB): Memory limit of each process.
     """
 
     name = "verifiers"

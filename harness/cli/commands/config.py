@@ -10,21 +10,21 @@ from rich.text import Text
 
 import agents
 from envs.errors import EnvError
-from envs.registry import names as env_names
+from envs.resolution import entry_point_envs
 from harness.cli.arguments import Arguments
 from harness.errors import HarnessError, UsageError, unknown
-from harness.runs.envs import env_options, whole_name
-from harness.settings.catalog import catalog, markdown, schema
+from harness.runs.envs import adapter_options, built_in_options, env_options, whole_name
+from harness.settings.catalog import NamedOptions, catalog, markdown, schema
 from harness.settings.fields import Setting
 
 
 def main(arguments: Arguments) -> int:
     """Print the list, one key, the JSON schema or the page for the documentation."""
     if arguments.schema:
-        json.dump(schema(_methods(), _known_envs()), sys.stdout, indent=2, allow_nan=False)
+        json.dump(schema(_methods(), _schema_envs()), sys.stdout, indent=2, allow_nan=False)
         print()
     elif arguments.markdown:
-        sys.stdout.write(markdown(_methods()))
+        sys.stdout.write(markdown(_methods(), [*built_in_options(), adapter_options()]))
     else:
         found = _found(arguments)
         if arguments.key:
@@ -41,14 +41,14 @@ def _methods() -> dict[str, type]:
     return {name: agents.config_type(name) for name in agents.METHODS}
 
 
-def _known_envs() -> dict[str, Mapping[str, Setting]]:
-    """The options of every environment that can be described here."""
-    found: dict[str, Mapping[str, Setting]] = {}
-    for name in env_names():
+def _schema_envs() -> list[NamedOptions]:
+    """The options of this package's environments, and of those that other packages bring."""
+    found = list(built_in_options())
+    for name in entry_point_envs():
         try:
-            found[name] = env_options(name)
+            found.append(NamedOptions(name, env_options(name)))
         except (EnvError, HarnessError):
-            continue  # its package is not installed
+            continue  # a package that it needs is not installed
     return found
 
 
