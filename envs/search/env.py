@@ -161,7 +161,7 @@ class SearchEnv(SearchEnvBase):
             Hub.
         accept_data: Accept data whose fingerprint differs from the pinned one, which changes the
             environment's fingerprint.
-        source (one of nq+hotpotqa, hotpotqa, nq): Data set of the questions; of nq+hotpotqa, half
+        source (one of hotpotqa, nq, nq+hotpotqa): Data set of the questions; of nq+hotpotqa, half
             from each. Unset: nq+hotpotqa.
         questions: JSONL file of your own questions, in place of a source; nothing of it is pinned.
             It needs corpus too.

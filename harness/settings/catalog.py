@@ -149,9 +149,7 @@ def markdown(methods: Mapping[str, type[Any]], envs: Iterable[NamedOptions]) -> 
         if section != "method":
             lines += ["", f"## [{section}]", "", about(section), "", *_table(section, settings)]
     lines += ["", "## Options of environments", ""]
-    lines.append(
-        "Each is a key of `[env]`. `harness env show NAME` prints those of one environment."
-    )
+    lines.append("Each is a key of `[env]`. `harness env show NAME` prints those of one of them.")
     for one in envs:
         lines += ["", f"### {one.name}", "", *_env_lines(one.options)]
     lines += ["", "## [method]", "", "`name` chooses the method; the other keys are the method's."]

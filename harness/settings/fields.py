@@ -85,17 +85,21 @@ class Setting:
             return f"one of {', '.join(self.choices)}"
         name = TYPE_NAMES.get(self.type, self.type)
         if self.low is not None and self.high is not None:
-            name += f", {self.low:g} to {self.high:g}"
+            name += f", {_bound(self.low)} to {_bound(self.high)}"
         elif self.low is not None:
-            name += f", at least {self.low:g}"
+            name += f", at least {_bound(self.low)}"
         elif self.high is not None:
-            name += f", at most {self.high:g}"
+            name += f", at most {_bound(self.high)}"
         return name
 
     @property
     def shown_default(self) -> str:
         """The default as it is written in TOML; "unset" where there is none."""
         return shown(self.default)
+
+
+def _bound(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 TYPE_NAMES = {"int": "whole number", "float": "number", "str": "text", "bool": "true or false"}
