@@ -16,7 +16,8 @@ import sys
 import time
 from types import FrameType
 
-from benchmarks.fuzz_targets import TARGETS, WORDS, Target, samples
+from benchmarks.fuzz_pipes import Target
+from benchmarks.fuzz_targets import TARGETS, WORDS, samples
 
 MOST = 4000  # characters of an input; one in 500 is a hundred times as long
 

@@ -235,8 +235,8 @@ def rendering(model: str = "pocket") -> Target:
     """Special tokens and role markers in any message stay text."""
     from transformers import AutoTokenizer
 
-    from harness.policies import EMBEDDED
     from harness.policies.chat.rendering import Rendering
+    from harness.policies.registry import EMBEDDED
     from harness.types import Message
 
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED[model]().folder)

@@ -24,6 +24,7 @@ import json
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 STAGES = 4  # summaries, critiques, edits, aggregation (E-SPL App. A.1–A.5)
@@ -131,7 +132,7 @@ def floor_of(seconds: dict[int, float]) -> tuple[float, float]:
     return a, t1 - a / g1
 
 
-def show(name: str, table: dict[str, object], numbers: Numbers) -> None:
+def show(name: str, table: dict[str, Any], numbers: Numbers) -> None:
     rounds = [reckon(numbers, g) for g in GPUS]
     print(f"\n{name}: {table['about']}")
     print(

@@ -27,7 +27,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.rloo_trainer import RLOOTrainer
 from trl.trainer.utils import nanstd
 
-CASES = [
+CASES: list[dict[str, float | str]] = [
     {"loss": "grpo", "clip_low": 0.8, "clip_high": 1.2, "kl": 0.0},
     {"loss": "grpo", "clip_low": 0.8, "clip_high": 1.28, "kl": 0.1},
     {"loss": "dr_grpo", "clip_low": 0.8, "clip_high": 1.2, "kl": 0.0},

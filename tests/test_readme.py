@@ -90,6 +90,7 @@ def test_the_table_of_nine_methods_is_what_their_common_seeds_come_to():
         if row is not rl:
             low, high = told.interval.low, told.interval.high
             ends = f"{signed(told.value, True)} [{signed(low, True)}, {signed(high, True)}]"
+        assert row.score is not None
         shown.append((row.method, f"{100 * row.score:.1f}", ends))
     table = re.findall(r"^\| ([a-z0-9]+) \| ([\d.]+) \| ([+−–][^|]*) \|", README, re.M)
     assert [(name, score, ends.strip()) for name, score, ends in table] == shown

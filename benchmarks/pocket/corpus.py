@@ -117,7 +117,9 @@ def encode(kind: str, talk: Talk, tokenizer: PreTrainedTokenizerFast) -> Documen
         ]
         ids += piece
         learnt += [False] + [role == "assistant"] * (len(piece) - 1)
-    meanings = set(tokenizer.convert_tokens_to_ids([f"Ġ{meaning}" for meaning in MEANINGS]))
+    found = tokenizer.convert_tokens_to_ids([f"Ġ{meaning}" for meaning in MEANINGS])
+    assert isinstance(found, list)  # a list was given
+    meanings = set(found)
     return Document(kind, ids, learnt, [i in meanings for i in ids])
 
 

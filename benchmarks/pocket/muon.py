@@ -39,7 +39,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(matrices, options)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # takes no closure
         """Take one step."""
         for group in self.param_groups:
             alike = defaultdict[torch.Size, list[torch.nn.Parameter]](list)

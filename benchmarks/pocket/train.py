@@ -127,7 +127,7 @@ def train(recipe: Recipe, out: Path, device: str, begun: Path | None, behind: in
     tokenizer = corpus.tokenizer()
     out.mkdir(parents=True, exist_ok=True)
     model = LlamaForCausalLM.from_pretrained(begun) if begun else new_model(recipe, tokenizer)
-    model.to(device)
+    model.to(device)  # type: ignore[arg-type]  # transformers' wrapper loses `self`
     lengths = (recipe.steps, recipe.scarce_steps, recipe.edit_steps)
     for number, (course, length) in enumerate(zip(corpus.COURSES, lengths, strict=True)):
         if number < behind:

@@ -44,9 +44,9 @@ class Moment:
         sys.addaudithook(self._audit)
         fsync = os.fsync
 
-        def counted(descriptor: int) -> None:
-            self._file(os.readlink(f"/proc/self/fd/{descriptor}"))
-            fsync(descriptor)
+        def counted(fd: Any) -> None:
+            self._file(os.readlink(f"/proc/self/fd/{fd}"))
+            fsync(fd)
 
         os.fsync = counted
         from harness.callbacks import Callbacks
@@ -57,7 +57,8 @@ class Moment:
             self._phase(name)
             phase(watchers, name, total)
 
-        Callbacks.phase = heard  # type: ignore[method-assign]
+        patched: Any = Callbacks
+        patched.phase = heard
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -132,12 +133,14 @@ def serve() -> int:
 
     import harness.cli.commands.resume
     import harness.policies.hf.policy
-    import harness.runs.build as experiment
+    import harness.runs.grader_selftest
 
-    assert peft and transformers.LlamaForCausalLM and transformers.AutoTokenizer
+    # transformers loads these when they are asked for.
+    classes: tuple[object, ...] = (transformers.LlamaForCausalLM, transformers.AutoTokenizer)
+    assert peft and all(classes)
     assert harness.policies.hf.policy and harness.cli.commands.resume
     torch.set_num_threads(1)
-    experiment._tested = True  # the graders were put through their paces by the unbroken run
+    harness.runs.grader_selftest._tested = True  # the unbroken run has tested the graders
     print("ready", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)

@@ -100,7 +100,8 @@ class Tally:
 
 
 def episodes(policy: Policy, first: int, count: int, seats: int) -> Iterator[Episode]:
-    pool = EnvPool(lambda split: Doubling())
+    # Doubling has the methods that a rollout calls and no more.
+    pool = EnvPool(lambda split: Doubling())  # type: ignore[arg-type, return-value]
     table = RolloutConfig(policy, pool, Sampling(max_tokens=8), Seeds(first))
     cast = [Assignment(ROOT, Task("train", n), 1) for n in range(first, first + count)]
     for _, episode in rollout(cast, table, seats):

@@ -18,7 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -49,7 +49,7 @@ def sampling(model: str, asked: argparse.Namespace) -> Iterator[Row]:
         what = f"{model}: sampling / generate, {'mixed' if mixed else 'equal'} lengths"
         told = f"{speed(ours):,.0f} and {speed(theirs):,.0f} tokens per CPU second"
         row = Row(what, ratios(ours, theirs), TARGETS[model][0], False)
-        yield Row(*list(asdict(row).values())[:4], f"{told}, {wall(ours, theirs)}")
+        yield replace(row, note=f"{told}, {wall(ours, theirs)}")
 
 
 def parts(readings: Sequence[Reading]) -> str:
@@ -59,7 +59,7 @@ def parts(readings: Sequence[Reading]) -> str:
 
 def against_trl(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     """One RL step and its peak memory against GRPOTrainer."""
-    from harness.policies import EMBEDDED
+    from harness.policies.registry import EMBEDDED
 
     work = WORKS[model]
     task = asdict(work) | {"threads": asked.threads, "dtype": asked.dtype}

@@ -36,7 +36,7 @@ def steps(policy: HFPolicy, task: Mapping[str, Any]) -> Once:
     """The work of a turn, after what it takes to get ready."""
     model: Any = policy._model
     model.set_attn_implementation("sdpa")
-    cache = StaticCache(config=model.config, max_cache_len=BEFORE + 256)  # type: ignore[no-untyped-call]
+    cache = StaticCache(config=model.config, max_cache_len=BEFORE + 256)
     generator = torch.Generator().manual_seed(0)
     size = model.config.vocab_size
     with torch.no_grad():

@@ -110,7 +110,7 @@ def converse(policy: HFPolicy, turns: int) -> list[Sample]:
     """Conversations of so many turns, each answered as soon as it is heard; what an update would
     learn from.
     """
-    talks = {
+    talks: dict[str, tuple[Message, ...]] = {
         str(c): (Message("system", "Answer."), Message("user", text(SAID, c)))
         for c in range(CONVERSATIONS)
     }

@@ -53,7 +53,7 @@ def open_model(work: Work, task: Mapping[str, Any]) -> HFPolicy:
         dtype=task.get("dtype", "float32"),
         threads=task["threads"],
         batch_rows=task.get("batch_rows", work.batch_rows),
-        grammar=task.get("grammar", False),
+        constrained_decoding=task.get("grammar", False),
     )
     policy = open_policy(work.model, settings)
     assert isinstance(policy, HFPolicy)
@@ -136,7 +136,7 @@ def batched(work: Work, task: Mapping[str, Any], policy: HFPolicy) -> Once:
     lengths = work.lengths(mixed=False)  # it has one limit for all
     asked = requests(work, lengths)
     prompts = [list(policy.rendering.prompt(r.conversation).ids) for r in asked]
-    wanted = GenerationConfig(  # type: ignore[no-untyped-call]  # transformers has no types here
+    wanted = GenerationConfig(
         max_new_tokens=work.limit,
         do_sample=True,
         temperature=1.0,
@@ -168,7 +168,8 @@ if __name__ == "__main__":
     wanted = WORKS[told["model"]]
     wanted = replace(wanted, **{k: told[k] for k in ("limit", "rounds") if k in told})
     if told["who"] != "ours":  # the others have the memory that their users have
-        loading.keep_freed = lambda: False
+        opening: Any = loading
+        opening.keep_freed = lambda: False
     if told.get("copied"):
         prefix_cache._MIN_MEAN_PREFIX = sys.maxsize
     serve(CONTESTANTS[told["who"]](wanted, told, open_model(wanted, told)))

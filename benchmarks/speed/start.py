@@ -89,9 +89,9 @@ def started(named: Mapping[str, Sequence[str]], repeats: int) -> Iterator[Row]:
             if turn:
                 found[name].append(spent)
     bare = found.pop("python -c pass")
-    for name, spent in found.items():
-        more = [cpu - least for (cpu, _), (least, _) in zip(spent, bare, strict=True)]
-        clock = median(b - a for (_, b), (_, a) in zip(spent, bare, strict=True))
+    for name, times in found.items():
+        more = [cpu - least for (cpu, _), (least, _) in zip(times, bare, strict=True)]
+        clock = median(b - a for (_, b), (_, a) in zip(times, bare, strict=True))
         heavy = loaded(named[name])
         note = f"by the clock {clock:.2f} s; loads {', '.join(heavy) or 'nothing heavy'}"
         limit = MOST if not heavy else 0.0

@@ -27,7 +27,7 @@ def every_other(completion_ids: list[list[int]], **_: Any) -> list[float]:
     return [float(i % 2) for i in range(len(completion_ids))]
 
 
-class Turns(TrainerCallback):  # type: ignore[misc]  # untyped there
+class Turns(TrainerCallback):
     """Each step waits for its turn and reports what it took."""
 
     def __init__(self, line: Line) -> None:

@@ -106,8 +106,8 @@ def _harmless(cell: Cell) -> Cell:
 
 def write_parquet(path: Path, boards: Sequence[Board]) -> None:
     """Write Parquet with the types of `COLUMNS`, so that empty columns keep their types."""
-    import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]  # as above
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     kinds: dict[str, Any] = {
         _TEXT: pa.string(),

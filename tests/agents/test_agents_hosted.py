@@ -48,6 +48,7 @@ def test_a_kl_term_is_an_advantage_with_its_own_gradient_where_nothing_has_moved
     (gradient,) = torch.autograd.grad(ours, batch.new)
     hosted = loss.hosted()
     shares = torch.tensor([hosted.share(int(n), size) for n in batch.mask.sum(-1)])[:, None]
+    assert batch.reference is not None
     apart = (batch.reference - batch.old).numpy()
     pull = torch.tensor(hosted.anchor.pull(apart))
     total = _documented_sum(hosted, batch, shares * (batch.advantage + pull))
@@ -59,7 +60,7 @@ def test_a_kl_term_is_an_advantage_with_its_own_gradient_where_nothing_has_moved
 
 
 def test_every_loss_has_a_name_there_or_says_why_not():
-    names = {}
+    names: dict[str, str | None] = {}
     for name in losses.LOSSES:
         loss = losses.build(name, max_tokens=5, zero_advantage=BatchSize(0, 0))
         assert isinstance(loss, NamedLoss)

@@ -8,7 +8,8 @@ import pytest
 import agents
 from agents.base import Base, BaseConfig
 from agents.espl import ESPL, ESPLConfig
-from agents.evolution import Evolution, EvolutionConfig
+from agents.evolution import Evolution
+from agents.parts.prompts.config import EvolutionConfig
 from agents.parts.prompts.trueskill import inherit, rate
 from agents.reflection import Reflection, ReflectionConfig
 from harness.errors import RunError
@@ -215,7 +216,7 @@ def test_a_live_reflector_speaks_before_the_weights_change(stage):
 def test_a_separate_reflector_works_beside_the_gradient_with_the_same_result(stage):
     results = []
     for separate in (False, True):
-        threads = set()
+        threads: set[bool] = set()
 
         def reply(request, threads=threads):
             threads.add(threading.current_thread() is threading.main_thread())

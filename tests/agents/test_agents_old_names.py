@@ -3,6 +3,7 @@
 import json
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -109,7 +110,8 @@ def test_an_old_method_is_trained_with_a_warning_that_names_the_new_names(tmp_pa
     plan = BudgetPlan(Shape(2, 1, 2), 3, 0)
     policy = metered(stage.context().policy, Meter(Callback()))
     run = Run(tmp_path, policy, policy.meter)
-    arena = Arena(lambda split: NumberEnv(), 4, policy, plan, Sampling(), Seeds(1))
+    number_env: Any = NumberEnv
+    arena = Arena(lambda split: number_env(), 4, policy, plan, Sampling(), Seeds(1))
     try:
         agent = train(method, arena, run)
     finally:
@@ -124,7 +126,7 @@ def test_a_subclass_of_a_current_method_may_still_override_the_old_name(stage):
             return []
 
     with pytest.warns(FutureWarning, match="rename 'cast' to 'assign'"):
-        method = with_current_names(Mine(ESPLConfig(), stage.context()))
+        method: Any = with_current_names(Mine(ESPLConfig(), stage.context()))
     assert method.assign(stage.round()) == []
     assert method.final_agent().prompt == stage.root
     assert method.reflects_concurrently is False
@@ -162,7 +164,10 @@ def test_make_accepts_an_old_method(monkeypatch, stage):
     class Settings:
         pass
 
-    spec = MethodSpec(Settings, lambda config, context: Old(context.initial_prompt), trains=False)
+    def old(config, context) -> Any:
+        return Old(context.initial_prompt)
+
+    spec = MethodSpec(Settings, old, trains=False)
     monkeypatch.setattr("agents.registry.spec", lambda name: spec)
     with pytest.warns(FutureWarning, match=BOTH):
         method = agents.make("old", Settings(), stage.context())

@@ -1,6 +1,7 @@
 """Mutation and crossover, with a reflector that follows a script."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,8 @@ class Told:
     """A reflector's script, by stage, and everything it was asked."""
 
     def __init__(self, stage, **replies):
-        self.asked = {}
-        self.answers = replies
+        self.asked: dict[str, str] = {}
+        self.answers: Any = replies
 
         def reply(request):
             self.asked[request.id.removeprefix("reflect/")] = request.conversation[0].content

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from agents.espl import ESPL, ESPLConfig
-from agents.evolution import Evolution, EvolutionConfig
+from agents.evolution import Evolution
+from agents.parts.prompts.config import EvolutionConfig
 from agents.parts.prompts.islands import island_members, migrant
 from agents.parts.prompts.population import Member, Population
 from agents.parts.prompts.selection import niching, similarity, thompson
@@ -53,7 +54,11 @@ def test_equal_prompts_mostly_draw_with_noise_and_mostly_do_not_without(stage):
         scores, errors = rollouts.scores(), paired_errors(rollouts)
         for noise in draws:
             margin = noise * errors[frozenset((A.id, B.id))]
-            draws[noise] += ranks(list(scores.values()), 0.0, lambda i, j, m=margin: m) == [0, 0]
+
+            def same(i, j, margin=margin):
+                return margin
+
+            draws[noise] += ranks(list(scores.values()), 0.0, same) == [0, 0]
     assert draws[0.0] < 25
     assert draws[1.0] > 50
 

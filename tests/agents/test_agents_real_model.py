@@ -40,7 +40,7 @@ def preference(policy, rollouts):
     from harness.policies.base import Sample
     from harness.policies.hf.trainer import logprobs
 
-    sides = {1.0: [], 0.0: []}
+    sides: dict[float, list[float]] = {1.0: [], 0.0: []}
     for episode in rollouts:
         tokens = episode.turns[0].completion.tokens
         sample = Sample(tokens.prompt, tokens.sampled, tokens.logprobs, 0.0)

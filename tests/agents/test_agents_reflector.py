@@ -23,7 +23,12 @@ def reflector(policy, max_tokens=64, seed=1):
 def heard(reply=lambda request: "yes", context=None):
     """A policy that keeps the requests it was given."""
     requests = []
-    policy = ScriptedPolicy(lambda request: requests.append(request) or reply(request))
+
+    def kept(request):
+        requests.append(request)
+        return reply(request)
+
+    policy = ScriptedPolicy(kept)
     policy.context = context
     return policy, requests
 

@@ -8,7 +8,7 @@ import pytest
 import agents
 from agents import registry
 from agents.espl import ESPLConfig
-from agents.evolution import EvolutionConfig
+from agents.parts.prompts.config import EvolutionConfig
 from agents.parts.rl.config import RLConfig
 from harness.errors import UsageError
 from harness.settings.build import build

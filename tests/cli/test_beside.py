@@ -35,7 +35,7 @@ def test_only_another_model_reflects_beside_the_gradient_step(
     began = ESPL.__init__
 
     def noted(self: ESPL, *arguments: object) -> None:
-        began(self, *arguments)  # type: ignore[arg-type]
+        began(self, *arguments)
         seen.append(self.reflects_concurrently)
 
     monkeypatch.setattr(ESPL, "__init__", noted)

@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import HarnessError, RunError
 from harness.runs import run_dirs
-from harness.runs.request import read_request
+from harness.runs.request import read_request, write_request
 from harness.runs.resolve import Requested, resolve
 
 
@@ -43,7 +43,7 @@ def test_runs_of_one_second_have_folders_of_their_own():
 
 def test_an_empty_folder_is_taken_and_one_laid_out_in_between_is_not_overwritten(monkeypatch):
     folder = run_dirs.new_folder("arithmetic")
-    prepare = run_dirs.write_request
+    prepare = write_request
 
     def slowly(asked, place):
         """Another process lays the same folder out while this one prepares."""

@@ -104,7 +104,7 @@ def test_a_node_killed_in_the_middle_loses_nothing_and_doubles_nothing(
 ):
     monkeypatch.setattr("harness.runs.ray.ray_runs._SEND", 0.0)
     node = add(two)
-    killed = []
+    killed: list[float] = []
     early = [folder / "lost" / f"evolution-seed{seed}" for seed in (0, 1)]
     killer = kill_when_begun(two, node, early, killed)
     words = ["--executor", "ray", "--address", two.address]

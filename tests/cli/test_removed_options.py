@@ -34,8 +34,10 @@ class Odd(TextEnv):
 gymnasium.register("Mine/Odd-v0", entry_point="old_odd_world:Odd")
 '''
 OLD = {"name": "ray", "samplers": 2, "learner": "actor", "worlds": 1, "staleness": 1}
-SIZES = ("budget.tasks=4", "budget.prompts=1", "budget.samples=4", "sampling.max_tokens=6")
-SIZES += ("model.threads=1", "model.lora_rank=2", "evaluation.tasks=2", "evaluation.samples=1")
+SIZES = (
+    *("budget.tasks=4", "budget.prompts=1", "budget.samples=4", "sampling.max_tokens=6"),
+    *("model.threads=1", "model.lora_rank=2", "evaluation.tasks=2", "evaluation.samples=1"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def _run(world: str, questions: Path, out: Path, **more: object) -> list[dict[st
         samples=1,
         run_dir=out,
         settings=[*WORLDS[world][0], *BUDGET, "sampling.max_tokens=24"],
-        **more,  # type: ignore[arg-type]
+        **more,
     )
     assert len(summary.entries[0].outcomes) == 3
     log = summary.folders[0] / "episodes.jsonl"
@@ -92,7 +92,7 @@ def test_a_world_is_played_by_a_model_behind_an_endpoint(
 
 def test_turns_are_one_growing_sequence_of_tokens() -> None:
     policy = open_policy("pocket", ModelSettings(device="cpu", threads=1, batch_rows=8))
-    worlds = EnvPool(lambda split: envs.make("guess_number", split))  # type: ignore[arg-type, return-value]
+    worlds = EnvPool(lambda split: envs.make("guess_number", split))
     table = RolloutConfig(policy, worlds, Sampling(max_tokens=12), Seeds(3))
     prompt = SystemPrompt("Guess the number. Reply with Guess: and a number.")
     several = 0

@@ -74,7 +74,7 @@ def _run(place: tuple[str, list[str]], out: Path, **more: object) -> Path:
         samples=1,
         run_dir=out,
         settings=[*options, *BUDGET],
-        **more,  # type: ignore[arg-type]
+        **more,
     )
     statuses = [o.status for o in summary.entries[0].outcomes]
     assert len(statuses) == 2 and set(statuses) <= {"scored", "truncated"}

@@ -41,7 +41,7 @@ def test_no_expression_is_in_two_splits():
 
 
 def test_no_sum_or_product_is_in_another_split_the_other_way_round():
-    seen = {}
+    seen: dict[tuple[str, ...], str] = {}
     for split in SPLITS:
         for problem in problems(split):
             parts = problem.text.removeprefix("What is ").rstrip("?").split()

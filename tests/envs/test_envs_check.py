@@ -119,7 +119,7 @@ class Endless(Good):
         return "no", 0.0, False, False, self._told(self.current) | {"outcome": "scored"}
 
 
-KINDS = (
+KINDS: tuple[type, ...] = (
     Good,
     Warned,
     Random,

@@ -73,7 +73,7 @@ NAMED = re.compile(r"(?:the river |mount |the book |the )?([A-Z]\w+(?: [A-Z]\w+)
 
 def facts(world):
     """Every fact of the corpus as its sentences tell it: (thing, relation) to values."""
-    told = {}
+    told: dict[tuple[str, str], list[str]] = {}
     for passage in world.corpus.passages:
         for sentence in re.findall(r"[^.]+\.", passage.text):
             (match, relation), *more = [

@@ -159,16 +159,15 @@ def test_an_interrupted_grade_leaves_no_stale_verdict_behind():
     with Grader(workers=1) as pool:
         assert pool.grade("\\boxed{2.0}", "2").success
         worker = pool._pool._idle.queue[0]
-        asked = worker.ask
 
         def interrupted(*job):
             worker._process.stdin.write(b'{"box": "2", "answer": "2", "seconds": 5}\n')
             raise KeyboardInterrupt
 
-        worker.ask = interrupted
-        with pytest.raises(KeyboardInterrupt):
-            pool.grade("\\boxed{2.0}", "2")
-        worker.ask = asked
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(worker, "ask", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pool.grade("\\boxed{2.0}", "2")
         assert not pool.grade("\\boxed{3.0}", "2").success
         assert pool._pool._idle.queue[0] is not worker
 

@@ -1,7 +1,5 @@
 """What an environment prints would spoil output that programs read."""
 
-from typing import ClassVar
-
 import gymnasium
 from gymnasium import spaces
 
@@ -9,7 +7,7 @@ import envs
 
 
 class Loud(gymnasium.Env):
-    metadata: ClassVar = {"render_modes": []}
+    metadata = {"render_modes": []}  # noqa: RUF012  # as gymnasium declares it
 
     def __init__(self, render_mode=None):
         self.observation_space, self.action_space = spaces.Discrete(2), spaces.Discrete(2)

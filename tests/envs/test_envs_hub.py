@@ -16,7 +16,7 @@ import pytest
 
 COMMIT = "0" * 40  # the stand-in's only commit
 CHAT = [{"role": "user", "content": "What is 3+3?"}]
-TABLES = {
+TABLES: dict[str, list[dict[str, object]]] = {
     "ByteDance-Seed/BeyondAIME": [{"problem": "What is 1+1?", "answer": 2}],
     "AI-MO/aimo-validation-aime": [
         {"id": 0, "problem": "What is 2+2?", "solution": "Four.", "answer": "4", "url": "x"}

@@ -1,6 +1,7 @@
 """Anyone's questions: how a file is read, divided and judged."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def texts(world, split):
 
 def test_lines_without_a_split_are_divided_by_a_seeded_hash(tmp_path):
     path = written(tmp_path / "q.jsonl", sums())
-    world = envs.make(f"jsonl:{path}", "test", grader="number")
+    world: Any = envs.make(f"jsonl:{path}", "test", grader="number")
     assert [world.size(s) for s in ("train", "validation", "test")] == [28, 4, 8]
     parts = [texts(world, s) for s in ("train", "validation", "test")]
     assert len(set.union(*parts)) == 40

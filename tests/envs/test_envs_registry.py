@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from typing import Any
 
 import gymnasium
 import pytest
@@ -197,7 +198,8 @@ def test_what_follows_a_familys_prefix_becomes_an_option(compass):
     assert envs.resolve("compass/south") == envs.resolve("compass/south-v1") == "compass/south-v1"
     assert envs.describe("compass/south").options == ("loud",)
     assert members("compass") == ("compass/north", "compass/south")
-    assert gymnasium.make("compass/south-v1", split="train").unwrapped.part == "south"
+    south: Any = gymnasium.make("compass/south-v1", split="train").unwrapped
+    assert south.part == "south"
 
 
 @pytest.mark.parametrize("name", ["compass/souht", "compass", "compass/", "compass/a b"])
@@ -225,7 +227,8 @@ def test_false_is_handed_on_where_the_default_is_true(tmp_path, monkeypatch):
     source = OWN.replace("loud=False", "loud=True").replace("Theirs/", "Loud/")
     (tmp_path / "loud_worlds.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert envs.make("loud_worlds:Loud/Yes-v0", "train", loud=False).loud is False
+    quiet: Any = envs.make("loud_worlds:Loud/Yes-v0", "train", loud=False)
+    assert quiet.loud is False
 
 
 def test_the_old_group_of_entry_points_is_still_read_and_the_new_one_wins(tmp_path, monkeypatch):

@@ -176,10 +176,15 @@ def test_threads_that_ask_at_once_get_one_retriever_and_right_answers(monkeypatc
     corpus = Corpus(passages(400, seed=9))
     built = []
     real = envs.search.retrieval._indexed
-    monkeypatch.setattr(envs.search.retrieval, "_indexed", lambda c: built.append(1) or real(c))
+
+    def counted(corpus):
+        built.append(1)
+        return real(corpus)
+
+    monkeypatch.setattr(envs.search.retrieval, "_indexed", counted)
     expected = {f"word{n}": BM25(corpus).search(f"word{n}", 5) for n in range(40)}
     built.clear()
-    wrong = []
+    wrong: list[str] = []
 
     def ask():
         retriever = shared_retriever("bm25", corpus)

@@ -113,7 +113,8 @@ def test_what_is_readable_has_one_line_and_only_characters_that_print():
 
 
 def test_json_that_is_no_object_is_refused_whatever_it_is():
-    for value in (None, True, 3, "search", [], [{}]):
+    values: tuple[object, ...] = (None, True, 3, "search", [], [{}])
+    for value in values:
         with pytest.raises(MalformedCall):
             parse_queries(tagged(json.dumps(value)))
 

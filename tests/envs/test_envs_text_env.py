@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import gymnasium
 import pytest
@@ -47,7 +48,7 @@ def test_every_environment_passes_gymnasiums_checker_without_a_warning(name, spl
 
 
 def test_an_environment_is_made_by_gymnasium_itself():
-    env = gymnasium.make("harness/Arithmetic-v1", split="test")
+    env: Any = gymnasium.make("harness/Arithmetic-v1", split="test")
     text, info = env.reset(seed=3)
     assert text == env.unwrapped.task(3).text
     assert info == {"task": env.unwrapped.task(3).id, "answer": ""}

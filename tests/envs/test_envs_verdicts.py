@@ -34,7 +34,7 @@ def cases() -> list[dict[str, str]]:
 
 
 def misjudged(some: list[dict[str, str]]) -> list[tuple[str, ...]]:
-    wrong = []
+    wrong: list[tuple[str, ...]] = []
     for case in some:
         grader = GRADERS[case["grader"]]
         assert grader.reads(case["reference"]), case

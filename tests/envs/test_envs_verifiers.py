@@ -6,6 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from outside import sums, verifiers_python
@@ -128,7 +129,7 @@ def test_one_question_is_scored_by_its_own_rubric(name):
 
 
 def test_what_fails_is_unscored_and_the_next_episode_goes_on(name):
-    world = envs.make(name, "test", kind="single", seconds=30.0)
+    world: Any = envs.make(name, "test", kind="single", seconds=30.0)
     for reply, why in (("explode", "the judge is ill"), ("die", "died with exit code 7")):
         world.reset(seed=0)
         _, reward, over, _, info = world.step(reply)

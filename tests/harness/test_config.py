@@ -93,6 +93,11 @@ def test_prices_are_told_whole_or_not_at_all():
     told = config.from_tables({"prices": {"currency": "USD", "rollout": 1}}).prices
     assert (told.rollout, told.reflection) == (1.0, None)
     assert config.from_tables({}).prices.currency == ""
-    for table in ({"rollout": 1.0}, {"currency": "USD"}, {"currency": "USD", "rollout": -1.0}):
+    parts: tuple[dict[str, float | str], ...] = (
+        {"rollout": 1.0},
+        {"currency": "USD"},
+        {"currency": "USD", "rollout": -1.0},
+    )
+    for table in parts:
         with pytest.raises(UsageError, match="prices"):
             config.from_tables({"prices": table})

@@ -57,11 +57,12 @@ def test_a_broken_pipe_on_standard_error_leaves_standard_output_alone(tmp_path):
 
 
 def test_a_console_is_made_forgiving_once():
-    console = Console(file=io.StringIO())
+    page = io.StringIO()
+    console = Console(file=page)
     stream = pipe_safe(console).file
     assert pipe_safe(console).file is stream
     console.print("heard")
-    assert stream.getvalue() == "heard\n"
+    assert page.getvalue() == "heard\n"
 
 
 def test_time_left_after_a_resume_counts_the_rounds_of_this_process(clock):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from harness.settings.config import from_tables
 from harness.settings.executor import ExecutorSection, check_removed, removed, without_removed
 from harness.system.hardware import cores, visible_gpus
 
-OFF = {
+OFF: dict[str, Any] = {
     **{"samplers": 0, "sampler_cpus": 1, "sampler_gpus": 0.0, "chunk": 0, "learner": "here"},
     **{"learner_cpus": 1, "learner_gpus": 0.0, "learner_processes": 1, "staleness": 0},
     **{"worlds": 0, "world_cpus": 1, "world_resources": "", "world_seats": 0},
@@ -22,7 +23,7 @@ OFF = {
 
 
 def test_removed_options_that_are_off_are_read_in_silence():
-    kept = {"name": "ray", "gpus": 1.0, "address": "auto"}
+    kept: dict[str, Any] = {"name": "ray", "gpus": 1.0, "address": "auto"}
     request = from_tables({"executor": {**kept, **OFF}})
     assert request.executor == ExecutorSection(**kept)
     assert not set(request.to_tables()["executor"]) & set(OFF)

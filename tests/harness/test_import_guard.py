@@ -35,8 +35,10 @@ def crowded(request, tmp_path):
     return tmp_path
 
 
-SMALL = ("--env", "arithmetic", "--model", "scripted:constant=Answer: 5", "--method", "evolution")
-SMALL += ("--episodes", "16", "--test-tasks", "2", "--samples", "1", "--json", "--run-dir", "out")
+SMALL = (
+    *("--env", "arithmetic", "--model", "scripted:constant=Answer: 5", "--method", "evolution"),
+    *("--episodes", "16", "--test-tasks", "2", "--samples", "1", "--json", "--run-dir", "out"),
+)
 
 
 # With -P the working directory is not on the path, as it is not for an installed script.

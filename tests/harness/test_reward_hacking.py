@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 
@@ -160,7 +161,7 @@ class Playing:
         pass
 
 
-def trained(folder, echo, talk, break_at=None):
+def trained(folder, echo: Any, talk, break_at=None):
     policy = talk(lambda r: "Answer: 1, 2, 3, 4")
     ears = Listening()
     watchers = Callbacks([ears])

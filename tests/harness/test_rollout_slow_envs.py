@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 from harness.env_pool import EnvPool
 from harness.policies.base import Sampling
@@ -17,7 +18,7 @@ def number(request):
     return request.conversation[1].content.removeprefix("number ")
 
 
-def slow(echo, wait, together=4):
+def slow(echo: Any, wait, together=4):
     """Echo worlds that need `wait(world)` seconds for a step, and count how many step at once."""
 
     class Slow(echo):

@@ -59,7 +59,7 @@ def test_what_was_not_measured_is_left_out():
 
 
 def test_a_tracker_that_fails_says_so_once_and_falls_silent():
-    notes = []
+    notes: list[str] = []
     tracker = Kept(notes.append, fails=2)
     for index in range(4):
         tell(tracker, index)
@@ -87,7 +87,7 @@ def scalars(folder):
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
 
-    found = {}
+    found: dict[str, list[tuple[int, float]]] = {}
     for path in sorted(folder.glob("events.*")):
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
@@ -132,7 +132,7 @@ def test_a_run_that_goes_on_is_told_from_its_log_without_the_unfinished_round(tm
 @pytest.mark.filterwarnings("ignore")
 def test_weights_and_biases_writes_a_run_that_can_be_synced_later(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    notes = []
+    notes: list[str] = []
     tracker = open_tracker("wandb", tmp_path, "a run", {"a": 1}, notes.append)
     tell(tracker, 0, loss=0.25)
     tracker.close()
@@ -146,7 +146,7 @@ def test_trackio_keeps_a_run_on_this_machine_and_standard_output_clean(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "kept"))
-    notes = []
+    notes: list[str] = []
     tracker = open_tracker("trackio", tmp_path, "a run", {"a": 1}, notes.append)
     tell(tracker, 0, loss=0.25)
     tracker.close()
@@ -169,7 +169,7 @@ def test_mlflow_gets_every_iteration_of_a_resumed_run(tmp_path, monkeypatch, cap
     (tmp_path / "rounds.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rounds))
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "state.json").write_text('{"round": 2}')
-    notes = []
+    notes: list[str] = []
     tracker = open_tracker("mlflow", tmp_path, "a run", {"env": {"name": "x"}}, notes.append)
     tell(tracker, 2, loss=0.25)
     tracker.close()
@@ -185,7 +185,7 @@ def test_mlflow_gets_every_iteration_of_a_resumed_run(tmp_path, monkeypatch, cap
 @pytest.mark.filterwarnings("ignore")
 def test_swanlab_writes_a_run_that_can_be_synced_later(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("SWANLAB_MODE", raising=False)
-    notes = []
+    notes: list[str] = []
     tracker = open_tracker("swanlab", tmp_path, "a run", {"a": 1}, notes.append)
     tell(tracker, 0, loss=0.25)
     tracker.close()

@@ -54,7 +54,8 @@ def test_a_row_meets_the_reference_at_its_own_tokens_seed_by_seed(run):
     # rl at 200 tokens: halfway from 1/4 to 2/4 for seed 0, to 3/4 for the others; espl has 4/4.
     assert one.value == pytest.approx((1 - 0.375 + 2 * (1 - 0.5)) / 3)
     assert (one.label, one.tokens, one.seeds) == ("espl − rl", 200, 3)
-    assert one.interval and one.interval.low < one.value < one.interval.high <= 1
+    assert one.value is not None and one.interval is not None
+    assert one.interval.low < one.value < one.interval.high <= 1
     assert longer.at_tokens == ()
     assert tokens_line(one, True).startswith("espl − rl at 200 tokens: +54.2 [")
 
@@ -75,7 +76,8 @@ def test_base_is_where_the_reference_starts_and_is_no_contrast(run):
         *(run("evolution", s, 4 - s, 100) for s in (0, 1)),
     ]
     (one,) = boards(entries)[0].at_tokens
-    assert (one.label, one.value) == ("evolution − rl", pytest.approx(0.875 - 0.5))
+    assert one.label == "evolution − rl"
+    assert one.value == pytest.approx(0.875 - 0.5)
 
 
 def test_without_one_row_of_the_reference_there_is_none(run):

@@ -10,7 +10,8 @@ from leaderboards.boards.export_tables import table
 from leaderboards.boards.model import Money
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import as_json, markdown
-from leaderboards.records.entry import SCHEMA, Entry, Prices, Spent
+from leaderboards.records.entry import Entry, Prices, Spent
+from leaderboards.records.migrations import SCHEMA
 from leaderboards.records.strict_json import RecordError
 from leaderboards.site.reading import identity
 

@@ -53,7 +53,7 @@ def test_where_nothing_was_scored_there_is_no_score(make_entry: Make) -> None:
     first, last = board.rows
     assert (first.method, first.rank, first.score) == ("base", 1, 0)
     assert (last.method, last.rank, last.score) == ("espl", None, None)
-    assert last.bounds == (0, 1)
+    assert last.bounds == (0.0, 1.0)
     assert last.item_estimate.reason == last.seed_estimate.reason == "nothing scored"
 
 

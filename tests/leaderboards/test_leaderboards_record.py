@@ -15,17 +15,16 @@ from hypothesis import strategies as st
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import as_json, markdown
 from leaderboards.records.entry import (
-    SCHEMA,
     Entry,
     Outcome,
     Prices,
     Provenance,
     Spent,
     Track,
-    migrate,
     tasks_hash,
     text_hash,
 )
+from leaderboards.records.migrations import SCHEMA, migrate
 from leaderboards.records.redact import redacted, redacted_json
 from leaderboards.records.strict_json import RecordError
 

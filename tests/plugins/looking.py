@@ -81,9 +81,10 @@ def tell(view, index=0):
 
 
 def drawn(view, width=80, **options):
-    console = Console(file=io.StringIO(), width=width, **options)
+    page = io.StringIO()
+    console = Console(file=page, width=width, **options)
     console.print(view.draw())
-    return console.file.getvalue().splitlines()
+    return page.getvalue().splitlines()
 
 
 def spoken(view):

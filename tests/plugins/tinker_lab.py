@@ -118,7 +118,9 @@ class Lab:
         model, params = self.samplers[session], body["sampling_params"]
         ids = [t for chunk in body["prompt"]["chunks"] for t in chunk["tokens"]]
         noise = torch.Generator().manual_seed(params.get("seed") or 0)
-        fed, past, tokens, logprobs = torch.tensor([ids]), None, [], []
+        fed, past = torch.tensor([ids]), None
+        tokens: list[int] = []
+        logprobs: list[float] = []
         first = None
         while len(tokens) < params["max_tokens"]:
             read = model(input_ids=fed, past_key_values=past, use_cache=True)
@@ -157,7 +159,8 @@ class Lab:
         return {"logprobs": told, "metrics": {"loss:sum": total}}
 
     def export(self, id: str, folder: Path) -> None:
-        self.models[id].model.save_pretrained(folder)
+        model: Any = self.models[id].model
+        model.save_pretrained(folder)
 
     def optim_step(self, id: str, params: Body) -> Body:
         one = self.models[id]

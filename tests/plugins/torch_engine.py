@@ -54,7 +54,8 @@ class TorchEngine:
     notes: tuple[str, ...] = ("An engine for tests.",)
 
     def __init__(self, folder: Path, processed: bool = True, context: int = 512) -> None:
-        self.folder, self.processed, self.context = folder, processed, context
+        self.folder, self.processed = folder, processed
+        self.context: int | None = context
         self.models: dict[str, Any] = {"": self._bare()}
         self.told: list[str] = []
         self.asked: list[TokenRequest] = []
@@ -74,7 +75,8 @@ class TorchEngine:
 
     def _draw(self, ask: TokenRequest, adapter: str) -> SampledTokens:
         noise = torch.Generator().manual_seed(ask.seed)
-        ids, told = list(ask.prompt), []
+        ids = list(ask.prompt)
+        told: list[float] = []
         sampling = ask.sampling
         while len(told) < sampling.max_tokens and (not told or ids[-1] not in ask.stops):
             with torch.no_grad():

@@ -13,6 +13,8 @@ import pytest
 import agents.evolution
 import agents.rl
 from agents.parts.prompts import operators
+from agents.parts.prompts.trueskill import rate
+from agents.parts.rl.training_samples import training_samples
 from benchmarks.pocket.ablate import knowledge, rank_correlation
 from benchmarks.pocket.playing import Setting, opened, score, trained
 from harness.budget import Shape
@@ -114,7 +116,7 @@ def test_ratings_order_prompts_as_an_oracle_would() -> None:
 def test_sabotage_advantages_with_the_wrong_sign_teach_no_skill(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    honest = agents.rl.training_samples
+    honest = training_samples
 
     def flipped(*args: Any) -> Any:
         batch = honest(*args)
@@ -142,7 +144,7 @@ def test_sabotage_dropped_edits_inform_nobody(monkeypatch: pytest.MonkeyPatch) -
 def test_sabotage_swapped_results_spoil_the_order_of_the_ratings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    honest = agents.evolution.rate
+    honest = rate
 
     def swapped(ratings: Any, scores: Any, *others: Any) -> Any:
         values = list(scores.values())

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 from standin import Body, completion, served
@@ -40,6 +41,7 @@ def test_every_request_is_answered_with_the_servers_token_count() -> None:
     with served(always) as (url, _):
         policy = open_policy(url, FAST)
         assert isinstance(policy, Policy)
+        assert isinstance(policy, EndpointPolicy)
         found = dict(policy.generate(deque([ask(i) for i in range(9)])))
     assert found == {f"r{i}": Completion(f"to question {i}", Finish.STOP, 3) for i in range(9)}
     assert policy.failures == {}
@@ -214,7 +216,7 @@ def test_an_address_without_chat_completions_is_refused() -> None:
 
 
 def test_a_reply_that_is_no_completion_is_recorded() -> None:
-    def odd(body: Body, earlier: int) -> tuple[int, Body]:
+    def odd(body: Body, earlier: int) -> tuple[int, Any]:
         wanted = "question" in body["messages"][-1]["content"]
         return (200, "<html>") if wanted else (200, completion())
 

@@ -13,6 +13,7 @@ from agents.parts.prompts.edit_parser import GRAMMAR, grammar, parse_edits
 from harness.errors import ModelError
 from harness.policies.base import Policy, Request, Sampling
 from harness.policies.hf.constrained_decoding import ConstraintCompiler
+from harness.policies.hf.decoder import KVCache
 from harness.policies.hf.policy import HFPolicy
 from harness.policies.hf.token_sampling import SequenceState, sample_tokens, uniforms
 from harness.policies.model_files import ModelSource
@@ -109,7 +110,7 @@ def test_an_impossible_token_is_not_drawn_however_likely(formal: HFPolicy) -> No
     assert formal._constraints is not None
     logits = torch.full((1, 259), -200.0)
     logits[0, 77] = 200.0
-    row = SequenceState(
+    row: SequenceState[KVCache] = SequenceState(
         ask(0, GRAMMAR), (), (), 60, uniforms(0), constraint=formal._constraints.begin("NONE")
     )
     tokens, _ = sample_tokens(logits, [row])

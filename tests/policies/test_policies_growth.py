@@ -64,7 +64,9 @@ def test_twice_the_samples_read_their_prompts_once(
 
 def talk(policy: HFPolicy, turns: int, at_once: bool) -> list[list[Tokens]]:
     """Four conversations' tokens by turn, each turn in one call or in calls of its own."""
-    talks = {str(c): (Message("user", f"Begin {c}."),) for c in range(4)}
+    talks: dict[str, tuple[Message, ...]] = {
+        str(c): (Message("user", f"Begin {c}."),) for c in range(4)
+    }
     said: dict[str, list[Tokens]] = {c: [] for c in talks}
     waiting = deque(ask(c, talk, 6, int(c)) for c, talk in talks.items())
     while waiting:

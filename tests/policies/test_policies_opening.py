@@ -13,6 +13,7 @@ import pytest
 from harness.errors import ModelError, UsageError
 from harness.policies import known_models, open_policy, require_trainable
 from harness.policies.base import Policy, Request, Sampling
+from harness.policies.hf.policy import HFPolicy
 from harness.policies.scripted import ScriptedPolicy
 from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Message
@@ -97,6 +98,7 @@ def test_a_device_that_is_not_there_is_refused(tiny_model: Path) -> None:
 def test_a_local_folder_opens_with_its_resolved_settings_and_identity(tiny_model: Path) -> None:
     policy = open_policy(f"hf:{tiny_model}", LOCAL)
     again = open_policy(f"hf:{tiny_model}", LOCAL)
+    assert isinstance(policy, HFPolicy) and isinstance(again, HFPolicy)
     assert policy.settings.dtype == "float32"
     assert policy.context == 512
     assert set(policy.identity) == {"weights", "quantisation", "rendering", "engine", "dtype"}
@@ -115,7 +117,9 @@ def test_weights_that_differ_have_another_identity(tiny_model: Path, tmp_path: P
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"][0] += 1e-3
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    one, two = (open_policy(f"hf:{f}", LOCAL).identity for f in (tiny_model, folder))
+    first, second = (open_policy(f"hf:{f}", LOCAL) for f in (tiny_model, folder))
+    assert isinstance(first, HFPolicy) and isinstance(second, HFPolicy)
+    one, two = first.identity, second.identity
     assert one["weights"] != two["weights"]
     assert one["rendering"] == two["rendering"]
 
@@ -189,6 +193,7 @@ def test_smollm2_is_converted_once_and_knows_the_capital_of_france(
     else:
         monkeypatch.setenv("XDG_CACHE_HOME", user_cache)
     policy = open_policy("smollm2", LOCAL)
+    assert isinstance(policy, HFPolicy)
     request = ask("What is the capital of France?", max_tokens=16)
     greedy = Request(request.id, request.conversation, Sampling(0.0, 1.0, 16), 0)
     ((_, completion),) = policy.generate(deque([greedy]))

@@ -19,7 +19,7 @@ from harness.types import Message
 
 def policy(url: str, **settings: float) -> EndpointPolicy:
     given: dict[str, object] = {"concurrency": 4, "timeout": 5.0, "retries": 0, **settings}
-    return EndpointPolicy(url, parse_address(url), ModelSettings(**given))  # type: ignore[arg-type]
+    return EndpointPolicy(url, parse_address(url), ModelSettings(**given))
 
 
 def ask(count: int) -> deque[Request]:

@@ -16,7 +16,9 @@ START, END = 1, 2
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_model: Path) -> PreTrainedTokenizerFast:
-    return AutoTokenizer.from_pretrained(tiny_model)
+    loaded = AutoTokenizer.from_pretrained(tiny_model)
+    assert isinstance(loaded, PreTrainedTokenizerFast)
+    return loaded
 
 
 def with_template(tokenizer: PreTrainedTokenizerFast, template: str | None) -> Rendering:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ModelError, UsageError
-from harness.policies import EMBEDDED, model_files, open_policy
+from harness.policies import model_files, open_policy
 from harness.policies.model_files import find_model, packaged_model
+from harness.policies.registry import EMBEDDED
 from harness.settings.config import from_tables
 
 POCKET = EMBEDDED["pocket"]().folder

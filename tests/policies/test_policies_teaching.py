@@ -185,7 +185,8 @@ def test_a_micro_batch_is_bounded_by_what_its_samples_attend_to() -> None:
 
 
 def test_a_conversation_of_hundreds_of_turns_is_laid_out() -> None:
-    told, samples = (1,), []
+    told: tuple[int, ...] = (1,)
+    samples = []
     for turn in range(300):
         told += (turn % 50 + 2,) * 5
         samples.append(Sample(told, (3,), (0.0,), 1.0))

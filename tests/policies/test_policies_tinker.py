@@ -38,6 +38,7 @@ def stale(samples):
 
 def test_tokens_and_logprobs_come_back_and_equal_seeds_agree_here(server):
     policy = opened()
+    ends = set(policy.rendering.ends)
     assert isinstance(policy, TrainablePolicy)
     assert policy.context == 512
     first, again = play(policy), play(policy)
@@ -46,7 +47,7 @@ def test_tokens_and_logprobs_come_back_and_equal_seeds_agree_here(server):
     asked = [b for p, b in server.calls if p.endswith("asample")]
     sent = next(b for b in asked if b["sampling_params"]["max_tokens"] > 1)
     assert {(2**40 + i) % 2**31 for i in range(6)} <= {b["sampling_params"]["seed"] for b in asked}
-    assert set(sent["sampling_params"]["stop"]) == set(policy.rendering.ends)
+    assert set(sent["sampling_params"]["stop"]) == ends
 
 
 def test_a_reply_is_as_likely_as_the_same_model_loaded_here_says(server, tiny_policy):
@@ -234,7 +235,7 @@ def test_a_request_that_takes_too_long_or_fails_is_recorded_and_others_go_on(ser
 
 def test_no_more_requests_run_at_once_than_allowed(server):
     policy = opened(concurrency=2)
-    running = []
+    running: list[int] = []
 
     def counting(session, body):
         asked, answered = server.count("/api/v1/asample"), len(running)

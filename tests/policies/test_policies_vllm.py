@@ -24,12 +24,17 @@ STEP = Step(learning_rate=1e-2)
 
 
 def build(folder: Path, root: Path, **options: object) -> VLLMPolicy:
-    engine = TorchEngine(folder, **options)  # type: ignore[arg-type]
+    engine = TorchEngine(folder, **options)
     rendering = read_rendering("vllm:tiny", ModelSource(folder))
     adapters = AdapterStore(str(root))
     return VLLMPolicy(
         "vllm:tiny", "hf:tiny", ModelSource(folder), SETTINGS, engine, rendering, adapters
     )
+
+
+def engine_of(policy: VLLMPolicy) -> TorchEngine:
+    assert isinstance(policy.engine, TorchEngine)
+    return policy.engine
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def test_a_request_is_passed_on_whole(policy: VLLMPolicy) -> None:
     sampling = Sampling(0.7, 0.9, 5)
     request = Request("x", (Message("user", "Hi"),), sampling, 2**62 + 1, "reflect", "NONE")
     list(policy.generate(deque([request])))
-    (asked,) = policy.engine.asked
+    (asked,) = engine_of(policy).asked
     assert (asked.id, asked.seed, asked.grammar) == ("x", 2**62 + 1, "NONE")
     assert asked.sampling == sampling
     assert set(asked.stops) == policy.rendering.ends
@@ -115,7 +120,7 @@ def test_each_version_has_a_folder_of_its_own_and_old_ones_go(
         }
         seen.append(folder.name)
     assert len(set(seen)) == 3
-    loads = [line for line in policy.engine.told if line.startswith(("load", "drop"))]
+    loads = [line for line in engine_of(policy).told if line.startswith(("load", "drop"))]
     assert loads == [
         f"load {seen[0]}",
         f"load {seen[1]}",
@@ -155,12 +160,12 @@ def test_the_engine_sleeps_while_weights_are_trained_and_wakes_after_a_failure(
     policy: VLLMPolicy,
 ) -> None:
     policy.update(play(policy), reinforce, STEP)
-    assert [t.split()[0] for t in policy.engine.told] == ["sleep", "wake", "load"]
-    policy.engine.told.clear()
+    assert [t.split()[0] for t in engine_of(policy).told] == ["sleep", "wake", "load"]
+    engine_of(policy).told.clear()
     bad = [replace(s, advantage=float("nan")) for s in play(policy)]
     with pytest.raises(ModelError, match="not a finite number"):
         policy.update(bad, reinforce, STEP)
-    assert policy.engine.told == ["sleep", "wake"]
+    assert engine_of(policy).told == ["sleep", "wake"]
     assert policy.version == 1
     play(policy)
 
@@ -168,15 +173,15 @@ def test_the_engine_sleeps_while_weights_are_trained_and_wakes_after_a_failure(
 def test_an_update_without_samples_changes_nothing(policy: VLLMPolicy) -> None:
     assert policy.update([], reinforce, STEP)["tokens"] == 0
     assert policy.version == 0
-    assert policy.engine.told == ["sleep", "wake"]
+    assert engine_of(policy).told == ["sleep", "wake"]
 
 
 def test_old_weights_are_never_served_for_new_ones(policy: VLLMPolicy) -> None:
     samples = play(policy)
-    policy.engine.broken = "no adapter is taken"
+    engine_of(policy).broken = "no adapter is taken"
     with pytest.raises(ModelError, match="no adapter is taken"):
         policy.update(samples, reinforce, STEP)
-    policy.engine.broken = ""
+    engine_of(policy).broken = ""
     with pytest.raises(ModelError, match="harness resume"):
         play(policy)
 
@@ -186,10 +191,10 @@ def test_weights_read_back_but_not_served_are_not_sampled_from(
 ) -> None:
     policy.update(play(policy), reinforce, STEP)
     policy.save(tmp_path / "saved")
-    policy.engine.broken = "no adapter is taken"
+    engine_of(policy).broken = "no adapter is taken"
     with pytest.raises(ModelError, match="no adapter is taken"):
         policy.load(tmp_path / "saved")  # of the same version: its number tells nothing
-    policy.engine.broken = ""
+    engine_of(policy).broken = ""
     with pytest.raises(ModelError, match="harness resume"):
         play(policy)
 
@@ -226,16 +231,19 @@ def test_a_prompt_without_room_gets_an_empty_reply_and_others_what_is_left(
 
 
 def test_what_is_not_answered_is_named_with_its_reason(policy: VLLMPolicy) -> None:
-    policy.engine.broken = "no memory"
+    engine_of(policy).broken = "no memory"
     assert list(policy.generate(deque([ask(0)]))) == []
     assert policy.failures == {"r0": "no memory"}
-    policy.engine.broken = ""
+    engine_of(policy).broken = ""
     assert len(list(policy.generate(deque([ask(0)])))) == 1
     assert policy.failures == {}
 
 
-def test_outputs_that_are_no_numbers_are_an_error(policy: VLLMPolicy) -> None:
-    policy.engine._draw = lambda ask, adapter: SampledTokens((3,), (float("nan"),))
+def test_outputs_that_are_no_numbers_are_an_error(
+    policy: VLLMPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = SampledTokens((3,), (float("nan"),))
+    monkeypatch.setattr(policy.engine, "_draw", lambda ask, adapter: nothing)
     with pytest.raises(ModelError, match="not finite numbers"):
         play(policy)
 

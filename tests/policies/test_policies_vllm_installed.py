@@ -3,14 +3,14 @@
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from torch_engine import ask, play, reinforce
 
-from harness.policies import open_policy
+from harness.policies import open_policy, require_trainable
 from harness.policies.base import Request, Sampling, Step
 from harness.policies.vllm.base import installed
 from harness.policies.vllm.policy import VLLMPolicy
@@ -49,7 +49,7 @@ def fresh(factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the untrained model."""
     folder = factory.mktemp("untrained")
     settings = ModelSettings(device="cpu", threads=1, lora_rank=8, batch_rows=32)
-    open_policy("pocket", settings).save(folder)
+    require_trainable(open_policy("pocket", settings)).save(folder)
     return folder
 
 
@@ -120,6 +120,7 @@ def test_an_abandoned_batch_leaves_the_engine_as_it_was(policy: VLLMPolicy) -> N
     expected = play(policy)
     replies = policy.generate(deque([ask(i) for i in range(8)]))
     next(replies)
+    assert isinstance(replies, Generator)
     replies.close()
     assert play(policy) == expected
 

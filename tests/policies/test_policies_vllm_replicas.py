@@ -125,7 +125,8 @@ def test_servers_that_are_named_load_an_adapter_before_the_next_request(tmp_path
             folder = tmp_path / f"v{version}"
             server.load_adapter(folder)
             assert one.adapters[folder.name] == two.adapters[folder.name] == str(folder)
-            one.sampled.clear(), two.sampled.clear()
+            one.sampled.clear()
+            two.sampled.clear()
             assert sampled(server, folder.name) == [""] * 12
             assert set(one.sampled) == set(two.sampled) == {folder.name}
         server.drop_adapter("v1")
