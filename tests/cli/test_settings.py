@@ -96,6 +96,7 @@ def test_documented_bounds_are_those_that_are_checked(name):
     }
     assert bounded
     for key, setting in bounded.items():
+        assert setting.low is not None
         envs.make(name, **{key: setting.low})
         with pytest.raises(EnvError):
             envs.make(name, **{key: setting.low - 1})

@@ -164,7 +164,7 @@ def picky(*refused: str, least: int = 1) -> Answer:
                 if name == "max_tokens":
                     told += " Use 'max_completion_tokens' instead."
                 return 400, {"error": {"message": told, "code": "unsupported_parameter"}}
-        limit = body.get("max_completion_tokens", body.get("max_tokens", 0))
+        limit: Any = body.get("max_completion_tokens", body.get("max_tokens", 0))
         if limit < least:
             told = "Invalid 'max_tokens': integer below minimum value. Expected a value >= "
             return 400, {"error": {"message": f"{told}{least}, but got {limit} instead."}}
