@@ -15,7 +15,14 @@ from harness.callbacks import Callbacks
 from harness.display.console import Lines, LiveView
 from harness.display.console_text import pipe_safe
 from harness.display.trackers import check_trackers
-from harness.runs.finish import Terms, finish_one, hand_over, rounds_of, standings, unfinished
+from harness.runs.finish import (
+    FinishOptions,
+    finish_one,
+    hand_over,
+    rounds_of,
+    standings,
+    unfinished,
+)
 from harness.runs.progress_table import title
 from harness.runs.request import read_request, write_request
 from harness.runs.subprocess_pool import Job, SubprocessPool, harness_command
@@ -40,22 +47,22 @@ class Executor(Protocol):
         ...
 
 
-def make_executor(executor: ExecutorSection, terms: Terms) -> Executor:
+def make_executor(executor: ExecutorSection, options: FinishOptions) -> Executor:
     """The executor of that name; ray is imported here, and only for its own."""
     if executor.name == "processes":
-        return Processes(executor.jobs, terms)
+        return Processes(executor.jobs, options)
     if executor.name == "ray":
         from harness.runs.ray.ray_runs import RayRuns
 
-        return RayRuns(executor, terms)
-    return Serial(terms)
+        return RayRuns(executor, options)
+    return Serial(options)
 
 
 class Serial:
     """One run after the other, in this process."""
 
-    def __init__(self, terms: Terms) -> None:
-        self._terms = terms
+    def __init__(self, options: FinishOptions) -> None:
+        self._options = options
 
     def work(self, run_dirs: Sequence[Path]) -> None:
         """See `Executor.work`."""
@@ -68,12 +75,12 @@ class Serial:
             request = replace(request, model=model)
             view = None
             watchers = Callbacks([])
-            if not self._terms.quiet:
+            if not self._options.quiet:
                 kind = LiveView if console.is_terminal else Lines
                 view = kind(console, title(request), rounds_of(request))
                 watchers.add(view)
             try:
-                finish_one(request, run_dir, watchers, self._terms.stop, self._terms.track)
+                finish_one(request, run_dir, watchers, self._options.stop, self._options.track)
                 threads = read_request(run_dir).model.threads
             finally:
                 if view is not None:
@@ -83,12 +90,12 @@ class Serial:
 class Processes:
     """Runs side by side, each in a process that resumes it; of several GPUs each sees one."""
 
-    def __init__(self, jobs: int, terms: Terms) -> None:
-        self._jobs, self._terms = jobs or cores(), terms
+    def __init__(self, jobs: int, options: FinishOptions) -> None:
+        self._jobs, self._options = jobs or cores(), options
 
     def work(self, run_dirs: Sequence[Path]) -> None:
         """See `Executor.work`."""
-        view = standings(run_dirs, self._terms.quiet)
+        view = standings(run_dirs, self._options.quiet)
         wanted = {self._job(run_dir): run_dir for run_dir in unfinished(run_dirs)}
 
         def ended(job: Job, seconds: float) -> None:
@@ -101,7 +108,7 @@ class Processes:
 
         try:
             crew = SubprocessPool(self._jobs, ended, look, visible_gpus())
-            crew.work(list(wanted), self._terms.stop)
+            crew.work(list(wanted), self._options.stop)
         finally:
             view.close()
 
@@ -110,7 +117,7 @@ class Processes:
         request = read_request(run_dir)
         model = replace(request.model, threads=request.model.threads or 1)
         write_request(replace(request, model=model, executor=ExecutorSection()), run_dir)
-        track = ("--tracker", ",".join(self._terms.track)) if self._terms.track else ()
+        track = ("--tracker", ",".join(self._options.track)) if self._options.track else ()
         command = harness_command("resume", str(run_dir), "--json", *track)
         return Job(title(request), command, run_dir / "stderr.log")
 
@@ -145,5 +152,5 @@ def perform(
         executor = read_request(run_dirs[0]).executor
     else:
         hand_over(run_dirs, executor)
-    make_executor(executor, Terms(quiet, stop, track)).work(run_dirs)
+    make_executor(executor, FinishOptions(quiet, stop, track)).work(run_dirs)
     return [read_entry(run_dir / "entry.json") for run_dir in run_dirs]

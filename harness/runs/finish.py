@@ -23,8 +23,8 @@ from leaderboards.stats.scores import result
 
 
 @dataclass(frozen=True)
-class Terms:
-    """Terms on which runs are finished: quiet or not, until when, with which trackers."""
+class FinishOptions:
+    """Options of finishing runs: quiet or not, a stop check, and trackers."""
 
     quiet: bool
     stop: Callable[[], bool]
@@ -38,7 +38,7 @@ def finish_one(
     stop: Callable[[], bool],
     track: Sequence[str] = (),
 ) -> Entry:
-    """Finish one run in this process, and tell trackers of it."""
+    """Finish one run in this process, and report it to trackers."""
     trackers: list[Tracker] = []
     try:
         trackers += _trackers(track, request, run_dir, watchers)
@@ -54,7 +54,7 @@ def finish_one(
 def _trackers(
     names: Sequence[str], request: Config, run_dir: Path, watchers: Callbacks
 ) -> Iterator[Tracker]:
-    """Trackers that look on from here; a run that is finished has nothing more to tell."""
+    """Trackers that record from here on; none for a run that is finished."""
     if (run_dir / "entry.json").exists():
         return
     settings = cast(Mapping[str, JSON], request.to_tables())

