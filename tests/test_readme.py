@@ -1,4 +1,4 @@
-"""What the README shows works as shown."""
+"""The README: its commands parse, its example runs, its tables agree with published entries."""
 
 import importlib.util
 import json
@@ -23,11 +23,11 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.S)
 
 
-def test_the_world_in_twenty_lines_runs(tmp_path):
-    code = next(block for block in blocks("python") if "my_worlds.py" in block)
-    (tmp_path / "my_worlds.py").write_text(code)
+def test_the_environment_in_twenty_lines_runs(tmp_path):
+    code = next(block for block in blocks("python") if "my_envs.py" in block)
+    (tmp_path / "my_envs.py").write_text(code)
     words = [
-        *("run", "--env", "my_worlds:Mine/Reverse-v0", "--method", "base", "--json"),
+        *("run", "--env", "my_envs:Mine/Reverse-v0", "--method", "base", "--json"),
         *("--model", "scripted:constant=tekram", "--run-dir", "out"),
     ]
     done = subprocess.run(
@@ -66,7 +66,7 @@ def published():
     return [e for e in found if e.track.env == "harness/CalibrationBoth-v1"]
 
 
-def test_the_published_table_is_what_the_published_runs_come_to():
+def test_the_published_table_agrees_with_the_published_entries():
     scores: dict[str, list[float]] = {}
     for entry in published():
         longer = entry.track.budget_episodes > 1600
@@ -78,18 +78,18 @@ def test_the_published_table_is_what_the_published_runs_come_to():
     }
 
 
-def test_the_table_of_nine_methods_is_what_their_common_seeds_come_to():
+def test_the_table_of_nine_methods_agrees_with_the_entries_of_their_common_seeds():
     alike = [e for e in published() if e.track.budget_episodes == 1600]
     (board,) = boards([e for e in alike if e.seed in range(1000, 1010)])
     rl = next(row for row in board.rows if row.method == "rl")
     shown = []
     for row in board.rows:
         assert row.seeds == tuple(range(1000, 1010))
-        told = paired(row, rl)
+        difference = paired(row, rl)
         ends = "–"
         if row is not rl:
-            low, high = told.interval.low, told.interval.high
-            ends = f"{signed(told.value, True)} [{signed(low, True)}, {signed(high, True)}]"
+            low, high = difference.interval.low, difference.interval.high
+            ends = f"{signed(difference.value, True)} [{signed(low, True)}, {signed(high, True)}]"
         assert row.score is not None
         shown.append((row.method, f"{100 * row.score:.1f}", ends))
     table = re.findall(r"^\| ([a-z0-9]+) \| ([\d.]+) \| ([+−–][^|]*) \|", README, re.M)
