@@ -26,7 +26,7 @@ def _boxed(reply: str) -> str:
 
 
 def math_verify() -> Judge:
-    """math-verify as its README uses it, on LaTeX; its own timeouts are off, ours are on."""
+    """math-verify alone, on LaTeX, what is boxed first; its own timeouts are off, ours are on."""
     from math_verify import LatexExtractionConfig, parse, verify
 
     latex = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]

@@ -128,6 +128,6 @@ def test_readers_take_time_in_proportion_to_a_reply(piece):
         return time.process_time() - began
 
     seconds(1000)
-    quick, slow = seconds(10_000), seconds(40_000)
-    assert slow < 1.0
+    quick, middle, slow = seconds(10_000), seconds(20_000), seconds(40_000)
+    assert middle < 0.5 and slow < 1.0
     assert slow < 8 * quick + 0.1
