@@ -82,7 +82,7 @@ class Checks:
         words[words.index("base,rl,espl")] = "rl"
         words[words.index("whole")] = "turns"
         if self.run("rl, several turns", words):
-            turns = [e["turns"] for e in self.lines("turns", "episodes")]
+            turns = [len(e["turns"]) for e in self.lines("turns", "episodes")]
             self.figures["rl, several turns: most turns of an episode"] = max(turns)
             if max(turns) < 2:
                 self.wrong("rl, several turns", "no episode had a second turn")
