@@ -81,6 +81,8 @@ class Checks:
         words[at : at + 2] = [*_TURNS]
         words[words.index("base,rl,espl")] = "rl"
         words[words.index("whole")] = "turns"
+        # A reply that is cut off ends its episode, and so short ones seldom end by themselves.
+        words[words.index("sampling.max_tokens=6")] = "sampling.max_tokens=64"
         if self.run("rl, several turns", words):
             turns = [len(e["turns"]) for e in self.lines("turns", "episodes")]
             self.figures["rl, several turns: most turns of an episode"] = max(turns)
