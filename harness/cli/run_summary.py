@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.display.console_text import plain, sparkline
-from harness.runs.build import champion_of
+from harness.runs.build import final_agent_of
 from harness.storage.atomic_files import lines
 from leaderboards.records.entry import Entry
 from leaderboards.stats.scores import result
@@ -40,7 +40,7 @@ def run_summary(run_dirs: Sequence[Path], entries: Sequence[Entry]) -> Iterator[
         yield Rule(
             f"principles of the best prompt ({entry.method}, seed {entry.seed})", align="left"
         )
-        principles = champion_of(run_dir).prompt.principles
+        principles = final_agent_of(run_dir).prompt.principles
         for number, principle in enumerate(principles[:_PRINCIPLES], 1):
             yield Text(f"{number:2d}. {plain(principle, 200)}")
         if len(principles) > _PRINCIPLES:

@@ -1,4 +1,4 @@
-"""The composition root: world, policy, method, arena and run directory, put together and run."""
+"""The composition root: builds environment, policy, method, arena and run directory, and runs."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ from leaderboards.records.entry import Entry
 from leaderboards.records.store import clear_drafts, read_entry, write_entry
 
 
-def _same_as_before(folder: Path, world: TextEnvProtocol, policy: Policy) -> None:
-    """Refuse to go on with other data or another model than the run began with."""
+def _same_as_before(folder: Path, env: TextEnvProtocol, policy: Policy) -> None:
+    """Refuse to continue with other data or another model than the run began with."""
     identity = identity_of(policy)
     now = {
-        "environment": world.fingerprint(),
+        "environment": env.fingerprint(),
         "weights": identity.get("weights", ""),
         "rendering": identity.get("rendering", ""),
     }
@@ -61,7 +61,7 @@ def _same_as_before(folder: Path, world: TextEnvProtocol, policy: Policy) -> Non
         )
 
 
-def settled(request: Config, policy: Policy) -> Config:
+def resolved_request(request: Config, policy: Policy) -> Config:
     """The request with what was only known once the model was open: device, dtype, threads."""
     return replace(request, model=settings_of(policy, request.model))
 
@@ -82,11 +82,11 @@ class RunContext:
     folder: Path
     policy: Metered
     meter: Meter
-    world: TextEnvProtocol
+    env: TextEnvProtocol
     plan: BudgetPlan
     arena: Arena
     run: Run
-    watchers: Callbacks
+    callbacks: Callbacks
     reflector: Policy
 
     def evaluation_table(self, *names: str) -> RolloutConfig:
@@ -101,70 +101,70 @@ class RunContext:
         )
 
     def close(self) -> None:
-        """Let go of worlds and files, and of models that have processes of their own."""
+        """Close environments, files, and models that have processes of their own."""
         for policy in (self.policy, self.reflector):
             close_policy(policy.inner if isinstance(policy, Metered) else policy)
         self.arena.close()
-        self.world.close()
+        self.env.close()
         self.run.close()
 
 
 def build_run(
-    request: Config, folder: Path, watchers: Callbacks, stop: Callable[[], bool]
+    request: Config, folder: Path, callbacks: Callbacks, stop: Callable[[], bool]
 ) -> RunContext:
-    """Open the model and the world; nothing is played yet."""
-    make = world_maker(request)
-    world = make("train")
-    check_graders(world)
+    """Open the model and the environment; nothing is sampled yet."""
+    make_env = world_maker(request)
+    env = make_env("train")
+    check_graders(env)
     opened = open_policy(request.model_url, request.model)
-    _same_as_before(folder, world, opened)
+    _same_as_before(folder, env, opened)
     for note in notes_of(opened):
-        watchers.note(note)
-    request = settled(request, opened)
+        callbacks.note(note)
+    request = resolved_request(request, opened)
     if not (folder / "entry.json").exists():
         write_request(request, folder)
-    meter = Meter(watchers)
+    meter = Meter(callbacks)
     policy = metered(opened, meter)
     wanted = Shape(request.budget.tasks, request.budget.prompts, request.budget.samples)
     episodes = request.budget.episodes if agents.spec(request.method).plays else 0
-    whole = budget.plan(episodes, wanted, world.size("train"))
+    plan = budget.plan(episodes, wanted, env.size("train"))
     seeds = Seeds(request.run.seed)
     arena = Arena(
-        make,
-        world.size("train"),
+        make_env,
+        env.size("train"),
         policy,
-        whole,
+        plan,
         request.sampling.sampling(),
         seeds.child("train"),
         request.run.prompt_role,
         stop,
     )
     run = Run(folder, policy, meter)
-    watchers.add(run)
+    callbacks.add(run)
     reflector = reflector_for(request, policy, meter)
-    return RunContext(request, folder, policy, meter, world, whole, arena, run, watchers, reflector)
+    return RunContext(request, folder, policy, meter, env, plan, arena, run, callbacks, reflector)
 
 
-def make_method(stage: RunContext) -> Method:
+def make_method(run_context: RunContext) -> Method:
     """The method, with what it may use."""
-    request = stage.request
-    policy: Policy = stage.policy
+    request = run_context.request
+    policy: Policy = run_context.policy
     if agents.trains_weights(request.method):
-        require_trainable(stage.policy.inner)
+        require_trainable(run_context.policy.inner)
     context = MethodContext(
         initial_prompt=SystemPrompt(request.run.prompt or ""),
         policy=policy,
         rollout_sampling=request.sampling.sampling(),
-        reflection_model=stage.reflector,
+        reflection_model=run_context.reflector,
         reflection_sampling=request.reflection.sampling(),
         can_reflect_concurrently=request.reflection.separate,
-        validation_tasks=stage.world.size("validation"),
+        validation_tasks=run_context.env.size("validation"),
     )
     return agents.make(request.method, request.method_settings, context)
 
 
-def run_one(request: Config, folder: Path, watchers: Callbacks, stop: Callable[[], bool]) -> Entry:
-    """Train, evaluate once, write the entry; goes on from where an earlier process stopped."""
+def run_one(request: Config, folder: Path, callbacks: Callbacks, stop: Callable[[], bool]) -> Entry:
+    """Train, evaluate once, write the entry; continues where an earlier process stopped."""
     path = folder / "entry.json"
     if path.exists():
         return read_entry(path)
@@ -176,21 +176,21 @@ def run_one(request: Config, folder: Path, watchers: Callbacks, stop: Callable[[
         if path.exists():  # finished by another process a moment ago
             return read_entry(path)
         clear_drafts(path)
-        stage = build_run(request, folder, watchers, stop)
+        run_context = build_run(request, folder, callbacks, stop)
         try:
-            method = make_method(stage)
-            agent = train(method, stage.arena, stage.run)
+            method = make_method(run_context)
+            agent = train(method, run_context.arena, run_context.run)
             if stop():
                 raise Interrupted
-            entry = _test(stage, agent, beside(method), stop)
+            entry = _test(run_context, agent, concurrency_notes(method), stop)
             write_entry(path, entry)
             return entry
         finally:
-            stage.close()
+            run_context.close()
 
 
-def hand_in(agent: Agent, folder: Path) -> None:
-    """Write the champion down: its prompt as text, and as data to be read back."""
+def write_final_agent(agent: Agent, folder: Path) -> None:
+    """Write the final agent: its prompt as text, and as data to be read back."""
     prompt = agent.prompt
     write_text(folder / "champion.txt", prompt.text)
     write_json(
@@ -203,15 +203,15 @@ def hand_in(agent: Agent, folder: Path) -> None:
     )
 
 
-def champion_of(folder: Path) -> Agent:
-    """The agent a finished run handed in."""
+def final_agent_of(folder: Path) -> Agent:
+    """The final agent of a finished run."""
     kept = cast(dict[str, Any], read_json(folder / "champion.json"))
     prompt = SystemPrompt(kept["briefing"], tuple(kept["principles"]))
     return Agent(prompt, kept["policy_version"])
 
 
 def _adapter_hash(folder: Path, agent: Agent) -> str:
-    """Of the adapter; of the file that says where it is, for one that is kept elsewhere."""
+    """Hash of the adapter; of the file with its location, for one that is stored elsewhere."""
     policy = folder / "checkpoint" / "policy"
     adapter = policy / "adapter.safetensors"
     if not adapter.exists():
@@ -220,7 +220,7 @@ def _adapter_hash(folder: Path, agent: Agent) -> str:
 
 
 def _evolved_nothing(folder: Path) -> tuple[str, ...]:
-    """Say so on the row where reflection was paid for and changed nothing."""
+    """A note where reflection was paid for and changed nothing."""
     rounds = [cast(Any, line)["numbers"] for _, line in lines(folder / "rounds.jsonl")]
     calls = sum(numbers.get("reflection_calls", 0) for numbers in rounds)
     if not calls or any(numbers.get("edits_applied", 0) for numbers in rounds):
@@ -229,19 +229,17 @@ def _evolved_nothing(folder: Path) -> tuple[str, ...]:
 
 
 def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
-    """Say on the row what training gave reason to look at, and whether the champion's prompt
-    copies training tasks.
-    """
+    """Notes on reward-hacking monitors, and on principles that copy training tasks."""
     found = alarms(monitors_of(folder))
-    played = (cast(Any, line) for _, line in lines(folder / "episodes.jsonl"))
-    tasks = {e["turns"][0]["observation"]: e["answer"] for e in played if e["turns"]}
+    records = (cast(Any, line) for _, line in lines(folder / "episodes.jsonl"))
+    tasks = {e["turns"][0]["observation"]: e["answer"] for e in records if e["turns"]}
     principles = agent.prompt.principles
     if number := copies(principles, tasks):
         found.append(f"{number} of {len(principles)} principles hold words or answers of training")
     return tuple(f"in training: {one}" for one in found)
 
 
-def beside(method: Method) -> tuple[str, ...]:
+def concurrency_notes(method: Method) -> tuple[str, ...]:
     """A note where another model reflected while the gradient step was computed."""
     if not (isinstance(method, ReflectsConcurrently) and method.reflects_concurrently):
         return ()
@@ -252,23 +250,23 @@ def beside(method: Method) -> tuple[str, ...]:
 
 
 def _test(
-    stage: RunContext, agent: Agent, notes: tuple[str, ...], stop: Callable[[], bool]
+    run_context: RunContext, agent: Agent, notes: tuple[str, ...], stop: Callable[[], bool]
 ) -> Entry:
-    evaluation = stage.request.evaluation
-    tasks = evaluation_tasks("test", stage.world.size("test"), evaluation.tasks or None)
-    table = stage.evaluation_table("test")
-    hand_in(agent, stage.folder)
-    record_test_agent(stage.folder, agent)
-    log = stage.folder / "test.jsonl"
-    played = evaluate(agent, tasks, evaluation.samples, table, stage.meter, log, stop)
+    evaluation = run_context.request.evaluation
+    tasks = evaluation_tasks("test", run_context.env.size("test"), evaluation.tasks or None)
+    table = run_context.evaluation_table("test")
+    write_final_agent(agent, run_context.folder)
+    record_test_agent(run_context.folder, agent)
+    log = run_context.folder / "test.jsonl"
+    records = evaluate(agent, tasks, evaluation.samples, table, run_context.meter, log, stop)
     return make_entry(
-        stage.request,
-        stage.world,
-        stage.policy,
-        stage.meter.spent,
+        run_context.request,
+        run_context.env,
+        run_context.policy,
+        run_context.meter.spent,
         agent,
-        played,
-        adapter_hash=_adapter_hash(stage.folder, agent),
-        reflector=stage.reflector,
-        notes=(*notes, *_evolved_nothing(stage.folder), *_hacked(stage.folder, agent)),
+        records,
+        adapter_hash=_adapter_hash(run_context.folder, agent),
+        reflector=run_context.reflector,
+        notes=(*notes, *_evolved_nothing(run_context.folder), *_hacked(run_context.folder, agent)),
     )

@@ -1,4 +1,4 @@
-"""From a finished run to its row: what makes it comparable, and what came of it."""
+"""The entry of a finished run: its Track, outcomes and provenance."""
 
 import platform
 import subprocess
@@ -56,17 +56,17 @@ _PACKAGES = (
 
 def make_track(
     request: Config,
-    world: TextEnvProtocol,
+    env: TextEnvProtocol,
     policy: Metered,
     reflector: Policy,
     tasks: Sequence[str],
 ) -> Track:
-    """Everything two rows must share."""
+    """Everything that two comparable results must share."""
     identity = _identity(policy)
     return Track(
         env=envs.resolve(request.env.name),
-        env_fingerprint=shared_fingerprint(world),
-        briefing_hash=text_hash(_briefing(request, world)),
+        env_fingerprint=shared_fingerprint(env),
+        briefing_hash=text_hash(_briefing(request, env)),
         model=public_model(request.model_url),
         weights=identity.get("weights", ""),
         quantisation=identity.get("quantisation", ""),
@@ -84,16 +84,16 @@ def make_track(
         test_tasks=len(set(tasks)),
         test_tasks_hash=tasks_hash(tasks),
         samples_per_task=request.evaluation.samples,
-        grader=grader_version_of(world),
-        reduced=_reduced(request, world),
-        family=family_of(world),
+        grader=grader_version_of(env),
+        reduced=_reduced(request, env),
+        family=family_of(env),
     )
 
 
-def _briefing(request: Config, world: TextEnvProtocol) -> str:
-    """The root prompt; a family's own briefings, which may differ by world, count as one."""
-    if family_of(world) and request.run.prompt == world.system_prompt:
-        return f"the briefing of {family_of(world)}"
+def _briefing(request: Config, env: TextEnvProtocol) -> str:
+    """The initial prompt; the own prompts of a per-seed task distribution count as one."""
+    if family_of(env) and request.run.prompt == env.system_prompt:
+        return f"the briefing of {family_of(env)}"
     return request.run.prompt or ""
 
 
@@ -103,7 +103,7 @@ def _identity(policy: Policy) -> Mapping[str, str]:
 
 
 def public_model(url: str) -> str:
-    """A local folder by its last name: where it lay is nobody's business, its hash is recorded."""
+    """A model's URL without private parts: a local folder is named by its last part alone."""
     if url.startswith("vllm:"):
         return parse_address(url).public
     if url.startswith("hf:") and Path(url[3:]).is_dir():
@@ -117,34 +117,34 @@ def _reflector_name(name: str, reflector: Policy) -> str:
     return f"{public_model(name)} {_identity(reflector).get('weights', '')[:19]}".strip()
 
 
-def _reduced(request: Config, world: TextEnvProtocol) -> str:
-    """In what this Track is smaller than the world's own."""
-    usual = completion_tokens_of(world, 0)
+def _reduced(request: Config, env: TextEnvProtocol) -> str:
+    """The limits in which this Track is smaller than the environment's own."""
+    usual = completion_tokens_of(env, 0)
     limit, tasks = request.sampling.max_tokens, request.evaluation.tasks
     facts = []
     if limit < usual:
         facts.append(f"replies of at most {limit} of {usual} tokens")
-    if 0 < tasks < world.size("test"):
-        facts.append(f"{tasks} of {world.size('test')} test tasks")
+    if 0 < tasks < env.size("test"):
+        facts.append(f"{tasks} of {env.size('test')} test tasks")
     return "; ".join(facts)
 
 
 def make_entry(
     request: Config,
-    world: TextEnvProtocol,
+    env: TextEnvProtocol,
     policy: Metered,
     spent: budget.Usage,
     agent: Agent,
-    played: Sequence[Mapping[str, JSON]],
+    records: Sequence[Mapping[str, JSON]],
     adapter_hash: str,
     reflector: Policy,
     notes: Sequence[str],
 ) -> Entry:
-    """The run's row."""
-    once = answers_once(world)
-    outcomes = tuple(_outcome(line, once) for line in played)
+    """The run's entry."""
+    once = answers_once(env)
+    outcomes = tuple(_outcome(line, once) for line in records)
     return Entry(
-        track=make_track(request, world, policy, reflector, [o.task for o in outcomes]),
+        track=make_track(request, env, policy, reflector, [o.task for o in outcomes]),
         method=request.method,
         config=cast(Any, redacted_json(_row_config(request, recorded(request.method_settings)))),
         seed=request.run.seed,
@@ -225,30 +225,32 @@ def provenance(request: Config, engine: Mapping[str, str]) -> Provenance:
 
 
 def _prices(request: Config) -> Prices | None:
-    asked = request.prices
-    if not asked.currency:
+    prices = request.prices
+    if not prices.currency:
         return None
-    return Prices(asked.currency, asked.rollout, asked.reflection)
+    return Prices(prices.currency, prices.rollout, prices.reflection)
 
 
 def _command(request: Config) -> tuple[str, ...]:
     """The command that repeats this run; every setting stands in the entry itself."""
-    said = {
+    flags = {
         "--env": public_name(request.env.name),
         "--method": request.method,
         "--model": public_model(request.model_url),
         "--seed": str(request.run.seed),
         "--episodes": str(request.budget.episodes),
     }
-    world = {
+    env_options = {
         key: HIDDEN if secret_name(key) else redact(value) if isinstance(value, str) else value
         for key, value in public_options(request.env.name, request.env_options).items()
     }
-    written = tomli_w.dumps({k: redacted(v) if isinstance(v, str) else v for k, v in world.items()})
+    written = tomli_w.dumps(
+        {k: redacted(v) if isinstance(v, str) else v for k, v in env_options.items()}
+    )
     options = [word for line in written.splitlines() for word in ("--set", f"env.{line}")]
     if request.env.task_seed not in (None, request.run.seed):
         options += ["--set", f"env.task_seed={request.env.task_seed}"]
-    return ("harness", "run", *(word for pair in said.items() for word in pair), *options)
+    return ("harness", "run", *(word for pair in flags.items() for word in pair), *options)
 
 
 def _commit() -> tuple[str, bool]:

@@ -22,7 +22,7 @@ from harness.display.console_text import pipe_safe
 from harness.errors import UsageError
 from harness.evaluate import evaluate, evaluation_tasks
 from harness.metered import MeteredTrainable
-from harness.runs.build import RunContext, build_run, champion_of
+from harness.runs.build import RunContext, build_run, final_agent_of
 from harness.runs.request import read_request
 from harness.runs.run_dirs import existing
 from harness.settings.config import Config
@@ -65,7 +65,7 @@ class Analysis:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         self.folder = place / "analyses" / f"{kind}-{arguments.split}-{stamp}"
         self._console = pipe_safe(Console(stderr=True, quiet=arguments.json))
-        self.agent = champion_of(place)
+        self.agent = final_agent_of(place)
         # Here, whichever engine made it: a cluster may be gone, and its agents are the same.
         self.request = replace(read_request(place), executor=ExecutorSection())
         self._lock = Lock(place / "run.lock")
@@ -105,7 +105,7 @@ class Analysis:
         """Play one variant on the split; its episodes are logged in the record's folder."""
         stage = self.stage
         self._weights(agent)
-        size = stage.world.size(self.split)
+        size = stage.env.size(self.split)
         if size < 2:
             raise UsageError(
                 f"{stage.request.env.name} has {size} {self.split} tasks, and a comparison takes "

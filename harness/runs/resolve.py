@@ -1,4 +1,4 @@
-"""From what was typed to a full request: defaults that suit the environment and the machine."""
+"""Resolve the user's options to full requests, with defaults for environment and machine."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ from harness.system import hardware
 from harness.text_env import TextEnvProtocol
 
 Tables = Mapping[str, Mapping[str, Scalar]]
-# What a preset lets a reply be at most; elsewhere the world's own limit holds.
+# Maximum new tokens that a preset allows; elsewhere the environment's own limit holds.
 _MOST_TOKENS = {"laptop": 256, "gpu": 4096}
 
 
@@ -110,34 +110,38 @@ def resolve(requested: Requested) -> Resolved:
     """
     typed, renamed = _typed(requested)
     check_removed(typed.get("executor", {}))
-    env = _env(requested.preset, typed)
-    base, preset, notes = _defaults(requested, typed, env)
-    tables = merge(base, read_preset(preset, env), typed)
+    env_name = _env(requested.preset, typed)
+    base, preset, notes = _defaults(requested, typed, env_name)
+    tables = merge(base, read_preset(preset, env_name), typed)
     tables = _whole_paths(merge(hosted_defaults(str(tables.get("model", {}).get("url"))), tables))
     draft = from_tables(tables)
-    if draft.env.data_dir and not takes_data(env):
-        notes.append(f"{env} makes its own tasks and reads no data: --data-dir is not used")
-    world = make_world(
-        env, "train", draft.env.data_dir, draft.env.accept_data, world_options=draft.env_options
+    if draft.env.data_dir and not takes_data(env_name):
+        notes.append(f"{env_name} makes its own tasks and reads no data: --data-dir is not used")
+    env = make_world(
+        env_name,
+        "train",
+        draft.env.data_dir,
+        draft.env.accept_data,
+        world_options=draft.env_options,
     )
     try:
-        tables = _suit(tables, world, preset, typed)
+        tables = _suit(tables, env, preset, typed)
         methods = _methods(requested, tables)
         _check(draft, typed, methods)
         requests = tuple(_each(tables, typed, methods, _seeds(requested, draft, typed)))
         for request in requests:
             check_hosted(request)
-        notes += _fit(requests[0], world) + _warnings(requests[0], world)
+        notes += _fit(requests[0], env) + _warnings(requests[0], env)
         given = tables.get("method", {})
         if any(needs_correction(method, draft.model_url, given) for method in methods):
             notes.append(correction_note())
     finally:
-        world.close()
+        env.close()
     return Resolved(requests, (*renamed, *notes))
 
 
 def _env(preset: str | None, typed: Tables) -> str:
-    """The world that was typed, or that the preset is for; refuses two that differ."""
+    """The environment that was given, or that the preset is for; refuses two that differ."""
     named = read_preset(preset).get("env", {}).get("name") if preset else None
     name = whole_name(str(typed.get("env", {}).get("name", named or EnvSection().name)))
     if named is not None and name != whole_name(str(named)):
@@ -149,7 +153,7 @@ def _env(preset: str | None, typed: Tables) -> str:
 
 
 def _defaults(requested: Requested, typed: Tables, env: str) -> tuple[Tables, str, list[str]]:
-    """Model and preset that suit this machine, where none was said."""
+    """Model and preset that suit this machine, where none was given."""
     chosen = "url" in typed.get("model", {})
     if requested.preset and (chosen or "url" in read_preset(requested.preset).get("model", {})):
         return {}, requested.preset, []
@@ -167,7 +171,7 @@ def _defaults(requested: Requested, typed: Tables, env: str) -> tuple[Tables, st
 
 
 def _whole_paths(tables: dict[str, dict[str, Scalar]]) -> dict[str, dict[str, Scalar]]:
-    """Paths that mean the same from any folder, so that a run can be resumed from anywhere."""
+    """Paths made absolute, so that a run can be resumed from any folder."""
     known, options = env_tables({"name": EnvSection().name, **tables.get("env", {})})
     known["name"] = whole_name(str(known["name"]))
     options = whole_options(str(known["name"]), options)
@@ -184,16 +188,16 @@ def _whole_paths(tables: dict[str, dict[str, Scalar]]) -> dict[str, dict[str, Sc
 
 
 def _suit(
-    tables: dict[str, dict[str, Scalar]], world: TextEnvProtocol, preset: str, typed: Tables
+    tables: dict[str, dict[str, Scalar]], env: TextEnvProtocol, preset: str, typed: Tables
 ) -> dict[str, dict[str, Scalar]]:
     """Defaults of the environment itself: its system prompt, and its maximum new tokens."""
-    tokens = completion_tokens_of(world, 1024)
+    tokens = completion_tokens_of(env, 1024)
     fitted: dict[str, dict[str, Scalar]] = {
-        "run": {"prompt": world.system_prompt},
+        "run": {"prompt": env.system_prompt},
         "sampling": {"max_tokens": min(tokens, _MOST_TOKENS.get(preset, tokens))},
     }
-    said = {name: typed[name] for name in fitted if name in typed}  # other sections are settled
-    return merge(tables, fitted, said)
+    given = {name: typed[name] for name in fitted if name in typed}
+    return merge(tables, fitted, given)
 
 
 def _seeds(requested: Requested, draft: Config, typed: Tables) -> tuple[int, ...]:
@@ -221,19 +225,19 @@ def _check(draft: Config, typed: Tables, methods: Sequence[str]) -> None:
         check_url(draft.reflection.model)
 
 
-def _fit(request: Config, world: TextEnvProtocol) -> list[str]:
-    """Say how the budget is cut into rounds, where it is not as asked."""
+def _fit(request: Config, env: TextEnvProtocol) -> list[str]:
+    """Notes on how the budget is cut into iterations, where it is not as requested."""
     requested = request.budget
     if not agents.spec(request.method).plays:
         return []
     wanted = Shape(requested.tasks, requested.prompts, requested.samples)
-    fitted = plan(requested.episodes, wanted, world.size("train"))
+    fitted = plan(requested.episodes, wanted, env.size("train"))
     notes = []
     if fitted.rounds and fitted.shape != wanted:
         s = fitted.shape
         notes.append(
             f"rounds shrink to {s.tasks} tasks × {s.prompts} prompts × {s.samples} samples "
-            f"to fit {requested.episodes} episodes and {world.size('train')} training tasks"
+            f"to fit {requested.episodes} episodes and {env.size('train')} training tasks"
         )
     if fitted.remainder:
         notes.append(
@@ -243,14 +247,14 @@ def _fit(request: Config, world: TextEnvProtocol) -> list[str]:
     return notes
 
 
-def _warnings(request: Config, world: TextEnvProtocol) -> list[str]:
-    """Say what a small model will come to on a hard world, and how the full run is started."""
+def _warnings(request: Config, env: TextEnvProtocol) -> list[str]:
+    """Notes on what to expect of a small model on a hard environment, and on the full run."""
     name = request.env.name
-    if redistributable(world) or request.model_url != "smollm2":
+    if redistributable(env) or request.model_url != "smollm2":
         return []
     full = from_tables(read_preset("paper"))
-    tests = world.size("test") * full.evaluation.samples
-    tokens = completion_tokens_of(world, 15000) // 2
+    tests = env.size("test") * full.evaluation.samples
+    tokens = completion_tokens_of(env, 15000) // 2
     rows = full.model.batch_rows
     hours = hardware.predicted_hours(full.budget.episodes, tests, tokens, rows)
     limit = request.sampling.max_tokens
@@ -266,15 +270,15 @@ def _warnings(request: Config, world: TextEnvProtocol) -> list[str]:
 def _of_family(tables: Tables, draft: Config, seed: int) -> dict[str, dict[str, Scalar]]:
     """The environment's task seed that goes with a run's seed, and that environment's own prompt.
 
-    `draft` is what was typed alone: a prompt in it stays.
+    `draft` has the user's own settings only: a prompt in it stays.
     """
     chosen = seed if draft.env.task_seed is None else draft.env.task_seed
     name, options = str(tables["env"]["name"]), env_tables(tables["env"])[1]
-    world = make_world(name, "train", world_seed=chosen, world_options=options)
+    env = make_world(name, "train", world_seed=chosen, world_options=options)
     own: dict[str, dict[str, Scalar]] = {"env": {"task_seed": chosen}}
     if draft.run.prompt is None:
-        own["run"] = {"prompt": world.system_prompt}
-    world.close()
+        own["run"] = {"prompt": env.system_prompt}
+    env.close()
     return own
 
 

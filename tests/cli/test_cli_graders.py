@@ -54,7 +54,7 @@ def graded(entry):
     add([("told", entry)], Path("pub/results"))
     graders = Graders()
     try:
-        return verify(Path("pub/results"), graders.bring)
+        return verify(Path("pub/results"), graders.grader_for)
     finally:
         graders.close()
 
@@ -172,7 +172,7 @@ def test_worlds_that_are_not_asked_again_are_neither_made_nor_reached(run, env, 
     entry = replace(entry, track=replace(entry.track, env="harness/Some-v1"))
     monkeypatch.setattr("harness.runs.regrade.make_world", lambda *_: pytest.fail("was made"))
     told = replace(entry.provenance, command=command)
-    brought = Graders().bring(object_with(entry, told))
+    brought = Graders().grader_for(object_with(entry, told))
     assert isinstance(brought, str) and brought.startswith("harness/Some-v1 cannot be replayed")
     assert why in brought
 

@@ -119,7 +119,7 @@ def test_options_that_no_run_was_given_are_a_reason_and_no_traceback(published):
     entry = read_entry(path)
     command = ("harness", "run", "--env", "calibration/told", "--set", "env.world_seed=many")
     entry = replace(entry, provenance=replace(entry.provenance, command=command))
-    assert "cannot be made" in str(Graders().bring(entry))
+    assert "cannot be made" in str(Graders().grader_for(entry))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_models_files_and_doors_are_not_opened_either(published, monkeypatch, en
     object.__setattr__(entry, "provenance", replace(entry.provenance, command=("harness",)))
     object.__setattr__(entry.provenance, "command", tuple(command))
     monkeypatch.setattr("harness.runs.regrade.make_world", lambda *_: pytest.fail("was made"))
-    brought = Graders().bring(entry)
+    brought = Graders().grader_for(entry)
     assert isinstance(brought, UntrustedEnv) and part in brought.why
 
 
@@ -172,5 +172,5 @@ def test_what_is_to_be_typed_is_one_word_of_the_shell(published):
     entry = read_entry(path)
     command = ("harness", "run", "--env", "x; rm -rf ~\n:CartPole-v1")
     object.__setattr__(entry.provenance, "command", command)
-    brought = Graders().bring(entry)
+    brought = Graders().grader_for(entry)
     assert isinstance(brought, UntrustedEnv) and brought.why.endswith("add --trust 'x; rm -rf ~'")

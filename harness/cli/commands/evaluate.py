@@ -14,7 +14,7 @@ from harness.cli.commands import run
 from harness.errors import UsageError
 from harness.evaluate import evaluate, evaluation_tasks
 from harness.metered import MeteredTrainable
-from harness.runs.build import build_run, champion_of
+from harness.runs.build import build_run, final_agent_of
 from harness.runs.request import read_request
 from harness.runs.resolve import resolve
 from harness.runs.run_dirs import existing, lay_out, new_folder
@@ -67,12 +67,12 @@ def _analyse(run_dir: Path, arguments: Arguments) -> tuple[Path, dict[str, Any]]
     request = replace(read_request(run_dir), executor=ExecutorSection())
     context = build_run(request, run_dir, Callbacks([]), lambda: False)
     try:
-        agent = champion_of(run_dir)
+        agent = final_agent_of(run_dir)
         if isinstance(context.policy, MeteredTrainable) and agent.policy_version:
             context.policy.load(run_dir / "checkpoint" / "policy")
         asked = context.request.evaluation
         samples = arguments.samples or asked.samples
-        size = context.world.size(arguments.split)
+        size = context.env.size(arguments.split)
         tasks = evaluation_tasks(arguments.split, size, arguments.test_tasks or asked.tasks or None)
         table = context.evaluation_table("analysis", arguments.split)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

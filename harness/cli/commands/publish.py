@@ -115,7 +115,7 @@ def check(
         raise UsageError(f"{folder} is not a folder; name the one that holds published entries.")
     graders = Graders(data_dir, trusted)
     try:
-        found = verify(folder, graders.bring)
+        found = verify(folder, graders.grader_for)
     finally:
         graders.close()
     if as_json:

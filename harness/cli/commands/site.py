@@ -20,7 +20,7 @@ from envs.registry import path_options
 from harness.cli.commands.show import within
 from harness.display.console_text import plain
 from harness.errors import HarnessError, UsageError
-from harness.runs.build import champion_of
+from harness.runs.build import final_agent_of
 from harness.runs.envs import untrusted
 from harness.runs.request import read_request
 from harness.settings.config import Config
@@ -102,7 +102,7 @@ def read_log(entry: Path, trusted: tuple[str, ...] = ()) -> RunLog | None:
         return RunLog(
             rounds=tuple(_rounds(run_dir / "rounds.jsonl")),
             prompts=tuple(_prompts(states)),
-            selected=champion_of(run_dir).prompt.id if finished else "",
+            selected=final_agent_of(run_dir).prompt.id if finished else "",
             tests=tuple(
                 _episode(cast(Record, line), texts) for _, line in lines(run_dir / "test.jsonl")
             ),

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness.display.console_text import pipe_safe, plain
 from harness.errors import UsageError
-from harness.runs.build import champion_of
+from harness.runs.build import final_agent_of
 from harness.runs.request import read_request
 from harness.runs.run_dirs import runs_in
 from harness.storage.atomic_files import lines
@@ -79,7 +79,7 @@ def _chosen(run_dir: Path, rounds: Sequence[Mapping[str, Any]]) -> Advantage | N
     read_request(run_dir)  # raises for a damaged run
     if not (run_dir / "champion.json").exists():
         return None
-    return advantages(rounds).get(champion_of(run_dir).prompt.id)
+    return advantages(rounds).get(final_agent_of(run_dir).prompt.id)
 
 
 def _json(curve: BudgetCurve, target: float | None) -> dict[str, Any]:
