@@ -1,7 +1,7 @@
 """Errors of containers, in the tree of `envs.errors`.
 
-A `SandboxError` is the machine's failure, never the agent's: it ends an episode as failed, without
-a score.
+A `SandboxError` is taken for the machine's failure: it ends an episode as failed, without a score.
+An `Exhausted` sandbox is the agent's doing.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,10 @@ class DockerUnavailable(EnvError):
 
 class SandboxError(EnvError):
     """A container or the daemon failed; nothing can be said about the agent."""
+
+
+class Exhausted(Exception):
+    """An agent's commands used up what the container may have; says what."""
 
 
 @contextmanager

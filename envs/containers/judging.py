@@ -17,6 +17,7 @@ TRIAL = "/trial"
 _SCRIPT = "run.sh"
 _TRIAL_BYTES = 1 << 16
 _SAID_BYTES = 600
+_PAGE = 4096  # bytes of the least that a file takes in memory
 _RIGHT, _WRONG = 0, 1
 
 
@@ -51,6 +52,7 @@ def run_check(
     seconds: float,
 ) -> CheckVerdict:
     """Judge a copy of a scratch; raises SandboxError where there is no verdict."""
+    limits = with_room(limits, scratch)
     files = dict(hidden_check.files)
     if hidden_check.trial:
         out, status = _run_trial(hidden_check, image, limits, scratch, seconds)
@@ -73,6 +75,22 @@ def run_check(
             f"score. It said: {output_text[-300:] or 'nothing'}"
         )
     return CheckVerdict(output.status == _RIGHT, output_text)
+
+
+def with_room(limits: ContainerLimits, scratch: FileTree) -> ContainerLimits:
+    """Limits under which a copy of a scratch fits, and a check can write as much again.
+
+    A copy may take more than the original: links become files, and every file whole pages.
+    """
+    pages = sum(-(-len(file.content) // _PAGE) for file in scratch.files.values())
+    entries = len(scratch.files) + len(scratch.folders)
+    megabytes = -(-(pages + entries) * _PAGE >> 20)
+    return replace(
+        limits,
+        memory_mb=limits.memory_mb + megabytes,
+        scratch_mb=limits.scratch_mb + megabytes,
+        scratch_files=limits.scratch_files + entries,
+    )
 
 
 def _run_trial(

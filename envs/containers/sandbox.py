@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from envs.containers.archive import FileTree, pack, unpack
 from envs.containers.daemon import connect, start_slot
-from envs.containers.errors import SandboxError, failing_as_sandbox
+from envs.containers.errors import Exhausted, SandboxError, failing_as_sandbox
 from envs.containers.limits import (
     AGENT,
     KEEPER,
@@ -42,7 +42,8 @@ class Sandbox:
     """A container and its scratch; a context manager that leaves nothing behind.
 
     `files` fill the scratch and belong to `owner`. `hidden` are trees by path, for containers no
-    agent's command runs in at the same time. Every method raises SandboxError where Docker fails.
+    agent's command runs in at the same time. Every method raises SandboxError where Docker fails,
+    and Exhausted where the container ended for want of memory.
     """
 
     def __init__(
@@ -109,6 +110,11 @@ class Sandbox:
                 answer.raise_for_status()
                 pieces = answer.iter_content(1 << 16)
                 return unpack(pieces, self._limits.scratch_mb << 20)
+
+    def is_running(self) -> bool:
+        """Whether the container is there and runs; raises SandboxError where Docker fails."""
+        with failing_as_sandbox("look at a container"):
+            return bool(self._client.api.inspect_container(self._container)["State"]["Running"])
 
     def close(self) -> None:
         """Kill and remove all; doing so again goes on where a failure stopped it."""
@@ -195,7 +201,9 @@ class Sandbox:
     def _refuse_dead(self) -> None:
         state: Mapping[str, Any] = self._client.api.inspect_container(self._container)["State"]
         if not state["Running"]:
-            why = "out of memory" if state.get("OOMKilled") else f"status {state.get('ExitCode')}"
+            if state.get("OOMKilled"):
+                raise Exhausted("the memory of the container")
+            why = f"status {state.get('ExitCode')}"
             raise SandboxError(f"The container ended by itself ({why}); play the task again.")
 
     def _busy(self) -> bool:

@@ -3,11 +3,11 @@ the files it leaves behind.
 
 What runs an agent's command, and what keeps it from everything else, is envs.containers; which
 tasks there are is envs.terminal.tasks. A container is started with the first command and gone with
-the episode. The machine's failures are raised, never scored.
+the episode. The machine's failures are raised, never scored; what an agent brings about is scored.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import NoReturn
 
 from envs.containers.archive import FileTree, TooMuch
 from envs.containers.daemon import connect
-from envs.containers.errors import SandboxError
+from envs.containers.errors import Exhausted, SandboxError
 from envs.containers.image import built_image, busybox_version, present_image, shell_image
-from envs.containers.judging import run_check
+from envs.containers.judging import CheckVerdict, run_check
 from envs.containers.limits import ContainerLimits
 from envs.containers.sandbox import Sandbox
 from envs.containers.streams import Output
@@ -25,6 +25,7 @@ from envs.errors import EnvError
 from envs.fingerprint import digest
 from envs.games.multi_turn_env import MultiTurnEnv
 from envs.grading.thoughts import answer_part
+from envs.terminal.fault import is_agents_doing
 from envs.terminal.tasks import GENERATOR_VERSION, SIZES, ShellTask, from_folder, generated
 from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
@@ -124,7 +125,7 @@ class Terminal(MultiTurnEnv):
     name = "terminal"
     system_prompt = SYSTEM_PROMPT
     reply_tokens = 512
-    grader_version = "check-1"
+    grader_version = "check-2"
     unrepeatable = "its commands run in containers, where time and processes differ"
     side_by_side: int = 8
     """The number of episodes open at once: two cores start no more containers a second."""
@@ -203,6 +204,9 @@ class Terminal(MultiTurnEnv):
             if parsed.blocks:
                 text = self._run(parsed)
             return self._final_verdict() if parsed.done else text
+        except Exhausted as error:
+            self._abandon()
+            return Verdict.wrong(f"Wrong: the commands used up {error}.")
         except Exception:
             self._abandon()
             raise
@@ -213,6 +217,9 @@ class Terminal(MultiTurnEnv):
             return None
         try:
             return self._final_verdict()
+        except Exhausted as error:
+            self._abandon()
+            return Verdict.wrong(f"Wrong: the commands used up {error}.")
         except Exception:
             self._abandon()
             raise
@@ -249,7 +256,10 @@ class Terminal(MultiTurnEnv):
                 self._image_for_task(), self._limits, self._current_task.draft.tree
             )
         seconds = max(0.1, min(self._seconds[0], self._seconds[1] - self._seconds_spent))
-        output = self._sandbox.run(commands.decode(), seconds)
+        try:
+            output = self._sandbox.run(commands.decode(), seconds)
+        except SandboxError as error:
+            self._raise_unless_agents_doing(error, lambda room: room.run("true", _CHECK_SECONDS))
         self._seconds_spent += output.seconds
         text = observation_text(output, seconds)
         return (
@@ -263,21 +273,55 @@ class Terminal(MultiTurnEnv):
         scratch: FileTree = self._current_task.draft.tree
         try:
             if self._sandbox is not None:
-                scratch = self._sandbox.export()
+                scratch = self._export(self._sandbox)
         except TooMuch as error:
             return Verdict.wrong(f"Wrong: /work holds {error}, which is not judged.")
         finally:
             self.close()
-        hidden_check = self._current_task.draft.hidden_check
-        check_verdict = run_check(
-            hidden_check, self._image_for_task(), self._limits, scratch, _CHECK_SECONDS
-        )
+        try:
+            check_verdict = self._check(scratch)
+        except SandboxError as error:
+            untouched = self._current_task.draft.tree
+            if not is_agents_doing(lambda: self._check(scratch), lambda: self._check(untouched)):
+                raise
+            return Verdict.wrong(f"Wrong: what is in /work cannot be judged. {error}")
         if check_verdict.right:
             return Verdict.right()
         links = f" Left out, being no regular files: {len(scratch.left_out)}."
         return Verdict.wrong(
             f"Wrong. {check_verdict.output_text}{links if scratch.left_out else ''}".strip()
         )
+
+    def _export(self, sandbox: Sandbox) -> FileTree:
+        try:
+            return sandbox.export()
+        except SandboxError as error:
+            self._raise_unless_agents_doing(error, lambda room: room.export())
+
+    def _check(self, scratch: FileTree) -> CheckVerdict:
+        hidden_check = self._current_task.draft.hidden_check
+        image = self._image_for_task()
+        return run_check(hidden_check, image, self._limits, scratch, _CHECK_SECONDS)
+
+    def _raise_unless_agents_doing(
+        self, error: SandboxError, attempt: Callable[[Sandbox], object]
+    ) -> NoReturn:
+        """Raise Exhausted for what the agent's files or processes bring about, else the error.
+
+        A container that does not run any more was ended from outside.
+        """
+        mine = self._sandbox
+
+        def untouched() -> None:
+            tree = self._current_task.draft.tree
+            with Sandbox(self._image_for_task(), self._limits, tree) as room:
+                attempt(room)
+
+        if mine is None or not mine.is_running():
+            raise error
+        if is_agents_doing(lambda: attempt(mine), untouched):
+            raise Exhausted(f"what a sandbox can bear ({error})") from error
+        raise error
 
     @property
     def _current_task(self) -> ShellTask:

@@ -160,3 +160,50 @@ def test_unicode_and_very_long_replies_survive(env):
     assert env.step(sh("echo 'snow ☃ \ud800 \0 λ'"))[0] == "snow ☃ ?  λ"
     assert "100000 bytes" in env.step(sh("echo " + "x" * 100_000))[0]
     assert "Nothing was run" in env.step("x" * 100_000)[0]
+
+
+FILLED = "dd if=/dev/zero of=big bs=1M count=64 2>/dev/null"
+LINKED = "echo x > a; n=0; while ln a l$n; do n=$((n + 1)); done 2>/dev/null"
+DEEP = "n=0; while [ $n -lt 60 ]; do d=$(printf '%0200d' $n); mkdir $d; cd $d; n=$((n + 1)); done"
+MANY = "n=0; while : > f$n; do n=$((n + 1)); done 2>/dev/null"
+DEVICES = "n=0; while [ $n -lt 300 ]; do mkfifo p$n; ln -s /dev/zero z$n; n=$((n + 1)); done"
+
+
+@pytest.mark.parametrize("sabotage", [FILLED, LINKED, DEEP, MANY, DEVICES, f"{LINKED}; {FILLED}"])
+def test_no_agent_makes_its_own_episode_unscored(image, nothing_left, sabotage):
+    env = Terminal(turns=4, command_seconds=120, episode_seconds=240)
+    reward, info = played(env, 0, sh(f"{sabotage}; true"), "Done")
+    assert (reward, info["success"], info["outcome"]) == (0.0, False, "scored"), info
+    assert played(env, 0, ORACLE, "Done")[0] == 1.0
+
+
+def test_what_a_solved_task_is_filled_up_with_is_judged_or_wrong_but_scored(image, nothing_left):
+    env = Terminal(turns=4, command_seconds=120, episode_seconds=240)
+    for sabotage in (FILLED, LINKED):
+        _, info = played(env, 0, ORACLE, sh(f"{sabotage}; true"), "Done")
+        assert info["outcome"] == "scored", info
+
+
+def test_a_check_that_the_agents_files_bring_down_is_wrong(tmp_path, image, nothing_left):
+    place = tmp_path / "train" / "brittle"
+    place.mkdir(parents=True)
+    (place / "task.toml").write_text('instruction = "Write the word well into the file a."')
+    (place / "check.sh").write_text("[ -e bomb ] && exit 7; grep -qx well a; exit $?")
+    (place / "files").mkdir()
+    (place / "files" / "a").write_text("ill\n")
+    env = Terminal(tasks=str(tmp_path))
+    reward, info = played(env, 0, sh("touch bomb"), "Done")
+    assert (reward, info["outcome"]) == (0.0, "scored")
+    assert "cannot be judged" in info["feedback"]
+    assert played(env, 0, sh("echo well > a"), "Done")[0] == 1.0
+
+
+def test_memory_used_up_is_the_agents_failure(image, nothing_left):
+    env = Terminal(turns=4, memory_mb=8, scratch_mb=16, command_seconds=60)
+    env.reset(seed=0)
+    reply = sh(f"{FILLED}; dd if=/dev/zero of=/tmp/big bs=1M 2>/dev/null; tail /dev/zero; true")
+    for said in (reply, reply, "Done"):
+        _, reward, ended, late, info = env.step(said)
+        if ended or late:
+            break
+    assert (reward, info["outcome"]) == (0.0, "scored"), info
