@@ -164,12 +164,13 @@ def test_unicode_and_very_long_replies_survive(env):
 
 FILLED = "dd if=/dev/zero of=big bs=1M count=64 2>/dev/null"
 LINKED = "echo x > a; n=0; while ln a l$n; do n=$((n + 1)); done 2>/dev/null"
+SWOLLEN = f"dd if=/dev/zero of=big bs=1M count=15 2>/dev/null; {LINKED}"
 DEEP = "n=0; while [ $n -lt 60 ]; do d=$(printf '%0200d' $n); mkdir $d; cd $d; n=$((n + 1)); done"
 MANY = "n=0; while : > f$n; do n=$((n + 1)); done 2>/dev/null"
 DEVICES = "n=0; while [ $n -lt 300 ]; do mkfifo p$n; ln -s /dev/zero z$n; n=$((n + 1)); done"
 
 
-@pytest.mark.parametrize("sabotage", [FILLED, LINKED, DEEP, MANY, DEVICES, f"{LINKED}; {FILLED}"])
+@pytest.mark.parametrize("sabotage", [FILLED, LINKED, SWOLLEN, DEEP, MANY, DEVICES])
 def test_no_agent_makes_its_own_episode_unscored(image, nothing_left, sabotage):
     env = Terminal(turns=4, command_seconds=120, episode_seconds=240)
     reward, info = played(env, 0, sh(f"{sabotage}; true"), "Done")
@@ -179,7 +180,7 @@ def test_no_agent_makes_its_own_episode_unscored(image, nothing_left, sabotage):
 
 def test_what_a_solved_task_is_filled_up_with_is_judged_or_wrong_but_scored(image, nothing_left):
     env = Terminal(turns=4, command_seconds=120, episode_seconds=240)
-    for sabotage in (FILLED, LINKED):
+    for sabotage in (FILLED, LINKED, SWOLLEN):
         _, info = played(env, 0, ORACLE, sh(f"{sabotage}; true"), "Done")
         assert info["outcome"] == "scored", info
 
