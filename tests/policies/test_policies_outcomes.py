@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from standin import Answer, Body, completion, served
 
+from harness.errors import UsageError
 from harness.policies import open_policy
 from harness.policies.base import Request, Sampling
 from harness.policies.openai.parameters import least_limit, overflows, room_left
@@ -222,3 +223,21 @@ def test_a_refusal_of_something_else_is_told() -> None:
 )
 def test_the_least_limit_of_a_refusal(message: str, least: int) -> None:
     assert least_limit(message) == least
+
+
+def test_an_address_may_leave_parameters_out() -> None:
+    with served(lambda body, earlier: (200, completion())) as (url, seen):
+        policy = open_policy(url.replace("#", "?omit=seed,top_p#"), FAST)
+        assert isinstance(policy, EndpointPolicy)
+        assert len(dict(policy.generate(deque([ask()])))) == 1
+    assert not {"seed", "top_p"} & set(seen[-1])
+    assert seen[-1]["temperature"] == 0.5
+    assert [note.split(",")[0] for note in policy.notes[1:]] == [
+        "The address omits seed",
+        "The address omits top_p",
+    ]
+
+
+def test_only_known_parameters_can_be_left_out() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'seed'"):
+        open_policy("openai:http://localhost/v1?omit=seeds#m", FAST)

@@ -95,7 +95,7 @@ def rewrite(parent: SystemPrompt, groups: Sequence[Group], reflector: Reflector)
     )
     reflector.calls += 1
     completions = [c.answer for _, c in reflector.policy.generate(deque([request]))]
-    answer = completions[0].rpartition("</think>")[2].strip() if completions else ""
+    answer = completions[0].strip() if completions else ""
     if not answer:
         failures = failures_of(reflector.policy)
         reflector.unanswered.append(f"{id} ({failures.get(id, 'the reply was empty')})")

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_OPTIONAL = ("top_p", "temperature", "seed")
+OPTIONAL = ("top_p", "temperature", "seed")
+"""Parameters without which a request can be made."""
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _REFUSES = re.compile(
     r"unsupported|not support|unknown|unrecogni[sz]ed|unexpected|extra[ _](?:inputs|fields)"
@@ -74,21 +75,23 @@ def least_limit(words: str) -> int:
 class EndpointParameters:
     """What one server takes; methods may be called from any thread."""
 
-    def __init__(self, limit: str = "max_tokens") -> None:
-        self._limit = limit
+    def __init__(self, limit: str = "max_tokens", omitted: frozenset[str] = frozenset()) -> None:
+        self._limit, self._omitted = limit, omitted
         self._refused: frozenset[str] = frozenset()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """One sentence for each parameter that is left out."""
+        asked = ((name, "The address omits") for name in sorted(self._omitted))
+        refused = ((name, "The endpoint refuses") for name in sorted(self._refused & set(OPTIONAL)))
         return tuple(
-            f"The endpoint refuses {name}, so it is left out and the server's own value holds."
-            for name in sorted(self._refused & set(_OPTIONAL))
+            f"{reason} {name}, so it is not sent and the server's own value holds."
+            for name, reason in (*asked, *refused)
         )
 
     def adapted(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options as this server takes them; `max_tokens` is the limit's name before."""
-        sent = {k: v for k, v in options.items() if k not in self._refused}
+        sent = {k: v for k, v in options.items() if k not in self._refused | self._omitted}
         if "max_tokens" in options:
             sent.pop("max_tokens", None)
             sent[self._limit] = options["max_tokens"]
@@ -98,9 +101,9 @@ class EndpointParameters:
         """Read a refusal of what was sent; True where the request should be sent again."""
         if not _REFUSES.search(words):
             return False
-        named = [name for name in (*_OPTIONAL, *_LIMITS) if re.search(rf"\b{name}\b", words)]
+        named = [name for name in (*OPTIONAL, *_LIMITS) if re.search(rf"\b{name}\b", words)]
         for name in named:
-            if name in _OPTIONAL and name in sent:
+            if name in OPTIONAL and name in sent:
                 self._refused |= {name}
                 return True
         limit = next((name for name in _LIMITS if name in sent), "")

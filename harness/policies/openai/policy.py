@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from harness.errors import HarnessError, ModelError, UsageError, unknown
 from harness.policies.base import CompletionStream, Request
 from harness.policies.openai.parameters import (
+    OPTIONAL,
     EndpointParameters,
     least_limit,
     limit_spent,
@@ -47,16 +48,20 @@ _MAX_FAILURES = 10_000  # failures; those of days are in the logs
 
 @dataclass(frozen=True, slots=True)
 class EndpointAddress:
-    """An endpoint's address, the requested model, and True in `grammar` if it takes grammars."""
+    """An endpoint's address, the requested model, and what its requests hold.
+
+    `grammar` is True if it takes grammars; `omit` are parameters that are not sent.
+    """
 
     base_url: str
     host: str
     model: str
     grammar: bool
+    omit: frozenset[str] = frozenset()
 
 
 def parse_address(url: str) -> EndpointAddress:
-    """Read `openai:http://host/v1?grammar=vllm#model`.
+    """Read `openai:http://host/v1?grammar=vllm&omit=seed,top_p#model`.
 
     Raises:
         UsageError: The URL is not of that form, or holds a password.
@@ -70,12 +75,15 @@ def parse_address(url: str) -> EndpointAddress:
             "recorded: put the key into the environment variable OPENAI_API_KEY."
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    for name in options.keys() - {"grammar"}:
-        raise unknown("endpoint option", name, ["grammar"])
+    for name in options.keys() - {"grammar", "omit"}:
+        raise unknown("endpoint option", name, ["grammar", "omit"])
+    omit = frozenset(filter(None, options.get("omit", "").split(",")))
+    for name in sorted(omit - set(OPTIONAL)):
+        raise unknown("parameter to omit", name, OPTIONAL)
     if options.get("grammar", "vllm") != "vllm":
         raise unknown("grammar backend", options["grammar"], ["vllm"])
     base = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
-    return EndpointAddress(base, parts.hostname, parts.fragment, "grammar" in options)
+    return EndpointAddress(base, parts.hostname, parts.fragment, "grammar" in options, omit)
 
 
 def _key(address: EndpointAddress) -> str:
@@ -124,7 +132,9 @@ class EndpointPolicy:
         self.name = name
         self.failures: dict[str, str] = {}
         own = address.host.endswith("openai.com")  # whose newer models refuse the usual name
-        self._parameters = EndpointParameters("max_completion_tokens" if own else "max_tokens")
+        self._parameters = EndpointParameters(
+            "max_completion_tokens" if own else "max_tokens", address.omit
+        )
         self._probe_tokens = 1
         self._address = address
         self._concurrency = settings.concurrency
