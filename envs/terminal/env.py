@@ -7,7 +7,7 @@ the episode. The machine's failures are raised, never scored; what an agent brin
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from envs.errors import EnvError
 from envs.fingerprint import digest
 from envs.games.multi_turn_env import MultiTurnEnv
 from envs.grading.thoughts import answer_part
-from envs.terminal.fault import is_agents_doing
+from envs.terminal.fault import is_agents_doing, raise_fault
 from envs.terminal.tasks import GENERATOR_VERSION, SIZES, ShellTask, from_folder, generated
 from envs.text_env import SPLITS, Problem, Split
 from envs.verdict import Verdict
@@ -217,9 +217,6 @@ class Terminal(MultiTurnEnv):
             return None
         try:
             return self._final_verdict()
-        except Exhausted as error:
-            self._abandon()
-            return Verdict.wrong(f"Wrong: the commands used up {error}.")
         except Exception:
             self._abandon()
             raise
@@ -252,14 +249,12 @@ class Terminal(MultiTurnEnv):
         if len(commands) > _COMMAND_BYTES:
             return f"Nothing was run: a block may hold {_COMMAND_BYTES} bytes."
         if self._sandbox is None:
-            self._sandbox = Sandbox(
-                self._image_for_task(), self._limits, self._current_task.draft.tree
-            )
+            self._sandbox = self._untouched()
         seconds = max(0.1, min(self._seconds[0], self._seconds[1] - self._seconds_spent))
         try:
             output = self._sandbox.run(commands.decode(), seconds)
         except SandboxError as error:
-            self._raise_unless_agents_doing(error, lambda room: room.run("true", _CHECK_SECONDS))
+            raise_fault(error, self._sandbox, lambda room: room.run("true", 30.0), self._untouched)
         self._seconds_spent += output.seconds
         text = observation_text(output, seconds)
         return (
@@ -276,6 +271,8 @@ class Terminal(MultiTurnEnv):
                 scratch = self._export(self._sandbox)
         except TooMuch as error:
             return Verdict.wrong(f"Wrong: /work holds {error}, which is not judged.")
+        except Exhausted as error:
+            return Verdict.wrong(f"Wrong: the commands used up {error}.")
         finally:
             self.close()
         try:
@@ -296,32 +293,15 @@ class Terminal(MultiTurnEnv):
         try:
             return sandbox.export()
         except SandboxError as error:
-            self._raise_unless_agents_doing(error, lambda room: room.export())
+            raise_fault(error, sandbox, Sandbox.export, self._untouched)
 
     def _check(self, scratch: FileTree) -> CheckVerdict:
         hidden_check = self._current_task.draft.hidden_check
         image = self._image_for_task()
         return run_check(hidden_check, image, self._limits, scratch, _CHECK_SECONDS)
 
-    def _raise_unless_agents_doing(
-        self, error: SandboxError, attempt: Callable[[Sandbox], object]
-    ) -> NoReturn:
-        """Raise Exhausted for what the agent's files or processes bring about, else the error.
-
-        A container that does not run any more was ended from outside.
-        """
-        mine = self._sandbox
-
-        def untouched() -> None:
-            tree = self._current_task.draft.tree
-            with Sandbox(self._image_for_task(), self._limits, tree) as room:
-                attempt(room)
-
-        if mine is None or not mine.is_running():
-            raise error
-        if is_agents_doing(lambda: attempt(mine), untouched):
-            raise Exhausted(f"what a sandbox can bear ({error})") from error
-        raise error
+    def _untouched(self) -> Sandbox:
+        return Sandbox(self._image_for_task(), self._limits, self._current_task.draft.tree)
 
     @property
     def _current_task(self) -> ShellTask:
