@@ -19,7 +19,7 @@ from harness.types import JSON, Agent, Assignment, Report, SystemPrompt, Task
 
 @settings
 class GEPAConfig(Settings):
-    """How much is tried at once, and the model that writes it."""
+    """Settings of GEPA: the size of a minibatch, and the reflection model."""
 
     minibatch: Annotated[int, Ge(1), UnitName("tasks")] = 3
     """Tasks that a parent is reflected on, and on which its offspring must beat it (gepa's

@@ -20,7 +20,7 @@ from harness.types import JSON, Agent, Assignment, Report
 
 @settings
 class ReflectionConfig(Settings):
-    """How far one reflection may go."""
+    """Limits of one reflection."""
 
     edits: Annotated[int, Ge(1), Le(20), Paper("E-SPL App. A.5")] = 2
     """K_ops: edits of one reflection."""

@@ -41,7 +41,7 @@ class QuestionLine:
 
     @property
     def key(self) -> str:
-        """Which problem it is."""
+        """The problem's number."""
         return problem_key(self.problem)
 
 
@@ -263,7 +263,7 @@ class Questions(TextEnv):
         return Problem(f"jsonl:{line.id or line.key[:12]}", line.problem, line.answer)
 
     def judge(self, reply: str, answer: str) -> Verdict:
-        """What the named grader says."""
+        """The verdict of the named grader."""
         return self.grader.judge(reply, answer)
 
     def feedback(self, verdict: Verdict, problem: Problem) -> str:

@@ -11,7 +11,7 @@ from harness.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a run has spent so far; seconds are those of the policy, by purpose.
+    """Resources spent so far by a run; seconds are those of the policy, by purpose.
 
     `acting` counts rollouts. The field names are keys of checkpoints.
     """

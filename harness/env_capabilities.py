@@ -26,7 +26,7 @@ class StepsConcurrently(Protocol):
 
     @property
     def side_by_side(self) -> int:
-        """How many at once."""
+        """The number of episodes that step at once."""
         ...
 
 
@@ -151,12 +151,12 @@ def reads_thoughts(env: object) -> bool:
 
 
 def concurrency_of(env: object) -> int:
-    """How many copies step at once; 1 unless the environment says more."""
+    """The number of copies that step at once; 1 unless the environment says more."""
     return int(env.side_by_side) if isinstance(env, StepsConcurrently) else 1
 
 
 def most_open_of(env: object, otherwise: int) -> int:
-    """How many episodes may be open."""
+    """The number of episodes that may be open."""
     return int(env.most_open) if isinstance(env, LimitsOpenEpisodes) else otherwise
 
 
@@ -199,5 +199,5 @@ def shared_fingerprint(env: TextEnvProtocol) -> str:
 
 
 def unrepeatable_reason(env: object) -> str:
-    """Why the same completions may be scored differently another time; "" where they are not."""
+    """The reason why equal completions may score differently another time; "" if they do not."""
     return str(env.unrepeatable) if isinstance(env, Unrepeatable) else ""

@@ -40,7 +40,7 @@ MAX_OPEN = 1024
 
 @dataclass(frozen=True, slots=True)
 class RolloutConfig:
-    """What all episodes of one batch share."""
+    """Settings that all episodes of one batch share."""
 
     policy: Policy
     envs: EnvPool

@@ -1,4 +1,4 @@
-r"""What stands in a reply's last `\boxed{…}`, and whether it is an answer at all.
+r"""The content of a completion's last `\boxed{…}`, and checks that it is an answer.
 
 Text only, before any mathematics is done: a box may be too long or too deep, hold several boxes,
 leave the work to the grader (a sum, a limit, a remainder), or ask for numbers that would fill a
@@ -39,7 +39,7 @@ _WHOLE = re.compile(r"-?[1-9][0-9]{0,14}|0")
 
 
 def both_whole(box: str, answer: str) -> bool:
-    """Whether both are whole numbers as everyone writes them, which compare as texts: digits alone,
+    """True if both are whole numbers in the usual form, which compare as texts: digits alone,
     at most 15, no leading zero, no minus before 0.
     """
     return bool(_WHOLE.fullmatch(box) and _WHOLE.fullmatch(answer))
@@ -92,7 +92,7 @@ def _closes_early(text: str) -> bool:
 
 
 def depth(text: str) -> int:
-    """How many brackets of any kind are open at once, at most."""
+    """The deepest nesting of brackets of any kind."""
     deepest = level = 0
     for sign in text:
         level += (sign in "([{") - (sign in ")]}")
@@ -101,7 +101,7 @@ def depth(text: str) -> int:
 
 
 def objection(box: str, answer: str) -> str:
-    """Why the content of a box cannot be right, in a sentence; "" where it may be."""
+    """The reason, in a sentence, why the content of a box cannot be right; "" if it may be."""
     if not box:
         return "the box is empty."
     if len(box) > LONGEST_BOX:
@@ -123,7 +123,7 @@ def objection(box: str, answer: str) -> str:
 
 
 def enormous(text: str) -> bool:
-    """Whether exponents or factorials would make a number that fills a machine."""
+    """True if exponents or factorials would make a number that exhausts memory."""
     text = _GROUPING.sub("", text)
     if any(len(n) > 5 or int(n) > LARGEST_POWER for n in _FACTORIAL.findall(text)):
         return True

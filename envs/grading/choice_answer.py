@@ -61,7 +61,7 @@ def _meant(text: str, place: int) -> bool:
 
 
 def judge_choice(reply: str, answer: str) -> Verdict:
-    """Whether the reply chooses the letter of the reference answer, and no other."""
+    """Judge if the completion chooses the letter of the reference answer, and no other."""
     said = chosen(stated(reply))
     if not said:
         return Verdict.wrong("Wrong: the reply does not say Answer: and a letter.")

@@ -106,7 +106,7 @@ def _several(said: str, answer: str) -> bool:
 
 
 def judge_contained(reply: str, answer: str) -> Verdict:
-    """Whether the reply's short answer contains the reference, denies nothing and guesses once."""
+    """Judge if the short answer contains the reference, denies nothing and guesses once."""
     said = unwrapped(boxed_or(stated(reply)))
     if not said:
         return Verdict.wrong("Wrong: the reply does not say Answer: and an answer.")

@@ -126,7 +126,7 @@ def last_number(text: str) -> tuple[Fraction, bool] | None:
 
 
 def readable(answer: str) -> bool:
-    """Whether a reference answer is a number, plain or a formula without letters."""
+    """True if a reference answer is a number, plain or a formula without letters."""
     if plain_number(answer) is not None:
         return True
     if len(answer) > LONGEST_STATED or not _DIGIT.search(answer):
@@ -147,7 +147,7 @@ def _formula(text: str) -> bool:
 
 
 def judge_number(reply: str, answer: str) -> Verdict:
-    """Whether the reply states the number that the reference answer is."""
+    """Judge if the completion states the number that is the reference answer."""
     said = stated_or_end(reply)
     marked = said != reply.strip()
     text = unwrapped(boxed_or(said)).strip()

@@ -34,7 +34,7 @@ from envs.workers.pool import WorkerPool
 
 RULE_VERSION = "boxed-3"
 WALL_SECONDS = 300.0
-"""How long a verdict may take on the wall, at least: for a machine that has no time to give."""
+"""The least wall-clock limit of a verdict, in seconds: for a machine without spare time."""
 _WALL_FACTOR = 30  # by which the wall's guard exceeds a deadline
 _UNEQUAL = "Wrong: what is boxed does not equal the reference answer."
 _WORKER = Path(__file__).with_name("worker.py")
@@ -47,7 +47,7 @@ _CRASHES = {-int(getattr(signal, name, 0)) for name in ("SIGSEGV", "SIGBUS", "SI
 
 
 def grader_version() -> str:
-    """What must agree for two verdicts to be comparable: the rule and its library of numbers."""
+    """The version that two comparable verdicts share: the rule and its library of numbers."""
     try:
         return f"{RULE_VERSION}/mpmath-{version('mpmath')}"
     except PackageNotFoundError:
@@ -103,7 +103,7 @@ class Grader:
         return self._judged(box, answer, deadline or self.deadline)
 
     def endless(self, deadline: float) -> Verdict:
-        """What comes of a job that never ends: the deadline's own test, on the path of answers."""
+        """The verdict on a job that never ends: tests the deadline on the path of real answers."""
         return self._judged("", "0", deadline, spin=True)
 
     def _judged(self, box: str, answer: str, deadline: float, spin: bool = False) -> Verdict:

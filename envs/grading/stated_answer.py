@@ -72,7 +72,7 @@ def _inside(text: str) -> str | None:
 
 
 def boxed_or(text: str) -> str:
-    """What is boxed in a text, where something is; the text itself otherwise."""
+    """The boxed content of a text, if there is any; the text itself otherwise."""
     return last_boxed(text) or text if "boxed" in text else text
 
 

@@ -1,4 +1,4 @@
-"""What was typed, as commands read it."""
+"""The parsed arguments and options of a command."""
 
 from types import SimpleNamespace
 

@@ -62,5 +62,5 @@ def _shown(error: Exception) -> str:
 
 
 def can_resume(given: Sequence[str]) -> bool:
-    """Whether the command leaves a run that can be resumed."""
+    """True if the command leaves a run that can be resumed."""
     return bool(given) and given[0] in ("run", "resume", "eval")

@@ -37,7 +37,7 @@ class ScriptedPolicy:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What decides the completions, for records."""
+        """Everything that decides the completions, for records."""
         return {"weights": self.name, "quantisation": "none", "rendering": "none"} | {
             "engine": "scripted",
             "dtype": "none",

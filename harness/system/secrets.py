@@ -35,7 +35,7 @@ _BEARER = re.compile(r"(\bBearer\s+)[\w.~+/=-]{8,400}", re.IGNORECASE)
 
 
 def secret_name(name: str) -> bool:
-    """Whether a variable or setting of this name holds a secret."""
+    """True if a variable or setting of this name holds a secret."""
     return bool(_VARIABLE.search(name))
 
 

@@ -214,7 +214,7 @@ def unscored_text(row: Row) -> str:
 
 
 def legend(board: Board) -> list[str]:
-    """How to read the columns; only those that this leaderboard shows."""
+    """Meanings of the columns that this leaderboard shows."""
     scale = " in per cent" if board.unit else ""
     lines = [
         f"score: mean reward over test tasks{scale}, averaged over training seeds",

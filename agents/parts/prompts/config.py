@@ -14,7 +14,7 @@ _PAPER = Paper("E-SPL App. A.5")
 
 @settings
 class EvolutionConfig(Settings):
-    """How system prompts are selected, rated and changed."""
+    """Settings of the selection, rating and change of system prompts."""
 
     selection: Annotated[SelectionName, _PAPER] = "top_random"
     """Prompts of an iteration: the highest score and random others, as in the experiments."""

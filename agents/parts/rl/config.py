@@ -19,7 +19,7 @@ Advantage = Literal["own", "mean", "normalised", "leave_one_out"]
 
 @settings
 class WeightsConfig(Settings):
-    """How rewards become one gradient step; shared by every method that trains weights."""
+    """Settings of one gradient step from rewards; shared by every method that trains weights."""
 
     loss: Annotated[losses.LossName, Paper("E-SPL §4.1")] = "importance_sampling"
     """Policy-gradient loss; this one is the released code's default."""

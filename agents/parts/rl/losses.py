@@ -139,7 +139,7 @@ class BuiltLoss:
 
 
 def group_rules(name: str, advantage: str, constant: str) -> tuple[str, bool]:
-    """How a loss compares rewards, and True if it drops groups whose rewards are all equal.
+    """A loss's comparison of rewards, and True if it drops groups whose rewards are all equal.
 
     "own" means the default of the loss for either.
     """

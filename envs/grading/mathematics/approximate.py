@@ -32,13 +32,13 @@ _PLAIN = {
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where a formula is worked out: its variables, and what is left open in its notation."""
+    """A point at which a formula is evaluated: its variables, and choices of notation."""
 
     known: Mapping[str, Fraction]
     ring: bool = True
-    """Whether a degree outside of sine and the like is π/180, and not a unit."""
+    """True if a degree outside of sine and the like is π/180, and not a unit."""
     tens: bool = False
-    """Whether a logarithm without a base is one of base ten."""
+    """True if a logarithm without a base is one of base ten."""
 
 
 def approximate(node: Node, point: Point) -> Any:
@@ -162,7 +162,7 @@ def _nearly(value: Any) -> Any:
 
 
 def digits_of(node: Node) -> tuple[float, int]:
-    """How large and how small its numbers may get, as a power of ten, and the roots' degree."""
+    """Bounds of the size of its numbers, as powers of ten, and the roots' degree."""
     if node.op == "num":
         size = node.value.numerator.bit_length() + node.value.denominator.bit_length()
         return 0.302 * size + 1, 1

@@ -23,7 +23,7 @@ _MATRICES = vocabulary("matrix pmatrix bmatrix Bmatrix smallmatrix array")
 
 
 def split(tokens: list[Token], signs: tuple[str, ...]) -> list[list[Token]]:
-    """What these signs part outside of all brackets."""
+    """The parts between these signs, outside of all brackets."""
     parts: list[list[Token]] = [[]]
     level = 0
     for token in tokens:
@@ -38,7 +38,7 @@ def split(tokens: list[Token], signs: tuple[str, ...]) -> list[list[Token]]:
 
 
 def bracketed(tokens: list[Token], statement: Statement) -> Answer | None:
-    """What stands within one pair of brackets, or ± before one; None where it is no structure."""
+    """The content of one pair of brackets, or of ± and one; None if it is no such structure."""
     if tokens[0].kind == "op" and tokens[0].text in ("±", "-") and len(tokens) > 3:
         inner = bracketed(tokens[1:], statement)
         if isinstance(inner, Sequence) and inner.kind in ("tuple", "pair"):

@@ -1,4 +1,4 @@
-"""Whether a reply's answer says what the reference answer says."""
+"""Comparison of a completion's answer with the reference answer."""
 
 import itertools
 import re
@@ -43,7 +43,7 @@ _INTRODUCED = re.compile(
 
 
 def same(reference: Answer, reply: Answer) -> bool:
-    """Whether they say the same; raises NotMathematics where a side has no value."""
+    """True if they say the same; raises NotMathematics where a side has no value."""
     one, other = _flat(reference), _flat(reply)
     if isinstance(one, Contradiction) or isinstance(other, Contradiction):
         return False

@@ -18,7 +18,7 @@ _SEVERAL = frozenset(["gcd", "lcm", "min", "max"])
 
 
 def closing(tokens: list[Token], at: int) -> int:
-    """Where the bracket that opens at a place is closed; raises NotMathematics where it is not."""
+    """The position of the closing bracket; raises NotMathematics if there is none."""
     level = 0
     for place in range(at, len(tokens)):
         if tokens[place].kind == "op":

@@ -10,7 +10,7 @@ from envs.grading.mathematics.statement import readings
 
 
 def same_text(box: str, answer: str) -> bool:
-    """Whether two texts differ in spacing, fonts and colours alone."""
+    """True if two texts differ in spacing, fonts and colours alone."""
     if box.strip() == answer.strip():
         return True
     try:
@@ -25,7 +25,7 @@ def _reference(answer: str) -> tuple[Answer, ...]:
 
 
 def legible(answer: str) -> bool:
-    """Whether a reference answer can be read; of others only the same text is right."""
+    """True if a reference answer can be parsed; of others only the same text is right."""
     try:
         return bool(_reference(answer))
     except (NotMathematics, RecursionError):
@@ -33,7 +33,7 @@ def legible(answer: str) -> bool:
 
 
 def says_number(text: str) -> bool:
-    """Whether a text can be read as one number: a formula without letters."""
+    """True if a text can be parsed as one number: a formula without letters."""
     try:
         found = readings(text)
     except (NotMathematics, RecursionError):
@@ -52,7 +52,7 @@ def compare_alone(answer: str) -> None:
 
 
 def judge(box: str, answer: str) -> dict[str, bool]:
-    """Whether the box is right, whether it could be read, and whether it contradicts itself."""
+    """Judge a box: if it is right, if it could be parsed, and if it contradicts itself."""
     if same_text(box, answer):
         return {"right": True, "read": True}
     try:

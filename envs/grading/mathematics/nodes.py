@@ -35,7 +35,7 @@ def variables(node: Node) -> frozenset[str]:
 
 
 def holds(node: Node, *ops: str) -> bool:
-    """Whether one of these operations occurs in it."""
+    """True if one of these operations occurs in it."""
     return node.op in ops or any(holds(arg, *ops) for arg in node.args)
 
 
@@ -94,7 +94,7 @@ class MathRelation:
     left: Node
     right: Node
     value: "Answer | None" = None
-    """What stood right of the last =."""
+    """The right-hand side of the last =."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Whether two formulas are equal: exactly, or to more digits than they could agree in by chance."""
+"""Equality of two formulas: exact, or to more digits than could agree by chance."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def infinite(node: Node) -> int:
 
 
 def equal(one: Node, other: Node, ring: bool = True) -> bool:
-    """Whether both have the same value, for all values of their variables.
+    """True if both have the same value, for all values of their variables.
 
     Raises NotMathematics where a side has no value at all. `ring` is as for `exact`.
     """
@@ -54,7 +54,7 @@ def equal(one: Node, other: Node, ring: bool = True) -> bool:
 
 
 def zero(node: Node) -> bool:
-    """Whether the value is 0 for all values of the variables."""
+    """True if the value is 0 for all values of the variables."""
     return equal(node, Node("num"))
 
 
@@ -172,12 +172,12 @@ def number_value(node: Node) -> Any:
 
 
 def constant(node: Node) -> bool:
-    """Whether it is a number, with no letters in it."""
+    """True if it is a number, with no letters in it."""
     return not variables(node) and not holds(node, "pm", "mp")
 
 
 def proportional(one: Node, other: Node, positive: bool) -> bool:
-    """Whether one is the other times a number, which is to be above 0 where `positive`."""
+    """True if one is the other times a number, which must be above 0 if `positive`."""
     names = sorted(variables(one))
     if names != sorted(variables(other)) or not names:
         return False
@@ -212,7 +212,7 @@ def signs(node: Node, flips: list[int], linked: bool) -> Node:
 
 
 def count(node: Node, op: str) -> int:
-    """How often an operation occurs."""
+    """The number of times that an operation occurs."""
     return (node.op == op) + sum(count(arg, op) for arg in node.args)
 
 

@@ -30,7 +30,7 @@ _CLOSE = 0.01  # relative; what ≈ may join
 
 
 def related(tokens: list[Token], statement: Statement, formula: Reader) -> Answer:
-    """What a chain of relations says; raises NotMathematics."""
+    """The meaning of a chain of relations; raises NotMathematics."""
     signs, level = [], 0
     for token in tokens:
         if token.kind == "op":

@@ -84,7 +84,7 @@ def union(regions: list[Region]) -> Region:
 
 
 def intersection(regions: list[Region]) -> Region:
-    """What is in all of them; raises NotMathematics."""
+    """The intersection of all of them; raises NotMathematics."""
     kept = list(regions[0].parts)
     for region in regions[1:]:
         kept = [met for one in kept for two in region.parts if (met := _meet(one, two))]
@@ -110,7 +110,7 @@ def _meet(one: RealInterval, two: RealInterval) -> RealInterval | None:
 
 
 def without(whole: Region, gone: Region) -> Region:
-    """What is in the one and not in the other; raises NotMathematics."""
+    """The difference of two sets; raises NotMathematics."""
     rest = whole
     for part in gone.parts:
         sides = []
@@ -125,7 +125,7 @@ def without(whole: Region, gone: Region) -> Region:
 
 
 def same_region(one: Region, other: Region) -> bool:
-    """Whether both are the same set; raises NotMathematics."""
+    """True if both are the same set; raises NotMathematics."""
     left, right = merged(one), merged(other)
     return len(left) == len(right) and all(
         a.low_closed == b.low_closed

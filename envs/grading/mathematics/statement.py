@@ -85,7 +85,7 @@ def readings(text: str) -> list[Answer]:
 
 
 def statement(tokens: list[Token]) -> Answer:
-    """What the tokens say; raises NotMathematics."""
+    """The statement that the tokens make; raises NotMathematics."""
     tokens = _trimmed(tokens)
     if not tokens:
         raise NotMathematics("nothing")

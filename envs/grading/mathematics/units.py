@@ -1,4 +1,4 @@
-"""What may stand around a formula without changing it: words before it, units behind it."""
+"""Text that may surround a formula without changing it: words before it, units after it."""
 
 from fractions import Fraction
 
@@ -106,7 +106,7 @@ def behind(tokens: list[Token]) -> tuple[list[Token], str, list[str]]:
 
 
 def factor_of(effect: str) -> int:
-    """What a word like "million" multiplies by."""
+    """The factor of a word like "million"."""
     return _FACTORS[effect]
 
 

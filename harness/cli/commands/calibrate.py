@@ -67,7 +67,7 @@ class Unit:
 
     @property
     def done(self) -> bool:
-        """Whether every method of it has its entry."""
+        """True if every one of its methods has an entry."""
         places = runs_in(self.folder) if self.folder.is_dir() else []
         return len(places) == len(self.methods) and all((p / "entry.json").exists() for p in places)
 

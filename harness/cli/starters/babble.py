@@ -54,7 +54,7 @@ class Babble:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What decides the completions at version 0, for records."""
+        """Everything that decides the completions at version 0, for records."""
         digest = hashlib.sha256(self.start.numpy().tobytes()).hexdigest()
         return {"weights": f"sha256:{digest}", "quantisation": "none"} | {
             "rendering": "lines of role: text",

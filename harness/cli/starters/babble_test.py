@@ -1,4 +1,4 @@
-"""What the model must keep to; run it with: python -m pytest test_babble.py."""
+"""Rules that the model must keep; run them with: python -m pytest test_babble.py."""
 
 from collections import deque
 

@@ -88,7 +88,7 @@ class HFPolicy:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What decides the completions at version 0, for records."""
+        """Everything that decides the completions at version 0, for records."""
         return {
             "weights": self._weights,
             "quantisation": quantisation(self._source),

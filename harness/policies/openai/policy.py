@@ -161,7 +161,7 @@ class EndpointPolicy:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What decides this model's replies, as far as can be known from outside."""
+        """Everything that decides this model's completions, as far as a client can know."""
         return {
             "weights": f"unverified:{self._address.model}",
             "quantisation": "unknown",

@@ -1,4 +1,4 @@
-"""What a hosted trainer is sent and what it says: samples as its data, its answer as our numbers.
+"""Conversion of samples to a hosted trainer's data, and of its answer to our metrics.
 
 Tinker's losses are plain sums over tokens and data. The mean that a loss of ours takes is folded
 into the advantages, so that loss, gradient and their clipping are the same numbers as for a model
@@ -125,7 +125,7 @@ def datum(sdk: Any, item: WeightedSample) -> Any:
 
 
 def numbers(weighted: Sequence[WeightedSample], loss: HostedLoss, output: Any) -> dict[str, float]:
-    """What the step was, from the trainer's own log-probabilities before it.
+    """Metrics of the step, from the trainer's own log-probabilities before it.
 
     `loss` is computed here from them; `hosted_loss` is what the trainer says it is, which holds a
     KL term as the advantages that have its gradient.

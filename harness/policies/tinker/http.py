@@ -22,7 +22,7 @@ class _Stay(HTTPRedirectHandler):
 def fetch(
     url: str, seconds: float, key: str = "", body: object = None, direct: bool = False
 ) -> bytes:
-    """What a server answers; `direct` leaves out any proxy, which knows nothing of this machine.
+    """A server's answer; `direct` bypasses any proxy, which cannot reach this machine.
 
     Where the server names another address, that is asked without the key.
 

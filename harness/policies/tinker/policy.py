@@ -65,12 +65,12 @@ class TinkerPolicy:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Why requests went unanswered, by their ids."""
+        """Reasons why requests went unanswered, by their ids."""
         return self._sampler.failures
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to announce."""
+        """Lines to print before the run."""
         where = () if self._service.own else _NOT_OWN
         seeds = "Sampled and trained elsewhere: equal seeds need not give equal replies."
         unknown = (
@@ -87,7 +87,7 @@ class TinkerPolicy:
 
     @property
     def version(self) -> int:
-        """How many updates the weights have seen."""
+        """The number of updates that the weights have had."""
         return self._version
 
     @property
@@ -97,7 +97,7 @@ class TinkerPolicy:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What decides this model's replies, as far as can be known from outside."""
+        """Everything that decides this model's completions, as far as a client can know."""
         return {
             "weights": f"unverified:{self._model}",
             "quantisation": "unknown",

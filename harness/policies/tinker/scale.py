@@ -1,4 +1,4 @@
-"""How a server adds up a loss: measured before a run, because servers differ.
+"""Scale of a server's loss (sum or mean): measured before a run, because servers differ.
 
 Tinker's losses are plain sums over tokens and samples. SkyRL 0.4.0's JAX backend takes the mean
 over all tokens of a sample, the prompt's included, and then over samples. A loss grows evenly with
@@ -24,14 +24,14 @@ _TOKENS = 8  # of the sample that is measured with
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What a server divides a loss by; `known` says that it was measured or is documented."""
+    """The divisor of a server's loss; `known` if it was measured or is documented."""
 
     samples: bool = False
     tokens: bool = False
     known: bool = True
 
     def factor(self, tokens: int, samples: int) -> float:
-        """What to multiply the advantages of a sample of so many targets by."""
+        """The factor for the advantages of a sample of so many targets."""
         return (tokens if self.tokens else 1) * (samples if self.samples else 1)
 
 

@@ -76,7 +76,7 @@ def start(call: Callable[[], Any]) -> Future[Any]:
 
 
 def rest_client(sdk: Any, client: Any, address: str, key: str) -> Any:
-    """What states are deleted and adapters downloaded through."""
+    """The client that deletes states and downloads adapters."""
     if hasattr(sdk, "RestClient"):
         return sdk.RestClient(base_url=address, api_key=key)
     return client.create_rest_client()

@@ -87,7 +87,7 @@ class VLLMPolicy:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What decides the completions at version 0, for records."""
+        """Everything that decides the completions at version 0, for records."""
         return {
             "weights": weights_hash(self._source),
             "quantisation": quantisation(self._source),

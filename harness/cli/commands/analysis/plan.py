@@ -48,7 +48,7 @@ from leaderboards.stats.scores import result
 
 @dataclass(frozen=True, slots=True)
 class PlannedCost:
-    """What all seeds of one method would cost; `seconds` None: not known. `disk` is in bytes."""
+    """Predicted cost of all seeds of one method; `seconds` None: not known. `disk` is in bytes."""
 
     method: str
     runs: int
