@@ -6,6 +6,7 @@ that answers, and one that cannot keep the limits containers are promised to hav
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ def connect() -> Any:
     The first one of a process removes what dead processes left behind, and sees to it that this
     process leaves nothing when it exits.
     """
+    if sys.platform == "win32":  # sockets, file modes and users of POSIX are used throughout
+        raise DockerUnavailable("Containers need Linux or macOS; on Windows, run harness in WSL 2.")
     where = (os.getpid(), os.environ.get("DOCKER_HOST", ""))
     cached = getattr(_here, "cached", None)
     if cached is None or cached.where != where:

@@ -10,9 +10,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+
+from filelock import FileLock
 
 from envs.errors import EnvError
 
@@ -35,7 +36,7 @@ def cached_folder(key: str, write: Callable[[Path], None]) -> Path:
     folder = root / key
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _exclusive(root / f"{key}.lock"):
+        with FileLock(root / f"{key}.lock"):
             if not _intact(folder):
                 _write_folder(folder, write)
     except OSError as error:
@@ -44,18 +45,6 @@ def cached_folder(key: str, write: Callable[[Path], None]) -> Path:
             " XDG_CACHE_HOME to a folder that can be written."
         ) from error
     return folder
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    import fcntl  # only here: Windows has none
-
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:

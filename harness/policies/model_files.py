@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from harness.errors import ModelError
 from harness.policies.memory_check import largest_free_memory
 
@@ -37,11 +39,8 @@ def cache_folder() -> Path:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file against other processes; it is released when the process ends."""
-    import fcntl  # Windows has none
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(path):
         yield
 
 

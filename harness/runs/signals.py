@@ -5,6 +5,7 @@ or a closed terminal sends shortly before it kills: stop now, in order. The last
 """
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -33,7 +34,9 @@ def polite(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     def ended(number: int, frame: FrameType | None) -> None:
         raise Terminated(number)
 
-    wanted = {signal.SIGINT: heard, signal.SIGTERM: ended, signal.SIGHUP: ended}
+    wanted = {signal.SIGINT: heard, signal.SIGTERM: ended}
+    if sys.platform != "win32":  # Windows has no SIGHUP
+        wanted[signal.SIGHUP] = ended
     before = {}
     try:
         for number, handler in wanted.items():
