@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from harness.cli.commands.site import read_log
+from harness.runs.run_log import read_log
 from leaderboards.records.store import find_entries
 from leaderboards.site import build_site
 

@@ -24,9 +24,9 @@ from harness.policies.capabilities import close as close_policy
 from harness.policies.capabilities import identity_of, notes_of, settings_of
 from harness.reward_hacking import alarms, copies
 from harness.rollout import RolloutConfig
+from harness.runs.checks.grader_selftest import check_graders
 from harness.runs.entry import make_entry
-from harness.runs.envs import world_maker
-from harness.runs.grader_selftest import check_graders
+from harness.runs.envs import env_maker
 from harness.runs.request import write_request
 from harness.seeds import Seeds
 from harness.settings.config import Config
@@ -113,7 +113,7 @@ def build_run(
     request: Config, folder: Path, callbacks: Callbacks, stop: Callable[[], bool]
 ) -> RunContext:
     """Open the model and the environment; nothing is sampled yet."""
-    make_env = world_maker(request)
+    make_env = env_maker(request)
     env = make_env("train")
     check_graders(env)
     opened = open_policy(request.model_url, request.model)

@@ -1,4 +1,4 @@
-"""Making worlds for the harness: the rooms' own errors become exit codes here."""
+"""Construction of environments: errors of `envs` become errors of the harness with exit codes."""
 
 import os
 import shlex
@@ -31,7 +31,7 @@ _LONGEST = 80  # characters of a name that are shown
 
 @cache
 def _options(name: str) -> tuple[str, ...]:
-    """The options a world takes; looked up once, because every world of a batch is made by name."""
+    """The options of an environment; cached, because each copy in a batch is made by name."""
     try:
         return envs.describe(name).options
     except UnknownEnv as error:
@@ -91,30 +91,30 @@ def takes_seed(name: str) -> bool:
     return "world_seed" in _options(name)
 
 
-def make_world(
+def make_env(
     name: str,
     split: Split,
     data_dir: str = "",
     accept_data: bool = False,
-    world_seed: int | None = None,
-    world_options: Table | None = None,
+    task_seed: int | None = None,
+    chosen: Table | None = None,
 ) -> TextEnvProtocol:
-    """Make one world; a folder of data or a seed goes only to a world that takes one.
+    """Make one environment; a folder of data or a seed goes only to an environment that takes one.
 
-    `world_options` is the request's `[world]` section: keyword options of the world itself.
+    `chosen` is the request's `[env]` section: keyword options of the environment itself.
 
     Raises:
-        UsageError: for a name that does not exist, or an option the world does not take.
+        UsageError: for a name that does not exist, or an option the environment does not take.
         DataError: where its data is missing, unreachable or not what was pinned.
     """
-    options: dict[str, object] = dict(world_options or {})
+    options: dict[str, object] = dict(chosen or {})
     if takes_data(name):
         options["data_dir"] = data_dir or None
-        # A world may read a folder without having pinned its content.
+        # An environment may read a folder without having pinned its content.
         if "accept_data" in _options(name):
             options["accept_data"] = accept_data
     if takes_seed(name):
-        options["world_seed"] = world_seed
+        options["world_seed"] = task_seed
     try:
         return cast(TextEnvProtocol, envs.make(name, split, **options))
     except (UnknownEnv, UnknownOption) as error:
@@ -123,12 +123,12 @@ def make_world(
         raise DataError(str(error)) from error
 
 
-def world_maker(request: Config) -> Callable[[Split], TextEnvProtocol]:
+def env_maker(request: Config) -> Callable[[Split], TextEnvProtocol]:
     """A function that makes this request's environment for a split."""
 
     def make(split: Split) -> TextEnvProtocol:
         section = request.env
-        return make_world(
+        return make_env(
             section.name,
             split,
             section.data_dir,
@@ -140,13 +140,13 @@ def world_maker(request: Config) -> Callable[[Split], TextEnvProtocol]:
     return make
 
 
-def answers_once(world: TextEnvProtocol) -> bool:
+def answers_once(env: TextEnvProtocol) -> bool:
     """True if an episode is one completion, which can be graded without a rollout."""
-    return isinstance(world, Regradable) and type(world).step is envs.TextEnv.step
+    return isinstance(env, Regradable) and type(env).step is envs.TextEnv.step
 
 
 def whole_name(name: str) -> str:
-    """A world's name that means the same from any folder: files and folders by their full path."""
+    """The environment's name with full paths, so that it means the same in any folder."""
     kind, colon, place = name.partition(":")
     return f"{kind}:{Path(place).resolve()}" if colon and _is_file(kind, place) else name
 
@@ -164,7 +164,7 @@ def _is_file(kind: str, place: str) -> bool:
 
 
 def whole_options(name: str, options: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """The options with full paths where the world says that they name files or folders."""
+    """The options with full paths where the environment says that they name files or folders."""
     paths = path_options(name) if options else ()
     return {
         key: _whole(value) if key in paths and isinstance(value, str) and value else value

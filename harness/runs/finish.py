@@ -66,7 +66,7 @@ def _trackers(
 
 
 def rounds_of(request: Config) -> int:
-    """About how many rounds there will be; the world may have fewer tasks than a round wants."""
+    """The expected number of rounds; the environment may have fewer tasks than a round wants."""
     shape = request.budget
     episodes = shape.tasks * shape.prompts * shape.samples
     return max(1, shape.episodes // episodes) if agents.spec(request.method).plays else 0

@@ -24,7 +24,7 @@ from harness.env_capabilities import (
 )
 from harness.errors import HarnessError
 from harness.rollout import reason
-from harness.runs.envs import answers_once, make_world, takes_seed, untrusted
+from harness.runs.envs import answers_once, make_env, takes_seed, untrusted
 from harness.settings.config import env_tables
 from harness.settings.old_names import modern
 from harness.settings.sources import Scalar, parse_set
@@ -80,7 +80,7 @@ class Graders:
         if key not in self._envs:
             name, seed, *own = key
             made: Any = (name, "test", self._data, False, seed, dict(own))  # type: ignore[arg-type]  # as _key pairs them
-            env = make_world(*made)
+            env = make_env(*made)
             self._envs[key] = (env, shared_fingerprint(env))
         return self._envs[key]
 

@@ -12,7 +12,7 @@ from harness.errors import UsageError, unknown
 from harness.policies import check_url, trainable, untrainable
 from harness.policies.vllm import url as vllm_url
 from harness.runs.envs import (
-    make_world,
+    make_env,
     takes_data,
     takes_seed,
     whole_name,
@@ -117,12 +117,12 @@ def resolve(requested: Requested) -> Resolved:
     draft = from_tables(tables)
     if draft.env.data_dir and not takes_data(env_name):
         notes.append(f"{env_name} makes its own tasks and reads no data: --data-dir is not used")
-    env = make_world(
+    env = make_env(
         env_name,
         "train",
         draft.env.data_dir,
         draft.env.accept_data,
-        world_options=draft.env_options,
+        chosen=draft.env_options,
     )
     try:
         tables = _suit(tables, env, preset, typed)
@@ -274,7 +274,7 @@ def _of_family(tables: Tables, draft: Config, seed: int) -> dict[str, dict[str, 
     """
     chosen = seed if draft.env.task_seed is None else draft.env.task_seed
     name, options = str(tables["env"]["name"]), env_tables(tables["env"])[1]
-    env = make_world(name, "train", world_seed=chosen, world_options=options)
+    env = make_env(name, "train", task_seed=chosen, chosen=options)
     own: dict[str, dict[str, Scalar]] = {"env": {"task_seed": chosen}}
     if draft.run.prompt is None:
         own["run"] = {"prompt": env.system_prompt}

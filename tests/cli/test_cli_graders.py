@@ -170,7 +170,7 @@ def test_worlds_that_are_not_asked_again_are_neither_made_nor_reached(run, env, 
     entry = run(halving)
     command = ("harness", "run", "--env", env)
     entry = replace(entry, track=replace(entry.track, env="harness/Some-v1"))
-    monkeypatch.setattr("harness.runs.regrade.make_world", lambda *_: pytest.fail("was made"))
+    monkeypatch.setattr("harness.runs.regrade.make_env", lambda *_: pytest.fail("was made"))
     told = replace(entry.provenance, command=command)
     brought = Graders().grader_for(object_with(entry, told))
     assert isinstance(brought, str) and brought.startswith("harness/Some-v1 cannot be replayed")

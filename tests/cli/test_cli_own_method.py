@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from envs.checks.env_check import CheckResult
-from harness.cli.commands import check_method
 from harness.cli.main import main
+from harness.runs.checks import method_check
 
 FORGETFUL = '''
 import random
@@ -65,7 +65,7 @@ def test_a_new_method_passes_its_checks(capsys):
     assert "harness method check own_duel:SPEC" in capsys.readouterr().out
     assert main(["method", "check", "own_duel:SPEC", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert [c["check"] for c in told["checks"]] == list(check_method.CHECKS)
+    assert [c["check"] for c in told["checks"]] == list(method_check.CHECKS)
     assert told["passed"] and {c["status"] for c in told["checks"]} == {"passed"}
 
 

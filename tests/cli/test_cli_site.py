@@ -66,7 +66,7 @@ def test_a_world_whose_texts_may_not_be_published_is_told_by_ids_hashes_and_repl
     kinds = [v for v in vars(envs.arithmetic).values() if hasattr(v, "redistributable")]
     for kind in kinds:
         monkeypatch.setattr(kind, "redistributable", False, raising=False)
-    from harness.cli.commands.site import _described, read_log
+    from harness.runs.run_log import _described, read_log
 
     _described.cache_clear()
     log = read_log(home / "out" / "evolution-seed0" / "entry.json")

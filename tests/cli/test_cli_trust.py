@@ -12,9 +12,9 @@ import pytest
 from envs.known_envs import ALIASES
 from envs.resolution import GROUP
 from envs.untrusted import UntrustedPart, untrusted_parts
-from harness.cli.commands.site import read_log
 from harness.cli.main import main
 from harness.runs.regrade import Graders
+from harness.runs.run_log import read_log
 from leaderboards.boards.verify import UntrustedEnv
 from leaderboards.records.store import read_entry
 
@@ -141,7 +141,7 @@ def test_models_files_and_doors_are_not_opened_either(published, monkeypatch, en
     command = ["harness", "run", "--env", env, *(w for s in sets for w in ("--set", s))]
     object.__setattr__(entry, "provenance", replace(entry.provenance, command=("harness",)))
     object.__setattr__(entry.provenance, "command", tuple(command))
-    monkeypatch.setattr("harness.runs.regrade.make_world", lambda *_: pytest.fail("was made"))
+    monkeypatch.setattr("harness.runs.regrade.make_env", lambda *_: pytest.fail("was made"))
     brought = Graders().grader_for(entry)
     assert isinstance(brought, UntrustedEnv) and part in brought.why
 

@@ -12,9 +12,9 @@ from harness.seeds import Seeds
 from harness.types import Assignment, SystemPrompt, Task
 
 
-def played(*tasks, make_world):
+def played(*tasks, make_env):
     policy = ScriptedPolicy(lambda request: "2")
-    table = RolloutConfig(policy, EnvPool(make_world), Sampling(max_tokens=8), Seeds(0))
+    table = RolloutConfig(policy, EnvPool(make_env), Sampling(max_tokens=8), Seeds(0))
     return list(rollout([Assignment(SystemPrompt(), task, 1) for task in tasks], table))
 
 
@@ -37,19 +37,19 @@ class Three:
 @pytest.mark.parametrize("task", [Task("test", 3), Task("test", -1), Task("train", 5)])
 def test_a_task_beyond_its_split_stops_before_anything_is_played(task):
     with pytest.raises(UsageError, match=f"Task {task} is not in its split"):
-        played(Task("test", 0), task, make_world=lambda split: Three())
+        played(Task("test", 0), task, make_env=lambda split: Three())
 
 
 def test_every_task_of_a_split_is_played():
     tasks = [Task("test", n) for n in range(3)] + [Task("train", n) for n in range(5)]
-    assert len(played(*tasks, make_world=lambda split: Three())) == 8
+    assert len(played(*tasks, make_env=lambda split: Three())) == 8
 
 
 def test_a_world_that_cannot_be_made_still_fails_each_of_its_episodes():
     def broken(split):
         raise RuntimeError("no such world today")
 
-    episodes = [episode for _, episode in played(Task("test", 7), make_world=broken)]
+    episodes = [episode for _, episode in played(Task("test", 7), make_env=broken)]
     assert [e.scored for e in episodes] == [False] and "no such world today" in episodes[0].error
 
 

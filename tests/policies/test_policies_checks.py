@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
-from harness.cli.starters.babble import BACKEND, Babble
 from harness.errors import UsageError
 from harness.policies import known_models, open_policy, registry
 from harness.policies.checks import CHECKS, check
 from harness.policies.registry import PolicyBackend, scheme_of
 from harness.policies.scripted import ScriptedPolicy
+from harness.runs.starters.babble import BACKEND, Babble
 from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Tokens
 

@@ -1,25 +1,16 @@
 """`harness eval`: a model and prompt without training, or a finished run's final agent again."""
 
 import json
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from harness.callbacks import Callbacks
 from harness.cli.arguments import Arguments
 from harness.cli.commands import run
 from harness.errors import UsageError
-from harness.evaluate import evaluate, evaluation_tasks
-from harness.metered import MeteredTrainable
-from harness.runs.build import build_run, final_agent_of
+from harness.runs.analysis.repeated_evaluation import evaluate_again
 from harness.runs.request import read_request
 from harness.runs.resolve import resolve
 from harness.runs.run_dirs import existing, lay_out, new_folder
-from harness.settings.executor import ExecutorSection
-from harness.storage.atomic_files import write_json
 from harness.storage.lock import Lock
 
 
@@ -49,7 +40,9 @@ def _evaluate_run(arguments: Arguments) -> int:
     run_dir = run_dirs[0]
     request = read_request(run_dir)
     with Lock(run_dir / "run.lock"):
-        record, summary = _analyse(run_dir, arguments)
+        record, summary = evaluate_again(
+            run_dir, arguments.split, arguments.test_tasks, arguments.samples
+        )
     if arguments.json:
         print(json.dumps({**summary, "record": str(record)}))
         return 0
@@ -60,37 +53,3 @@ def _evaluate_run(arguments: Arguments) -> int:
         markup=False,
     )
     return 0
-
-
-def _analyse(run_dir: Path, arguments: Arguments) -> tuple[Path, dict[str, Any]]:
-    # In this process, whichever executor made it.
-    request = replace(read_request(run_dir), executor=ExecutorSection())
-    context = build_run(request, run_dir, Callbacks([]), lambda: False)
-    try:
-        agent = final_agent_of(run_dir)
-        if isinstance(context.policy, MeteredTrainable) and agent.policy_version:
-            context.policy.load(run_dir / "checkpoint" / "policy")
-        asked = context.request.evaluation
-        samples = arguments.samples or asked.samples
-        size = context.env.size(arguments.split)
-        tasks = evaluation_tasks(arguments.split, size, arguments.test_tasks or asked.tasks or None)
-        table = context.evaluation_table("analysis", arguments.split)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        log = run_dir / f"analysis-{arguments.split}-{stamp}.jsonl"
-        records = evaluate(agent, tasks, samples, table, context.meter, log)
-    finally:
-        context.close()
-    rewards = [float(str(line["reward"])) for line in records if line["reward"] is not None]
-    mean = sum(rewards) / len(rewards) if rewards else None
-    summary: dict[str, Any] = {
-        "kind": "analysis",
-        "split": arguments.split,
-        "prompt": agent.prompt.id,
-        "policy_version": agent.policy_version,
-        "tasks": len(tasks),
-        "samples": samples,
-        "mean_reward": mean,
-        "unscored": sum(line["reward"] is None for line in records),
-    }
-    write_json(log.with_suffix(".json"), summary)
-    return log.with_suffix(".json"), summary

@@ -1,6 +1,5 @@
 """`harness leaderboard`: leaderboards of all entries found; `verify` and `add` published ones."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from harness.cli.arguments import Arguments
 from harness.cli.select_rows import places
 from harness.errors import UsageError
 from leaderboards.boards.rank import boards
@@ -18,7 +18,7 @@ _ONLY = {"data_dir": "verify", "to": "add"}  # options of one act
 _TRUST = "--trust belongs to harness leaderboard verify, or to --html."
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Print the leaderboard of every Track, then the files that are not entries."""
     act = str(arguments.paths[0]) if arguments.paths else ""
     for option, belongs in _ONLY.items():
@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _published(act: str, paths: Sequence[Path], arguments: argparse.Namespace) -> int:
+def _published(act: str, paths: Sequence[Path], arguments: Arguments) -> int:
     """`verify` or `add`; a folder of that name is written ./verify."""
     from harness.cli.commands.publish import check, publish  # with graders and environments
 

@@ -1,105 +1,23 @@
 """`harness env|method|model new`: a working template, with its test."""
 
-import importlib.util
-import keyword
-import re
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.cli.arguments import Arguments
-from harness.errors import UsageError
-
-_STARTERS = "harness.cli.starters"
-
-
-@dataclass(frozen=True, slots=True)
-class Starter:
-    """A template: a module with its test, and the word in both that the name replaces."""
-
-    word: str
-    told: str
-
-
-_KINDS = {
-    "env": Starter(
-        "letters",
-        "check it:  harness env check {name}:Mine/{title}-v0\n"
-        "test it:   python -m pytest {test}\n"
-        "train:     harness run --env {name}:Mine/{title}-v0 --model smollm2 --method base,espl",
-    ),
-    "method": Starter(
-        "duel",
-        "check it:  harness method check {name}:SPEC\n"
-        "test it:   python -m pytest {test}\n"
-        "train:     harness run --method base,{name}:SPEC",
-    ),
-    "model": Starter(
-        "babble",
-        "check it:  harness model check {name}:BACKEND\n"
-        "test it:   python -m pytest {test}\n"
-        "train:     harness run --env arithmetic --model {name}:BACKEND --method base,rl",
-    ),
-}
+from harness.runs.templates import check_name, next_steps, write
 
 
 def main(arguments: Arguments) -> int:
     """Write both files, or neither; nothing is ever overwritten."""
     name, folder = arguments.name, arguments.dir
-    _check_name(name)
+    check_name(name)
     written = write(arguments.verb, name, folder)
     console = Console(highlight=False)
     for path in written:
         console.print(f"written:   {path}", markup=False)
     if folder != Path():
         console.print(f"go there:  cd {folder}", markup=False, soft_wrap=True)
-    told = _KINDS[arguments.verb].told
-    for old, new in (("{name}", name), ("{title}", title(name)), ("{test}", written[1].name)):
-        told = told.replace(old, new)
-    console.print(told, markup=False, soft_wrap=True)
+    steps = next_steps(arguments.verb, name, written[1])
+    console.print(steps, markup=False, soft_wrap=True)
     return 0
-
-
-def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise UsageError(
-            f"'{name}' cannot be the name of a file that is imported; use small letters, digits and"
-            " _, as in my_env."
-        )
-    if importlib.util.find_spec(name) is not None:
-        raise UsageError(
-            f"There is a module '{name}' already, which would be imported instead; choose another"
-            " name, as in my_env."
-        )
-
-
-def title(name: str) -> str:
-    """The name as a class is called: my_env becomes MyEnv."""
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
-
-
-def write(kind: str, name: str, folder: Path) -> tuple[Path, Path]:
-    """The module and its test in the folder; raises UsageError where one of them is there."""
-    word = _KINDS[kind].word
-    paths = folder / f"{name}.py", folder / f"test_{name}.py"
-    for path in paths:
-        if path.exists():
-            raise UsageError(f"{path} exists and is not overwritten; choose another name or --dir.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, source in zip(paths, (f"{word}.py", f"{word}_test.py"), strict=True):
-            text = (files(_STARTERS) / source).read_text(encoding="utf-8")
-            path.write_text(renamed(text, word, name), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written ({error.strerror}); choose --dir.") from error
-    return paths
-
-
-def renamed(text: str, word: str, name: str) -> str:
-    """The starter's text with its module, its names and its class called after `name`."""
-    text = text.replace(f"{_STARTERS}.{word}", name)
-    text = text.replace(f"test_{word}.py", f"test_{name}.py").replace(f'"{word}"', f'"{name}"')
-    text = text.replace(f'"{word}:', f'"{name}:').replace(f'f"{word} ', f'f"{name} ')
-    return re.sub(rf"\b{word.title()}(?=\b|Config\b)", title(name), text)

@@ -6,27 +6,20 @@ split was opened; a bare entry does not.
 
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 from rich.console import Console
 from rich.text import Text
 
 from harness.cli.select_rows import PUBLISHED
 from harness.display.console_text import pipe_safe
-from harness.errors import RunError, UsageError
+from harness.errors import UsageError
+from harness.runs.publication import checked_entry, publishable
 from harness.runs.regrade import Graders
-from harness.runs.run_dirs import existing
-from harness.storage.atomic_files import lines, read_json
-from harness.storage.transcript import status
-from harness.types import SystemPrompt
 from leaderboards.boards.formatting import plain
 from leaderboards.boards.publish import add
 from leaderboards.boards.verify import Verified, verify
-from leaderboards.records.entry import Entry, Outcome
-from leaderboards.records.store import read_entry
 from leaderboards.records.strict_json import encode
 
 FOUND_WRONG = 1
@@ -36,70 +29,14 @@ def publish(runs: Sequence[Path], to: Path | None) -> int:
     """Copy the entries of finished runs to the published ones."""
     if not runs:
         raise UsageError("Name the runs to publish, as in harness leaderboard add runs/my-run.")
-    found = [(str(place), _chosen_before(place)) for run in runs for place in _places(run)]
+    run_dirs = [run_dir for run in runs for run_dir in publishable(run)]
+    found = [(str(run_dir), checked_entry(run_dir)) for run_dir in run_dirs]
     folder = to or PUBLISHED
     for one in add(found, folder):
         state = "already published" if one.before else "added"
         print(f"{one.path}: {state}")
     print(f"{folder}: manifest and leaderboards written; check with harness leaderboard verify")
     return 0
-
-
-def _places(run: Path) -> list[Path]:
-    if run.is_file() and run.name == "entry.json" and (run.parent / "opening.json").exists():
-        return [run.parent]
-    if run.is_file():
-        raise UsageError(
-            f"{run} is an entry without its run; name the run directory, which shows that the "
-            "agent was selected before the test split was opened."
-        )
-    return existing(run)
-
-
-def _chosen_before(place: Path) -> Entry:
-    """The entry of a run, checked against the record of its single held-out evaluation."""
-    if not (place / "entry.json").exists():
-        raise RunError(f"{place} is not finished; type harness resume {place} first.")
-    entry = read_entry(place / "entry.json")
-    opening = cast(Mapping[str, Any], read_json(place / "opening.json"))
-    prompt = SystemPrompt(entry.prompt.briefing, entry.prompt.principles)
-    agent = {"prompt": prompt.id, "policy_version": entry.policy_version}
-    declared = opening.get("agents")
-    if opening.get("openings") != 1 or not isinstance(declared, list) or agent not in declared:
-        raise RunError(
-            f"{place} opened the test split for another agent than its entry names: the agent was "
-            "selected afterwards, so it is not published."
-        )
-    if _moment(str(opening.get("opened"))) > _moment(entry.provenance.created):
-        raise RunError(
-            f"{place} opened the test split after its entry was made; it is not published."
-        )
-    played = [cast(Mapping[str, Any], line) for _, line in lines(place / "test.jsonl")]
-    if _kept(played) != _told(entry.outcomes):
-        raise RunError(
-            f"{place} has other outcomes in test.jsonl than in entry.json; it is not published."
-        )
-    return entry
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise ValueError(f"{text!r} names no time zone")
-    except ValueError as error:
-        raise RunError(
-            f"opening.json does not say when the test split was opened ({error})."
-        ) from error
-    return moment
-
-
-def _kept(played: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], tuple[str, float | None]]:
-    return {(p["task"], p["sample"]): (status(p["ending"]), p["reward"]) for p in played}
-
-
-def _told(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], tuple[str, float | None]]:
-    return {(o.task, o.sample): (o.status, o.reward) for o in outcomes}
 
 
 def check(

@@ -21,9 +21,10 @@ from harness.errors import RunError
 from harness.reward_hacking import alarms
 from harness.runs.request import read_request
 from harness.runs.run_dirs import existing
+from harness.runs.run_log import within
 from harness.storage.atomic_files import lines
 from harness.storage.run_dir import monitors_of
-from harness.types import JSON, SystemPrompt
+from harness.types import SystemPrompt
 
 Record = Mapping[str, Any]
 _COSTS = ("episodes", "acting_tokens", "reflection_tokens", "gradient_steps")
@@ -44,16 +45,6 @@ _MONITORS: Mapping[str, str] = {
 
 def _log(path: Path) -> list[Record]:
     return [cast(Record, line) for _, line in lines(path) if isinstance(line, dict)]
-
-
-def within(state: JSON, wanted: str) -> Iterator[JSON]:
-    """Every value of that name in a method's state, however it nests."""
-    if isinstance(state, Mapping):
-        for name, value in state.items():
-            if name == wanted:
-                yield value
-            else:
-                yield from within(value, wanted)
 
 
 def _curve(console: Console, logged: Sequence[Record], done: bool) -> None:

@@ -1,6 +1,5 @@
 """`harness compare`: paired differences between runs or methods, with confidence intervals."""
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.arguments import Arguments
 from harness.cli.select_rows import rows_for
 from harness.display.console_text import pipe_safe
 from harness.errors import UsageError
@@ -22,7 +22,7 @@ DIFFERENT = 1
 """Exit code of --why-not if rows cannot be compared, like that of `diff`."""
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Compare every row with the first; exit code 2 if their Tracks differ."""
     if len(arguments.sides) < 2:
         raise UsageError(

@@ -1,39 +1,36 @@
 """`harness curve`: score against budget, and the selected prompt's lead without selection bias."""
 
-import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.arguments import Arguments
 from harness.display.console_text import pipe_safe, plain
 from harness.errors import UsageError
-from harness.runs.build import final_agent_of
-from harness.runs.request import read_request
-from harness.runs.run_dirs import runs_in
-from harness.storage.atomic_files import lines
+from harness.runs.analysis.curves import rounds_of, run_dirs_below, selected_advantage
 from leaderboards.boards.formatting import NOTHING, count, number, signed
 from leaderboards.records.store import find_entries
 from leaderboards.stats.budget_curves import BudgetCurve, curves_of_entries, training_curve
-from leaderboards.stats.selection_bias import Advantage, advantages
+from leaderboards.stats.selection_bias import Advantage
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(arguments: Arguments) -> int:
     """Print training curves of runs, and test curves where entries have several budgets."""
     missing = [str(path) for path in arguments.paths if not path.exists()]
     if missing:
         raise UsageError(f"{', '.join(missing)} does not exist; name runs, or folders of them.")
-    runs = [run_dir for path in arguments.paths for run_dir in _runs(path)]
-    trained = {str(run_dir): _rounds(run_dir) for run_dir in runs}
+    runs = [run_dir for path in arguments.paths for run_dir in run_dirs_below(path)]
+    trained = {str(run_dir): rounds_of(run_dir) for run_dir in runs}
     training = {
         name: training_curve(found, arguments.by) for name, found in trained.items() if found
     }
-    chosen = {str(run_dir): _chosen(run_dir, trained[str(run_dir)]) for run_dir in runs}
+    chosen = {str(run_dir): selected_advantage(run_dir, trained[str(run_dir)]) for run_dir in runs}
     tests = curves_of_entries(find_entries(arguments.paths).entries, arguments.by)
     if not (training or tests):
         raise UsageError("No run has finished a round, and no method has entries at two budgets.")
@@ -57,29 +54,10 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _runs(path: Path) -> list[Path]:
-    """The run directories in a folder, or in its subfolders."""
-    if not path.is_dir():
-        return []
-    return runs_in(path) or sorted(p.parent for p in path.glob("*/*/config.toml"))
-
-
 def _short(name: str) -> str:
     """A run by the names of its directory and of the experiment directory above."""
     run_dir = Path(name)
     return "/".join(run_dir.resolve().parts[-2:]) if run_dir.exists() else name
-
-
-def _rounds(run_dir: Path) -> list[Mapping[str, Any]]:
-    return [cast(Mapping[str, Any], line) for _, line in lines(run_dir / "rounds.jsonl")]
-
-
-def _chosen(run_dir: Path, rounds: Sequence[Mapping[str, Any]]) -> Advantage | None:
-    """The selected prompt's advantage over its rivals; None without rivals or selected prompt."""
-    read_request(run_dir)  # raises for a damaged run
-    if not (run_dir / "champion.json").exists():
-        return None
-    return advantages(rounds).get(final_agent_of(run_dir).prompt.id)
 
 
 def _json(curve: BudgetCurve, target: float | None) -> dict[str, Any]:
@@ -92,7 +70,7 @@ def _json(curve: BudgetCurve, target: float | None) -> dict[str, Any]:
     }
 
 
-def _table(title: str, curves: Mapping[str, BudgetCurve], arguments: argparse.Namespace) -> Table:
+def _table(title: str, curves: Mapping[str, BudgetCurve], arguments: Arguments) -> Table:
     unit = all(0 <= score <= 1 for curve in curves.values() for _, score in curve.points)
     table = Table(box=None, padding=(0, 2, 0, 0))
     heads = [title, "first", "last", "normalised AUC", f"over {arguments.by}"]

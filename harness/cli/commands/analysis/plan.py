@@ -2,88 +2,23 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-import agents
-import envs
-from harness import budget
-from harness.budget import Shape
 from harness.cli.arguments import Arguments
 from harness.cli.commands.run import request_from
 from harness.cli.select_rows import places
 from harness.display.console_text import pipe_safe, plain
-from harness.runs.cost_rates import Rates, rates
-from harness.runs.entry import public_model
-from harness.runs.envs import takes_seed, world_maker
-from harness.runs.prices import (
-    PriceEstimate,
-    PriceTable,
-    prompt_tokens,
+from harness.runs.analysis.planning import Planned, PlannedCost, plan, total
+from harness.runs.analysis.prices import (
     read_prices,
     sentences,
-    spending,
 )
 from harness.runs.resolve import resolve
-from harness.settings.config import Config
 from leaderboards.boards.formatting import count
-from leaderboards.boards.model import ENOUGH_SEEDS
-from leaderboards.records.store import Stored, find_entries
-from leaderboards.stats.power import (
-    ASSUMED,
-    Design,
-    Smallest,
-    Spread,
-    measured_spread,
-    power,
-    seeds_needed,
-    smallest,
-)
-from leaderboards.stats.scores import result
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedCost:
-    """Predicted cost of all seeds of one method; `seconds` None: not known. `disk` is in bytes."""
-
-    method: str
-    runs: int
-    training_episodes: int
-    test_episodes: int
-    acting_tokens: float
-    reflection_tokens: float
-    evaluation_tokens: float
-    seconds: float | None
-    disk: float
-    basis: str
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """Predicted costs, detectable differences and warnings."""
-
-    env: str
-    model: str
-    costs: tuple[PlannedCost, ...]
-    design: Design
-    spread: Spread
-    spread_basis: str
-    contrasts: int
-    smallest: Smallest
-    warnings: tuple[str, ...]
-    money: tuple[PriceEstimate, ...]
-    prices: PriceTable | None
-
-    @property
-    def evaluation_share(self) -> float:
-        """The share of all sampled tokens that testing takes."""
-        testing = sum(c.evaluation_tokens for c in self.costs)
-        training = sum(c.acting_tokens + c.reflection_tokens for c in self.costs)
-        return testing / (testing + training) if testing + training else 0.0
 
 
 def main(arguments: Arguments) -> int:
@@ -99,121 +34,6 @@ def main(arguments: Arguments) -> int:
     return 0
 
 
-def plan(
-    requests: Sequence[Config],
-    known: Sequence[Path],
-    effect: float | None,
-    prices: PriceTable | None = None,
-) -> Planned:
-    """The prediction for these configurations."""
-    stored = find_entries(known).stored
-    first = requests[0]
-    env = world_maker(first)("train")
-    try:
-        train, test = env.size("train"), env.size("test")
-        prompt = prompt_tokens(first, env)
-    finally:
-        env.close()
-    tasks = min(first.evaluation.tasks or test, test)
-    by_method: dict[str, list[Config]] = {}
-    for request in requests:
-        by_method.setdefault(request.method, []).append(request)
-    seeds = len(next(iter(by_method.values())))
-    own = takes_seed(first.env.name)
-    design = Design(tasks, first.evaluation.samples, seeds, own_tasks=own)
-    spread, basis = _spread(first, stored)
-    contrasts = max(1, len(by_method) - 1)
-    found = smallest(design, spread, contrasts)
-    costs = tuple(_cost(mine, train, tasks, rates(mine[0], stored)) for mine in by_method.values())
-    warnings = _warnings(design, spread, contrasts, found, effect) if len(by_method) > 1 else ()
-    return Planned(
-        env=first.env.name,
-        model=first.model_url,
-        costs=costs,
-        design=design,
-        spread=spread,
-        spread_basis=basis,
-        contrasts=contrasts,
-        smallest=found,
-        warnings=tuple(warnings),
-        money=tuple(
-            spending(
-                by_method[c.method][0],
-                prompt,
-                c.training_episodes,
-                c.test_episodes,
-                (c.acting_tokens, c.reflection_tokens, c.evaluation_tokens),
-                prices,
-            )
-            for c in costs
-        ),
-        prices=prices,
-    )
-
-
-def _cost(requests: Sequence[Config], train: int, tasks: int, known: Rates) -> PlannedCost:
-    one, runs = requests[0], len(requests)
-    shape = Shape(one.budget.tasks, one.budget.prompts, one.budget.samples)
-    episodes = one.budget.episodes if agents.spec(one.method).plays else 0
-    fitted = budget.plan(episodes, shape, train)
-    training = runs * fitted.rounds * fitted.shape.episodes
-    testing = runs * tasks * one.evaluation.samples
-    acting, reflecting = training * known.acting, training * known.reflecting
-    evaluating = testing * known.evaluating
-    tokens = acting + reflecting + evaluating
-    return PlannedCost(
-        method=one.method,
-        runs=runs,
-        training_episodes=training,
-        test_episodes=testing,
-        acting_tokens=acting,
-        reflection_tokens=reflecting,
-        evaluation_tokens=evaluating,
-        seconds=None if known.seconds is None else tokens * known.seconds,
-        disk=(training + testing) * known.disk,
-        basis=known.basis,
-    )
-
-
-def _spread(request: Config, stored: Sequence[Stored]) -> tuple[Spread, str]:
-    """The spread, measured in the largest Track of this environment and model, or assumed."""
-    env, model = envs.resolve(request.env.name), public_model(request.model_url)
-    tracks: dict[str, list[Stored]] = {}
-    for one in stored:
-        if (one.entry.track.env, one.entry.track.model) == (env, model):
-            tracks.setdefault(one.entry.track.id, []).append(one)
-    for id, mine in sorted(tracks.items(), key=lambda pair: (-len(pair[1]), pair[0])):
-        found = measured_spread([result(s.entry) for s in mine])
-        if found is not None:
-            seeds = len({s.entry.seed for s in mine})
-            text = "" if seeds > 2 else "; over seeds assumed"
-            return found, f"measured in {len(mine)} runs of track {id}{text}"
-    return ASSUMED, "assumed, because no two methods of one Track were found to measure it in"
-
-
-def _warnings(
-    design: Design, spread: Spread, contrasts: int, found: Smallest, effect: float | None
-) -> Iterator[str]:
-    """What would make the asked comparison fail."""
-    if design.seeds < 2:
-        yield "one seed says nothing about methods; give several, as in --seeds 0-4"
-    elif found.method is None:
-        yield f"{design.seeds} seeds cannot show any difference between methods; give more"
-    elif design.seeds < ENOUGH_SEEDS:
-        yield f"fewer than {ENOUGH_SEEDS} seeds make every row provisional"
-    if effect is None or design.seeds < 2:
-        return
-    alpha = 0.05 / contrasts
-    chance = power(effect, spread.sd_over_seeds(design), design.seeds, alpha)
-    if chance < 0.8:
-        enough = seeds_needed(replace(design), spread, effect, contrasts)
-        more = f"it takes {enough} seeds" if enough else "no number of seeds up to 1,000 does"
-        yield (
-            f"a difference of {100 * effect:g} points would be found in {chance:.0%} of such "
-            f"experiments; for 80 % {more}"
-        )
-
-
 def _say(planned: Planned, notes: Sequence[str]) -> None:
     console = pipe_safe(Console())
     for note in notes:
@@ -226,7 +46,7 @@ def _say(planned: Planned, notes: Sequence[str]) -> None:
     for cost in planned.costs:
         table.add_row(*_row(cost))
     if len(planned.costs) > 1:
-        table.add_row(*_row(_total(planned.costs)))
+        table.add_row(*_row(total(planned.costs)))
     console.print(table)
     console.print(f"testing takes {planned.evaluation_share:.0%} of all sampled tokens")
     for basis in dict.fromkeys(c.basis for c in planned.costs):
@@ -250,22 +70,6 @@ def _row(cost: PlannedCost) -> list[str]:
         "unknown" if cost.seconds is None else duration(cost.seconds),
         f"{count(cost.disk)}B",
     ]
-
-
-def _total(costs: Sequence[PlannedCost]) -> PlannedCost:
-    known = [c.seconds for c in costs if c.seconds is not None]
-    return PlannedCost(
-        method="all",
-        runs=sum(c.runs for c in costs),
-        training_episodes=sum(c.training_episodes for c in costs),
-        test_episodes=sum(c.test_episodes for c in costs),
-        acting_tokens=sum(c.acting_tokens for c in costs),
-        reflection_tokens=sum(c.reflection_tokens for c in costs),
-        evaluation_tokens=sum(c.evaluation_tokens for c in costs),
-        seconds=sum(known) if len(known) == len(costs) else None,
-        disk=sum(c.disk for c in costs),
-        basis="",
-    )
 
 
 def duration(seconds: float) -> str:

@@ -34,7 +34,7 @@ class Rates:
 
 
 def rates(request: Config, stored: Sequence[Stored]) -> Rates:
-    """The best there is: of this method, else of world and model, else of the model, else none."""
+    """The best there are: of this method, else of this environment and model, else of the model."""
     env, model = envs.resolve(request.env.name), public_model(request.model_url)
     same_model = [s for s in stored if s.entry.track.model == model]
     same_world = [s for s in same_model if s.entry.track.env == env]
@@ -43,9 +43,9 @@ def rates(request: Config, stored: Sequence[Stored]) -> Rates:
         (own, f"measured in {len(own)} runs of it here"),
         (
             same_world,
-            f"measured in {len(same_world)} runs of other methods on this world and model",
+            f"measured in {len(same_world)} runs of other methods on this environment and model",
         ),
-        (same_model, f"measured in {len(same_model)} runs of this model on other worlds"),
+        (same_model, f"measured in {len(same_model)} runs of this model on other environments"),
     ):
         if made := _measured(found, request, basis):
             return made

@@ -2,13 +2,13 @@
 
 from collections import deque
 
-from harness.cli.starters.babble import Babble
 from harness.policies import ModelSettings
 from harness.policies.base import Request, Sampling
 from harness.policies.checks import check
+from harness.runs.starters.babble import Babble
 from harness.types import Message
 
-URL = "harness.cli.starters.babble:BACKEND"
+URL = "harness.runs.starters.babble:BACKEND"
 
 
 def test_it_keeps_the_promises_of_all_models() -> None:

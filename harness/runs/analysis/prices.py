@@ -86,10 +86,10 @@ def _price(asked: str, model: str, table: Any, kind: str) -> float:
     return float(value)
 
 
-def prompt_tokens(request: Config, world: TextEnvProtocol) -> float:
+def prompt_tokens(request: Config, env: TextEnvProtocol) -> float:
     """About how many tokens an episode's first prompt has: root prompt and task."""
-    looked = range(min(_LOOKED_AT, world.size("train")))
-    texts = [str(world.reset(seed=seed)[0]) for seed in looked]
+    looked = range(min(_LOOKED_AT, env.size("train")))
+    texts = [str(env.reset(seed=seed)[0]) for seed in looked]
     characters = sum(map(len, texts)) / max(1, len(texts)) + len(request.run.prompt or "")
     return characters / _CHARACTERS_A_TOKEN
 
@@ -140,6 +140,6 @@ def sentences(url: str, money: Sequence[PriceEstimate], prices: PriceTable | Non
         f"  at {prices.prefill:g}/{prices.sample:g}/{prices.train:g} {prices.currency} a million "
         f"tokens read/sampled/trained on, as written down {prices.date} in {prices.source}; look "
         "up today's before you pay",
-        "  one turn an episode, three characters a token, no cache discount, no storage: a world "
-        "of several turns is read again each turn and costs more",
+        "  one turn an episode, three characters a token, no cache discount, no storage: "
+        "an environment of several turns is read again each turn and costs more",
     ]

@@ -1,10 +1,10 @@
 """Tests of the method; run them with: python -m pytest test_duel.py."""
 
 from agents import MethodContext
-from harness.cli.starters.duel import SPEC, Duel, DuelConfig
 from harness.policies.base import Sampling
 from harness.policies.scripted import ScriptedPolicy
 from harness.round_data import Group, Rollouts, Round
+from harness.runs.starters.duel import SPEC, Duel, DuelConfig
 from harness.seeds import Seeds
 from harness.types import Assignment, Completion, Ending, Episode, Finish, SystemPrompt, Task, Turn
 

@@ -3,9 +3,9 @@
 import pytest
 
 from envs.checks.env_check import check
-from harness.cli.starters.letters import Letters
+from harness.runs.starters.letters import Letters
 
-ID = "harness.cli.starters.letters:Mine/Letters-v0"
+ID = "harness.runs.starters.letters:Mine/Letters-v0"
 
 
 def test_a_task_is_asked_and_judged() -> None:

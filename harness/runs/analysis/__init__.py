@@ -1,0 +1,1 @@
+"""Analyses of finished runs, calibration, and planning of new runs."""

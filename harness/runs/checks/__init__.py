@@ -1,0 +1,1 @@
+"""Checks of methods, graders and this machine."""

@@ -1,0 +1,72 @@
+"""Checks before publication: the agent was selected before its test split was opened."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from harness.errors import RunError, UsageError
+from harness.runs.run_dirs import existing
+from harness.storage.atomic_files import lines, read_json
+from harness.storage.transcript import status
+from harness.types import SystemPrompt
+from leaderboards.records.entry import Entry, Outcome
+from leaderboards.records.store import read_entry
+
+
+def publishable(run: Path) -> list[Path]:
+    """The run directories of a run, or of an entry file beside its logs."""
+    if run.is_file() and run.name == "entry.json" and (run.parent / "opening.json").exists():
+        return [run.parent]
+    if run.is_file():
+        raise UsageError(
+            f"{run} is an entry without its run; name the run directory, which shows that the "
+            "agent was selected before the test split was opened."
+        )
+    return existing(run)
+
+
+def checked_entry(run_dir: Path) -> Entry:
+    """The entry of a run, checked against the record of its single held-out evaluation."""
+    if not (run_dir / "entry.json").exists():
+        raise RunError(f"{run_dir} is not finished; type harness resume {run_dir} first.")
+    entry = read_entry(run_dir / "entry.json")
+    opening = cast(Mapping[str, Any], read_json(run_dir / "opening.json"))
+    prompt = SystemPrompt(entry.prompt.briefing, entry.prompt.principles)
+    agent = {"prompt": prompt.id, "policy_version": entry.policy_version}
+    declared = opening.get("agents")
+    if opening.get("openings") != 1 or not isinstance(declared, list) or agent not in declared:
+        raise RunError(
+            f"{run_dir} opened the test split for another agent than its entry names: the agent "
+            "was selected afterwards, so it is not published."
+        )
+    if _moment(str(opening.get("opened"))) > _moment(entry.provenance.created):
+        raise RunError(
+            f"{run_dir} opened the test split after its entry was made; it is not published."
+        )
+    played = [cast(Mapping[str, Any], line) for _, line in lines(run_dir / "test.jsonl")]
+    if _logged(played) != _published(entry.outcomes):
+        raise RunError(
+            f"{run_dir} has other outcomes in test.jsonl than in entry.json; it is not published."
+        )
+    return entry
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError(f"{text!r} names no time zone")
+    except ValueError as error:
+        raise RunError(
+            f"opening.json does not say when the test split was opened ({error})."
+        ) from error
+    return moment
+
+
+def _logged(played: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], tuple[str, float | None]]:
+    return {(p["task"], p["sample"]): (status(p["ending"]), p["reward"]) for p in played}
+
+
+def _published(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], tuple[str, float | None]]:
+    return {(o.task, o.sample): (o.status, o.reward) for o in outcomes}
