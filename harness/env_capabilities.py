@@ -146,7 +146,7 @@ class ReadsThoughts(Protocol):
 
 
 def reads_thoughts(env: object) -> bool:
-    """Whether the environment wants finished thoughts too; others read the answer alone."""
+    """True if the environment reads finished thoughts too; others read the answer alone."""
     return bool(env.reads_thoughts) if isinstance(env, ReadsThoughts) else False
 
 

@@ -49,7 +49,7 @@ def refusal(error: Exception) -> str:
 
 
 def overflows(words: str) -> bool:
-    """Whether a refusal says that prompt and completion are longer than the model's context."""
+    """True if a refusal says that prompt and completion are longer than the model's context."""
     return bool(_OVERFLOW.search(words))
 
 
@@ -62,7 +62,7 @@ def room_left(words: str) -> int:
 
 
 def limit_spent(words: str) -> bool:
-    """Whether a refusal says that the token limit was used up before any text."""
+    """True if a refusal says that the token limit was used up before any text."""
     return bool(_SPENT.search(words))
 
 
@@ -73,7 +73,7 @@ def least_limit(words: str) -> int:
 
 
 class EndpointParameters:
-    """What one server takes; methods may be called from any thread."""
+    """Parameters that one server accepts; methods may be called from any thread."""
 
     def __init__(self, limit: str = "max_tokens", omitted: frozenset[str] = frozenset()) -> None:
         self._limit, self._omitted = limit, omitted

@@ -67,7 +67,7 @@ def read_completion(data: bytes) -> Completion:
 
 
 def words_of(error: object) -> str:
-    """What a server says of an error: one printable line of at most 200 characters."""
+    """A server's message of an error: one printable line of at most 200 characters."""
     said = error
     for _ in range(4):
         if not isinstance(said, Mapping):
