@@ -58,5 +58,5 @@ def opened_thought(prompt_end: str) -> str:
 
 
 def is_mark(token: str) -> bool:
-    """Whether a control token marks a thought, or is a part of such a mark."""
+    """True if a control token marks a thought, or is a part of such a mark."""
     return token in ("<|channel|>", "<|message|>") or _MARK.fullmatch(token) is not None

@@ -133,14 +133,14 @@ def serve() -> int:
 
     import harness.cli.commands.resume
     import harness.policies.hf.policy
-    import harness.runs.grader_selftest
+    import harness.runs.checks.grader_selftest
 
     # transformers loads these when they are asked for.
     classes: tuple[object, ...] = (transformers.LlamaForCausalLM, transformers.AutoTokenizer)
     assert peft and all(classes)
     assert harness.policies.hf.policy and harness.cli.commands.resume
     torch.set_num_threads(1)
-    harness.runs.grader_selftest._tested = True  # the unbroken run has tested the graders
+    harness.runs.checks.grader_selftest._tested = True  # the unbroken run has tested the graders
     print("ready", flush=True)
     for line in sys.stdin:
         asked = json.loads(line)

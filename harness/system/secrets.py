@@ -40,7 +40,7 @@ def secret_name(name: str) -> bool:
 
 
 def is_secret(value: str) -> bool:
-    """Whether a value is worth hiding: no short one, no repetition, no placeholder.
+    """True if a value is worth hiding: no short one, no repetition, no placeholder.
 
     At least eight characters, at least five different ones, and not made of the words and counting
     digits of placeholders alone.
