@@ -112,7 +112,7 @@ class Sandbox:
                 return unpack(pieces, self._limits.scratch_mb << 20)
 
     def is_running(self) -> bool:
-        """Whether the container is there and runs; raises SandboxError where Docker fails."""
+        """True if the container exists and runs; raises SandboxError where Docker fails."""
         with failing_as_sandbox("look at a container"):
             return bool(self._client.api.inspect_container(self._container)["State"]["Running"])
 

@@ -13,7 +13,7 @@ from envs.containers.sandbox import Sandbox
 
 
 def is_agents_doing(with_the_agent: Callable[[], object], without: Callable[[], object]) -> bool:
-    """Whether a failure recurs with what an agent left, in a sandbox that is sound without it."""
+    """True if a failure recurs with the agent's files, in a sandbox that is sound without them."""
     try:
         with_the_agent()
     except SandboxError:
