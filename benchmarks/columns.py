@@ -1,4 +1,4 @@
-"""Batched products over part of a table of keys, and over a table that has just these columns.
+"""Time of batched products over part of a KV cache, and over a cache with just these columns.
 
     python benchmarks/columns.py [--rows 80] [--heads 4] [--channels 32]
 
@@ -48,8 +48,10 @@ def main() -> None:
     with torch.inference_mode():
         for columns in (16, 32, 48, 64):
             of_more, whole = cost(query, columns, columns + 8), cost(query, columns, columns)
-            told = f"{of_more:6.0f} in a table of {columns + 8}, {whole:6.0f} in one of {columns}"
-            print(f"{columns} columns: {told}")
+            figures = (
+                f"{of_more:6.0f} in a table of {columns + 8}, {whole:6.0f} in one of {columns}"
+            )
+            print(f"{columns} columns: {figures}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How often do our intervals cover, how often do our tests cry wolf, does power match the plan?
+"""Simulated coverage of the intervals, false positives of the tests, and power against the plan.
 
     python -m benchmarks.coverage                 # everything; about a minute on one core
     python -m benchmarks.coverage --bootstrap     # the table in leaderboards/stats/paired.py
@@ -27,7 +27,7 @@ SHAPES: Mapping[str, Draw] = {
 def bootstrap_coverage(
     n: int, draw: Draw, repeats: int, resamples: int, rng: np.random.Generator
 ) -> float:
-    """How often a 95 % percentile bootstrap over n values with mean 0 covers 0."""
+    """Coverage of 0 by a 95 % percentile bootstrap over n values with mean 0."""
     covered, batch = 0, 100
     for _ in range(repeats // batch):
         values = draw(rng, (batch, n))
@@ -38,13 +38,13 @@ def bootstrap_coverage(
 
 
 def t_coverage(n: int, draw: Draw, repeats: int, rng: np.random.Generator) -> float:
-    """How often a 95 % t interval over n values with mean 0 covers 0."""
+    """Coverage of 0 by a 95 % t interval over n values with mean 0."""
     intervals = (t_interval(list(draw(rng, (n,)))) for _ in range(repeats))
     return sum(i is not None and i.low <= 0 <= i.high for i in intervals) / repeats
 
 
 def wilson_coverage(share: float, n: int, repeats: int, rng: np.random.Generator) -> float:
-    """How often Wilson's 95 % interval covers the share that n trials were drawn with."""
+    """Coverage by Wilson's 95 % interval of the share that n trials were drawn with."""
     found = [wilson(int(k), n) for k in rng.binomial(n, share, repeats)]
     return sum(i.low <= share <= i.high for i in found) / repeats
 
@@ -52,7 +52,7 @@ def wilson_coverage(share: float, n: int, repeats: int, rng: np.random.Generator
 def tasks_coverage(
     a: float, b: float, tasks: int, samples: int, repeats: int, rng: np.random.Generator
 ) -> float:
-    """How often the interval over tasks covers the difference of two agents' chances."""
+    """Coverage of the difference of two agents' chances by the interval over tasks."""
     covered = 0
     for _ in range(repeats):
         first, second = (outcomes(np.full(tasks, share), samples, rng) for share in (a, b))
@@ -71,7 +71,7 @@ def outcomes(
 def tasks_false_positives(
     tasks: int, samples: int, repeats: int, rng: np.random.Generator
 ) -> float:
-    """Two agents with the same chances, as on calibration/neither: how often do they 'differ'?
+    """Share of significant differences between two agents with the same chances.
 
     A task's chance of being right is near a blind guesser's (0.125).
     """
@@ -87,7 +87,7 @@ def tasks_false_positives(
 def family_false_positives(
     methods: int, seeds: int, tasks: int, repeats: int, rng: np.random.Generator
 ) -> float:
-    """Methods that all gain nothing against one reference: how often does any pass after Holm?"""
+    """Share of experiments in which any of several useless methods passes after Holm."""
     wrong = 0
     for _ in range(repeats):
         share = rng.beta(2.0, 14.0, (seeds, tasks))
@@ -100,7 +100,7 @@ def family_false_positives(
 def seeds_power(
     design: Design, known: Spread, effect: float, repeats: int, rng: np.random.Generator
 ) -> float:
-    """How often a true difference over seeds is found, simulated down to single outcomes."""
+    """Power to find a true difference over seeds, simulated down to single outcomes."""
     found = 0
     for _ in range(repeats):
         a, b = runs(design, known, effect, rng)

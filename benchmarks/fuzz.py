@@ -1,11 +1,11 @@
-"""Hostile input by the million.
+"""Fuzzing of every parser of untrusted text.
 
     python -m benchmarks.fuzz --target edits --seconds 60 --seed 0
 
-Each target of `benchmarks.fuzz_targets` is given texts made from well-formed ones by cutting,
-doubling, splicing and bits that the readers look for. A finding is an exception, a broken property,
-or an input that takes longer than its deadline; it is printed with the input that repeats it, and
-the exit code is then 1. `--engine atheris` lets coverage guide instead (pip install '.[fuzz]').
+Each target of `benchmarks.fuzz_targets` receives texts made from well-formed ones by cutting,
+doubling, splicing and inserting markers that the parsers look for. A finding is an exception, a
+broken property, or an input that exceeds its deadline. It is printed with the input that reproduces
+it, and the exit code is 1. `--engine atheris` lets coverage guide instead (pip install '.[fuzz]').
 """
 
 import argparse
@@ -31,7 +31,7 @@ def _late(number: int, frame: FrameType | None) -> None:
 
 
 def invented(rng: random.Random, pool: list[str]) -> str:
-    """One input: a few steps from something known."""
+    """One input: a few changes to a known text."""
     text = rng.choice(pool) if rng.random() < 0.8 else ""
     for _ in range(rng.randint(0, 12)):
         place = rng.randint(0, len(text))
@@ -60,7 +60,7 @@ def invented(rng: random.Random, pool: list[str]) -> str:
 
 
 def tried(check: Target, text: str, deadline: float) -> str:
-    """What went wrong with one input, in a line; "" where nothing did."""
+    """The problem with one input, in a line; "" if there is none."""
     before = signal.signal(signal.SIGALRM, _late)
     signal.setitimer(signal.ITIMER_REAL, deadline)
     try:
@@ -114,7 +114,7 @@ def fuzz(name: str, seed: int, seconds: float, count: int, deadline: float) -> d
 
 
 def guided(name: str, seconds: float, seed: int) -> None:
-    """Hand the target to atheris, which does not come back."""
+    """Run the target under atheris, which does not return."""
     import atheris
 
     with atheris.instrument_imports(include=["agents", "envs", "harness", "leaderboards"]):
@@ -123,7 +123,7 @@ def guided(name: str, seconds: float, seed: int) -> None:
     def one(data: bytes) -> None:
         check(data.decode("utf-8", "surrogateescape"))
 
-    # A text escaped by surrogates is hostile in itself; that is meant.
+    # Surrogate escapes are hostile text as well, on purpose.
     words = [sys.argv[0], f"-max_total_time={int(seconds)}", f"-seed={seed + 1}", "-timeout=10"]
     atheris.Setup(words, one)
     atheris.Fuzz()
@@ -132,10 +132,12 @@ def guided(name: str, seconds: float, seed: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", choices=[*TARGETS, "all"], default="all")
-    parser.add_argument("--seconds", type=float, default=0, help="of each target")
-    parser.add_argument("--count", type=int, default=0, help="inputs of each target")
+    parser.add_argument("--seconds", type=float, default=0, help="per target")
+    parser.add_argument("--count", type=int, default=0, help="inputs per target")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--deadline", type=float, default=10.0, help="seconds one input may take")
+    parser.add_argument(
+        "--deadline", type=float, default=10.0, help="time limit of one input, seconds"
+    )
     parser.add_argument("--engine", choices=["random", "atheris"], default="random")
     asked = parser.parse_args()
     if not (asked.seconds or asked.count):
@@ -146,9 +148,9 @@ def main() -> int:
     names = list(TARGETS) if asked.target == "all" else [asked.target]
     broken = 0
     for name in names:
-        told = fuzz(name, asked.seed, asked.seconds, asked.count, asked.deadline)
-        print(json.dumps(told), flush=True)
-        broken += bool(told["found"])
+        result = fuzz(name, asked.seed, asked.seconds, asked.count, asked.deadline)
+        print(json.dumps(result), flush=True)
+        broken += bool(result["found"])
     return 1 if broken else 0
 
 

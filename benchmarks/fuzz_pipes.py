@@ -1,7 +1,7 @@
-"""Targets of `benchmarks.fuzz` that are ways between programs: workers, an endpoint, a server.
+"""Targets of `benchmarks.fuzz` that receive data from other programs: workers, endpoints, servers.
 
-What comes through them was written by a library, another program, or a model by way of one. Whoever
-asked gets the answer to what it asked, or the one error that it expects.
+The data was written by a library, by another program, or by a model through one. The caller gets
+the answer to its own request, or the one error that it expects.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ def _file(text: str) -> Path:
 
 
 def echo() -> Target:
-    """The killable worker as it is: any text goes there and back unchanged."""
+    """The killable worker: any text goes there and back unchanged."""
     from envs.workers.pool import WorkerPool
 
     workers = WorkerPool(_file(SCRIPT), megabytes=1024)
     atexit.register(workers.close)
 
     def check(text: str) -> None:
-        told = workers.ask({"text": text}, 8.0)
-        assert list(told) == ["said"]
-        assert _units(told["said"]) == _units(text)  # two halves side by side become one sign
+        answer = workers.ask({"text": text}, 8.0)
+        assert list(answer) == ["said"]
+        assert _units(answer["said"]) == _units(text)  # two halves side by side become one sign
 
     return check
 
@@ -61,7 +61,7 @@ def _units(text: str) -> bytes:
 
 
 def babble() -> Target:
-    """Both kinds of workers where something else comes through their pipe.
+    """Both kinds of workers whose library writes other text into their pipe.
 
     An answer is taken only where it is to this job: the worker's own, or one that was forged within
     this very job, which whoever runs in the worker always can.
@@ -82,19 +82,19 @@ def babble() -> Target:
             with suppress(WorkerFailed):
                 _own(workers.ask({"text": text}, 8.0), text)
             with suppress(WorkerFailed):
-                told = grader._ask(text, "2", 8.0)
-                assert isinstance(told.get("failed", ""), str)
-                assert "failed" in told or isinstance(told["right"], bool)
-                _own(told, text)
+                answer = grader._ask(text, "2", 8.0)
+                assert isinstance(answer.get("failed", ""), str)
+                assert "failed" in answer or isinstance(answer["right"], bool)
+                _own(answer, text)
         finally:
             pool.SERVE = served
 
     return check
 
 
-def _own(told: dict[str, Any], text: str) -> None:
+def _own(answer: dict[str, Any], text: str) -> None:
     forged = '"job"' in text
-    assert told.get("said") == len(text) or forged, "the answer to another job was taken"
+    assert answer.get("said") == len(text) or forged, "the answer to another job was taken"
 
 
 def endpoint() -> Target:
@@ -123,20 +123,20 @@ class _Wire:
 
 
 def openenv() -> Target:
-    """What a reply asks an OpenEnv server, and what that server says."""
+    """A completion on its way to an OpenEnv server, and that server's messages."""
     from envs.integrations.hosted_env import HostedEnvFailed, finite_reward
     from envs.integrations.openenv.env import OpenEnv, observation_text
     from envs.integrations.openenv.session import ActionRefused, Session
 
-    worlds = []
+    environments = []
     for field, fields in (("", {"a": "string", "b": "number"}), ("n", {"n": "number"})):
-        world = object.__new__(OpenEnv)  # whose making asks a server
-        world._field, world._fields = field, fields
-        worlds.append(world)
+        env = object.__new__(OpenEnv)  # whose making asks a server
+        env._field, env._fields = field, fields
+        environments.append(env)
 
     def check(text: str) -> None:
-        for world in worlds:
-            action = world.parse_action(text)
+        for env in environments:
+            action = env.parse_action(text)
             if action is not None:
                 json.dumps(action, ensure_ascii=False, allow_nan=False).encode()
         session: Any = object.__new__(Session)
@@ -155,10 +155,10 @@ def verifiers() -> Target:
 
     def check(text: str) -> None:
         for tools in (True, False):
-            told = model_endpoint.assistant_message(text, tools)
-            line = json.dumps(model_endpoint.chat_completion(told, "m"))
+            answer = model_endpoint.assistant_message(text, tools)
+            line = json.dumps(model_endpoint.chat_completion(answer, "m"))
             assert "\n" not in line
-            for call in told.get("tool_calls", ()):
+            for call in answer.get("tool_calls", ()):
                 assert tools
                 assert isinstance(json.loads(call["function"]["arguments"]), dict)
                 assert isinstance(call["function"]["name"], str)
@@ -170,7 +170,7 @@ CANARY = "fuzz_canary"
 
 
 def strange() -> Target:
-    """A world that a stranger's entry names: nothing foreign is imported before it is trusted."""
+    """The environment of an untrusted entry: nothing foreign is imported before it is trusted."""
     from envs.errors import EnvError
     from envs.resolution import find
     from harness.errors import HarnessError

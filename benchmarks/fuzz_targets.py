@@ -1,7 +1,7 @@
 # ruff: noqa: E501
-"""What is fuzzed: everything that reads text written by a model or a stranger.
+"""Targets of `benchmarks.fuzz`: every parser of text from a model or a stranger.
 
-A target takes a text, and raises only where a promise is broken: an exception that its caller does
+A target takes a text and raises only if a guarantee is broken: an exception that its caller does
 not expect, or a property that does not hold. Setting a target up may take seconds; a call must not.
 """
 
@@ -276,7 +276,7 @@ def workers() -> Target:
 
 
 def _says_it(text: str) -> bool:
-    """Whether the digits of the reference answer stand in a text in their order."""
+    """True if the digits of the reference answer occur in the text in order."""
     return "918273645" in "".join(sign for sign in normalize("NFKC", text) if sign.isdigit())
 
 

@@ -1,12 +1,12 @@
-"""How near sampling and training come to the device's limits: on one GPU where there is one.
+"""Share of the device's limits that sampling and training reach, on one GPU or on the CPU.
 
     python benchmarks/gpu.py                         pocket, and smollm2 where its weights are
     python benchmarks/gpu.py --models pocket --dtype bfloat16
 
-Needs the project's own dependencies only. Without a GPU it measures the CPU, and says so. Limits
-are measured too: a large matrix product for arithmetic, a large copy for bandwidth. The share of
-the arithmetic limit counts two operations a weight and sampled token; the share of the bandwidth
-limit counts one reading of all weights a decoding step.
+It needs the project's own dependencies only. Without a GPU it measures the CPU and says so. The
+limits are measured too: a large matrix product for arithmetic, a large copy for bandwidth. The
+share of the arithmetic limit counts two operations a weight and sampled token; the share of the
+bandwidth limit counts one reading of all weights a decoding step.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def measure(name: str, device: str, dtype: str, rows: int, repeats: int) -> None
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     lengths = work.lengths(True)
     steps = max(lengths) * found["ours"] / sum(lengths)  # a second
-    print(f"{name}, {dtype}, {rows} replies of {min(lengths)} to {max(lengths)} tokens:")
+    print(f"{name}, {dtype}, {rows} completions of {min(lengths)} to {max(lengths)} tokens:")
     print(f"  sampling, tokens/s: {found['ours']:,.0f}; generate: {found['generate']:,.0f}")
     print(f"  of the arithmetic limit: {2 * weights * found['ours'] / operations:.1%}")
     print(f"  of the bandwidth limit:  {steps * size / bandwidth:.1%}")

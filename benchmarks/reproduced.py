@@ -1,7 +1,7 @@
-"""Do runs come out as they were published? `python -m benchmarks.reproduced runs/again`.
+"""Comparison of runs with the published ones: `python -m benchmarks.reproduced runs/again`.
 
 Each finished run is compared with the published entry of the same training run: same Track, method,
-settings and seed. Rewards, replies and prompts are compared exactly. Exit code 1 where any differs.
+settings and seed. Rewards, completions and prompts are compared exactly. Exit code 1 if any differ.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from leaderboards.records.store import find_entries
 from leaderboards.records.strict_json import canonical
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "leaderboards" / "results"
-TOLD: Mapping[str, Callable[[Entry], object]] = {
+COMPARED: Mapping[str, Callable[[Entry], object]] = {
     "rewards": lambda e: [(o.task, o.sample, o.status, o.reward) for o in e.outcomes],
     "replies": lambda e: [(o.task, o.sample, o.reply) for o in e.outcomes],
     "prompts": lambda e: e.prompt,
@@ -24,16 +24,16 @@ TOLD: Mapping[str, Callable[[Entry], object]] = {
 
 
 def differs(here: Entry, there: Entry) -> tuple[str, ...]:
-    """What is not the same in two runs of one request, by name."""
+    """Names of what differs between two runs of one request."""
     found = []
-    for name, told in TOLD.items():
-        if told(here) != told(there):
+    for name, compared in COMPARED.items():
+        if compared(here) != compared(there):
             found.append(name)
     return tuple(found)
 
 
 def key(entry: Entry) -> tuple[str, str, int, str]:
-    """What makes two entries the same training run."""
+    """Identity of a training run: equal for two entries of the same one."""
     return entry.track.id, entry.method, entry.seed, canonical(entry.row_config)
 
 
@@ -48,14 +48,14 @@ def main() -> int:
     for entry in find_entries(asked.runs).entries:
         if (other := there.get(key(entry))) is not None:
             found.setdefault(entry.method, []).append(differs(entry, other))
-    for method, told in sorted(found.items()):
-        same = sum(not names for names in told)
-        print(f"{method}: {same} of {len(told)} runs are exactly as published")
-        for name in sorted({name for names in told for name in names}):
-            print(f"  {name} differ in {sum(name in names for names in told)}")
+    for method, compared in sorted(found.items()):
+        same = sum(not names for names in compared)
+        print(f"{method}: {same} of {len(compared)} runs are exactly as published")
+        for name in sorted({name for names in compared for name in names}):
+            print(f"  {name} differ in {sum(name in names for names in compared)}")
     if not found:
         print("no run here repeats a published one")
-    return int(any(names for told in found.values() for names in told))
+    return int(any(names for compared in found.values() for names in compared))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How long the search worlds' index takes to build, to open and to ask, by number of passages.
+"""Time to build, open and query the index of the search environments, by number of passages.
 
     python benchmarks/retrieval.py                       10,000 and 100,000 passages
     python benchmarks/retrieval.py --passages 1000000    as many as memory allows
 
-Passages are made up: 60 words each, drawn from 200,000 by Zipf's law. Queries have five of the
-words of one passage. "build" is words, index and writing; "open" is what a second process pays,
-the check of every file's hash included. Where the CPU seconds are far fewer than the seconds,
-others used the machine. The index goes to a temporary folder.
+Passages are synthetic: 60 words each, drawn from 200,000 by Zipf's law. Queries have five of the
+words of one passage. "build" is words, index and writing; "open" is the time of a second process,
+including the check of every file's hash. If the CPU seconds are far below the seconds,
+other programs used the machine. The index goes to a temporary folder.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""What bounds a training round on 1 to 1,000 GPUs, from numbers that say where they are from.
+"""Model of what limits a training iteration on 1 to 1,000 GPUs, from numbers with their sources.
 
     python benchmarks/scaling.py                                  every scenario of scaling.toml
     python benchmarks/scaling.py --scenario qwen3-4b-h100 --lengths runs/…/episodes.jsonl
     python benchmarks/scaling.py --numbers mine.toml --json
 
-E episodes of T turns, replies of length L drawn from a distribution, G GPUs:
+E episodes of T turns, completions of length L drawn from a distribution, G GPUs:
 
-    rollout    max( E·T·E[L] / (min(G, E)·sample rate),             everybody samples
-                    E·T·E[s] / (G·sandboxes a GPU),                 everybody waits for sandboxes
+    rollout    max( E·T·E[L] / (min(G, E)·sample rate),             all GPUs sample
+                    E·T·E[s] / (G·sandboxes a GPU),                 all wait for sandboxes
                     E[max of E: T·(L·step + s)] )                   the longest episode
     training   max( E·T·(prompt + E[L]) / (min(G, E)·train rate),
                     (prompt + E[max L]) / train rate )              a sequence is not divided
@@ -164,17 +164,17 @@ def main() -> None:
     parser.add_argument("--numbers", type=Path, default=here)
     parser.add_argument("--scenario")
     parser.add_argument("--lengths", type=Path, help="episodes.jsonl of a run")
-    parser.add_argument("--episodes", type=int, help="another size of the round")
+    parser.add_argument("--episodes", type=int, help="episodes per iteration")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    told = tomllib.loads(asked.numbers.read_text(encoding="utf-8"))
-    anchors = told.pop("anchors", {})
-    if asked.scenario and asked.scenario not in told:
-        parser.error(f"there is no scenario {asked.scenario}; known: {', '.join(told)}")
-    chosen = [asked.scenario] if asked.scenario else list(told)
+    scenarios = tomllib.loads(asked.numbers.read_text(encoding="utf-8"))
+    anchors = scenarios.pop("anchors", {})
+    if asked.scenario and asked.scenario not in scenarios:
+        parser.error(f"there is no scenario {asked.scenario}; known: {', '.join(scenarios)}")
+    chosen = [asked.scenario] if asked.scenario else list(scenarios)
     out = {}
     for name in chosen:
-        table = told[name]
+        table = scenarios[name]
         values = {k: v["value"] for k, v in table.items() if k != "about"}
         if asked.lengths:
             values["lengths"] = read_lengths(asked.lengths)

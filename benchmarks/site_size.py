@@ -1,8 +1,8 @@
-"""How long a site of many entries takes: `python -m benchmarks.site_size --entries 10000`.
+"""Time and size of a site with many entries: `python -m benchmarks.site_size --entries 10000`.
 
 The published entries are written again under other seeds and settings, ten seeds a row, until there
-are enough. Told are the seconds of CPU and of wall clock for reading them alone, and for the site,
-and how large it is. CPU seconds include those of the processes that read entries.
+are enough. Printed: seconds of CPU and of wall clock for reading alone and for the site, and the
+site's size. CPU seconds include those of the processes that read entries.
 """
 
 import argparse
@@ -45,8 +45,8 @@ def cpu() -> float:
 
 
 @contextmanager
-def told(what: str) -> Iterator[None]:
-    """Print what a part took."""
+def timed(what: str) -> Iterator[None]:
+    """Print the time of a part."""
     wall, before = time.perf_counter(), cpu()
     yield
     print(
@@ -58,24 +58,26 @@ def main() -> None:
     """Make entries, read them, build the site."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=10_000)
-    parser.add_argument("--jobs", type=int, default=0, help="0: one process a core")
+    parser.add_argument("--jobs", type=int, default=0, help="0: one process per core")
     parser.add_argument("--folder", type=Path, help="keep entries and site here")
     asked = parser.parse_args()
     with TemporaryDirectory(prefix="site-size-") as scratch:
         folder = asked.folder or Path(scratch)
         entries, site = folder / "in", folder / "site"
         if not entries.exists():
-            with told(f"writing {asked.entries:,} entries"):
+            with timed(f"writing {asked.entries:,} entries"):
                 make(entries, asked.entries)
-        with told("reading"):
+        with timed("reading"):
             found = find_entries([entries])
         assert not found.problems, found.problems[0]
         count = len(found.stored)
         del found
-        with told(f"site of {count:,} entries"):
+        with timed(f"site of {count:,} entries"):
             built = build_site(site, [entries], read_log, jobs=asked.jobs)
         size = sum(os.path.getsize(p) for p in site.rglob("*") if p.is_file())
-        print(f"{built.boards} boards, {size / 1e6:,.0f} MB; {os.cpu_count()} cores", flush=True)
+        print(
+            f"{built.boards} leaderboards, {size / 1e6:,.0f} MB; {os.cpu_count()} cores", flush=True
+        )
         if asked.folder is None:
             shutil.rmtree(site)
 

@@ -1,4 +1,4 @@
-"""What `skyrl_from_nothing` checks: runs that are broken off at either end, and parity with hf:."""
+"""Checks of `skyrl_from_nothing`: interruption of client and server, and parity with `hf:`."""
 
 from __future__ import annotations
 

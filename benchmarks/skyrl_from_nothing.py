@@ -1,4 +1,4 @@
-"""SkyRL's server on CPUs, from nothing: it is installed, trained at, killed, and compared with.
+"""Test of SkyRL's server on CPUs from an empty environment: install, train, kill, compare.
 
     python benchmarks/skyrl_from_nothing.py                   installs into a temporary folder
     python benchmarks/skyrl_from_nothing.py --home FOLDER     keeps it, and uses it again
@@ -180,7 +180,7 @@ class Server:
 
 @dataclass
 class Place:
-    """Where the client runs, against which server, and until when."""
+    """The client's folder, its server and its deadline."""
 
     home: Path
     server: Server

@@ -85,7 +85,7 @@ def stepped(model: Any, samples: list[Sample], loss: Any, step: Step) -> dict[st
 
 
 def parity() -> dict[str, tuple[float, float]]:
-    """What is apart, and how much may be."""
+    """Differences between both sides, each with its tolerance."""
     there, here = (open_policy(f"{kind}:{MODEL}", SETTINGS) for kind in ("tinker", "hf"))
     there.prepare()  # type: ignore[attr-defined]
     samples, found = played(there), {}
@@ -108,7 +108,7 @@ def parity() -> dict[str, tuple[float, float]]:
 
 
 def two_steps(loss: Any) -> float:
-    """How far two adapters are apart after the second of two equal steps, by its length.
+    """Distance of two adapters after the second of two equal steps, by its length.
 
     The first step, with the plain loss, takes both away from the start, where a KL term is 0.
     """
@@ -145,7 +145,7 @@ def fresh_optimizer(policy: Any) -> Any:
 
 
 def exported(run: str, folder: str) -> float:
-    """How far peft with an exported adapter is from the server, in log-probabilities."""
+    """Distance in log-probabilities between peft with an exported adapter and the server."""
     policy: Any = open_policy(f"tinker:{MODEL}", SETTINGS)
     policy.load(Path(run) / "checkpoint" / "policy")
     samples, model = played(policy), adapted(Path(folder))

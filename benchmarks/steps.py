@@ -1,10 +1,10 @@
-"""Where the time goes: one training step split into its parts, and the harness's own overhead.
+"""Duration of one training step by part, and the harness's own overhead.
 
     python benchmarks/steps.py                          overhead with a free policy, then smollm2
     python benchmarks/steps.py --model hf:FOLDER        another model
     python benchmarks/steps.py --model none             overhead alone
 
-Prints medians over rounds; the machine's noise shows in the range beside them.
+Prints medians and ranges over iterations.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 # ruff: noqa: E501
-"""Many hostile containers at once: do the limits hold, does anyone see anyone, is anything left?
+"""Test of container limits and isolation with many hostile containers at once.
 
     DOCKER_HOST=unix:///path python -m benchmarks.terminal_limits --containers 50
 
-Every container holds a canary file of its own and stays open while all others are. All then try the
-same at the same time: to take memory, processes, disk and CPU, to reach the network, the daemon and
-the neighbours' canaries. Prints one JSON line; exit code 1 where a limit did not hold.
+Every container has its own canary file and stays open until all are. All then attack at the same
+time: they exhaust memory, processes, disk and CPU, and try to reach the network, the daemon and
+other containers' canaries. Prints one JSON line; exit code 1 if a limit did not hold.
 """
 
 import argparse
@@ -36,7 +36,7 @@ ATTEMPTS = {
 
 
 def hostile(number: int, room: Sandbox) -> dict[str, str]:
-    """What broke in one container, by attempt; {} where every limit held."""
+    """Broken limits in one container, by attempt; {} if every limit held."""
     broken = {}
     neighbours = f"cat /work/canary; grep -rl canary-of- /proc/*/root/work /work 2>/dev/null | grep -v /work/canary$ && echo BROKEN canary-of-{number}; :"
     for name, script in {**ATTEMPTS, "neighbours": neighbours}.items():
@@ -72,12 +72,12 @@ def main() -> int:
             list(pool.map(Sandbox.close, rooms))
     mine = left(connect(), lambda labels: labels.get(OWNER) == identity())
     broken = {str(n): found for n, found in enumerate(results) if found}
-    told = {
+    figures = {
         "containers_at_once": len(rooms), "attempts": len(rooms) * (len(ATTEMPTS) + 1),
         "broken": broken, "left": len(mine), "started_s": round(started, 1),
         "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
-    print(json.dumps(told))
+    print(json.dumps(figures))
     return 1 if broken or mine else 0
 
 

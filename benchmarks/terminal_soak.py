@@ -1,11 +1,11 @@
-"""Shell tasks played by processes that are killed at random, and how fast they are without that.
+"""Stress test of shell tasks with workers killed at random, and their speed without kills.
 
     python benchmarks/terminal_soak.py --episodes 200 --kills 60 --seed 0
     python benchmarks/terminal_soak.py --at-once 1 8 20 --episodes 40
 
-With kills: workers play the oracle and some mischief; doomed attempts end by SIGKILL at a random
-moment and are played again. Afterwards no container, volume, mount or process of theirs may exist.
-DOCKER_HOST names the daemon, which must be on this machine.
+With kills, workers run the reference solution and some hostile commands. Chosen attempts end by
+SIGKILL at a random moment and are repeated. Afterwards no container, volume, mount or process of
+theirs may exist. DOCKER_HOST names the daemon, which must be on this machine.
 """
 
 import argparse
@@ -42,14 +42,14 @@ PATIENCE = 300.0
 HOME = Path(__file__).resolve().parents[1]
 
 
-def play(world: Terminal, number: int) -> float:
-    """One episode by the oracle, after a bit of mischief; what it earned."""
-    world.reset(seed=number)
+def play(env: Terminal, number: int) -> float:
+    """One episode by the reference solution after a hostile command; returns its reward."""
+    env.reset(seed=number)
     earned, over = 0.0, False
-    world.step(f"```sh\n{MISCHIEF[number % len(MISCHIEF)]}\n```")
-    for reply in (f"```sh\n{world.current.answer}\n```", "Done"):
+    env.step(f"```sh\n{MISCHIEF[number % len(MISCHIEF)]}\n```")
+    for reply in (f"```sh\n{env.current.answer}\n```", "Done"):
         if not over:
-            _, reward, ended, late, _ = world.step(reply)
+            _, reward, ended, late, _ = env.step(reply)
             earned, over = earned + reward, ended or late
     return earned
 
@@ -59,11 +59,11 @@ def work() -> None:
     client = docker.from_env()
     found = len(left(client, orphaned))
     client.close()
-    world = Terminal(split="train", command_seconds=5.0)
+    env = Terminal(split="train", command_seconds=5.0)
     print(identity(), found, flush=True)
     for line in sys.stdin:
-        print(play(world, int(line)), flush=True)
-    world.close()
+        print(play(env, int(line)), flush=True)
+    env.close()
 
 
 class Worker:
@@ -101,7 +101,7 @@ class Worker:
 
 
 class Soak:
-    """What is to be played, what was, and by whom."""
+    """Episodes to run, their outcomes and workers."""
 
     def __init__(self, episodes: int, kills: int, seed: int) -> None:
         rng = random.Random(seed)
@@ -134,14 +134,14 @@ class Soak:
         while (drawn := self.next()) is not None:
             number, delay = drawn
             worker.say(str(number))
-            told = worker.hear(PATIENCE if delay is None else delay)
+            summary = worker.hear(PATIENCE if delay is None else delay)
             if delay is not None:
                 worker.end(kill=True)
                 worker = self.start()
             with self.lock:
                 self.killed += delay is not None
-                if told:
-                    self.rewards.append(float(told))
+                if summary:
+                    self.rewards.append(float(summary))
                 else:
                     self.interrupted += 1
                     self.waiting.append(number)
@@ -185,7 +185,7 @@ def remains(client: docker.DockerClient, identities: set[str], made: set[str]) -
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a soak came to; `rest` names everything it left."""
+    """Result of a stress test; `rest` names everything left behind."""
 
     episodes: int
     right: int
@@ -198,7 +198,7 @@ class Outcome:
 
 
 def soak(episodes: int, kills: int, seed: int, workers: int) -> Outcome:
-    """Play, kill, start once more, look."""
+    """Run and kill episodes, start once more, look for anything left."""
     plan, watch = Soak(episodes, kills, seed), Watch()
     started = time.monotonic()
     with ThreadPoolExecutor(workers) as seats:
@@ -220,27 +220,27 @@ def soak(episodes: int, kills: int, seed: int, workers: int) -> Outcome:
     )
 
 
-def told(found: Outcome, workers: int) -> str:
-    """The same in words."""
+def summary(found: Outcome, workers: int) -> str:
+    """The outcome as text."""
     return (
         f"{found.episodes} episodes ended, {found.right} right; {found.killed} workers killed, "
         f"{found.interrupted} of them in the middle of an episode; {found.orphans} orphaned "
-        f"containers and volumes, of {found.made} made, were met by later starts; "
+        f"containers and volumes, of {found.made} created, were removed by later starts; "
         f"{found.seconds:.0f} s with {workers} workers\n"
-    ) + ("\n".join(found.rest) or "nothing is left: no container, no volume, no mount, no process")
+    ) + ("\n".join(found.rest) or "nothing left: no container, volume, mount or process")
 
 
 def throughput(episodes: int, at_once: int) -> None:
     """Episodes a second with so many containers open at a time, the oracle playing."""
-    worlds = [Terminal(split="train") for _ in range(at_once)]
-    idle = deque(worlds)
+    environments = [Terminal(split="train") for _ in range(at_once)]
+    idle = deque(environments)
 
     def one(number: int) -> float:
-        world = idle.pop()
-        world.reset(seed=number)
+        env = idle.pop()
+        env.reset(seed=number)
         for _ in range(2):
-            _, reward, *_ = world.step(world.oracle())
-        idle.append(world)
+            _, reward, *_ = env.step(env.oracle())
+        idle.append(env)
         return reward
 
     started = time.monotonic()
@@ -252,8 +252,8 @@ def throughput(episodes: int, at_once: int) -> None:
         f"{at_once:3} at once: {episodes / seconds:5.2f} episodes/s "
         f"({episodes} episodes, {right:.0f} right, {seconds:.1f} s, load {load:.1f})"
     )
-    for world in worlds:
-        world.close()
+    for env in environments:
+        env.close()
 
 
 def main() -> int:
@@ -275,7 +275,7 @@ def main() -> int:
     if asked.at_once:
         return 0
     found = soak(asked.episodes, asked.kills, asked.seed, asked.workers)
-    print(told(found, asked.workers))
+    print(summary(found, asked.workers))
     return 0 if found.right == asked.episodes and not found.rest else 1
 
 

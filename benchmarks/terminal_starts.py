@@ -1,8 +1,8 @@
-"""How long Docker's requests to make and to start a container take, when many are wanted at once.
+"""Duration of Docker's requests to create and start containers, with many at once.
 
     DOCKER_HOST=unix:///path python -m benchmarks.terminal_starts --containers 50 --starts 8 50
 
-`--starts` is how many are made and started at a time, each number in turn; all stay open meanwhile.
+`--starts` is the number created and started at a time, each value in turn; all stay open meanwhile.
 """
 
 import argparse
@@ -56,13 +56,13 @@ def measure(containers: int, starts: int) -> None:
         failed = sum(one.exception() is not None for one in opened)
         seconds = time.monotonic() - began
         list(pool.map(Sandbox.close, [one.result() for one in opened if not one.exception()]))
-    told = ", ".join(
+    figures = ", ".join(
         f"{what} median {statistics.median(took):.2f} s, longest {max(took):.2f} s"
         for what, took in timed.seconds.items()
     )
     print(
         f"{starts:3} starts at a time: {containers - failed} of {containers} open after "
-        f"{seconds:.1f} s; {told}; load {os.getloadavg()[0]:.1f}",
+        f"{seconds:.1f} s; {figures}; load {os.getloadavg()[0]:.1f}",
         flush=True,
     )
 

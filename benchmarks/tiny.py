@@ -1,4 +1,4 @@
-"""A real language model so small that a run of it takes a second: for tests, and to be killed."""
+"""A randomly initialised language model whose runs take a second: for tests and stress tests."""
 
 from pathlib import Path
 

@@ -72,7 +72,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 def trainer(case: dict[str, float | str], new: torch.Tensor) -> SimpleNamespace:
-    """What `_compute_loss` reads from a trainer, with everything optional turned off.
+    """The attributes that `_compute_loss` reads from a trainer, with everything optional off.
 
     For CISPO TRL's `epsilon_high` is the largest ratio itself; for the others the range is
     1 − epsilon_low to 1 + epsilon_high.

@@ -1,4 +1,4 @@
-"""vLLM on a CPU, from nothing: an environment is made, SmolLM2 is trained, claims are checked.
+"""Test of vLLM on a CPU from an empty environment: install, train SmolLM2, check.
 
     python benchmarks/vllm_from_nothing.py                          installs into a temporary folder
     python benchmarks/vllm_from_nothing.py --venv /tmp/with-vllm    keeps it, and uses it again
@@ -106,11 +106,11 @@ def check_update(policy: Any) -> list[str]:
         return -(batch.new * batch.advantage * batch.mask).sum() / size.sequences
 
     before, reference = play(policy), play(policy.reference)
-    told = policy.update(before, reinforce, Step(learning_rate=2e-3))
+    metrics = policy.update(before, reinforce, Step(learning_rate=2e-3))
     after = play(policy)
     moved, agree = apart(policy, before), apart(policy, after)
-    say(f"before the update sampler and trainer differ by {told['logprob_gap']:.1e} a token")
-    say(f"the update moved the replies' log-probabilities by {moved:.2g} a token")
+    say(f"before the update sampler and trainer differ by {metrics['logprob_gap']:.1e} a token")
+    say(f"the update changed the completions' log-probabilities by {moved:.2g} a token")
     say(f"after it sampler and trainer differ by {agree:.1e} a token")
     again = play(policy.reference)
     shift = max(
@@ -119,7 +119,7 @@ def check_update(policy: Any) -> list[str]:
         if one.sampled == two.sampled
         for a, b in zip(one.logprobs, two.logprobs, strict=True)
     )
-    say(f"the reference's replies moved by {shift:.1e} at most")
+    say(f"the reference's completions changed by {shift:.1e} at most")
     failed = []
     if not moved > 20 * max(agree, 1e-6):
         failed.append("the sampler does not serve what was learnt")
@@ -131,7 +131,7 @@ def check_update(policy: Any) -> list[str]:
 
 
 def inside(model: str, episodes: int, run_dir: Path) -> int:
-    """What is done with the environment's own Python."""
+    """The part that runs with the environment's own Python."""
     from harness.cli.main import main as harness
     from harness.policies import open_policy
     from harness.settings.model import ModelSettings

@@ -1,11 +1,11 @@
-"""Episodes a second of every world, played by its own oracle in one process.
+"""Episodes per second of every environment with its reference solution, in one process.
 
-    python benchmarks/worlds_speed.py                            every world that is installed
-    python benchmarks/worlds_speed.py guess_number textarena/Set those named
+    python benchmarks/worlds_speed.py                            every installed environment
+    python benchmarks/worlds_speed.py guess_number textarena/Set only these
     python benchmarks/worlds_speed.py reasoning_gym              all of a family
 
-"First" is the seconds until the first episode is over: importing, generating, starting processes.
-The rate is over the episodes after it. A model's time is in neither.
+"First" is the time until the first episode ends: importing, generating, starting processes. The
+rate is over the later episodes. No model is involved.
 """
 
 import argparse
@@ -26,7 +26,7 @@ SAMPLES = {
     "textarena": ("FrozenLake-random", "Mastermind", "Minesweeper", "Sokoban", "Sudoku-easy"),
     "textworld": ("easy", "medium"),
 }
-"""What stands for a family where none of its worlds is named."""
+"""Members that represent a family if none of its environments is named."""
 
 
 @dataclass(frozen=True)
@@ -49,35 +49,35 @@ class Speed:
         )
 
 
-def episode(world: envs.TextEnv, seed: int) -> tuple[int, float]:
-    """Its turns and what the oracle earned."""
-    world.reset(seed=seed)
+def episode(env: envs.TextEnv, seed: int) -> tuple[int, float]:
+    """Turns and reward of one episode by the reference solution."""
+    env.reset(seed=seed)
     turns, earned, over = 0, 0.0, False
     while not over:
-        _, reward, terminated, truncated, _ = world.step(world.oracle())
+        _, reward, terminated, truncated, _ = env.step(env.oracle())
         turns, earned = turns + 1, earned + float(reward)
         over = terminated or truncated
     return turns, earned
 
 
 def measured(name: str, seconds: float, most: int) -> Speed:
-    """Play one split of a world for so many seconds, or so many episodes."""
+    """Run one split of an environment for so many seconds, or so many episodes."""
     began = time.perf_counter()
-    world = envs.make(name, "train")
-    episode(world, 0)
+    env = envs.make(name, "train")
+    episode(env, 0)
     first = time.perf_counter() - began
     episodes, turns, reward = 0, 0, 0.0
     began = time.perf_counter()
     while not episodes or (episodes < most and time.perf_counter() - began < seconds):
-        played = episode(world, episodes + 1)
+        played = episode(env, episodes + 1)
         episodes, turns, reward = episodes + 1, turns + played[0], reward + played[1]
     spent = time.perf_counter() - began
-    world.close()
+    env.close()
     return Speed(first, episodes, spent, turns, reward)
 
 
 def wanted(names: list[str]) -> Iterator[str]:
-    """The worlds meant: named ones, whole families, or all with some of each family."""
+    """The requested environments: named ones, whole families, or all with some of each family."""
     if not names:
         yield from envs.names()
         for family in FAMILIES:
@@ -93,15 +93,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("worlds", nargs="*", help="names of worlds or families")
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each world")
-    parser.add_argument("--episodes", type=int, default=500, help="at most, for each world")
+    parser.add_argument("environments", nargs="*", help="names of environments or families")
+    parser.add_argument("--seconds", type=float, default=3.0, help="per environment")
+    parser.add_argument("--episodes", type=int, default=500, help="limit per environment")
     arguments = parser.parse_args()
     table = Table(box=None)
-    for column in ("world", "first s", "episodes", "episodes/s", "turns/s", "turns", "reward"):
-        table.add_column(column, justify="left" if column == "world" else "right", no_wrap=True)
+    for column in (
+        "environment",
+        "first s",
+        "episodes",
+        "episodes/s",
+        "turns/s",
+        "turns",
+        "reward",
+    ):
+        table.add_column(
+            column, justify="left" if column == "environment" else "right", no_wrap=True
+        )
     left_out = []
-    for name in wanted(arguments.worlds):
+    for name in wanted(arguments.environments):
         try:
             table.add_row(name, *measured(name, arguments.seconds, arguments.episodes).row)
         except EnvError as reason:
@@ -109,7 +119,7 @@ def main() -> None:
     console = Console(width=120)
     console.print(table)
     for line in left_out:
-        console.print(f"left out {line}", highlight=False)
+        console.print(f"not measured: {line}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Ablations of E-SPL on a calibration world: `python -m benchmarks.pocket.ablate --seeds 0-4`.
+"""Ablations of E-SPL on a calibration environment: `python -m benchmarks.pocket.ablate --seeds
+0-4`.
 
-Each variant is one setting away from E-SPL. Every run is scored in four cells on the test split:
-{base, trained weights} × {root, champion's prompt}; "trained, root" is the prompt removed at test.
-Also told is how well the ratings' μ orders the prompts that played, against what a faithful worker
-would score with them. Runs already in the output file are not repeated.
+Each variant changes one setting of E-SPL. Every run is scored in four cells on the test split:
+{base, trained weights} × {initial, selected prompt}; "trained, initial" has the evolved prompt
+removed. Also printed: the rank correlation of the ratings' μ with the score of a worker who follows
+each evaluated prompt exactly. Runs already in the output file are not repeated.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-"""Text about acting: system prompts, questions, and workers who follow what they are told, guess
-what they are not, and grow careless in long chains.
+"""Text about acting: system prompts, questions, and workers who follow the prompt's principles,
+guess signs that it does not explain, and make errors in long chains.
 """
 
 import random
@@ -59,7 +59,7 @@ def chain(rng: random.Random, convention: Convention, steps: int) -> Chain:
 def attempt(
     rng: random.Random, asked: Chain, told: Convention, follows: float = FOLLOWS
 ) -> Attempt:
-    """One worker's reply to a question, who was told these meanings."""
+    """One worker's completion for a question, given these meanings."""
     current, steps = asked
     lines: list[str] = []
     said: dict[str, str] = {}
@@ -76,7 +76,7 @@ def attempt(
 
 
 def told_by(principles: Sequence[str]) -> dict[str, str]:
-    """What principles say; of two about one sign the later one counts."""
+    """Meanings stated by principles; of two about one sign the later one counts."""
     words = [p.rstrip(".").split() for p in principles]
     return {w[0]: w[3] for w in words if len(w) == 4 and w[1:3] == ["means", "the"]}
 
@@ -101,7 +101,7 @@ def system_prompt(rng: random.Random, listed: Sequence[str]) -> str:
 
 
 def recital(rng: random.Random, convention: Convention) -> list[tuple[str, str]]:
-    """What each sign means, said again and again in another order."""
+    """The meaning of each sign, repeated in another order."""
     told = [meaning_sentence(*pair) for pair in convention.items()]
     talk = [("system", SystemPrompt(rng.choice(BRIEFINGS[1:]), tuple(told)).text)]
     for _ in range(4):

@@ -1,7 +1,7 @@
-"""Admission of the calibration worlds: `python -m benchmarks.pocket.admit`.
+"""Check of the calibration environments by interventions: `python -m benchmarks.pocket.admit`.
 
-Before any method runs on a world it must be shown by intervention that it lacks what its name says.
-Four cells on the test split: {base weights, weights trained long with the true principles} × {root
+Before any method runs, interventions must show that an environment lacks what its name says. Four
+cells on the test split: {base weights, weights trained long with the true principles} × {initial
 prompt, true principles}, trained by RL through the harness policy's own update.
 """
 
@@ -22,7 +22,7 @@ Cells = Mapping[str, float]
 
 
 def cells(world: str, model: str, seed: int, rounds: int, samples: int, rate: float) -> Cells:
-    """The four scores of one world, in percent."""
+    """The four scores of one environment, in per cent."""
     setting = Setting(world, model, "rl", seed, rounds, Shape(8, 2, 5))
     setting.options["learning_rate"] = rate
     setting.root = setting.prompts()[1]
@@ -36,7 +36,7 @@ def cells(world: str, model: str, seed: int, rounds: int, samples: int, rate: fl
 
 
 def verdict(world: str, found: Cells) -> tuple[bool, str]:
-    """Whether a world is what its name says, and the condition."""
+    """True if an environment lacks what its name says; with the condition."""
     root, told = found["base root"], found["base principles"]
     practised, joint = found["trained root"], found["trained principles"]
     if world == "told":
@@ -51,7 +51,7 @@ def verdict(world: str, found: Cells) -> tuple[bool, str]:
 
 
 def main() -> int:
-    """The table; exit code 1 where a world is not admitted."""
+    """Print the table; exit code 1 if an environment is not as intended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="hf:harness/policies/pocket")
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=WORLDS)

@@ -1,4 +1,4 @@
-"""Ship a trained pocket: copy what `hf:` loads and write its card, with scores measured now.
+"""Publication of a trained pocket: its files and its card, with scores measured now.
 
 `python -m benchmarks.pocket.card --model FOLDER --out harness/policies/pocket`
 """

@@ -1,4 +1,4 @@
-"""The corpus as token ids: conversations of which the replies are to be learnt."""
+"""The corpus as token ids: conversations whose completions are learnt."""
 
 import random
 from collections.abc import Iterator
@@ -74,7 +74,7 @@ class Document:
 
     @property
     def edits(self) -> bool:
-        """Whether the reply changes principles."""
+        """True if the completion changes principles."""
         return self.kind in _EDITED
 
 

@@ -1,7 +1,7 @@
-"""The reflector that pocket learns from: rules that read nothing but the question put to them.
+"""The rule-based reflection model that pocket learns from; its rules read only the question.
 
-It answers the harness's own templates, in their compact form, as a policy; what it was asked and
-what it said is the corpus. Each answer follows from the text of the question alone.
+As a policy it answers the harness's own compact templates; its questions and answers are the
+corpus. Each answer follows from the text of the question alone.
 """
 
 import random
@@ -21,7 +21,7 @@ _SIGN = re.compile(r"(?<=\d) ([a-z]+)(?= \d)")
 
 
 def stage_of(text: str) -> str:
-    """Which template a question was made from."""
+    """The template that a question was made from."""
     ends = {s: template(s, compact=True).rpartition("}}")[2] for s in STAGES}
     return next(s for s in STAGES if text.endswith(ends[s]))
 
@@ -37,7 +37,7 @@ def listed(text: str) -> list[str]:
 
 
 def summarise(text: str) -> str:
-    """What the attempt took each sign for, and whether its answer was right."""
+    """The meaning that the attempt gave each sign, and its correctness."""
     attempt = between(text, "\nAttempt: ", "\nVerdict: ")
     said = dict(_SAID.findall(attempt))
     right = between(text, "\nVerdict: ", " ") == "RIGHT"
@@ -47,7 +47,7 @@ def summarise(text: str) -> str:
 
 
 def critique(text: str) -> str:
-    """What the right attempts agree on; nothing for chains, where wrong steps may cancel."""
+    """Meanings on which the right attempts agree; none for chains, where errors may cancel."""
     principles = listed(between(text, "Principles:\n", "\nProblem: "))
     problem = between(text, "\nProblem: ", "\n")
     if len(_SIGN.findall(problem)) > 1:
@@ -65,7 +65,7 @@ def critique(text: str) -> str:
 
 
 def propose(text: str) -> str:
-    """What the diagnosis found and no principle tells; a wrong one is overruled by a later one."""
+    """A finding of the diagnosis that no principle states; a later one overrules a wrong one."""
     principles = listed(between(text, "Principles:\n", "\nDiagnosis: "))
     said = _SAID.findall(between(text, "\nDiagnosis: ", "\n"))
     if not said or told_by(principles).get(said[0][0]) == said[0][1]:
@@ -88,7 +88,7 @@ def aggregate(text: str) -> str:
 
 
 def crossover(text: str) -> str:
-    """What lists that won a problem say of its signs, and the best list does not."""
+    """Statements of winning lists about a problem's signs that the best list lacks."""
     told = told_by(listed(between(text, "Best principles:\n", "\nOthers that")))
     added: dict[str, str] = {}
     limit = int(between(text, "At most ", " "))

@@ -1,8 +1,8 @@
-"""Where attention starts from: some heads look a few tokens back, and some look a sign up.
+"""Initialisation of attention: some heads look a few tokens back, some look up a sign.
 
-A small model finds such heads by itself, but late: looking up what a sign means was still not
-learnt after three million tokens from a random start. So the start gives a hint, which training
-is free to keep or to drop. Weights not named here stay random.
+A small model learns such heads by itself, but late: from a random start it had not learnt to look
+up a sign after three million tokens. So the start gives a hint that training may keep or drop.
+Other weights stay random.
 """
 
 from collections.abc import Sequence

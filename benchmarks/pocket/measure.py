@@ -1,7 +1,7 @@
-"""What a trained pocket can do: `python -m benchmarks.pocket.measure --model FOLDER`.
+"""Scores of a trained pocket: `python -m benchmarks.pocket.measure --model FOLDER`.
 
-Everything is sampled at temperature 1 through the harness's own policy, on conventions of the
-worlds' share, which training never draws.
+Everything is sampled at temperature 1 through the harness's own policy, on conventions
+reserved for the environments, which training never draws.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Muon: steps of equal size in all directions of a matrix, which teaches a small model sooner.
+"""Muon: steps of equal size in all directions of a matrix; a small model learns faster with it.
 
 PyTorch's own orthogonalises in bfloat16, which costs a third of a step on a CPU without it; here it
 is float32, for all matrices of one shape at once.

@@ -1,4 +1,4 @@
-"""Methods on calibration worlds without a run directory, for admission and for trying out."""
+"""Methods on calibration environments without a run directory, for checks and experiments."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -43,11 +43,11 @@ class Setting:
     reflector: str = "reference"
 
     def world_of(self, split: Split) -> calibration.Calibration:
-        """The setting's world."""
+        """The setting's environment."""
         return WORLDS[self.world](split=split, world_seed=self.world_seed)
 
     def prompts(self) -> tuple[SystemPrompt, SystemPrompt]:
-        """The root prompt, and the one that tells all there is to know."""
+        """The initial prompt, and the one that states all there is to know."""
         world = self.world_of("train")
         return SystemPrompt(world.system_prompt), SystemPrompt(world.system_prompt, world.truths)
 
@@ -106,6 +106,6 @@ def score(setting: Setting, policy: Policy, agent: Agent, samples: int = 4) -> f
 
 
 def scores(setting: Setting, policy: Policy, samples: int) -> Iterator[tuple[str, float]]:
-    """Test scores of the policy as it is, under the root prompt and under the true principles."""
+    """Test scores of the policy with the initial prompt and with the true principles."""
     for name, prompt in zip(("root", "principles"), setting.prompts(), strict=True):
         yield name, score(setting, policy, Agent(prompt, policy.version), samples)

@@ -1,5 +1,5 @@
-"""Text about reflecting: rounds are simulated, and the harness's own mutation and crossover ask
-the expert about them, so every question is worded as it will be.
+"""Text about reflecting: simulated iterations, about which the harness's own mutation and crossover
+ask the expert, so that every question has its real wording.
 """
 
 import random
@@ -35,7 +35,7 @@ from harness.types import (
 
 @dataclass(frozen=True)
 class Evidence:
-    """How much there is to see in a simulated round.
+    """Amount of evidence in a simulated iteration.
 
     `strays` is how often a worker leaves what it was told, which is evidence against principles;
     `truth` how often one who guesses is led to the truth; `samples` the attempts at a problem;

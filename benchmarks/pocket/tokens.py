@@ -1,4 +1,4 @@
-"""The tokenizer: whole words of a small vocabulary, single digits, and bytes for all the rest."""
+"""The tokenizer: whole words of a small vocabulary, single digits, and bytes otherwise."""
 
 from collections.abc import Iterable
 

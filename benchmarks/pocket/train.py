@@ -1,6 +1,7 @@
 """Train pocket from scratch: `python -m benchmarks.pocket.train --out FOLDER`.
 
-Runs on a CPU or a GPU; the same seed and steps give a model of the same scores, not the same bytes.
+Runs on a CPU or a GPU; the same seed and steps give a model with the same scores, not the same
+bytes.
 """
 
 import argparse
@@ -101,7 +102,7 @@ class Losses:
 
 
 def losses(model: LlamaForCausalLM, batch: Sequence[corpus.Document], device: str) -> Losses:
-    """What the model makes of some documents."""
+    """The model's losses on some documents."""
     width = max(len(d.ids) for d in batch)
 
     def padded(rows: Iterable[Sequence[int]]) -> Tensor:

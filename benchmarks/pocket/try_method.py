@@ -1,4 +1,4 @@
-"""Watch one method learn: `python -m benchmarks.pocket.try_method told evolution --seed 3`."""
+"""Training of one method: `python -m benchmarks.pocket.try_method told evolution --seed 3`."""
 
 import argparse
 import time
@@ -9,7 +9,7 @@ from harness.types import Report
 
 
 def main() -> None:
-    """Print a line a round, the champion's prompt and its test score."""
+    """Print a line per iteration, the selected prompt and its test score."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("world", choices=WORLDS)
     parser.add_argument("method")

@@ -1,13 +1,13 @@
-"""The long versions of the tests of reliability; a fiftieth of each runs in `make test`.
+"""Long versions of the stress tests; `make test` runs 1/50 of each.
 
-    python -m benchmarks.soak                     # every soak at full length (make soak)
+    python -m benchmarks.soak                     # every stress test at full length (make soak)
     python -m benchmarks.soak kills --seed 1 --count 50
     python -m benchmarks.soak --list
 
-Each soak prints what it did, and is written down as one line of benchmarks/soak/results/NAME.jsonl:
-date, commit, command, seed, count, figures, failures. The exit code is 1 where anything failed. One
-that lacks what it needs says "not run: why", and the last line counts these; where it was asked for
-by its name, the exit code is 1 as well.
+Each stress test prints its results and appends a line to benchmarks/soak/results/NAME.jsonl:
+date, commit, command, seed, count, figures, failures. The exit code is 1 if anything failed. One
+without its requirements prints "not run: why", and the last line counts these; if it was requested
+by name, the exit code is 1 as well.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The runs that are killed: every method, and every engine that this machine has."""
+"""The runs that are killed: every method, on every backend that this machine has."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,7 @@ class Case:
 
 
 def replying(body: Body) -> str:
-    """What the endpoint says: a number that its request decides; an edit where one is asked for."""
+    """The endpoint's completion: a number that the request decides, or an edit if requested."""
     last = body["messages"][-1]["content"]
     number = int(1e6 * chance(body["messages"], body.get("seed")))
     return f"{number}" if last.startswith("number ") else f"ADD: look {number} times"

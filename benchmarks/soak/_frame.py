@@ -1,8 +1,8 @@
-"""What every soak shares.
+"""Common parts of all stress tests.
 
-A soak is a module of this folder whose name has no leading underscore. It has COUNT, how much its
-long version does, and `soak(seed, count, folder) -> Found`, which works in an empty folder and
-raises NotRun where it cannot. `NEEDS` names a fixture of the tests that brings what it needs.
+A stress test is a module of this folder whose name has no leading underscore. It has COUNT, the
+size of its long version, and `soak(seed, count, folder) -> Found`, which works in an empty folder
+and raises NotRun where it cannot. `NEEDS` names a test fixture that provides its requirements.
 """
 
 import importlib
@@ -28,7 +28,7 @@ class NotRun(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """What a soak came to: figures to publish, and one sentence for each thing that went wrong."""
+    """Result of a stress test: figures to publish, and one sentence for each failure."""
 
     figures: Mapping[str, int | float | str]
     failures: tuple[str, ...]
@@ -41,7 +41,7 @@ def known() -> dict[str, ModuleType]:
 
 
 def short(soak: ModuleType) -> int:
-    """How much of a soak `make test` does."""
+    """Size of the version of a stress test in `make test`."""
     return max(1, soak.COUNT // SHORT)
 
 

@@ -1,8 +1,8 @@
-"""A loopback server that speaks the OpenAI protocol as badly as it is told to.
+"""A loopback server of the OpenAI protocol that commits faults on demand.
 
-One thread, one event loop: thousands of connections, of which some are never answered. What it
-replies depends on the request alone, which fault it commits on the request and on how often it was
-asked before, so that a whole soak follows from its seed.
+One thread, one event loop: thousands of connections, of which some are never answered. Its
+response depends on the request alone; the fault depends on the request and on the number of earlier
+attempts, so a whole stress test follows from its seed.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ WRONG = (
 
 
 def key(body: Body) -> str:
-    """What makes two requests the same one."""
+    """Identity of a request: equal for repetitions of the same one."""
     return json.dumps([body["messages"], body.get("seed")])
 
 
@@ -55,7 +55,7 @@ def completion(text: str) -> bytes:
 
 
 class Server:
-    """What is asked of it, and what it did."""
+    """The server, with the requests it received and the faults it committed."""
 
     def __init__(self, reply: Reply, faults: Faults) -> None:
         self.reply, self.faults = reply, faults
@@ -139,7 +139,7 @@ class Server:
 
 
 class Manners:
-    """Whether a client begins to ask before the time that a 429 named, once it has been told of it.
+    """A check that no client sends before the retry time of a 429 it has received.
 
     Watched where an attempt begins and ends: of 64 threads that were let go, the last may need half
     a second on a busy machine until its request has left, and the server as long until it reads it.

@@ -1,4 +1,4 @@
-"""Runs of the command line in forked children, each told at which moment it is to die by SIGKILL.
+"""Forked runs of the command line, each killed by SIGKILL at a chosen moment.
 
 Importing torch takes ten seconds, and a run that is to be killed lives for one: so one process
 imports everything and forks. A line of JSON asks for a child, a line each tells its pid and its
@@ -26,7 +26,7 @@ ENTRY = ("entry.json", "champion", "opening.json", "identity.json", "config.toml
 
 
 def kind(path: str) -> str:
-    """Which part of a run directory a path belongs to."""
+    """The part of a run directory that a path belongs to."""
     if "checkpoint" in path:
         return "checkpoint"
     return "entry" if any(name in path for name in ENTRY) else "logs"

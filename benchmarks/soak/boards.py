@@ -1,6 +1,6 @@
-"""A board of thousands of entries, one in a hundred damaged: the good are shown, the bad named.
+"""A leaderboard of thousands of entries, 1 % damaged: good ones are shown, damaged ones reported.
 
-Damage is what strangers and disks do to files: cut, emptied, zeros, bytes that are no text, another
+Kinds of damage: cut, emptied, zeros, bytes that are no text, another
 schema, a missing or unknown field, a reward that is no number, an outcome left out, two keys of one
 name, arrays without end, a folder or a dead link where a file should be.
 """
@@ -89,10 +89,10 @@ def soak(seed: int, count: int, folder: Path) -> Found:
     read = time.monotonic() - began
     failures = []
     if len(found.entries) != good:
-        failures.append(f"{len(found.entries)} entries were read of {good} good ones")
+        failures.append(f"{len(found.entries)} of {good} good entries were read")
     for name in sorted(bad):
         if sum(name in problem for problem in found.problems) != 1:
-            failures.append(f"{name} is damaged and not named once")
+            failures.append(f"{name} is damaged and not reported once")
     if any("\x1b" in problem for problem in found.problems):
         failures.append("a problem holds a terminal escape")
     rows = sum(len(board.rows) for board in boards(found.entries))

@@ -1,7 +1,7 @@
-"""Foreign text by the million at every reader, and through every pipe between programs.
+"""Millions of hostile inputs for every parser and every pipe between programs.
 
-`count` inputs in all: the targets of `benchmarks.fuzz` take turns of equal time until there were so
-many, so that slow readers get fewer, and none of them waits until the others are done.
+`count` inputs in all. The targets of `benchmarks.fuzz` take turns of equal time until that number
+is reached, so slow parsers get fewer inputs.
 """
 
 import sys

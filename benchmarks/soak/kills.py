@@ -1,9 +1,9 @@
-"""Runs killed by SIGKILL at chosen and at random moments, and compared with runs never killed.
+"""Runs killed by SIGKILL at chosen and random moments, compared with uninterrupted runs.
 
 A killed run is resumed until it is killed again or ends. After each kill: no process of it lives,
-its lock is free, whatever file it left is whole, and `harness show` reads it. In the end prompts,
-ratings, rewards, adapters and every count must be byte for byte those of the unbroken run; where
-replies come in the order of a clock (endpoints), the same lines in any order.
+its lock is free, whatever file it left is whole, and `harness show` reads it. In the end, prompts,
+ratings, rewards, adapters and every count must be byte for byte those of the uninterrupted run;
+behind endpoints, where the order of completions varies, the same lines in any order.
 """
 
 import contextlib
@@ -108,7 +108,7 @@ def whole(case: Case, zygote: Zygote) -> Whole:
     zygote.start(case.command(name), name, trace=str(trace))
     if zygote.status():
         told = (zygote.home / f"{name}.out").read_text()[-2000:]
-        raise SystemExit(f"the unbroken run of {case.name} failed: {told}")
+        raise SystemExit(f"the uninterrupted run of {case.name} failed: {told}")
     told = json.loads(trace.read_text())
     phases: dict[str, list[float]] = {}
     for phase, seconds in told["phases"]:
@@ -134,7 +134,7 @@ def aimed(aim: str, whole: Whole, rng: random.Random, resumed: bool) -> dict[str
 
 
 def possible(whole: Whole) -> list[str]:
-    """What a run of this case can be killed in: `base` leaves no checkpoint, and trains nothing."""
+    """Moments in which a run of this case can be killed: `base` has no checkpoint."""
     return [aim for aim in AIMS if aim in (*_ANY, *whole.counts)]
 
 
@@ -154,7 +154,7 @@ def orphans(session: int) -> list[int]:
 
 
 def damage(folder: Path) -> list[str]:
-    """What is wrong with the folder that a killed run left."""
+    """Problems in the folder that a killed run left."""
     from harness.cli.main import main
     from harness.errors import HarnessError
     from harness.storage.atomic_files import read_json
@@ -184,7 +184,7 @@ def damage(folder: Path) -> list[str]:
 
 
 def cut_power(folder: Path, rng: random.Random) -> None:
-    """Lose what was never forced to disk: the logs' ends are cut, or full of zeros."""
+    """Lose data that was never forced to disk: cut the ends of logs, or fill them with zeros."""
     state = folder / "checkpoint" / "state.json"
     logs: dict[str, int] = json.loads(state.read_text())["logs"] if state.exists() else {}
     for name in ("episodes", "rounds", "population"):
@@ -233,7 +233,7 @@ def differences(one: Path, other: Path, ordered: bool) -> list[str]:
 
 
 class Soak:
-    """Kills so far, by what they were aimed at and by case, and what went wrong."""
+    """Kills so far, by moment and by case, and the failures."""
 
     def __init__(self, zygote: Zygote, seed: int) -> None:
         self.zygote, self.rng = zygote, random.Random(seed)

@@ -1,9 +1,9 @@
-"""Thousands of conversations at once against a server that fails in six ways, 5 % each.
+"""Thousands of conversations at once against a server with six kinds of faults, 5 % each.
 
 Every conversation takes two turns. The scripted ones are all open at the same time; the others go
 through the `openai:` policy to a loopback server. Each must end exactly once, with the reward that
-its replies deserve or unscored with a reason, never with another reward; nobody may disregard a 429
-that said when to come back; progress must go on; and waves after the first may use no more memory.
+its completions deserve or unscored with a reason, never with another reward. No client may ignore a
+429 with a retry time, episodes must keep ending, and later waves may use no more memory.
 """
 
 import gc
@@ -52,7 +52,7 @@ class Doubling(gymnasium.Env[str, str]):
 
 
 def right(number: int) -> bool:
-    """Whether the model doubles this number rightly: it does two times of three."""
+    """True if the model doubles this number correctly: in two cases of three."""
     return chance("right", number) < 2 / 3
 
 
@@ -72,7 +72,7 @@ def memory() -> int:
 
 
 class Tally:
-    """What became of the episodes, and the longest time in which none ended."""
+    """Outcomes of the episodes, and the longest time in which none ended."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()

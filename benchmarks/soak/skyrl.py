@@ -1,4 +1,4 @@
-"""SkyRL's own server on the CPU: both sides killed and resumed, parity with hf:, adapters out.
+"""Stress test of SkyRL's server on the CPU: both sides killed and resumed, parity with `hf:`.
 
 Installs SkyRL 0.4.0 from a package index (about 6 GB); `count` are rounds of the whole.
 """

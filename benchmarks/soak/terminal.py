@@ -1,8 +1,9 @@
-"""Shell tasks played by processes that are killed at random; nothing they had open may be left.
+"""Stress test of shell tasks with workers killed at random; nothing may be left behind.
 
-Workers play the oracle and some mischief in containers; three of ten episodes are begun by a worker
-that dies by SIGKILL, and are played again. Afterwards no container, volume, mount or process of
-theirs may exist. DOCKER_HOST names the daemon, which must be on this machine.
+Workers run the reference solution and some hostile commands in containers. Three of ten episodes
+are started by a worker that is killed by SIGKILL, and are repeated. Afterwards no container,
+volume, mount or process of theirs may exist. DOCKER_HOST names the daemon, which must be on this
+machine.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every ratio that is quoted about speed, each from contestants run in turn on this machine.
+"""All quoted speed ratios, each from contestants that take turns on this machine.
 
     python -m benchmarks.speed                            what can be measured here
     python -m benchmarks.speed --trl VENV/bin/python      also against TRL, in its own environment
@@ -24,7 +24,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.speed.choices import batching, compiling, dtypes, forms, heads, seats
+from benchmarks.speed.choices import (
+    batch_rows,
+    batching,
+    compiling,
+    constrained_decoding,
+    dtypes,
+    shared_prefixes,
+)
 from benchmarks.speed.costs import costs
 from benchmarks.speed.laws import laws
 from benchmarks.speed.race import Reading, Row, Worker, race, ratios, speed, wall
@@ -47,14 +54,14 @@ def sampling(model: str, asked: argparse.Namespace) -> Iterator[Row]:
         found = race(workers, asked.repeats)
         ours, theirs = found["ours"], found["generate"]
         what = f"{model}: sampling / generate, {'mixed' if mixed else 'equal'} lengths"
-        told = f"{speed(ours):,.0f} and {speed(theirs):,.0f} tokens per CPU second"
+        details = f"{speed(ours):,.0f} and {speed(theirs):,.0f} tokens per CPU second"
         row = Row(what, ratios(ours, theirs), TARGETS[model][0], False)
-        yield replace(row, note=f"{told}, {wall(ours, theirs)}")
+        yield replace(row, note=f"{details}, {wall(ours, theirs)}")
 
 
 def parts(readings: Sequence[Reading]) -> str:
-    told = {p: median(r.parts.get(p, 0.0) for r in readings) for p in PARTS}
-    return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in told.items() if seconds)
+    details = {p: median(r.parts.get(p, 0.0) for r in readings) for p in PARTS}
+    return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in details.items() if seconds)
 
 
 def against_trl(model: str, asked: argparse.Namespace) -> Iterator[Row]:
@@ -118,10 +125,10 @@ SECTIONS = {
     "espl": espl,
     "updates": updates,
     "batching": batching,
-    "seats": seats,
+    "batch_rows": batch_rows,
     "compiling": compiling,
-    "forms": forms,
-    "heads": heads,
+    "constrained_decoding": constrained_decoding,
+    "shared_prefixes": shared_prefixes,
     "dtypes": dtypes,
     "laws": growth,
 }
@@ -165,14 +172,14 @@ def main() -> None:
     for model in asked.models.split(","):
         for name in filter(SECTIONS.__contains__, wanted):
             if name == "trl" and not asked.trl:
-                print(f"{model}: not measured against TRL: name its environment with --trl")
+                print(f"{model}: not compared with TRL; name its Python with --trl")
                 continue
             for row in SECTIONS[name](model, asked):
                 print(row, flush=True)
                 rows.append(row)
     if asked.out:
-        told = [asdict(r) | {"met": r.met} for r in rows]
-        asked.out.write_text(json.dumps({"machine": facts, "rows": told}, indent=2) + "\n")
+        details = [asdict(r) | {"met": r.met} for r in rows]
+        asked.out.write_text(json.dumps({"machine": facts, "rows": details}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""What the settings cost that a user may choose: forms, dtype, rows at once; and the engine we did
-not choose.
-"""
+"""Cost of settings: batch rows, constrained decoding, dtype, shared prefixes, other samplers."""
 
 from __future__ import annotations
 
@@ -12,11 +10,11 @@ from typing import Any
 from benchmarks.speed.race import Reading, Row, Sized, Worker, race, ratios, speed, wall
 from benchmarks.speed.work import WORKS
 
-SEATS = {"pocket": (15, 30, 60, 120, 240, 480), "smollm2": (8, 16, 32, 64)}
+BATCH_ROWS = {"pocket": (15, 30, 60, 120, 240, 480), "smollm2": (8, 16, 32, 64)}
 STEPS = 20  # of a turn of the worker `compiling`
 RULES = 20  # of some fifteen tokens
 NO_DEARER = 0.95
-FORM_COST = 1.25  # of sampling in which every row has a form
+CONSTRAINED_COST = 1.25  # of sampling in which every row is constrained
 
 
 def batching(model: str, asked: argparse.Namespace) -> Iterator[Row]:
@@ -31,9 +29,9 @@ def batching(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     yield Row(what, ratios(ours, theirs), 1.0, False, f"{note}, {wall(ours, theirs)}")
 
 
-def seats(model: str, asked: argparse.Namespace) -> Iterator[Row]:
-    """What model.batch_rows costs by its value, against the best of them."""
-    sizes, default = SEATS[model], WORKS[model].batch_rows
+def batch_rows(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """Cost of each value of model.batch_rows, relative to the best of them."""
+    sizes, default = BATCH_ROWS[model], WORKS[model].batch_rows
     task = {"model": model, "law": "seats", "sizes": sizes, "threads": asked.threads}
     worker = Worker("growth", task)
     found = race({str(n): Sized(worker, str(n)) for n in sizes}, asked.repeats)
@@ -50,7 +48,7 @@ def worker_peak(found: Mapping[str, Sequence[Reading]]) -> str:
 
 
 def compiling(model: str, asked: argparse.Namespace) -> Iterator[Row]:
-    """What torch.compile makes of a decoding step of transformers', and what it takes first."""
+    """Gain of torch.compile for a decoding step of transformers, and its start-up cost."""
     task = {"model": model, "threads": asked.threads, "dtype": asked.dtype}
     names = ("compiled", "plain")
     workers = {n: Worker("compiling", {**task, "compiled": n == "compiled"}) for n in names}
@@ -58,13 +56,13 @@ def compiling(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     quick, plain = found["compiled"], found["plain"]
     ready = quick[0].parts["ready"] - plain[0].parts["ready"]
     spared = median(b.cpu - a.cpu for a, b in zip(quick, plain, strict=True)) / STEPS
-    again = f"won back after {ready / spared:,.0f} steps" if spared > 0 else "never won back"
+    again = f"pays off after {ready / spared:,.0f} steps" if spared > 0 else "never pays off"
     note = f"{ready:.1f} CPU s of compiling, {again}"
     yield Row(f"{model}: a decoding step / compiled", ratios(quick, plain), 1.0, False, note)
 
 
-def forms(model: str, asked: argparse.Namespace) -> Iterator[Row]:
-    """What keeping every reply of a batch to a form costs."""
+def constrained_decoding(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """Cost of constrained decoding for every completion of a batch."""
     task = {"model": model, "mixed": False, "threads": asked.threads, "dtype": asked.dtype}
     names: Mapping[str, Mapping[str, Any]] = {"held": {"grammar": True}, "free": {}}
     workers = {n: Worker("sampling", {**task, "who": "ours", **more}) for n, more in names.items()}
@@ -72,11 +70,13 @@ def forms(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     held, free = found["held"], found["free"]
     more = median(1e6 * (a.cpu - b.cpu) / a.tokens for a, b in zip(held, free, strict=True))
     note = f"{more:.0f} µs of CPU more a token"
-    yield Row(f"{model}: kept to a form / free", ratios(free, held), FORM_COST, True, note)
+    yield Row(
+        f"{model}: constrained decoding / free", ratios(free, held), CONSTRAINED_COST, True, note
+    )
 
 
-def heads(model: str, asked: argparse.Namespace) -> Iterator[Row]:
-    """What a long system prompt costs whose copy stands with each prompt, against one for all."""
+def shared_prefixes(model: str, asked: argparse.Namespace) -> Iterator[Row]:
+    """Cost of a long system prompt copied for each prompt, relative to one shared copy."""
     task = {"model": model, "mixed": False, "threads": asked.threads, "dtype": asked.dtype}
     task |= {"who": "ours", "rules": RULES, "limit": 32, "rounds": 2}
     workers = {n: Worker("sampling", {**task, "copied": n == "copied"}) for n in ("once", "copied")}
@@ -88,7 +88,7 @@ def heads(model: str, asked: argparse.Namespace) -> Iterator[Row]:
 
 
 def dtypes(model: str, asked: argparse.Namespace) -> Iterator[Row]:
-    """How many times faster bfloat16 is, with the adapter beside the weights, than float32."""
+    """Speed of bfloat16, with the adapter not merged, relative to float32."""
     small = {"model": model, "mixed": True, "threads": asked.threads, "limit": 24, "rounds": 1}
     step = {"method": "rl", "tasks": 4, "samples": 4}
     sides: Mapping[str, tuple[str, Mapping[str, Any]]] = {

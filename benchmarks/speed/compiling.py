@@ -1,7 +1,7 @@
-"""A worker that reads one token a row with transformers' forward pass, compiled or not.
+"""A worker that decodes one token per row with transformers' forward pass, compiled or not.
 
-80 rows, each with 128 tokens before it in a static cache, whose shapes never change: what a
-compiler is best at. `parts` holds the CPU seconds of the first two steps, in which it compiles.
+80 rows, each with 128 tokens before it in a static cache, whose shapes never change: the best case
+for a compiler. `parts` holds the CPU seconds of the first two steps, in which it compiles.
 """
 
 from __future__ import annotations
@@ -64,5 +64,5 @@ def steps(policy: HFPolicy, task: Mapping[str, Any]) -> Once:
 
 
 if __name__ == "__main__":
-    told = json.loads(sys.argv[1])
-    serve(steps(open_model(WORKS[told["model"]], told), told))
+    task = json.loads(sys.argv[1])
+    serve(steps(open_model(WORKS[task["model"]], task), task))

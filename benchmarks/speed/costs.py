@@ -1,4 +1,4 @@
-"""What the harness itself costs with a policy that costs nothing, and what grading costs.
+"""Overhead of the harness with a policy that costs nothing, and cost of grading.
 
 All in one process: nothing here is compared with another program. CPU seconds.
 """
@@ -53,7 +53,7 @@ def resident() -> float:
 
 
 def overhead(repeats: int) -> Iterator[Row]:
-    """World, play, meter and rollouts of 1,000 one-turn episodes that are all open at once."""
+    """Environment, rollout and meter of 1,000 one-turn episodes that are all open at once."""
     policy = metered(open_policy("scripted:constant=Answer: 1", ModelSettings()), Meter(Callback()))
     rounds = max(repeats, EPISODES // AT_ONCE)
     shape, tasks = Shape(AT_ONCE // 10, 1, 10), AT_ONCE // 10
@@ -67,15 +67,15 @@ def overhead(repeats: int) -> Iterator[Row]:
         times.append(1000 * cpu(lambda cast=cast: arena.rollout(cast)) / AT_ONCE)  # type: ignore[misc]
         if round.index in (rounds // 10, rounds - 1):
             memory.append(resident())
-    told = f"{AT_ONCE:,} at once, {rounds} times"
-    yield Row("harness: ms an episode with a free policy", times, 1.0, True, told)
+    detail = f"{AT_ONCE:,} at once, {rounds} times"
+    yield Row("harness: ms per episode with a policy that costs nothing", times, 1.0, True, detail)
     between = rounds * AT_ONCE * 9 // 10
-    told = f"{memory[0]:.0f} MB after the first tenth; over the other {between:,} episodes"
-    yield Row("harness: MB more at the end", [memory[1] - memory[0]], GROWTH_MB, True, told)
+    detail = f"{memory[0]:.0f} MB after the first tenth; over the other {between:,} episodes"
+    yield Row("harness: MB of memory growth", [memory[1] - memory[0]], GROWTH_MB, True, detail)
 
 
 def proposals(repeats: int) -> Iterator[Row]:
-    """Rating, asking, reading and applying edits, by child, with a reflector that costs nothing."""
+    """Rating, prompting, parsing and applying edits, with a reflection model that costs nothing."""
     work = replace(WORKS["pocket"], model="scripted:constant=ADD: Check the last digit first.")
     with tempfile.TemporaryDirectory() as folder:
         task = {"threads": 1, "method": "evolution", "env": "arithmetic"}
@@ -92,7 +92,7 @@ def proposals(repeats: int) -> Iterator[Row]:
             if round.index:
                 times.append(1000 * spent / max(1.0, report.metrics["edits_proposed"]))
         stage.close()
-    yield Row("evolution: ms a proposed edit, model apart", times, 1.0, True)
+    yield Row("evolution: ms per proposed edit, without the model", times, 1.0, True)
 
 
 def grading(repeats: int) -> Iterator[Row]:
@@ -105,11 +105,11 @@ def grading(repeats: int) -> Iterator[Row]:
                 grader.grade(text, str(answer))
 
         rates = [GRADED / cpu(batch) for _ in range(repeats)]
-        told = f"replies of {len(text)} characters"
-        yield Row("grading: whole numbers a CPU second", rates, 20_000, False, told)
+        detail = f"completions of {len(text)} characters"
+        yield Row("grading: whole numbers per CPU second", rates, 20_000, False, detail)
         folder = os.environ.get("HARNESS_DATA_DIR", "")
         if not folder:
-            print("grading: not compared over MATH-500: HARNESS_DATA_DIR is not set")
+            print("grading: not compared on MATH-500, because HARNESS_DATA_DIR is not set")
             return
         rows = (Path(folder) / "math500.jsonl").read_text(encoding="utf-8").splitlines()
         answers = [json.loads(row)["answer"] for row in rows]
@@ -117,7 +117,7 @@ def grading(repeats: int) -> Iterator[Row]:
 
 
 def agreement(grader: Grader, answers: list[str]) -> Row:
-    """How often both ways of grading say the same of right answers and near misses."""
+    """Share of right answers and near misses on which both ways of grading agree."""
     whole = [a for a in answers if both_whole(a, a)]
     same = asked = 0
     for answer in whole:
@@ -127,8 +127,8 @@ def agreement(grader: Grader, answers: list[str]) -> Row:
                 asked += 1
                 quick = grader.grade(f"\\boxed{{{box}}}", answer).success
                 same += quick == grader._ask(box, answer, 60)["right"]
-    told = f"{asked} pairs of {len(whole)} whole answers among {len(answers)}"
-    return Row("grading: share that agrees with the workers", [same / asked], 1.0, False, told)
+    detail = f"{asked} pairs of {len(whole)} whole answers among {len(answers)}"
+    return Row("grading: share that agrees with the workers", [same / asked], 1.0, False, detail)
 
 
 def costs(repeats: int) -> Iterator[Row]:

@@ -1,7 +1,7 @@
-"""A worker that samples ever more: prompts, samples, turns or longer prompts, by the turn's word.
+"""A worker that samples growing work: more prompts, samples, turns, or longer prompts.
 
-Seconds are split by what the network was asked for: `prefill` reads several tokens a row,
-`decode` one; the rest is drawing and keeping books. Tokens are those that the network read.
+Seconds are split by kind of forward pass: `prefill` processes several tokens per row, `decode`
+one; the rest is token sampling and bookkeeping. Tokens are those that the network processed.
 """
 
 from __future__ import annotations
@@ -128,13 +128,13 @@ def converse(policy: HFPolicy, turns: int) -> list[Sample]:
 
 
 def taught(policy: HFPolicy, samples: Sequence[Sample]) -> int:
-    """Tokens that an update from these samples reads."""
+    """Tokens that an update from these samples processes."""
     packed = tree_batches(samples, policy.settings.micro_batch_tokens, 2**31)
     return sum(len(pack(batch).ids) for batch in packed)
 
 
 def seat(policy: HFPolicy, rows: int, replies: int) -> None:
-    """So many replies of mixed lengths, 8 to a prompt, `rows` of them at a time."""
+    """So many completions of mixed lengths, 8 per prompt, `rows` of them at a time."""
     sampler: Any = policy._sampler
     sampler._batch_rows = rows
     wanted = asked(replies // 8, 8, 64)
@@ -179,7 +179,7 @@ def works(policy: HFPolicy, law: str, sizes: Sequence[int]) -> dict[str, Once]:
 
 
 if __name__ == "__main__":
-    told = json.loads(sys.argv[1])
-    model = open_model(WORKS[told["model"]], told)
+    task = json.loads(sys.argv[1])
+    model = open_model(WORKS[task["model"]], task)
     model.rendering.ends = frozenset()
-    serve_sizes(works(model, told["law"], told["sizes"]))
+    serve_sizes(works(model, task["law"], task["sizes"]))

@@ -1,4 +1,4 @@
-"""What doubling costs: prompts, samples, tasks, turns and context, each against its law."""
+"""Cost of doubling prompts, samples, tasks, turns and context, each against its scaling law."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ def panel(doubling: Doubling, law: Law) -> Panel:
     return Panel(f"{doubling.name}: {law.what}", law.because, doubling.sizes, lines)
 
 
-def told(doublings: Sequence[Doubling] = DOUBLINGS) -> list[dict[str, Any]]:
-    """What was measured, for the JSON file."""
+def measurements(doublings: Sequence[Doubling] = DOUBLINGS) -> list[dict[str, Any]]:
+    """All measurements, for the JSON file."""
     return [
         {key: value for key, value in asdict(d).items() if key != "laws"}
         for d in doublings

@@ -1,8 +1,8 @@
 """Contestants in processes of their own, run in turn, and the ratios between them.
 
-A worker says `ready` once, then does one unit of work for each line it reads and answers with a
-`Reading`. Turns are interleaved, so that whatever else the machine does falls on all of them alike.
-CPU seconds are what the work costs; on a shared machine wall seconds say more about the neighbours.
+A worker prints `ready` once, then does one unit of work for each line it reads and answers with a
+`Reading`. Turns are interleaved, so other load on the machine affects all contestants alike. CPU
+seconds measure the work; on a shared machine wall-clock seconds also measure the other load.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def serve_sizes(works: Mapping[str, Callable[[], tuple[int, Mapping[str, float]]
 
 
 class Contestant(Protocol):
-    """Whoever takes turns in a race."""
+    """Anything that takes turns in a race."""
 
     def turn(self) -> Reading:
         """One unit of its work."""
@@ -206,7 +206,7 @@ class Row:
 
 
 def ratios(ours: Sequence[Reading], theirs: Sequence[Reading]) -> list[float]:
-    """How many times theirs costs what ours does, by repeat; per token where there are tokens."""
+    """Ratio of their cost to ours by repeat; per token if there are tokens."""
     return [
         (b.cpu / max(1, b.tokens)) / (a.cpu / max(1, a.tokens))
         for a, b in zip(ours, theirs, strict=True)

@@ -1,6 +1,6 @@
 """Workers that sample the same prompts to the same lengths: ours, and transformers `generate`.
 
-End tokens do not end a reply here: each has its length given, so that both do the same work.
+End tokens do not end a completion here: lengths are fixed, so that both do the same work.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def conversations(work: Work, system: str = "") -> list[tuple[Message, ...]]:
     of tasks.
     """
     world = envs.make(work.env, "train")
-    told = system or world.system_prompt
-    briefing = (Message("system", told),) if told else ()
+    prompt = system or world.system_prompt
+    briefing = (Message("system", prompt),) if prompt else ()
     return [
         (*briefing, Message("user", world.reset(seed=t)[0]))
         for t in range(work.rounds * work.tasks)
@@ -164,12 +164,12 @@ def batched(work: Work, task: Mapping[str, Any], policy: HFPolicy) -> Once:
 CONTESTANTS = {"ours": ours, "generate": generate, "batched": batched}
 
 if __name__ == "__main__":
-    told = json.loads(sys.argv[1])
-    wanted = WORKS[told["model"]]
-    wanted = replace(wanted, **{k: told[k] for k in ("limit", "rounds") if k in told})
-    if told["who"] != "ours":  # the others have the memory that their users have
+    task = json.loads(sys.argv[1])
+    wanted = WORKS[task["model"]]
+    wanted = replace(wanted, **{k: task[k] for k in ("limit", "rounds") if k in task})
+    if task["who"] != "ours":  # the others have the memory that their users have
         opening: Any = loading
         opening.keep_freed = lambda: False
-    if told.get("copied"):
+    if task.get("copied"):
         prefix_cache._MIN_MEAN_PREFIX = sys.maxsize
-    serve(CONTESTANTS[told["who"]](wanted, told, open_model(wanted, told)))
+    serve(CONTESTANTS[task["who"]](wanted, task, open_model(wanted, task)))

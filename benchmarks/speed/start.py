@@ -1,4 +1,4 @@
-"""How long commands take to start, beyond `python -c pass`, and what they load."""
+"""Start-up time of commands beyond `python -c pass`, and the libraries they load."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHOSEN = ("base-seed1000-*", "base-seed1001-*", "espl-seed1000-*", "espl-seed100
 
 
 def commands(folder: Path) -> Mapping[str, Sequence[str]]:
-    """What is started: on four published runs, and on the whole board that they are of."""
+    """The commands: on four published runs, and on their whole leaderboard."""
     for name in CHOSEN:
         shutil.copy(next(BOARD.glob(name)), folder)
     harness = ("-m", "harness")
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> tuple[float, float]:
 
 
 def loaded(arguments: Sequence[str]) -> list[str]:
-    """Which heavy libraries a command imports."""
+    """Heavy libraries that a command imports."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *arguments],
         cwd=HOME,

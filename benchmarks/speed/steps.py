@@ -1,7 +1,7 @@
-"""A worker that takes one training step a turn: sampling and update, through the whole harness.
+"""A worker that takes one training step per turn: sampling and update, through the harness.
 
-Rewards are made up (every other reply of a group is right), so that every group teaches and no
-contestant is spared work by groups without an advantage.
+Rewards are artificial (every other completion of a group is right), so every group has an advantage
+and no contestant saves work on zero-std groups.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def staged(work: Work, task: Mapping[str, Any], folder: str) -> RunContext:
 
 def questions(stage: RunContext, work: Work, root: str) -> list[list[dict[str, str]]]:
     """The conversations of all rounds' tasks, in order, as chat messages."""
-    world = stage.arena.envs.acquire("train")
-    asked = [world.reset(seed=t.seed)[0] for i in range(ROUNDS) for t in stage.arena.tasks(i)]
+    env = stage.arena.envs.acquire("train")
+    asked = [env.reset(seed=t.seed)[0] for i in range(ROUNDS) for t in stage.arena.tasks(i)]
     talks = [first_messages(root, text, stage.arena.prompt_role) for text in asked]
     return [[{"role": m.role, "content": m.content} for m in talk] for talk in talks]
 
@@ -103,5 +103,5 @@ def main(work: Work, task: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    told = json.loads(sys.argv[1])
-    main(WORKS[told["model"]], told)
+    task = json.loads(sys.argv[1])
+    main(WORKS[task["model"]], task)

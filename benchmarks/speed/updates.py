@@ -1,4 +1,4 @@
-"""Workers that take one update from the same samples: in one flat row, or through the modules."""
+"""Workers that take one update from the same samples: packed, or with padded rows."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def update(work: Work, task: Mapping[str, Any], policy: HFPolicy) -> Once:
         policy.__class__ = Modules
 
     def once() -> tuple[int, Mapping[str, float]]:
-        told = policy.update(samples, reinforce, Step(learning_rate=0.0))
-        return int(told["tokens"]), {}
+        metrics = policy.update(samples, reinforce, Step(learning_rate=0.0))
+        return int(metrics["tokens"]), {}
 
     return once
 
 
 if __name__ == "__main__":
-    told = json.loads(sys.argv[1])
-    wanted = WORKS[told["model"]]
-    serve(update(wanted, told, open_model(wanted, told)))
+    task = json.loads(sys.argv[1])
+    wanted = WORKS[task["model"]]
+    serve(update(wanted, task, open_model(wanted, task)))

@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Work:
-    """What one unit of work is: `tasks` × `samples` replies of up to `limit` tokens."""
+    """One unit of work: `tasks` × `samples` completions of up to `limit` tokens."""
 
     model: str
     env: str

@@ -1,4 +1,4 @@
-"""How often graders misjudge: ours, math-verify, and the graders of other projects.
+"""Error rates of graders: ours, math-verify, and the graders of other projects.
 
     HARNESS_DATA_DIR=… python -m benchmarks.verdicts --python PATH --out runs/verdicts
 
