@@ -98,12 +98,16 @@ def _own(answer: dict[str, Any], text: str) -> None:
 
 
 def endpoint() -> Target:
-    """The body of an endpoint's reply: a completion, Nonsense, or a server that cannot be used."""
+    """The body of an endpoint's response: a completion, or an error that callers expect."""
     from harness.errors import ModelError
-    from harness.policies.openai.response import MalformedResponse, read_completion
+    from harness.policies.openai.response import (
+        MalformedResponse,
+        WithheldResponse,
+        read_completion,
+    )
 
     def check(text: str) -> None:
-        with suppress(MalformedResponse, ModelError):
+        with suppress(MalformedResponse, WithheldResponse, ModelError):
             read_completion(text.encode("utf-8", "surrogatepass"))
 
     return check
