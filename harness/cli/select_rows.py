@@ -13,7 +13,7 @@ from leaderboards.records.store import find_entries
 PUBLISHED = Path(__file__).resolve().parents[2] / "leaderboards" / "results"
 
 
-def places(given: Sequence[Path]) -> list[Path]:
+def search_paths(given: Sequence[Path]) -> list[Path]:
     """The paths to search for entries: the given ones, or else runs/ and the published results."""
     missing = [str(path) for path in given if not path.exists()]
     if missing:
@@ -46,7 +46,7 @@ def rows_for(names: Sequence[str], within: Sequence[Path], seeds: Sequence[int] 
             rows = _rows(entries_in([path]), seeds)
         else:
             if around is None:
-                around = _rows(entries_in(places(within)), seeds)
+                around = _rows(entries_in(search_paths(within)), seeds)
             rows = [row for row in around if name in (row.method, row.label)]
             if not rows:
                 raise unknown("run, entry or method", name, {row.label for row in around})

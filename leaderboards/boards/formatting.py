@@ -48,6 +48,11 @@ def number(value: float | None, unit: bool) -> str:
     return f"{100 * value:.1f}" if unit else f"{value:.3g}"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: "1 run", "2 runs", "3 entries" where `plural` is given."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def signed(value: float, unit: bool) -> str:
     """A signed difference of rewards; in percentage points where rewards lie within [0, 1]."""
     text = number(abs(value), unit)

@@ -100,7 +100,7 @@ class Tags(HTMLParser):
             self.bad.append((tag, attrs))
 
 
-def test_the_site_holds_what_was_said_as_text_only(ran):
+def test_the_site_holds_model_output_as_text_only(ran):
     folder, _, _ = ran
     pages = list((folder / "site").rglob("*.html"))
     assert pages
@@ -140,7 +140,7 @@ def test_boards_of_an_entry_whose_every_field_is_hostile(ran, tmp_path):
     assert bad.to_json().isascii()
 
 
-def test_errors_are_told_without_control_characters(capsys, monkeypatch):
+def test_errors_are_printed_without_control_characters(capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", KEYS["HF_TOKEN"])
     for words in (
         ["run", "--env", EVIL],
@@ -156,7 +156,7 @@ def test_errors_are_told_without_control_characters(capsys, monkeypatch):
         assert "hunter2" not in said
 
 
-def test_a_traceback_nobody_expected_holds_no_key():
+def test_an_unexpected_traceback_holds_no_key():
     code = (
         "import threading; from harness.system.secrets import guard_tracebacks\n"
         "guard_tracebacks()\n"

@@ -160,7 +160,7 @@ def test_a_run_does_not_go_on_with_other_data(capsys, tmp_path):
     assert "began with other environment" in capsys.readouterr().err
 
 
-def test_names_of_one_world_make_one_track(capsys):
+def test_aliases_of_one_environment_share_a_track(capsys):
     tracks = []
     for name, folder in (("arithmetic", "a"), ("harness/Arithmetic-v1", "b")):
         words = ["run", "--env", name, "--model", "scripted:echo", *SMALL, "--run-dir", folder]
@@ -177,13 +177,13 @@ def test_what_a_finished_run_has_settled_cannot_be_asked_again(capsys):
     assert summary(capsys)["tasks"] == 3
 
 
-def test_a_budget_that_does_not_fit_says_what_stays_unplayed(capsys):
+def test_a_budget_that_does_not_fit_reports_the_unused_episodes(capsys):
     words = [*RUN, "--method", "evolution", "--episodes", "50", "--run-dir", "out"]
     assert main(words) == 0
     assert "18 stay unplayed" in " ".join(capsys.readouterr().err.split())
 
 
-def test_the_version_is_told(capsys):
+def test_version_prints_the_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("harness ")
 

@@ -56,7 +56,7 @@ def effects(told):
     return {one["name"]: one for one in told["effects"]}
 
 
-def test_a_factorial_plays_four_cells_and_names_four_effects(out, asked):
+def test_factorial_evaluates_four_cells_and_names_four_effects(out, asked):
     out()
     told = asked("factorial", "out", *PLAY)
     cells = scores(told)
@@ -133,7 +133,7 @@ def test_a_prompt_is_tried_on_another_model(out, asked):
     assert effect["value"] > 0.1
 
 
-def test_a_prompt_on_another_world_stands_under_that_worlds_briefing(out, capsys, monkeypatch):
+def test_transfer_puts_principles_under_the_other_environments_prompt(out, capsys, monkeypatch):
     out()
     seen = []
 
@@ -155,7 +155,7 @@ def test_transfer_takes_another_place_and_a_prompt_that_changed(out, capsys):
     assert "never changed" in capsys.readouterr().err
 
 
-def test_an_audit_finds_a_principle_that_repeats_a_problem_and_plays_without_it(
+def test_audit_finds_a_principle_that_repeats_a_problem_and_evaluates_without_it(
     out, asked, monkeypatch
 ):
     import envs
@@ -171,7 +171,7 @@ def test_an_audit_finds_a_principle_that_repeats_a_problem_and_plays_without_it(
     assert list(effects(told)) == ["suspect principles"]
 
 
-def test_an_audit_of_a_clean_prompt_plays_nothing(out, asked, capsys):
+def test_audit_of_a_clean_prompt_evaluates_nothing(out, asked, capsys):
     place = out()
     told = asked("audit", "out")
     assert "cells" not in told and told["overlap"]["read"]["test"] > 0

@@ -52,14 +52,14 @@ def _words(folder: Path, contrasts: Path) -> list[str]:
     return ["calibrate", "--seeds", "0-1", "--jobs", "2", *where]
 
 
-def test_a_contrast_that_holds_is_exit_code_0_and_everything_is_kept(ran: Path) -> None:
+def test_contrasts_that_hold_are_exit_code_0_and_the_report_is_written(ran: Path) -> None:
     report = json.loads((ran / "runs" / "report.json").read_text())
     assert set(report["scores"]["told"]) == {"base", "evolution"}
     assert set(report["scores"]["told"]["evolution"]) == {"0", "1"}
     assert report["findings"][0]["holds"] is True
 
 
-def test_what_has_run_is_found_again_and_a_contrast_that_fails_is_exit_code_1(
+def test_finished_runs_are_reused_and_a_failed_contrast_is_exit_code_1(
     ran: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     began = time.monotonic()
@@ -73,12 +73,12 @@ def test_what_has_run_is_found_again_and_a_contrast_that_fails_is_exit_code_1(
     assert "NO" in said.out
 
 
-def test_a_world_without_a_contrast_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_environment_without_a_contrast_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibrate", "--envs", "told,arithmetic"]) == 2
     assert "arithmetic" in capsys.readouterr().err
 
 
-def test_stopped_it_saves_and_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_calibration_saves_and_resumes(tmp_path: Path) -> None:
     contrasts = plan(tmp_path, "at least", "of")
     contrasts.write_text(contrasts.read_text().replace("episodes = 320", "episodes = 8000"))
     words = [sys.executable, "-m", "harness", *_words(tmp_path, contrasts)]

@@ -75,7 +75,7 @@ def test_folders_and_entries_can_be_named_as_they_lie(two, capsys):
         (["plain", "empty"], "empty holds no entry"),
     ],
 )
-def test_what_cannot_be_compared_is_one_sentence(two, words, said, capsys, tmp_path):
+def test_incomparable_rows_are_refused_in_one_sentence(two, words, said, capsys, tmp_path):
     (tmp_path / "empty").mkdir()
     for folder, other in (("both", "learnt"), ("tracks", "plain")):
         (tmp_path / folder).mkdir()

@@ -120,7 +120,7 @@ def test_a_conversation_cut_off_in_a_reply_is_replayed_up_to_there(run):
     assert (found.problems, found.graded) == ((), 6)
 
 
-def test_what_a_world_raises_is_a_problem_and_the_next_conversation_gets_a_new_world(
+def test_an_environments_exception_is_a_problem_and_the_next_replay_gets_a_new_environment(
     run, monkeypatch
 ):
     entry = edited(run(halving), lambda told: ("Boom", *told[1:]))
@@ -151,7 +151,7 @@ def searching(request):
         ("CartPole-v1", lambda r: f"Action: {len(r.conversation) // 2 % 2}"),
     ],
 )
-def test_other_worlds_of_several_turns_are_replayed(run, env, script):
+def test_other_multi_turn_environments_are_replayed(run, env, script):
     entry = run(script, env)
     assert max(len(o.reply) for o in entry.outcomes) > 1
     found = graded(entry)
@@ -166,7 +166,7 @@ def test_other_worlds_of_several_turns_are_replayed(run, env, script):
         ("verifiers:nothing", "its episodes take place in another program"),
     ],
 )
-def test_worlds_that_are_not_asked_again_are_neither_made_nor_reached(run, env, why, monkeypatch):
+def test_unrepeatable_environments_are_neither_made_nor_reached(run, env, why, monkeypatch):
     entry = run(halving)
     command = ("harness", "run", "--env", env)
     entry = replace(entry, track=replace(entry.track, env="harness/Some-v1"))
@@ -184,7 +184,7 @@ def object_with(entry, provenance):
     return made
 
 
-def test_what_is_registered_as_not_deterministic_is_not_replayed(run):
+def test_a_nondeterministic_environment_is_not_replayed(run):
     import gymnasium
 
     gymnasium.register(

@@ -34,7 +34,7 @@ def errors(capsys):
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_a_worlds_options_are_stored_and_honoured_by_show_and_eval(letters, capsys, tmp_path):
+def test_environment_options_are_stored_and_used_by_show_and_eval(letters, capsys, tmp_path):
     words = ["run", "--env", letters, "--set", "env.longest=12", *ECHO, *SMALL]
     assert main([*words, "--run-dir", "out"]) == 0
     told = tomllib.loads((tmp_path / "out" / "config.toml").read_text())
@@ -74,7 +74,7 @@ def test_an_option_that_cannot_be_is_refused_before_anything_is_written(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_world_of_ones_own_questions_tells_nobody_where_they_lie(capsys, tmp_path):
+def test_the_path_of_a_jsonl_file_is_not_published(capsys, tmp_path):
     rows = [{"question": f"How much is {n} - {n} + 3?", "answer": 3} for n in range(20)]
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ["run", "--env", "jsonl:q.jsonl", *ECHO, "--run-dir", "out", "--json"]
@@ -91,7 +91,7 @@ def test_a_world_of_ones_own_questions_tells_nobody_where_they_lie(capsys, tmp_p
     assert stored["env"]["name"] == f"jsonl:{(tmp_path / 'q.jsonl').resolve()}"
 
 
-def test_a_gymnasium_world_without_an_oracle_runs(capsys):
+def test_a_gymnasium_environment_without_a_reference_solution_runs(capsys):
     words = ["run", "--env", "FrozenLake-v1", "--set", "env.is_slippery=false", *SMALL, "--json"]
     words += ["--set", "env.max_steps=3", "--method", "base", "--run-dir", "out"]
     assert main([*words, "--model", "scripted:constant=Action: 2"]) == 0
@@ -99,7 +99,7 @@ def test_a_gymnasium_world_without_an_oracle_runs(capsys):
     assert (run["score"], run["truncated"], run["unscored"]) == (0.0, 4, 0)
 
 
-def test_a_picture_world_is_refused_in_a_sentence(capsys):
+def test_an_image_environment_is_refused_in_a_sentence(capsys):
     code = (
         "import gymnasium, numpy\n"
         "class Picture(gymnasium.Env):\n"
@@ -131,7 +131,7 @@ def test_env_show_lists_options_with_their_defaults(letters, capsys):
     assert "env.is_slippery=… true" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_new_world_passes_its_checks_and_its_test(letters, capsys):
+def test_a_new_environment_passes_its_checks_and_its_test(letters, capsys):
     assert main(["env", "check", letters, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["passed"] and {c["status"] for c in told["checks"]} == {"passed"}
@@ -171,7 +171,7 @@ def test_a_failed_check_is_exit_code_one_and_a_cross(letters, capsys, tmp_path):
         (["method", "show", "json:dumps"], 2, r"should be an agents.context.MethodSpec"),
     ],
 )
-def test_what_cannot_be_made_or_checked_is_a_sentence(words, code, said, capsys, tmp_path):
+def test_new_and_check_refuse_in_one_sentence(words, code, said, capsys, tmp_path):
     (tmp_path / "afile").write_text("")
     (tmp_path / "empty").mkdir()
     assert main(words) == code

@@ -59,7 +59,7 @@ def test_an_edited_reward_is_found_by_file_board_and_reply(out, capsys, tmp_path
     assert "results.json: boards[0].rows[0].score" in problems
 
 
-def test_a_world_that_is_another_here_is_said_and_not_graded(out, capsys, tmp_path):
+def test_an_environment_with_another_fingerprint_is_reported_and_not_graded(out, capsys, tmp_path):
     for seed in (0, 1):
         entry = out / f"base-seed{seed}" / "entry.json"
         told = json.loads(entry.read_text())
@@ -73,7 +73,7 @@ def test_a_world_that_is_another_here_is_said_and_not_graded(out, capsys, tmp_pa
     assert "24 outcomes not graded again" in shown and "its fingerprint differs" in shown
 
 
-def test_a_world_of_a_family_is_graded_by_its_own_seed(tmp_path, capsys):
+def test_a_seeded_environment_is_graded_by_its_own_seed(tmp_path, capsys):
     words = ["run", "--env", "calibration/told", "--quiet", "--method", "base", *SMALL]
     assert main([*words, "--seed", "3", "--run-dir", "told"]) == 0
     assert main(["leaderboard", "add", "told", *TO]) == 0
@@ -99,7 +99,7 @@ def test_an_agent_chosen_after_test_was_opened_is_refused(out, capsys, tmp_path)
         ("2020-01-01T00:00:00", "does not say when"),
     ],
 )
-def test_when_test_was_opened_has_to_fit(out, opened, said, capsys):
+def test_the_time_of_the_held_out_evaluation_must_precede_the_entry(out, opened, said, capsys):
     change(out / "base-seed0" / "opening.json", opened=opened)
     assert main(["leaderboard", "add", "out/base-seed0", *TO]) == 5
     assert said in capsys.readouterr().err
@@ -136,7 +136,7 @@ def test_uncommitted_code_and_unknown_fields_are_refused(out, capsys, monkeypatc
         (["verify", "--markdown"], 2, "takes no --markdown"),
     ],
 )
-def test_what_cannot_be_published_is_one_sentence(words, code, said, capsys, tmp_path):
+def test_unpublishable_runs_are_refused_in_one_sentence(words, code, said, capsys, tmp_path):
     (tmp_path / "alone.json").write_text("{}")
     assert main(["leaderboard", *words]) == code
     assert said in capsys.readouterr().err

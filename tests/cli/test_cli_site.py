@@ -45,7 +45,7 @@ def of(folder, method):
     return entry, places[0]
 
 
-def test_a_site_of_real_runs_tells_curves_and_what_was_said(home, capsys):
+def test_a_site_of_real_runs_shows_curves_and_transcripts(home, capsys):
     assert main(["leaderboard", "out", "--html", "site"]) == 0
     assert "2 runs on 1 leaderboard, 2 with learning curves" in capsys.readouterr().err
     entry, place = of(home, "evolution")
@@ -58,7 +58,7 @@ def test_a_site_of_real_runs_tells_curves_and_what_was_said(home, capsys):
     assert "ratings" not in given(place.with_suffix(".js"))["plots"]
 
 
-def test_a_world_whose_texts_may_not_be_published_is_told_by_ids_hashes_and_replies(
+def test_unpublishable_texts_are_replaced_by_ids_hashes_and_completions(
     home, tmp_path, monkeypatch
 ):
     import envs.arithmetic
@@ -77,7 +77,7 @@ def test_a_world_whose_texts_may_not_be_published_is_told_by_ids_hashes_and_repl
         assert all(said == "" and reply == "Answer: 5" for said, reply in attempt.turns)
 
 
-def test_a_damaged_run_is_named_and_passed_by(home, tmp_path, capsys):
+def test_a_damaged_run_is_reported_and_skipped(home, tmp_path, capsys):
     import shutil
 
     shutil.copytree(home / "out", tmp_path / "out")

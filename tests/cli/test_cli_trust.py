@@ -157,7 +157,7 @@ def test_what_comes_with_the_package_is_not_strange():
     assert untrusted_parts("jsonl:mine.jsonl", {"retriever": "bm25"}) == ()
 
 
-def test_a_world_that_a_package_announces_is_opened_where_the_package_is_trusted(monkeypatch):
+def test_an_environment_of_a_trusted_package_is_opened(monkeypatch):
     theirs = EntryPoint("their_world", "their_package.worlds:Theirs", GROUP)
     monkeypatch.setattr("envs.untrusted.entry_point_envs", lambda: {"their_world": theirs})
     (part,) = untrusted_parts("their_world", {})

@@ -52,7 +52,7 @@ def remount(place, options):
     subprocess.run(["mount", "-o", f"remount,{options}", str(place)], check=True)
 
 
-def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(home, small_disk, capsys):
+def test_a_run_stopped_by_a_full_disk_resumes_when_there_is_space(home, small_disk, capsys):
     assert main([*SCRIPTED, "--run-dir", "whole"]) == 0
     with (small_disk / "ballast").open("wb") as ballast:
         ballast.write(b"x" * 52 * 1024)
@@ -169,7 +169,7 @@ def stuck(home):
     [([signal.SIGINT] * 2, 130), ([signal.SIGTERM], 143), ([signal.SIGHUP], 129)],
     ids=["Ctrl-C twice", "SIGTERM", "SIGHUP"],
 )
-def test_told_to_stop_now_it_stops_now(stuck, signals, code):
+def test_a_second_interrupt_or_a_term_signal_stops_at_once(stuck, signals, code):
     for number in signals:
         stuck.send_signal(number)
         time.sleep(0.3)
@@ -186,7 +186,7 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(stuck, capsys):
     assert main([*SCRIPTED, "--run-dir", "run"]) in (2, 5)
 
 
-def test_told_to_stop_once_it_finishes_what_it_is_at_and_saves(home):
+def test_one_interrupt_finishes_the_round_and_saves(home):
     with served(lambda body: "4") as (url, server):
         words = [*SMALL, "--model", url, "--method", "evolution", "--episodes", "2400"]
         process = start(*words, "--run-dir", "run")
@@ -201,7 +201,7 @@ def test_told_to_stop_once_it_finishes_what_it_is_at_and_saves(home):
 
 
 @pytest.mark.parametrize("closed", [1, 2])
-def test_nobody_need_listen(home, closed):
+def test_a_run_finishes_with_stdout_or_stderr_closed(home, closed):
     """Standard output or error is closed before the run begins."""
     words = [w for w in SCRIPTED if w not in ("--quiet", "--json")]
     code = f"import os; os.close({closed}); " + MAIN
@@ -211,7 +211,7 @@ def test_nobody_need_listen(home, closed):
     assert Path("run/entry.json").exists()
 
 
-def test_a_reader_who_leaves_ends_no_run(home):
+def test_a_closed_pipe_ends_no_run(home):
     words = [w for w in SCRIPTED if w not in ("--quiet", "--json")]
     reading, writing = os.pipe()
     os.close(reading)

@@ -79,7 +79,7 @@ def test_commands_are_grouped_by_purpose(capsys):
         (["\x1b[31m[bold]"], "\N{REPLACEMENT CHARACTER}[31m[bold]"),
     ],
 )
-def test_what_cannot_be_parsed_is_one_sentence(words, said, capsys):
+def test_unparsable_commands_are_refused_in_one_sentence(words, said, capsys):
     assert main(words) == 2
     told = capsys.readouterr()
     assert told.out == "" and len(told.err.splitlines()) == 1
@@ -110,7 +110,7 @@ def test_an_old_spelling_of_another_command_is_no_option(capsys):
     ("line", "found"),
     [("harness res", "resume"), ("harness run --tra", "--tracker"), ("harness env sh", "show")],
 )
-def test_a_shell_is_told_how_to_complete(line, found):
+def test_shell_completion_suggests_commands_and_options(line, found):
     words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
     done = subprocess.run(
         [sys.executable, "-c", "from harness.cli import main; main()"],

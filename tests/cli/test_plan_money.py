@@ -68,7 +68,7 @@ def test_the_dated_prices_that_come_along_say_when_and_where(capsys):
         ("currency", "currency!", "cannot be read as prices"),
     ],
 )
-def test_prices_that_are_not_whole_are_refused(tmp_path, capsys, old, new, said):
+def test_incomplete_price_tables_are_refused(tmp_path, capsys, old, new, said):
     (tmp_path / "p.toml").write_text(PRICES.replace(old, new, 1))
     assert main(["plan", *MODEL, "--prices", str(tmp_path / "p.toml")]) == 2
     assert said in capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_the_papers_four_benchmarks_are_ready(name, env, model, crossover):
     assert tables["budget"] == {"episodes": 3000, "tasks": 10, "prompts": 3, "samples": 5}
 
 
-def test_a_benchmarks_preset_names_world_and_model_and_nothing_is_opened(tmp_path, capsys):
+def test_a_benchmark_preset_names_environment_and_model_and_opens_nothing(tmp_path, capsys):
     for source in (*HMMT.benchmark.train, *HMMT.benchmark.test):
         rows = [
             {"id": f"{k}", "problem": f"What is ${k}^2$ in {source.file}?", "answer": str(k * k)}

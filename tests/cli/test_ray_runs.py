@@ -157,7 +157,7 @@ def test_a_node_with_other_code_is_named_before_anything_runs(two, folder, capsy
         ("executor.resources=sandbox=1", "the most 'sandbox' on one node is 0"),
     ],
 )
-def test_what_no_node_has_is_refused_at_once(two, folder, capsys, setting, said):
+def test_resources_that_no_node_has_are_refused_at_once(two, folder, capsys, setting, said):
     words = ["--executor", "ray", "--address", two.address, "--set", setting]
     assert main(request("out", *words)) == 7
     assert said in capsys.readouterr().err
@@ -171,7 +171,7 @@ def test_what_no_node_has_is_refused_at_once(two, folder, capsys, setting, said)
         ("ray://127.0.0.1:10001", "give its head as HOST:PORT"),
     ],
 )
-def test_a_cluster_that_is_not_there_is_one_sentence(folder, capsys, address, said):
+def test_a_missing_cluster_is_reported_in_one_sentence(folder, capsys, address, said):
     need_ray()
     began = time.monotonic()
     assert main(request("out", "--executor", "ray", "--address", address)) == 7

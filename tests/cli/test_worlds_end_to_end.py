@@ -60,7 +60,9 @@ def _run(world: str, questions: Path, out: Path, **more: object) -> list[dict[st
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_a_world_trains_a_real_model(world: str, questions: Path, tmp_path: Path) -> None:
+def test_a_real_model_trains_on_the_environment(
+    world: str, questions: Path, tmp_path: Path
+) -> None:
     played = _run(
         world,
         questions,
@@ -75,7 +77,7 @@ def test_a_world_trains_a_real_model(world: str, questions: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_a_world_is_played_by_a_model_behind_an_endpoint(
+def test_an_endpoint_model_is_evaluated_on_the_environment(
     world: str, questions: Path, tmp_path: Path
 ) -> None:
     said = WORLDS[world][1]

@@ -84,7 +84,7 @@ def _run(place: tuple[str, list[str]], out: Path, **more: object) -> Path:
 @pytest.mark.parametrize(
     ("place", "key"), [(key, key) for key in WORLDS], indirect=["place"], ids=list(WORLDS)
 )
-def test_a_world_is_played_by_a_model_behind_an_endpoint(
+def test_an_endpoint_model_is_evaluated_on_the_environment(
     place: tuple[str, list[str]], key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = WORLDS[key][3]
@@ -100,7 +100,9 @@ def test_a_world_is_played_by_a_model_behind_an_endpoint(
 
 
 @pytest.mark.parametrize("place", ["verifiers-turns", "openenv"], indirect=True)
-def test_a_world_outside_trains_a_real_model(place: tuple[str, list[str]], tmp_path: Path) -> None:
+def test_a_real_model_trains_on_an_integration(
+    place: tuple[str, list[str]], tmp_path: Path
+) -> None:
     folder = _run(
         place, tmp_path / "run", methods=["espl"], model="pocket", preset="pocket", episodes=16
     )

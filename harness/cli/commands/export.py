@@ -14,23 +14,23 @@ from leaderboards.records.store import read_entry
 def main(arguments: Arguments) -> int:
     """Write system_prompt.txt and, where weights were trained, the adapter or the merged model."""
     folder, to = arguments.run, arguments.to
-    places = existing(folder)
-    if len(places) > 1:
-        raise UsageError(f"{folder} holds {len(places)} runs; name one, as {places[0]}.")
-    if not (places[0] / "entry.json").exists():
+    run_dirs = existing(folder)
+    if len(run_dirs) > 1:
+        raise UsageError(f"{folder} holds {len(run_dirs)} runs; name one, as {run_dirs[0]}.")
+    if not (run_dirs[0] / "entry.json").exists():
         raise UsageError(f"{folder} is not finished; type harness resume {folder} first.")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UsageError(f"{to} is there already; give a new folder to --to.")
-    entry = read_entry(places[0] / "entry.json")
+    entry = read_entry(run_dirs[0] / "entry.json")
     to.mkdir(parents=True, exist_ok=True)
-    prompt = places[0] / "champion.txt"
+    prompt = run_dirs[0] / "champion.txt"
     (to / "system_prompt.txt").write_text(prompt.read_text(encoding="utf-8"), encoding="utf-8")
     print(f"{to / 'system_prompt.txt'}: the selected system prompt")
-    weights = places[0] / "checkpoint" / "policy"
+    weights = run_dirs[0] / "checkpoint" / "policy"
     if entry.policy_version == 0:
         print("no weights were trained: the model is the one named in config.toml")
         return 0
-    request = read_request(places[0])
+    request = read_request(run_dirs[0])
     if kind_of(request.model_url) == "tinker" and entry.track.engine.startswith("tinker "):
         states = json.loads((weights / "policy.json").read_text(encoding="utf-8"))["states"]
         print(f"the weights stay at Tinker; type: tinker checkpoint download {states[-1][1]}")

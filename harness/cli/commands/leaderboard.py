@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.cli.arguments import Arguments
-from harness.cli.select_rows import places
+from harness.cli.select_rows import search_paths
 from harness.errors import UsageError
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import TerminalTable, as_json, markdown
@@ -39,8 +39,8 @@ def main(arguments: Arguments) -> int:
     if files:
         from harness.cli.commands.site import publish as write  # with environments and templates
 
-        return write(arguments, places(arguments.paths))
-    found = find_entries(places(arguments.paths))
+        return write(arguments, search_paths(arguments.paths))
+    found = find_entries(search_paths(arguments.paths))
     ranked = boards(found.entries)
     problems = [str(problem) for problem in found.problems]
     if arguments.json:

@@ -17,7 +17,7 @@ from harness.display.console_text import pipe_safe
 from harness.errors import UsageError
 from harness.runs.publication import checked_entry, publishable
 from harness.runs.regrade import Graders
-from leaderboards.boards.formatting import plain
+from leaderboards.boards.formatting import counted, plain
 from leaderboards.boards.publish import add
 from leaderboards.boards.verify import Verified, verify
 from leaderboards.records.strict_json import encode
@@ -66,13 +66,13 @@ def check(
 def _say(folder: Path, found: Verified) -> None:
     console = pipe_safe(Console())
     console.print(
-        f"{folder}: {found.entries} entries, {found.outcomes:,} outcomes; "
+        f"{folder}: {counted(found.entries, 'entry', 'entries')}, {counted(found.outcomes, 'outcome')}; "
         f"{found.numbers:,} printed numbers recomputed, {found.graded:,} completions graded again",
         markup=False,
         highlight=False,
     )
     for reason, count in sorted(found.left.items()):
-        console.print(Text(f"· {count:,} outcomes not graded again: {plain(reason, 300)}"))
+        console.print(Text(f"· {counted(count, 'outcome')} not graded again: {plain(reason, 300)}"))
     for why, names in found.unopened.items():
         message = f"{_some(names)} not replayed: {plain(why, 600)}"
         console.print(Text(f"? {message}", style="yellow"), soft_wrap=True)
@@ -88,9 +88,9 @@ def _some(names: Sequence[str]) -> str:
 
 def _outcome(found: Verified) -> str:
     if found.problems:
-        return f"{len(found.problems)} problems"
+        return counted(len(found.problems), "problem")
     if waiting := sum(map(len, found.unopened.values())):
-        entries = "1 entry was" if waiting == 1 else f"{waiting:,} entries were"
+        entries = counted(waiting, "entry was", "entries were")
         return f"nothing wrong was found, but {entries} not replayed"
     left = sum(found.left.values())
     return f"nothing wrong was found; {left:,} not graded again" if left else "nothing is wrong"

@@ -17,6 +17,7 @@ from harness.display.console_text import plain
 from harness.errors import UsageError
 from harness.runs.run_log import read_log
 from leaderboards.boards.export_tables import write_csv, write_parquet
+from leaderboards.boards.formatting import counted
 from leaderboards.boards.rank import boards
 from leaderboards.records.store import find_entries
 from leaderboards.site import build_site
@@ -31,7 +32,7 @@ def publish(arguments: Arguments, paths: Sequence[Path]) -> int:
         built = build_site(arguments.html, paths, reader, jobs=0)
         problems = built.problems
         summary = (
-            f"{_number(built.entries, 'run')} on {_number(built.boards, 'leaderboard')}, "
+            f"{counted(built.entries, 'run')} on {counted(built.boards, 'leaderboard')}, "
             f"{built.with_logs:,} with learning curves"
         )
         page = built.folder / "index.html"
@@ -48,10 +49,6 @@ def publish(arguments: Arguments, paths: Sequence[Path]) -> int:
         message = f"not read: {plain(problem)}"
         console.print(message, markup=False, highlight=False, soft_wrap=True)
     return 0
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _write(path: Path, write: Any, made: Any) -> None:

@@ -9,6 +9,7 @@ from harness.policies import kind_of
 from harness.runs.entry import public_model
 from harness.settings.config import Config
 from harness.system import hardware
+from leaderboards.boards.formatting import counted
 from leaderboards.records.entry import Entry
 from leaderboards.records.store import Stored
 
@@ -37,15 +38,18 @@ def rates(request: Config, stored: Sequence[Stored]) -> Rates:
     """The best there are: of this method, else of this environment and model, else of the model."""
     env, model = envs.resolve(request.env.name), public_model(request.model_url)
     same_model = [s for s in stored if s.entry.track.model == model]
-    same_world = [s for s in same_model if s.entry.track.env == env]
-    own = [s for s in same_world if s.entry.method == request.method]
+    same_env = [s for s in same_model if s.entry.track.env == env]
+    own = [s for s in same_env if s.entry.method == request.method]
     for found, basis in (
-        (own, f"measured in {len(own)} runs of it here"),
+        (own, f"measured in {counted(len(own), 'run')} of it here"),
         (
-            same_world,
-            f"measured in {len(same_world)} runs of other methods on this environment and model",
+            same_env,
+            f"measured in {counted(len(same_env), 'run')} of other methods here, on this model",
         ),
-        (same_model, f"measured in {len(same_model)} runs of this model on other environments"),
+        (
+            same_model,
+            f"measured in {counted(len(same_model), 'run')} of this model on other environments",
+        ),
     ):
         if made := _measured(found, request, basis):
             return made

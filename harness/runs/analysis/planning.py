@@ -18,6 +18,7 @@ from harness.runs.analysis.prices import (
 from harness.runs.entry import public_model
 from harness.runs.envs import env_maker, takes_seed
 from harness.settings.config import Config
+from leaderboards.boards.formatting import counted
 from leaderboards.boards.model import ENOUGH_SEEDS
 from leaderboards.records.store import Stored, find_entries
 from leaderboards.stats.power import (
@@ -161,7 +162,7 @@ def _spread(request: Config, stored: Sequence[Stored]) -> tuple[Spread, str]:
         if found is not None:
             seeds = len({s.entry.seed for s in mine})
             text = "" if seeds > 2 else "; over seeds assumed"
-            return found, f"measured in {len(mine)} runs of track {id}{text}"
+            return found, f"measured in {counted(len(mine), 'run')} of Track {id}{text}"
     return ASSUMED, "assumed, because no two methods of one Track were found to measure it in"
 
 

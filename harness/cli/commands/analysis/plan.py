@@ -10,7 +10,7 @@ from rich.text import Text
 
 from harness.cli.arguments import Arguments
 from harness.cli.commands.run import request_from
-from harness.cli.select_rows import places
+from harness.cli.select_rows import search_paths
 from harness.display.console_text import pipe_safe, plain
 from harness.runs.analysis.planning import Planned, PlannedCost, plan, total
 from harness.runs.analysis.prices import (
@@ -25,7 +25,7 @@ def main(arguments: Arguments) -> int:
     """Print the prediction; the exit code is always 0, because nothing was run."""
     resolved = resolve(request_from(arguments, arguments.method))
     prices = read_prices(arguments.prices, resolved.configs[0].model_url)
-    planned = plan(resolved.configs, places(arguments.known), arguments.effect, prices)
+    planned = plan(resolved.configs, search_paths(arguments.known), arguments.effect, prices)
     if arguments.json:
         values = {**asdict(planned), "evaluation_share": planned.evaluation_share}
         print(json.dumps({**values, "notes": list(resolved.notes)}))
