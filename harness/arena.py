@@ -56,6 +56,7 @@ class Arena:
     def tasks(self, index: int) -> tuple[Task, ...]:
         """The tasks of a round: each epoch is a new shuffle of the split, cut into whole rounds."""
         batch = self.plan.shape.tasks
+        # Tasks that fill no whole round are left out of this epoch; the next shuffles all again.
         epoch, position = divmod(index, self.train_tasks // batch)
         order = self.seeds.generator("tasks", epoch).permutation(self.train_tasks)
         return tuple(Task("train", int(n)) for n in order[position * batch :][:batch])

@@ -79,6 +79,7 @@ def plan(episodes: int, requested: Shape, train_tasks: int) -> BudgetPlan:
     Raises:
         UsageError: The budget is a single episode.
     """
+    # A task occurs at most once in a round, so a small split limits B.
     shape = Shape(min(requested.tasks, train_tasks), requested.prompts, requested.samples)
     if episodes == 0:
         return BudgetPlan(shape, 0, 0)

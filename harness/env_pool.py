@@ -43,6 +43,7 @@ class EnvPool:
 
     def discard(self, env: TextEnvProtocol) -> None:
         """Close an environment that failed, ignoring that it may fail again."""
+        # Its failure is already recorded as the end of an episode.
         with suppress(Exception):
             env.close()
 

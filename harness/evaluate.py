@@ -76,10 +76,12 @@ def evaluate(
         Interrupted: `stop` returned True.
     """
     assert config.policy.version == agent.policy_version, "the weights are not the agent's"
+    # One assignment per sample, so that a chunk can end between samples of one task.
     assignments = [
         Assignment(agent.prompt, task, 1, first=n) for task in tasks for n in range(samples)
     ]
     log, done = _reopen(log_path, len(assignments))
+    # Episodes of an earlier process are part of what this evaluation cost.
     for line in done:
         meter.episodes("evaluate", 1)
         meter.completion("evaluate", cast(int, line["sampled"]))

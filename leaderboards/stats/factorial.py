@@ -28,6 +28,7 @@ def cell_mean(cell: Cell, unit: bool) -> tuple[float | None, Interval | None]:
     value = mean(values)
     if value is None:
         return None, None
+    # All tasks agree: Student's t has no spread to work with, and Wilson's needs none.
     if unit and value in (0.0, 1.0):
         return value, wilson(len(values) if value else 0, len(values))
     interval = t_interval(values)
@@ -43,6 +44,7 @@ def differences(pairs: Sequence[tuple[str, Cell, Cell]], unit: bool) -> list[Nam
     """Each named pair's first minus its second, adjusted for all of them together (Holm)."""
     found = []
     for name, a, b in pairs:
+        # Only tasks that were scored in both cells can be paired.
         tasks = sorted(a.keys() & b.keys())
         effect = over_tasks([a[t] for t in tasks], [b[t] for t in tasks], unit)
         found.append(NamedEffect(name, effect.clipped(unit)))
@@ -52,6 +54,7 @@ def differences(pairs: Sequence[tuple[str, Cell, Cell]], unit: bool) -> list[Nam
 def interaction(joint: Cell, first: Cell, second: Cell, neither: Cell) -> Effect:
     """The interaction: the joint gain minus the sum of the single gains, task by task."""
     tasks = sorted(joint.keys() & first.keys() & second.keys() & neither.keys())
+    # (both − neither) − (prompt − neither) − (weights − neither): the base appears with a plus.
     values = [joint[t] - first[t] - second[t] + neither[t] for t in tasks]
     interval, p = t_interval(values), paired_t(values)
     reason = "" if interval else ("no spread" if len(values) > 1 else "too few tasks")
@@ -71,6 +74,7 @@ def factorial(
         ],
         unit,
     )
+    # Holm covers all four: `adjusted` replaces the adjustment for the first three.
     together = NamedEffect("interaction", interaction(both, prompt, weights, neither))
     return adjusted([*found, together])
 

@@ -38,6 +38,7 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None
     if centre is None or len(values) < 2:
         return None
     squares = math.fsum((v - centre) ** 2 for v in values)
+    # Equal but for rounding: a mean of equal values need not equal them in the last digit.
     if max(values) - min(values) <= 1e-12 * max(1.0, abs(centre)):
         return None
     error = math.sqrt(squares / (len(values) - 1) / len(values))
@@ -63,6 +64,7 @@ def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
         / (1 + z * z / trials)
         * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     )
+    # Exactly 0 or 1 at the ends; rounding may leave 1e-17.
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == trials else centre + half
     return Interval(low, high, "wilson")

@@ -41,6 +41,7 @@ class Spread:
 
     def sd_over_items(self, design: Design) -> float:
         """The standard deviation over tasks of the difference between two rows' task means."""
+        # Var(a − b) = Var(a) + Var(b): both rows are sampled, hence the factor 2.
         noise = 2 * self.sample / (design.samples * design.seeds)
         own = design.seeds if design.own_tasks else 1
         return math.sqrt(self.task**2 / own + noise)
@@ -48,6 +49,7 @@ class Spread:
     def sd_over_seeds(self, design: Design) -> float:
         """The standard deviation over seeds of the difference between two scores."""
         noise = 2 * self.sample / design.samples / design.tasks
+        # A seed with tasks of its own draws them too; shared tasks cancel in the difference.
         drawn = self.task**2 / design.tasks if design.own_tasks else 0.0
         return math.sqrt(self.seed**2 + drawn + noise)
 
@@ -73,6 +75,7 @@ def power(effect: float, deviation: float, units: int, alpha: float = ALPHA) -> 
         return 1.0 if effect else alpha
     from scipy.special import nctdtr, stdtrit
 
+    # Under the alternative the t statistic has a noncentral t distribution with this shift.
     df = units - 1
     shift = abs(effect) / deviation * math.sqrt(units)
     critical = float(stdtrit(df, 1 - alpha / 2))
@@ -85,6 +88,7 @@ def _by_quadrature(shift: float, critical: float, df: int) -> float:
     import numpy as np
     from scipy.special import gammaincinv, ndtr
 
+    # Midpoints of equal shares of probability: given the sample deviation, the mean is normal.
     shares = (np.arange(4096) + 0.5) / 4096
     deviations = np.sqrt(2 * gammaincinv(df / 2, shares) / df)
     above = ndtr(shift - critical * deviations) + ndtr(-shift - critical * deviations)
@@ -100,6 +104,7 @@ def detectable_difference(
     if deviation <= 0:
         return 0.0
     low, high = 0.0, deviation
+    # Power grows with the difference, so doubling brackets it and bisection finds it.
     while power(high, deviation, units, alpha) < wanted:
         low, high = high, 2 * high
     for _ in range(60):
@@ -157,6 +162,7 @@ def measured_spread(results: Iterable[Result], reference: str = "base") -> Sprea
         seeds += _over_seeds(mine, by_method[first], sample)
     if not tasks:
         return None
+    # An estimate of variance after subtracting noise can be negative; then none was observed.
     seed = math.sqrt(max(0.0, mean(seeds) or 0.0)) if seeds else ASSUMED.seed
     return Spread(math.sqrt(max(0.0, mean(tasks) or 0.0)), sample, seed)
 

@@ -78,6 +78,7 @@ def result(entry: Entry) -> Result:
     rewards: dict[str, list[float]] = {}
     correct: dict[str, int] = {}
     known, truncated, lowest, highest = True, 0, math.inf, -math.inf
+    # One pass: a board totals tens of thousands of outcomes each time it is printed.
     for outcome in entry.outcomes:
         task, reward, success = outcome.task, outcome.reward, outcome.success
         if reward is None:
@@ -96,6 +97,7 @@ def result(entry: Entry) -> Result:
             lowest = reward
         if reward > highest:
             highest = reward
+    # Unscored outcomes are in no count: they are neither right nor wrong.
     counts = {task: len(values) for task, values in rewards.items()}
     return Result(
         entry=entry,

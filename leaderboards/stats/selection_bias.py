@@ -35,8 +35,10 @@ def advantages(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Advantage]:
     gaps: dict[str, list[float]] = {}
     for line in rounds:
         scores = {id: s for id, s in line["scores"].items() if s is not None}
+        # A prompt alone in its round has no rivals to be compared with.
         if len(scores) < 2:
             continue
+        # Gaps to the round's mean: tasks differ from round to round, and all prompts share them.
         level = math.fsum(scores.values()) / len(scores)
         for id, score in scores.items():
             gaps.setdefault(id, []).append(score - level)
@@ -45,6 +47,7 @@ def advantages(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Advantage]:
         return {}
     means = {id: math.fsum(values) / len(values) for id, values in gaps.items()}
     errors = {id: noise / len(values) for id, values in gaps.items()}
+    # Empirical Bayes: each mean shrinks to the centre, the more the noisier it is.
     centre, between = _between(list(means.values()), list(errors.values()))
     return {
         id: Advantage(
@@ -74,6 +77,7 @@ def _between(means: Sequence[float], errors: Sequence[float]) -> tuple[float, fl
     total = math.fsum(weights)
     centre = math.fsum(w * m for w, m in zip(weights, means, strict=True)) / total
     excess = math.fsum(w * (m - centre) ** 2 for w, m in zip(weights, means, strict=True))
+    # DerSimonian and Laird (1986): Q = Σ w (m − centre)² has expectation n − 1 + scale·between.
     scale = total - math.fsum(w * w for w in weights) / total
     between = max(0.0, (excess - (len(means) - 1)) / scale)
     again = [1 / (between + e) for e in errors]

@@ -60,9 +60,7 @@ def _run(world: str, questions: Path, out: Path, **more: object) -> list[dict[st
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_a_real_model_trains_on_the_environment(
-    world: str, questions: Path, tmp_path: Path
-) -> None:
+def test_a_real_model_trains_on_it(world: str, questions: Path, tmp_path: Path) -> None:
     played = _run(
         world,
         questions,

@@ -100,9 +100,7 @@ def test_an_endpoint_model_is_evaluated_on_the_environment(
 
 
 @pytest.mark.parametrize("place", ["verifiers-turns", "openenv"], indirect=True)
-def test_a_real_model_trains_on_an_integration(
-    place: tuple[str, list[str]], tmp_path: Path
-) -> None:
+def test_a_real_model_trains_on_it(place: tuple[str, list[str]], tmp_path: Path) -> None:
     folder = _run(
         place, tmp_path / "run", methods=["espl"], model="pocket", preset="pocket", episodes=16
     )

@@ -66,7 +66,8 @@ def check(
 def _say(folder: Path, found: Verified) -> None:
     console = pipe_safe(Console())
     console.print(
-        f"{folder}: {counted(found.entries, 'entry', 'entries')}, {counted(found.outcomes, 'outcome')}; "
+        f"{folder}: {counted(found.entries, 'entry', 'entries')}, "
+        f"{counted(found.outcomes, 'outcome')}; "
         f"{found.numbers:,} printed numbers recomputed, {found.graded:,} completions graded again",
         markup=False,
         highlight=False,
