@@ -107,7 +107,8 @@ def test_the_real_client_reads_a_loopback_stand_in_for_the_hub(endpoint, tmp_pat
         "[('What is 2+2?', '4')] [('What is 1+1?', '2')] [('What is 3+3?', '6')]"
     ), done.stderr
     assert lines[1].startswith("DataDiffers The data of 'beyond_aime' is not the content that was")
-    assert "aimo-validation-aime on the Hub: 1 rows instead of 90" in lines[1]
+    assert "aimo-validation-aime on the Hub (kept in " in lines[1]
+    assert ".hub.jsonl): 1 rows instead of 90" in lines[1]
     assert lines[2] == "What is 1+1?"
 
 
