@@ -25,6 +25,7 @@ def write_text(path: Path, text: str) -> None:
     with part.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
+        # On disk before the rename: a power cut could otherwise leave the name on an empty file.
         os.fsync(file.fileno())
     part.replace(path)
     sync_folder(path.parent)
@@ -57,6 +58,7 @@ def publish(part: Path, folder: Path) -> None:
         else:
             sync_folder(path)
     sync_folder(part)
+    # A rename does not replace a folder that holds files.
     if folder.exists():
         shutil.rmtree(folder)
     part.rename(folder)
@@ -74,6 +76,7 @@ class Log:
     def append(self, value: JSON) -> None:
         """Write one line at once, so that a reader never waits for it."""
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        # Completions may hold lone surrogates, which UTF-8 lacks; `\udXXX` is JSON's own escape.
         line = text.encode("utf-8", "backslashreplace") + b"\n"
         while line:  # a disk that fills up takes a part, and then none
             line = line[self._file.write(line) :]
@@ -91,6 +94,7 @@ class Log:
                 "start a new one."
             )
         self._file.truncate(length)
+        # Appends go to the end anyway, but `tell` would still name the old place.
         self._file.seek(length)
 
     def close(self) -> None:

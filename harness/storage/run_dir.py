@@ -75,6 +75,7 @@ class Run(Callback):
         self.meter.restore(cast(Mapping[str, JSON], state["spent"]))
         if isinstance(self.policy, MeteredTrainable) and weights.exists():
             self.policy.load(weights)
+        # What was logged after the checkpoint belongs to an iteration that will run again.
         for name, length in cast(Mapping[str, int], state["logs"]).items():
             self.logs[name].cut(length)
         self._round = cast(int, state["round"])
@@ -115,6 +116,7 @@ class Run(Callback):
 
     def _write_checkpoint(self, state: Mapping[str, JSON]) -> None:
         part = self.folder / "checkpoint.part"
+        # Left by a process that was killed while writing it.
         if part.exists():
             shutil.rmtree(part)
         part.mkdir()
@@ -126,6 +128,7 @@ class Run(Callback):
             "round": self._round,
             "method": state,
             "spent": asdict(self.meter.spent),
+            # Synced first: a checkpoint must not count on lines that a power cut can still take.
             "logs": {name: log.sync() for name, log in self.logs.items()},
         }
         write_json(part / "state.json", whole)
@@ -164,5 +167,6 @@ def _finish_swap(checkpoint: Path) -> None:
     old = checkpoint.with_name("checkpoint.old")
     if old.exists() and not checkpoint.exists():
         old.rename(checkpoint)
+    # Killed after the second rename: the new checkpoint is whole, and the old one is left over.
     elif old.exists():
         shutil.rmtree(old)

@@ -69,6 +69,7 @@ class _Pinned:
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The package's spec, or None where another finder may look."""
+        # A path is given for submodules: Python finds those inside the package that was pinned.
         init = HOME / name / "__init__.py"
         if path is not None or name not in PACKAGES or not _is_ours(init):
             return None

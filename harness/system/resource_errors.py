@@ -36,6 +36,7 @@ def as_resource_error(error: BaseException, what: str, then: str) -> HarnessErro
     quoted = _QUOTED.search(str(error))
     if number is None and quoted:
         number = int(quoted[1])
+    # A reader or a server hung up: nothing ran out here.
     if isinstance(error, BrokenPipeError | ConnectionError):
         return None
     if number in _DISK:
@@ -52,6 +53,8 @@ def as_resource_error(error: BaseException, what: str, then: str) -> HarnessErro
 
 
 def _out_of_memory(error: BaseException) -> bool:
+    # torch's class by its name, so that torch is not imported for it. On a CPU torch raises a plain
+    # RuntimeError, which only its words tell apart.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _MEMORY)

@@ -75,6 +75,7 @@ def guard_tracebacks() -> None:
         lines = traceback.format_exception(kind, error, trace)
         sys.stderr.write(redact("".join(lines)))
 
+    # A hook that someone else has set is left alone.
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = told
         threading.excepthook = lambda hook: told(hook.exc_type, hook.exc_value, hook.exc_traceback)

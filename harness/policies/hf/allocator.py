@@ -25,6 +25,7 @@ def keep_freed() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     library = ctypes.CDLL(None)
+    # Other C libraries, such as musl, have no mallopt.
     if not hasattr(library, "gnu_get_libc_version"):
         return False
     return bool(library.mallopt(_MAP, _BLOCK)) and bool(library.mallopt(_TRIM, _KEPT))

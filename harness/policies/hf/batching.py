@@ -27,6 +27,7 @@ def split_by_length(samples: Sequence[Sample]) -> list[list[Sample]]:
     width = 0
     for i, sample in enumerate(ordered):
         length = len(sample.sampled)
+        # Cut only where the length drops, so that completions of one length stay together.
         if 2 * length <= width and length < len(ordered[i - 1].sampled):
             reread = sum(map(len, {s.prompt for s in ordered[i:]}))
             if (len(ordered) - i) * (width - length) > reread + _PASS_COST:
@@ -44,6 +45,7 @@ def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[
     Prompts with a common beginning are neighbours. A micro-batch has at most `tokens` padded tokens
     and `columns` padded sampled tokens; an equal prompt counts once. A larger sample goes alone.
     """
+    # Prompts that begin alike sort by the longest of them, so that their lengths do not part them.
     longest: dict[Ids, int] = {}
     for s in samples:
         head = s.prompt[:MIN_SHARED_PREFIX]
@@ -56,6 +58,7 @@ def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[
     packed: list[list[Sample]] = []
     for sample in sorted(samples, key=order):
         grown = [*packed[-1], sample] if packed else [sample]
+        # Padding is paid for: every row is computed as wide as the widest.
         replies = len(grown) * max(len(s.sampled) for s in grown)
         different = {s.prompt for s in grown}
         prompts = len(different) * max(map(len, different))
@@ -77,6 +80,7 @@ def tree_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[l
     before: Ids = ()
     forks: list[int] = []  # where earlier texts branch off the last one
     tokens_read = sampled = attended = 0
+    # In sorted order no earlier text has more in common with this one than the one just before it.
     for sample in sorted(samples, key=model_input):
         text = model_input(sample)
         common = _common_length(before, text)
@@ -110,6 +114,7 @@ def prefix_groups(prompts: Sequence[Ids]) -> list[tuple[Ids, list[Ids]]]:
 
     A prefix leaves every prompt at least one token of its own.
     """
+    # `groupby` sees neighbours only; `micro_batches` has put equal beginnings side by side.
     groups = [list(g) for _, g in groupby(prompts, key=lambda p: p[:MIN_SHARED_PREFIX])]
     return [(g[0][: common_prefix_length(g)], g) for g in groups]
 

@@ -40,6 +40,7 @@ class TokenConstraint:
             return self._ends
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         self._check()
+        # The mask comes in whole words, which reach past the end of the vocabulary.
         return np.unpackbits(bits, bitorder="little")[: len(self._ends)].astype(bool)
 
     def accept(self, token: int) -> None:
@@ -100,6 +101,7 @@ class ConstraintCompiler:
         Raises:
             ModelError: It is no regular expression, or too large a one.
         """
+        # Parsed once for all completions; each then advances a copy of its own.
         if expression not in self._matchers:
             matcher = self._matcher(self._vocabulary, self._matcher.grammar_from_regex(expression))
             if matcher.is_error():

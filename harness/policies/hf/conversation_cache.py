@@ -72,6 +72,7 @@ class ConversationCache(Generic[M]):
         self, conversation: Conversation, reply: str, sampled: Ids, entry: CachedConversation[M]
     ) -> None:
         """Store the state after `reply`, until the conversation's next turn."""
+        # The ids belong to the key: the same text sampled as other tokens has another KV cache.
         key = (*conversation, Message("assistant", reply, sampled))
         self._entries[key] = entry
         self._entries.move_to_end(key)
@@ -80,7 +81,9 @@ class ConversationCache(Generic[M]):
 
     def take(self, request: Request, prompt: Ids) -> CachedConversation[M] | None:
         """Remove and return the cached beginning of this turn's prompt, if there is one."""
+        # Removed, because the pass that continues it consumes its cache.
         found = self._entries.pop(request.conversation[:-1], None) if extends(request) else None
         if found is None or len(prompt) <= len(found.ids):
             return None
+        # Rendering only appends, so they agree; a cache that did not fit would change what is sampled.
         return found if prompt[: len(found.ids)] == found.ids else None

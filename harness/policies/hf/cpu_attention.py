@@ -25,6 +25,7 @@ def _shared_heads(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
+    # Without a mask transformers' function decides on causality, and can share the heads.
     if (
         torch.is_grad_enabled()
         or attention_mask is None

@@ -96,6 +96,8 @@ class TransformersDecoder:
 
     def stack(self, states: Sequence[ForwardState]) -> ForwardState:
         """See `Decoder.stack`."""
+        # Stacking one state returns it as it is. The repetition copies, so that a prefix stays
+        # usable while the caches that continue it grow in place.
         return ForwardState.stack(states).repeat([1] * sum(s.rows for s in states))
 
     def remove_rows(

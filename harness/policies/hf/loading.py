@@ -85,6 +85,8 @@ def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loade
         if settings.threads:
             torch.set_num_threads(settings.threads)
     try:
+        # A model's folder is untrusted: its Python is never run, and pickled weights, which
+        # could run code as they are read, are not accepted.
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
             read: Any = AutoModelForCausalLM.from_pretrained(
@@ -117,11 +119,13 @@ def choose_threads(network: TransformersForward, rows: int) -> tuple[int, str]:
     with torch.inference_mode():
         for count in counts:
             torch.set_num_threads(count)
+            # Not timed: the first pass with a new number of threads pays for starting them.
             _, state = network.forward_pieces([[0, 0]] * rows)
             best = float("inf")
             for _ in range(_STEPS):
                 start = time.perf_counter()
                 _, state = network.forward_pieces([[0]] * rows, state)
+                # The least, because other programs only ever make a step slower.
                 best = min(best, time.perf_counter() - start)
             seconds[count] = best
     fastest = min(seconds.values())

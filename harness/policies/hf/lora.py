@@ -35,6 +35,7 @@ class LoraAdapter:
 
     def __init__(self, model: PreTrainedModel, shape: LoraShape) -> None:
         self.shape = shape
+        # No dropout: an update compares its log-probabilities with those of the sampler.
         config = LoraConfig(
             r=shape.rank,
             lora_alpha=shape.alpha,
@@ -59,6 +60,7 @@ class LoraAdapter:
             for name, parameter in self.parameters.items():
                 first = torch.zeros(parameter.shape)
                 if "lora_A" in name or "lora_embedding_A" in name:
+                    # peft's own choice for A; with B at zero the adapter changes nothing at first.
                     torch.nn.init.kaiming_uniform_(first, a=math.sqrt(5), generator=generator)
                 parameter.copy_(first)
         self.optimizer = torch.optim.AdamW(
@@ -84,6 +86,7 @@ class LoraAdapter:
 
     def weights(self) -> dict[str, Tensor]:
         """The adapter's tensors by name."""
+        # safetensors refuses tensors that are not contiguous.
         return {name: p.detach().contiguous() for name, p in self.parameters.items()}
 
     def optimizer_state(self) -> dict[str, Tensor]:
@@ -108,6 +111,7 @@ class LoraAdapter:
                 "The saved adapter does not fit this model: load it with the model and the "
                 "lora_rank that it was trained with."
             )
+        # Also for a new optimizer: no moments from before may outlive the checkpoint.
         self.reset()
         with torch.no_grad():
             for name, parameter in self.parameters.items():

@@ -73,6 +73,7 @@ class HFPolicy:
         self._reference = Reference(self, self._reference_sampler.generate, {})
         if self.settings.device == "cpu" and not self.settings.threads:
             threads, line = choose_threads(self._forward, self.settings.batch_rows)
+            # Recorded, because the number of threads changes the order of sums.
             self.settings = replace(self.settings, threads=threads)
             self.notes += (line,)
 
@@ -126,6 +127,7 @@ class HFPolicy:
         if not samples:
             return dict.fromkeys(_METRICS, 0.0)
         self.drop_cache()
+        # Dropped before the step, whose activations need the room.
         metrics = self._trainer().step(samples, loss, step)
         self._set_version(self._version + 1)
         return metrics
@@ -170,6 +172,7 @@ class HFPolicy:
         if trained:
             self._ensure_adapter().restore(*tensors)
         elif self._adapter is not None:
+            # The checkpoint precedes the first update, so what was learnt since is forgotten.
             self._adapter.reset()
         self._set_version(version)
 
@@ -231,6 +234,7 @@ class HFPolicy:
 
     def _set_version(self, version: int) -> None:
         self._version = version
+        # The reference's sampler keeps its caches: its weights never change.
         self._sampler.invalidate()
 
     @contextmanager

@@ -91,6 +91,7 @@ class Sampler(Generic[M]):
             # of a prompt are prefilled once.
             if waiting and self._batch_rows - len(running) >= max(1, self._batch_rows // 4):
                 admitted = [self._sequence_of(r) for r in self._take(waiting, len(running))]
+                # A prompt that fills the context is answered at once: no tokens, and cut off.
                 yield from (
                     (row.request.id, self._completion(row)) for row in admitted if not row.limit
                 )
@@ -100,8 +101,10 @@ class Sampler(Generic[M]):
                 if batch is None:
                     continue
             assert batch is not None
+            # Kept, because the next batch lacks the rows that ended.
             rows = batch.rows
             ended = self._sample(batch)
+            # Before the decode step, which consumes the batch's KV cache.
             self._cache_conversations(batch, ended)
             batch = self._decode_step(batch, [i for i, end in enumerate(ended) if end])
             for row, end in zip(rows, ended, strict=True):
@@ -116,6 +119,7 @@ class Sampler(Generic[M]):
         limit = request.sampling.max_tokens
         if self._context is not None:
             limit = min(limit, self._context - len(prompt.ids))
+        # Sliding windows count columns, so there a row cannot continue another row's cache.
         head = prompt.head if self._decoder.allows_gaps and prompt.head >= _MIN_SYSTEM_PREFIX else 0
         cached = self._conversations.take(request, prompt.ids)
         constraint = None
@@ -248,6 +252,8 @@ class Sampler(Generic[M]):
                 for row in firsts
                 if row.cached is None
             }
+            # A cached conversation continues once, so stacking may consume its cache; a system
+            # prefix has to stay usable for the prompts that follow.
             if cached:
                 state = self._decoder.stack(cached)
             else:

@@ -42,6 +42,7 @@ def find_smollm2() -> ModelSource:
         ModelError: The package is missing, or its file is not the one that was pinned.
     """
     folder = cache_folder() / f"{NAME}-{SHA256[:12]}-{_FORMAT}"
+    # Processes that start together convert the file once; the others wait for it.
     with locked(folder.with_suffix(".lock")):
         if not _intact(folder):
             _convert(_gguf(), folder)
@@ -109,4 +110,5 @@ def _convert(gguf: Path, folder: Path) -> None:
     }
     (draft / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
+    # A rename does not replace a folder that holds files, so an incomplete one is deleted first.
     os.replace(draft, folder)

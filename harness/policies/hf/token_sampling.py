@@ -27,6 +27,7 @@ _RANKED = 512  # tokens ranked at first; only a flat distribution needs the whol
 
 def uniforms(seed: int) -> Iterator[float]:
     """The noise of a request: one number in [0, 1) a token."""
+    # Drawn by the block to save calls; the numbers are those of single draws.
     source = np.random.Generator(np.random.Philox(seed))
     while True:
         yield from source.random(64).tolist()
@@ -66,6 +67,8 @@ def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
     ranked = probabilities.topk(min(_RANKED, probabilities.shape[-1])).values
     if not bool((ranked.sum(-1, keepdim=True) >= top_p).all()):
         ranked = probabilities.sort(-1, descending=True).values
+    # The mass before each token: the one that crosses top_p still belongs to the nucleus. 2.0 is
+    # above every probability, so a token that is left out never is the least.
     before = ranked.cumsum(-1) - ranked
     least = ranked.masked_fill(before >= top_p, 2.0).min(-1, keepdim=True).values
     return torch.where(probabilities >= least, probabilities, 0.0)
@@ -96,6 +99,7 @@ def _invert_cdf_by_block(weights: Tensor, uniform: Tensor) -> Tensor:
     # The last block may be short: it is extended to the left, with zeros.
     tokens = first.clamp(max=size - width) + torch.arange(width, device=weights.device)
     inside = weights.gather(1, tokens).double().masked_fill_(tokens < first, 0.0).cumsum(-1)
+    # The two sums round differently, so their difference can fall just below zero.
     before = (ends.gather(1, first // width) - inside[:, -1:]).clamp(min=0)
     within = _strictly_below((point - before).clamp(min=0), inside[:, -1:])
     return tokens.gather(1, _first_beyond(inside, within))
@@ -103,6 +107,7 @@ def _invert_cdf_by_block(weights: Tensor, uniform: Tensor) -> Tensor:
 
 def _first_beyond(ends: Tensor, point: Tensor) -> Tensor:
     """The first column [row, 1] whose end [row, column] lies beyond a point [row, 1]."""
+    # `right`: a point on an end belongs to what follows, so a column of weight 0 is never drawn.
     return torch.searchsorted(ends, point, right=True).clamp(max=ends.shape[-1] - 1)
 
 
@@ -124,7 +129,9 @@ def _constrain(
         if row.constraint is not None
     ]
     mask = torch.from_numpy(np.stack(allowed)).to(values.device)
+    # Renormalised from logits: the probabilities of all that is allowed may round to zero.
     chosen = values[constrained].masked_fill(~mask, float("-inf"))
+    # Copied, because the caller still needs the policy's own numbers.
     values, weights = values.clone(), weights.clone()
     values[constrained], weights[constrained] = chosen, chosen.softmax(-1)
     return values, weights
@@ -161,6 +168,7 @@ def sample_tokens(
         values, weights = _constrain(values, weights, rows, constrained)
     if any(s.top_p < 1 for s in settings):
         weights = nucleus(weights.double(), column([s.top_p for s in settings]))
+    # Greedy rows draw a number too: it is one a token, whatever the settings.
     chosen = _invert_cdf(weights, column([next(row.noise) for row in rows]))
     if any(s.temperature == 0 for s in settings):
         greedy = column([float(s.temperature == 0) for s in settings]) > 0

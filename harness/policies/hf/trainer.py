@@ -77,6 +77,7 @@ def _completion_logprobs(
     targets = torch.tensor([i for s in batch for i in s.sampled], device=device)
     target_logits = logits.flatten().index_select(0, places * logits.shape[1] + targets)
     chosen = torch.zeros_like(target_logits)
+    # By temperature, so that a place's logits are summed once for all completions that share it.
     for temperature in sorted(set(temperatures.tolist())):
         scaled = logits / temperature if temperature != 1 else logits
         at_temperature = (temperatures == temperature).to(device)
@@ -132,6 +133,7 @@ class Trainer:
         size = BatchSize(len(samples), sum(len(s.sampled) for s in samples))
         sampled = [s for s in samples if s.sampled]
         totals = UpdateTotals()
+        # None instead of zeros: AdamW then skips a parameter that no pass reached.
         self._adapter.optimizer.zero_grad(set_to_none=True)
         try:
             packed = [
@@ -186,6 +188,7 @@ class Trainer:
         mask = _padded([[1.0] * len(s.sampled) for s in batch], width, device)
         advantage = torch.tensor([[s.advantage] for s in batch], device=device)
         part = loss(TokenBatch(new, old, reference, advantage, mask), size)
+        # A loss may come out constant, and `backward` refuses one without a gradient.
         if part.requires_grad:
             torch.autograd.backward(part)
         difference = (new.detach() - old)[mask > 0]
@@ -206,6 +209,7 @@ class Trainer:
                 "number, and the weights were left as they were: check the rewards and "
                 "log-probabilities, or lower the learning rate."
             )
+        # Set at every step, because a checkpoint holds the optimizer's tensors alone.
         for group in self._adapter.optimizer.param_groups:
             group["lr"] = step.learning_rate
             group["betas"] = (step.beta1, step.beta2)

@@ -42,6 +42,7 @@ class GrowingCacheLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # trans
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Append columns [row, head, new column, channel]; returns all columns."""
+        # Writing in place would change tensors that the backward pass still needs.
         if torch.is_grad_enabled():
             return super().update(key_states, value_states)
         if not self.is_initialized:
@@ -61,6 +62,7 @@ class GrowingCacheLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # trans
     @staticmethod
     def _grown(have: Tensor, more: Tensor, columns: int) -> Tensor:
         rows, heads, _, channels = more.shape
+        # With columns to spare, so that most steps copy nothing.
         storage = more.new_empty(rows, heads, columns + _GROWTH, channels)
         if have.numel():
             storage[:, :, : have.shape[-2]] = have
@@ -154,6 +156,7 @@ class TransformersForward:
         self._takes_positions = "position_ids" in accepted
         self._limits_logits = "logits_to_keep" in accepted
         layers = DynamicCache(config=model.config).layers
+        # By exact class, because a subclass may keep another state beside keys and values.
         unsupported = {type(x) for x in layers} - {DynamicLayer, DynamicSlidingWindowLayer}
         if unsupported or not layers:
             names = ", ".join(sorted(x.__name__ for x in unsupported)) or "nothing"
@@ -181,6 +184,7 @@ class TransformersForward:
         self, ids: Tensor, mask: Tensor, state: ForwardState | None, logits: int
     ) -> tuple[Tensor, ForwardState]:
         """As `forward_pieces`, with ids and mask [row, column] already padded."""
+        # Positions count tokens, not columns: padding on the left must not shift them.
         positions = mask.cumsum(1) - 1
         if state is None:
             layers = [GrowingCacheLayer() for _ in range(self._layers)]
@@ -189,6 +193,7 @@ class TransformersForward:
             mask = torch.cat([state.mask, mask], 1)
         options: dict[str, Tensor | int] = {}
         if self._takes_positions:
+            # Padding before the first token gets -1, and models look up even masked positions.
             options["position_ids"] = positions.clamp(min=0)
         if self._limits_logits:
             options["logits_to_keep"] = logits
@@ -199,6 +204,7 @@ class TransformersForward:
             use_cache=True,
             **options,
         )
+        # With 0 the slice holds every column, as `logits_to_keep=0` asks for.
         return output.logits[:, -logits:], ForwardState(layers, mask)
 
     def completion_logits(self, batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
@@ -213,6 +219,7 @@ class TransformersForward:
         state = self._prefill([prompt[:-1] for prompt in counts])
         if state is not None:
             state = state.repeat(list(counts.values()))
+        # Padded on the right for once: nothing continues this state.
         width = max(len(s.sampled) for s in batch)
         ids = torch.zeros(len(batch), width, dtype=torch.long)
         mask = torch.zeros_like(ids)

@@ -68,6 +68,7 @@ def limit_spent(words: str) -> bool:
 
 def least_limit(words: str) -> int:
     """The least token limit that a refusal names; 0 where it names none."""
+    # Other numbers, such as a temperature, have minimums too.
     least = _LEAST.search(words) if "tokens" in words else None
     return int(least[1]) if least else 0
 
@@ -103,6 +104,7 @@ class EndpointParameters:
             return False
         named = [name for name in (*OPTIONAL, *_LIMITS) if re.search(rf"\b{name}\b", words)]
         for name in named:
+            # Only what was sent can be left out; else the same request would be repeated for ever.
             if name in OPTIONAL and name in sent:
                 self._refused |= {name}
                 return True

@@ -235,6 +235,7 @@ class EndpointPolicy:
             yield request.id, result
         elif isinstance(result, (OpenAIError, ValueError)):
             while len(self.failures) >= _MAX_FAILURES:
+                # The oldest first: a dict keeps the order of insertion.
                 del self.failures[next(iter(self.failures))]
             self.failures[request.id] = self._reason(result)
         elif isinstance(result, ModelError):
@@ -265,6 +266,7 @@ class EndpointPolicy:
                 least = least_limit(refusal(error))
                 if not tokens < least <= _MOST_PROBED:
                     raise
+                # Larger every time, so the loop ends.
                 self._probe_tokens = least
 
     def _adapt(self, options: dict[str, Any]) -> Completion:
@@ -284,6 +286,7 @@ class EndpointPolicy:
                     return Completion("", Finish.LENGTH, options["max_tokens"])
                 if overflows(words):
                     room = room_left(words)
+                    # No room, or no smaller limit to try: asking again would be refused again.
                     if not 0 < room < options["max_tokens"]:
                         return Completion("", Finish.LENGTH, 0)
                     options = {**options, "max_tokens": room}
@@ -294,6 +297,8 @@ class EndpointPolicy:
         """One attempt. The time limit covers the whole response, however slowly bytes arrive."""
         from openai import APIConnectionError, APITimeoutError
 
+        # The client's own timeout holds from one read to the next: a server that sends a byte now
+        # and then would never meet it. Hence the streamed reading, with a clock of our own.
         end, data = time.monotonic() + self._settings.timeout, bytearray()
         create = self._client.chat.completions.with_streaming_response.create
         with create(model=self._address.model, **options) as response:

@@ -43,6 +43,7 @@ class RequestPool:
         if self.busy:
             self._abandon()
         for _ in range(self._threads):
+            # One for each thread: the thread that takes it ends.
             self._requests.put(None)
 
     def submit(self, request: Request) -> None:
@@ -63,5 +64,6 @@ class RequestPool:
         while (request := self._requests.get()) is not None:
             try:
                 self._results.put((request, self._work(request)))
+            # Handed over: raised here, it would end the thread, and the reader would wait on.
             except Exception as error:
                 self._results.put((request, error))

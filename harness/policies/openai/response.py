@@ -69,6 +69,7 @@ def read_completion(data: bytes) -> Completion:
 def words_of(error: object) -> str:
     """A server's message of an error: one printable line of at most 200 characters."""
     said = error
+    # Servers and proxies nest their errors; a few levels, so that no reply leads deeper.
     for _ in range(4):
         if not isinstance(said, Mapping):
             break
@@ -138,6 +139,7 @@ def _sampled(answer: dict[str, Any], choice: dict[str, Any]) -> int:
     usage, logprobs = answer.get("usage"), choice.get("logprobs")
     if isinstance(usage, dict):
         count = usage.get("completion_tokens")
+        # By exact type, because JSON's true is an int to `isinstance`.
         if type(count) is not int or not 0 <= count < 1 << 32:
             raise MalformedResponse("the reply's count of tokens is no whole number")
         return count

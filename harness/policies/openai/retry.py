@@ -71,6 +71,8 @@ class RetryPolicy:
                     continue  # busy, as it says itself: not a failed attempt
                 tries += 1
                 if self._transient(error) and tries <= self._retries:
+                    # Between half and all of the pause, by the request's own key: what failed
+                    # together does not come back together, and no random number is drawn.
                     self._wait(min(_LONGEST, _FIRST * 2 ** (tries - 1)) * (1 + key % 97 / 97) / 2)
                 elif wait_out_outages and self._wait_out_outage(error, sent):
                     tries, began = 0, time.monotonic()
@@ -83,10 +85,12 @@ class RetryPolicy:
     def _wait_out_outage(self, error: Exception, sent: float) -> bool:
         """True once an outage has ended; False where the server answers other requests."""
         with self._probing:  # one thread probes; the others read its result
+            # It came back after this request was sent: another thread has seen to it.
             if self._recovered > sent:
                 return True
             if self._outage is not None:
                 raise self._outage
+            # The server answers others, or a probe: the fault lies with this request.
             if self._answered > sent or self._alive():
                 return False
             pause, until = _FIRST, time.monotonic() + self._seconds
@@ -118,6 +122,7 @@ class RetryPolicy:
         return now
 
     def _postpone(self, seconds: float) -> None:
+        # Under a lock, so that of two postponements the later moment always stands.
         with self._postponing:
             self._not_before = max(self._not_before, time.monotonic() + min(seconds, self._seconds))
 

@@ -57,5 +57,6 @@ class AdapterStore:
         if self._own:
             shutil.rmtree(self._root, ignore_errors=True)
             return
+        # Others' adapters may lie beside ours; the leading * finds unfinished ones (.NAME.part).
         for folder in self._root.glob(f"*{self._mark}-*"):
             shutil.rmtree(folder, ignore_errors=True)

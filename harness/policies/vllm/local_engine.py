@@ -117,6 +117,7 @@ class LocalVLLMEngine:
         before = set(active_children())
         with _starting(self.settings.threads):
             self._start(folder)
+        # The harness may have other children, which the watchdog must leave alone.
         started = set(active_children()) - before
         self._watchdog = Watchdog([p.pid for p in started if p.pid is not None])
 
@@ -277,6 +278,7 @@ class LocalVLLMEngine:
         if not self.dead:
             self.dead = True
             self._engine.engine_core.shutdown()
+            # Last: were this process killed during the shutdown, the watchdog would still end them.
             self._watchdog.let_go()
 
 
@@ -293,6 +295,7 @@ def _parameters(ask: TokenRequest) -> Any:
         seed=ask.seed % _SEEDS,
         stop_token_ids=list(ask.stops),
         logprobs=0,  # of the sampled token only
+        # The caller's rendering decodes, with the tokenizer that made the prompt.
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
         structured_outputs=form,

@@ -124,6 +124,7 @@ class VLLMPolicy:
         """Answer what waits with one adapter, or none (""); `failures` gets the reasons."""
         asks: deque[TokenRequest] = deque()
         prompts: dict[str, Ids] = {}
+        # Closed even where the caller stops reading, so that the engine drops what is under way.
         with closing(self.engine.generate(asks, adapter)) as answers:
             while True:
                 while waiting:
@@ -141,6 +142,7 @@ class VLLMPolicy:
                 id, result = answer
                 prompt = prompts.pop(id)
                 if result.error:
+                    # A failed request yields nothing: it is unscored, and not an empty completion.
                     failures[id] = result.error
                     continue
                 failures.pop(id, None)
@@ -178,6 +180,7 @@ class VLLMPolicy:
             ModelError: Loss or gradient is not a finite number (the weights are as they were), the
                 log-probabilities are not those that training needs, or vLLM takes no adapter.
         """
+        # Before the trainer opens its copy of the weights, which needs the room.
         self.engine.sleep()
         try:
             trainer = self._open_trainer()
@@ -244,6 +247,7 @@ class VLLMPolicy:
             self.engine.load_adapter(after)
         self._served = (version, after)
         if before is not None:
+            # Last: where loading fails, the engine still holds a whole adapter.
             self.engine.drop_adapter(before.name)
             self._adapters.remove(before)
 
@@ -279,4 +283,5 @@ def _release(trainer: HFPolicy) -> None:
         import torch
 
         gc.collect()
+        # Only memory that nothing refers to is given back, hence the collection first.
         torch.cuda.empty_cache()

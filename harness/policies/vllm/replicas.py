@@ -39,6 +39,7 @@ class Replicas:
         self._address, self._reason = address.base_url, reason
         servers = address.servers or (address.base_url,)
         self._clients = {server: client.with_options(base_url=f"{server}/v1") for server in servers}
+        # Loads that `until_there` asks for go the way of completions, to whichever replica is next.
         self._front = client
         self._loading = threading.Lock()
         self._folder: Path | None = None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from openai.types import Completion
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# vLLM's API takes seeds of 64 bits with a sign.
 _SEEDS = 2**63
 
 
@@ -141,6 +142,7 @@ class VLLMServer:
 
     def _ask(self, ask: TokenRequest, model: str, logprobs: int) -> Completion:
         extra: dict[str, Any] = {
+            # A text that is tokenised again here could become other ids than those sampled.
             "return_token_ids": True,
             "stop_token_ids": list(ask.stops),
             "skip_special_tokens": False,
@@ -157,6 +159,7 @@ class VLLMServer:
             logprobs=logprobs,
             extra_body=extra,
         )
+        # The client library does not check replies: any JSON object passes for a completion.
         if not getattr(answer, "choices", None):
             raise ValueError("the reply is no completion, or holds no choice")
         return answer

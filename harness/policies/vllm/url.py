@@ -74,6 +74,7 @@ def parse_address(url: str) -> VLLMAddress:
             "recorded: put the key into the environment variable OPENAI_API_KEY."
         )
     options = _options(parts.query, _SERVED)
+    # Written with or without the API's /v1, which requests add themselves.
     path = parts.path.rstrip("/").removesuffix("/v1")
     return VLLMAddress(
         options.get("weights", parts.fragment),
@@ -125,6 +126,7 @@ def _number(name: str, text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
+    # Refuses nan and inf too, which `float` reads.
     if not 0 <= value < 1e9:
         raise UsageError(
             f"The option {name}={text} of a vllm: address should be a number; write ?{name}=2."
