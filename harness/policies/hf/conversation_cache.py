@@ -85,5 +85,5 @@ class ConversationCache(Generic[M]):
         found = self._entries.pop(request.conversation[:-1], None) if extends(request) else None
         if found is None or len(prompt) <= len(found.ids):
             return None
-        # Rendering only appends, so they agree; a cache that did not fit would change what is sampled.
+        # Rendering only appends, so they agree; another cache would change what is sampled.
         return found if prompt[: len(found.ids)] == found.ids else None
