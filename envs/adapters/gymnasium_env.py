@@ -90,6 +90,7 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
             )
         self._sizes = {"train": train_tasks, "validation": validation_tasks, "test": test_tasks}
         for part, size in self._sizes.items():
+            # With more tasks than seeds lie between splits, two splits would share tasks.
             check_number(f"{part}_tasks", size, 1, SEEDS_APART)
         check_number("max_steps", max_steps, 0, SEEDS_APART)
         check_number("patience", patience, 1, SEEDS_APART)
@@ -117,6 +118,8 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
             return env, SpaceText(env, self._actions), draws
         wrapper: Any = load_wrapper(self._wrapper)
         if isinstance(wrapper, type) and issubclass(wrapper, gymnasium.Wrapper):
+            # A wrapper says in its own words what is seen: the drawing comes only where it is asked
+            # for.
             env = wrapper(env)
             return env, SpaceText(env, self._actions), draws and self._render == "ansi"
         description = wrapper(env)
@@ -154,6 +157,7 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
         Later observations cannot be hashed without playing.
         """
         if not self._fingerprint:
+            # Another one is played, so that hashing disturbs no episode under way.
             fresh = GymnasiumTextEnv(**self._arguments())
             openings = []
             for split in SPLITS:
@@ -236,6 +240,7 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
         gave_up: bool = False,
     ) -> tuple[str, float, bool, bool, dict[str, Any]]:
         over = terminated or truncated
+        # Ending by unreadable replies is no success, whatever was earned before.
         success = over and not gave_up and self._succeeded(terminated, info)
         if self._reward == "success":
             reward = float(success)

@@ -13,7 +13,9 @@ from typing import Any, cast
 
 from envs.containers.errors import SandboxError
 
+# One moment for all files: the same tree always gives the same archive.
 _TIME = 1_700_000_000
+# Empty files add nothing to a size, so their number has a limit of its own.
 _ENTRIES = 20_000
 
 
@@ -47,6 +49,7 @@ def pack(tree: FileTree, owner: str) -> bytes:
     buffer = io.BytesIO()
     folders = set(tree.folders) | {p for path in tree.files for p in _parents(path)}
     folders |= {parent for path in tree.folders for parent in _parents(path)}
+    # PAX keeps paths of any length, and names that are not UTF-8 as the bytes they are.
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path in sorted(folders):
             entry = _entry(path, owner, 0o755)
@@ -92,6 +95,8 @@ def _taken(archive: tarfile.TarFile, most_bytes: int) -> FileTree:
     total = 0
     for number, member in enumerate(archive):
         path = _inside(member.name)
+        # A further name of a file stands in the archive with size 0; it costs what the file holds,
+        # since it becomes a file of its own.
         first = files.get(_inside(member.linkname)) if member.islnk() else None
         total += len(first.content) if first else member.size
         if total > most_bytes or number > _ENTRIES:
@@ -110,6 +115,7 @@ def _taken(archive: tarfile.TarFile, most_bytes: int) -> FileTree:
 
 def _inside(name: str) -> str:
     """A member's path below the folder that was asked for."""
+    # The daemon puts the name of the folder that was asked for before every path.
     path = name.rstrip("/").partition("/")[2]
     if ".." in path.split("/") or path.startswith("/"):
         raise SandboxError(f"Docker sent an archive with the path {name!r}.")

@@ -48,6 +48,7 @@ def connect() -> Any:
     """
     if sys.platform == "win32":  # sockets, file modes and users of POSIX are used throughout
         raise DockerUnavailable("Containers need Linux or macOS; on Windows, run harness in WSL 2.")
+    # By process, because a forked child needs sockets of its own and its own clean-up at exit.
     where = (os.getpid(), os.environ.get("DOCKER_HOST", ""))
     cached = getattr(_here, "cached", None)
     if cached is None or cached.where != where:
@@ -125,6 +126,7 @@ def _info(client: Any) -> Mapping[str, Any]:
 def refuse_unlimited(info: Mapping[str, Any]) -> None:
     """Raise DockerUnavailable where `docker info` shows that a promised limit would not hold."""
     security = [str(option) for option in info.get("SecurityOptions") or ()]
+    # A daemon may name seccomp and still filter nothing: then the profile is "unconfined".
     seccomp = [o for o in security if o.startswith("name=seccomp") and "unconfined" not in o]
     lacking = [
         what

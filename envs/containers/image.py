@@ -49,6 +49,8 @@ def _static(start: bytes) -> bool:
     """True for the first bytes of a 64-bit little-endian ELF program without an interpreter."""
     if len(start) < 64 or start[:6] != b"\x7fELF\x02\x01":
         return False
+    # Offsets in the ELF64 header: e_phoff, e_phentsize and e_phnum. They lead to the program
+    # headers, each of which begins with its type.
     at, each, count = (
         int.from_bytes(start[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58))
     )
@@ -69,6 +71,7 @@ def _shell_layer() -> bytes:
     program = busybox()
     told = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)
     files = {"etc/passwd": _USERS.encode(), "etc/group": _GROUPS.encode()}
+    # Times and owners stay tarfile's zeros, or the hash, which is the tag, would change by itself.
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in (*_FOLDERS, "tmp"):
@@ -161,6 +164,7 @@ def _one_at_a_time(name: str) -> Iterator[None]:
     key = hashlib.sha256(name.encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"espl-harness-{os.getuid()}-{key}.lock"
     try:
+        # Everybody may write to this folder: a link that somebody put there must not be followed.
         handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise SandboxError(f"The lock file {path.name} cannot be opened: {error}.") from error
@@ -170,4 +174,6 @@ def _one_at_a_time(name: str) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
+        # This gives back the lock. The file stays: were it removed, one process could hold the lock
+        # of the old file and another that of a new one.
         os.close(handle)

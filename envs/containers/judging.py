@@ -59,6 +59,8 @@ def run_check(
         files |= {"trial.out": File(out), "trial.status": File(f"{status}\n".encode())}
     files[_SCRIPT] = File(hidden_check.check.encode())
     small = replace(limits, life_seconds=600, output_bytes=_SAID_BYTES)
+    # The files are root's, who nobody in the container is: the check reads them and cannot change
+    # them.
     with Sandbox(image, small, scratch, owner="0:0", hidden={HIDDEN: FileTree(files)}) as sandbox:
         output = sandbox.run(
             f"exec /bin/sh {HIDDEN}/{_SCRIPT}",
@@ -84,6 +86,7 @@ def with_room(limits: ContainerLimits, scratch: FileTree) -> ContainerLimits:
     """
     pages = sum(-(-len(file.content) // _PAGE) for file in scratch.files.values())
     entries = len(scratch.files) + len(scratch.folders)
+    # Whole pages and whole megabytes: -(-a // b) rounds up.
     megabytes = -(-(pages + entries) * _PAGE >> 20)
     return replace(
         limits,
@@ -107,4 +110,5 @@ def _run_trial(
         output = sandbox.run(
             f"exec /bin/sh {TRIAL}/{_SCRIPT}", seconds, environment={"TRIAL": TRIAL}
         )
+    # 124 is how the tool timeout reports it, so a check script reads it as usual.
     return output.out, 124 if output.status is None else output.status

@@ -42,6 +42,7 @@ class ContainerLimits:
 def scratch_options(limits: ContainerLimits) -> dict[str, str]:
     """Driver options of the volume behind the scratch: a file system in memory, with a size."""
     user, group = AGENT.split(":")
+    # Empty files take nothing of a tmpfs's size, so their number is limited too.
     size = f"size={limits.scratch_mb}m,nr_inodes={limits.scratch_files}"
     rights = f"mode=0755,uid={user},gid={group},nosuid,nodev"
     return {"type": "tmpfs", "device": "tmpfs", "o": f"{size},{rights}"}
@@ -58,14 +59,18 @@ def host_settings(limits: ContainerLimits, volumes: Mapping[str, str]) -> dict[s
     ulimits = {"nofile": limits.open_files, "core": 0, "msgqueue": 0, "memlock": 0}
     return {
         "network_mode": "none",
+        # What is left to write to are the scratch and /tmp, and both have a size.
         "read_only": True,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
         "mem_limit": memory,
+        # Docker counts memory and swap together here: the same number allows no swap.
         "memswap_limit": memory,
         "nano_cpus": int(limits.cpus * 1e9),
         "pids_limit": limits.processes,
+        # No /dev/shm, which would be a third place for files, of 64 MB.
         "ipc_mode": "none",
+        # The daemon would otherwise copy what process 1 prints to a file on the host's disk.
         "log_config": LogConfig(type=LogConfig.types.NONE),
         "tmpfs": {"/tmp": temporary},
         "mounts": mounts,

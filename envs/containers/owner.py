@@ -35,11 +35,14 @@ def start_time(pid: int) -> str:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
+        # Where there is no /proc at all, as on macOS, ps is asked instead.
         return "" if Path("/proc/self/stat").exists() else _start_by_ps(pid)
     except ProcessLookupError:
         return ""
     # The second field is the program's name in brackets and may hold anything, brackets included.
     fields = stat.rpartition(")")[2].split()
+    # A zombie has ended, though its number is still taken. The start time is field 22 of proc(5);
+    # the first two are cut off.
     return "" if fields[0] in "ZX" else fields[19]
 
 
@@ -74,6 +77,7 @@ def orphaned(marks: Mapping[str, str]) -> bool:
     """
     if marks.get(MACHINE) != machine():
         until = marks.get(UNTIL, "")
+        # A minute's leave for clocks of two machines that do not agree.
         return until.isdecimal() and time.time() > int(until) + 60
     pid, _, rest = marks.get(OWNER, "").partition("-")
     started = rest.rpartition("-")[0]

@@ -28,6 +28,7 @@ from envs.containers.reaping import remove_container, remove_volume
 from envs.containers.streams import Command, Output, execute
 
 _REMOVAL_SECONDS = 30.0
+# HOME is outside the scratch, so that what tools leave at home is not judged.
 _BARE = {"HOME": "/tmp", "LANG": "C.UTF-8"}
 # The glob finds process 1, its sleep and this shell. What has just ended may still be listed.
 _ALONE = """for look in 1 2 3; do
@@ -66,6 +67,7 @@ class Sandbox:
                 self._put(WORK, files, owner)
                 for path, tree in (hidden or {}).items():
                     self._put(path, tree, "0:0")
+        # After Ctrl-C too: what was made so far would otherwise stay until this process ends.
         except BaseException:
             self.close()
             raise
@@ -120,6 +122,7 @@ class Sandbox:
         """Kill and remove all; doing so again goes on where a failure stopped it."""
         deadline = time.monotonic() + _REMOVAL_SECONDS
         with failing_as_sandbox("remove a container"):
+            # Containers first: the daemon keeps a volume as long as one uses it.
             while self._containers:
                 if remove_container(self._client, self._containers[-1]):
                     self._containers.pop()
@@ -183,6 +186,8 @@ class Sandbox:
                 # Waiting, the shell buries orphans; when the sleep is over the container ends, also
                 # if nobody is left who would remove it.
                 ["-c", f"sleep {life} & wait"],
+                # A user's image may have an entry point of its own, which would run in the keeper's
+                # place.
                 entrypoint=["/bin/sh"],
                 user=KEEPER,
                 working_dir="/",

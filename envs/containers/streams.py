@@ -16,8 +16,10 @@ from envs.containers.errors import SandboxError
 
 Stopped = Literal["", "time", "output"]
 
+# The script comes as an argument, $0, and is no part of this line: nothing in it needs quoting.
 _GO = 'read -r go; exec /bin/sh -c "$0" </dev/null'
 _GO_MERGED = f"{_GO} 2>&1"
+# The daemon's frames: one byte for the stream, three zeros, four for the length of what follows.
 _HEADER = 8
 _HELD, _STDOUT = 0, 1
 _GRACE_SECONDS = 0.25
@@ -140,6 +142,7 @@ def _pieces(
         if ended_at is not None and now - ended_at > _GRACE_SECONDS:
             yield _HELD, b""
             return
+        # A silent command says nothing on the socket: wake up now and then to see whether it ended.
         raw.settimeout(min(_GRACE_SECONDS, max(0.01, deadline - now)))
         try:
             piece = raw.recv(_PIECE)
@@ -164,6 +167,7 @@ def _pieces(
 
 def _status(api: Any, process: str, deadline: float) -> int | None:
     """The exit status; None where the command is still running at the deadline."""
+    # The stream may end a moment before the daemon knows the status: ask again, ever more slowly.
     pause = 0.005
     while True:
         told = api.exec_inspect(process)

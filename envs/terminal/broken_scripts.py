@@ -62,6 +62,7 @@ SCRIPTS = (
     ),
 )
 
+# A broken script may print without end: head reads 4000 bytes and closes the pipe.
 _TRIAL = """
 for input in "$TRIAL"/*.in; do
   sh ./{name} < "$input" 2>/dev/null | head -c 4000
@@ -83,6 +84,7 @@ def script(rng: random.Random) -> TaskDraft:
     good, bad = rng.choice(template.mistakes)
     fill = str(k)
     right = template.right.replace("{k}", fill)
+    # The mistakes are written with {k} in them, so k is filled in last.
     broken = template.right.replace(good, bad, 1).replace("{k}", fill)
     name = f"{word(rng)}.sh"
     # Around k, with k itself and a multi-digit mix: every mistake shows on one of these.

@@ -48,6 +48,7 @@ _NO_ACTION = (
     "``` on lines of their own, nor Done on a line of its own."
 )
 _CHECK_SECONDS = 30.0
+# Docker itself refuses less than 6 MB.
 _LEAST_MEMORY_MB = 8
 
 
@@ -91,6 +92,7 @@ def _split_blocks(lines: list[str]) -> tuple[list[str], list[str]]:
 def observation_text(output: Output, seconds: float) -> str:
     """The observation after a command: its output, without control characters, and its status."""
     text = output.both.decode(errors="replace").replace("\r\n", "\n")
+    # Escape sequences in what a program prints must not reach anybody's terminal.
     clean = "".join(
         c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
     )
@@ -179,6 +181,7 @@ class Terminal(MultiTurnEnv):
         contents = [[task.content() for task in self._tasks[split]] for split in SPLITS]
         named = sorted({t.image or self._image for s in SPLITS for t in self._tasks[s]} - {""})
         tiny = "" if self._image else f"busybox {busybox_version()}"
+        # By id: a tag may be moved to another image.
         images = [tiny, *(present_image(connect(), name) for name in named)]
         limits = [asdict(self._limits), self._turns, list(self._seconds), _CHECK_SECONDS]
         return digest([GENERATOR_VERSION, contents, images, limits])
@@ -265,6 +268,7 @@ class Terminal(MultiTurnEnv):
 
     def _final_verdict(self) -> Verdict:
         """Copy the scratch, kill everything, and only then let the check see the copy."""
+        # Before the first command there is no container: the files are still those of the task.
         scratch: FileTree = self._current_task.draft.tree
         try:
             if self._sandbox is not None:

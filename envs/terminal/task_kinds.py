@@ -63,6 +63,7 @@ exit 0
 
 def expects_tree(after: Mapping[str, File], gone: Iterable[str] = ()) -> HiddenCheck:
     """These files must be there with exactly this content, those of `gone` must not."""
+    # The loop runs in a subshell of the pipe: exit ends that alone, and || exit 1 passes it on.
     check = """
 cd "$CHECK/tree" || exit 3
 find . -type f | while read -r file; do
@@ -101,6 +102,8 @@ def find_word(rng: random.Random) -> TaskDraft:
         f"Exactly one file below /work holds the word {code}. Write its path to answer.txt.",
         FileTree({path: text(lines) for path, lines in bodies.items()}),
         expects_lines("answer.txt", [chosen]),
+        # By way of /tmp: the shell makes answer.txt before grep starts, which would then read it
+        # too.
         f"grep -rlw {code} . > /tmp/found; cp /tmp/found answer.txt",
     )
 
@@ -108,6 +111,7 @@ def find_word(rng: random.Random) -> TaskDraft:
 def find_largest(rng: random.Random) -> TaskDraft:
     """Find the largest file."""
     paths = [f"{place}.dat" for place in _places(rng, rng.randint(5, 12))]
+    # Drawn without repetition: one file alone is the largest.
     sizes = rng.sample(range(10, 3000), len(paths))
     letters = {path: rng.choice("abcdef") for path in paths}
     tree = FileTree(
@@ -118,6 +122,7 @@ def find_largest(rng: random.Random) -> TaskDraft:
         "Which file below /work has the most bytes? Write its path to answer.txt.",
         tree,
         expects_lines("answer.txt", [largest]),
+        # By way of /tmp: answer.txt must not be among the files that are measured.
         "find . -type f -exec wc -c {} + | grep -v ' total$' | sort -n | tail -n 1"
         " | sed 's/^ *[0-9]* //' > /tmp/found; cp /tmp/found answer.txt",
     )
@@ -156,6 +161,7 @@ def count_lines(rng: random.Random) -> TaskDraft:
         "answer.txt.",
         FileTree({name: text(rows)}),
         expects_lines("answer.txt", [str(count)]),
+        # grep ends with status 1 where it counts none, which may be the right answer.
         f"grep -c ' {level} {service} ' {name} > answer.txt; true",
     )
 
@@ -181,6 +187,7 @@ def sum_column(rng: random.Random) -> TaskDraft:
         "answer.txt.",
         FileTree({name: _csv([("name", "city", "amount"), *rows])}),
         expects_lines("answer.txt", [str(total)]),
+        # s + 0 prints 0 where no row fits; s alone would print nothing.
         f"awk -F, '$2 == \"{city}\" {{ s += $3 }} END {{ print s + 0 }}' {name} > answer.txt",
     )
 
@@ -202,6 +209,7 @@ def distinct(rng: random.Random) -> TaskDraft:
 def sort_unique(rng: random.Random) -> TaskDraft:
     """Numbers in order, none twice."""
     numbers = [rng.randrange(1, 2000) for _ in range(rng.randint(20, 60))]
+    # Some stand twice for certain, or sorting alone might be right.
     numbers += rng.sample(numbers, 5)
     name = f"{word(rng)}.txt"
     downwards = rng.random() < 0.5
@@ -233,8 +241,10 @@ def replace_word(rng: random.Random) -> TaskDraft:
     paths = [f"{place}.{rng.choice(('txt', 'md'))}" for place in _places(rng, rng.randint(4, 8))]
     paths.append(f"{word(rng)}.txt")
     before = {path: _prose(rng, [*pool, old, old], rng.randint(3, 9)) for path in paths}
+    # One .txt file holds the word for certain, or doing nothing might be right.
     before[paths[-1]].append(old)
     after = {
+        # All words have six letters, so none is part of another.
         path: [line.replace(old, new) if path.endswith(".txt") else line for line in lines]
         for path, lines in before.items()
     }
@@ -269,6 +279,7 @@ def config(rng: random.Random) -> TaskDraft:
     sections, keys = words(rng, 3), words(rng, 4)
     values = {(s, k): rng.randrange(1, 9000) for s in sections for k in keys}
     section, key = rng.choice(sections), rng.choice(keys)
+    # Above every value drawn before: the setting has to change.
     wanted = rng.randrange(9000, 9999)
 
     def written(of: Mapping[tuple[str, str], int]) -> File:

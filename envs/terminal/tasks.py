@@ -62,6 +62,7 @@ KINDS: tuple[Kind, ...] = (
 )
 SIZES: Mapping[Split, int] = {"train": 240, "validation": 60, "test": 120}
 _PARTS = {"task.toml", "files", "check.sh", "check", "trial.sh", "trial", "solution.sh", "image"}
+# Files that judging itself puts beside a check or a trial.
 _RESERVED = {"run.sh", "trial.out", "trial.status"}
 
 
@@ -118,6 +119,8 @@ def _new(split: Split, index: int, met: set[str]) -> ShellTask:
     kind = KINDS[index % len(KINDS)]
     attempt = 0
     while True:
+        # A generator of its own for each task, so none depends on how much another drew. A text as
+        # seed goes through SHA-512: the same on every machine, whatever PYTHONHASHSEED is.
         rng = random.Random(f"terminal {GENERATOR_VERSION} {split} {index} {attempt}")
         task = ShellTask(f"terminal:{split}:{index}:{kind.__name__}", kind(rng))
         if task.agent_hash() not in met:

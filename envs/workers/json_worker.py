@@ -66,6 +66,8 @@ class JSONWorker:
         labels: WorkerLabels,
     ) -> None:
         self._max_answer_bytes, self._labels = max_answer_bytes, labels
+        # A file and not a pipe: nobody reads standard error while a job runs, and a full pipe would
+        # stop the worker.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # open while the process lives
         try:
             self._process = subprocess.Popen(
@@ -74,6 +76,8 @@ class JSONWorker:
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
                 env=process_env,
+                # select sees the pipe alone: bytes that waited in a buffer of Python's would be
+                # overlooked.
                 bufsize=0,
                 start_new_session=True,  # a group of its own: what it starts is killed with it
             )
@@ -121,6 +125,7 @@ class JSONWorker:
         request = {**job, **limits, "job": self._jobs_sent}
         deadline = time.monotonic() + seconds
         try:
+            # dumps escapes all but ASCII, so a lone surrogate in a model's reply can be sent too.
             self._write_line(json.dumps(request).encode("ascii") + b"\n", deadline)
         except BrokenPipeError:
             raise self._death() from None
@@ -162,6 +167,8 @@ class JSONWorker:
 
     def _read_line(self, deadline: float, seconds: float, task: str) -> dict[str, Any]:
         received = bytearray()
+        # JSON as written here has no raw line break, so one ends the message. Two lines read at
+        # once are not one JSON value: the worker that sent an answer too many is killed.
         while not received.endswith(b"\n"):
             if not self._selector.select(max(0.0, deadline - time.monotonic())):
                 self.kill()
@@ -176,6 +183,7 @@ class JSONWorker:
                 raise WorkerFailed(f"{task} wrote more than {limit} at once")
         try:
             line = json.loads(received)
+        # RecursionError: nesting deep enough to exhaust the parser is an answer a worker may send.
         except (ValueError, RecursionError):
             line = None
         if not isinstance(line, dict):

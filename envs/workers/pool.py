@@ -63,6 +63,7 @@ class WorkerPool:
         self._script, self._megabytes, self._python = script, megabytes, python or sys.executable
         self._max_answer_bytes, self._labels = max_answer_bytes, labels or WorkerLabels()
         self._is_answer = is_answer
+        # Last in, first out: a worker that runs already is asked before an empty place is filled.
         self._idle: queue.LifoQueue[JSONWorker | None] = queue.LifoQueue()
         for _ in range(count):
             self._idle.put(None)
@@ -87,6 +88,7 @@ class WorkerPool:
             if worker is None or not worker.alive():
                 if worker is not None:
                     worker.kill()
+                # Should the start fail, an empty place is given back below, not a dead worker.
                 worker = None
                 worker = self._starter.submit(self._start).result()
             answer = worker.ask(job, seconds, cpu_seconds)
@@ -137,5 +139,6 @@ def shared_pool(script: Path, *, count: int = 1, megabytes: int = 4096) -> Worke
 
 
 def _close_if_mine(key: tuple[int, Path]) -> None:
+    # A forked child inherits the registration, but the workers are its parent's.
     if key[0] == os.getpid():
         _shared[key].close()

@@ -27,14 +27,17 @@ def die_with_parent() -> None:
     if sys.platform != "win32":
         import resource
 
+        # A process inherits what its parent ignored or blocked, and then no alarm would end a hang.
         alarms = {signal.SIGALRM, signal.SIGPROF}
         for alarm in alarms:
             signal.signal(alarm, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, alarms)
+        # A crash in C code would otherwise leave a core file as large as the worker.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         import ctypes
 
+        # The number is that of linux/prctl.h; Python's library has no name for it.
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
@@ -44,6 +47,8 @@ def limit_memory(memory_bytes: int) -> None:
     if sys.platform == "linux":
         import resource
 
+        # The kernel refuses a limit above the hard one, and only a privileged process may raise
+        # that.
         _, ceiling = resource.getrlimit(resource.RLIMIT_AS)
         limit = memory_bytes if ceiling == resource.RLIM_INFINITY else min(memory_bytes, ceiling)
         resource.setrlimit(resource.RLIMIT_AS, (limit, ceiling))
@@ -56,6 +61,7 @@ def set_alarms(seconds: float, cpu_seconds: float) -> None:
     """
     if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_REAL, seconds)
+        # This timer counts user and system time of all threads, and sends SIGPROF.
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
 
 
