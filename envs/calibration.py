@@ -39,6 +39,7 @@ SYSTEM_PROMPT = (
     "Each sign stands for an operation on two digits. Work from left to right, keep the last digit "
     "of every result, and end with Answer: and the digit."
 )
+# A digit right behind makes it a longer number, which is no answer.
 _ANSWER = re.compile(r"answer\s*:\s*([0-9])(?![0-9])", re.IGNORECASE)
 
 CARRIED = ("larger", "smaller", "sum", "next", "previous")
@@ -50,6 +51,7 @@ Asked = tuple[int, tuple[tuple[str, int], ...]]
 
 def stated_digit(reply: str) -> str | None:
     """The digit after the last "Answer:"; None where no digit stands there."""
+    # An answer stands at the end, and a reply may be of any length.
     found = _ANSWER.findall(reply[-2000:])
     return found[-1] if found else None
 
@@ -69,6 +71,7 @@ def chain_questions(
                 for a, b in distinguishing_pairs(m)
                 if a == current
             ]
+            # No question that starts from this digit tells a sign's meaning: the chain is given up.
             if not links:
                 break
             asked.append(rng.choice(links))
@@ -115,10 +118,12 @@ def draw_pairs(rng: random.Random) -> list[tuple[Split, str, tuple[int, int]]]:
         dealt: list[tuple[Split, str, tuple[int, int]]] = []
         for split in SPLITS:
             for meaning in MEANINGS:
+                # Sorted, because what is drawn must not depend on the order of a set.
                 fitting = sorted(left & set(distinguishing_pairs(meaning)))
                 if fitting:
                     dealt.append((split, meaning, rng.choice(fitting)))
                     left.remove(dealt[-1][2])
+        # Some deals leave a meaning without a pair of its own; then all are dealt anew.
         if len(dealt) == len(SPLITS) * len(MEANINGS):
             return dealt
 
@@ -221,6 +226,7 @@ class Told(Conventional):
 
     name = "calibration/told"
     signs = 6
+    # Multiples of the six signs, each of which gets as many tasks as any other.
     counts: ClassVar[Mapping[Split, int]] = {"train": 78, "validation": 18, "test": 60}
 
     def questions(self, rng: random.Random) -> dict[Split, list[Asked]]:
@@ -260,6 +266,7 @@ class Both(Conventional):
     name = "calibration/both"
     signs = 4
     meanings = CARRIED
+    # Half of 104 and of 40, the single steps, are multiples of the four signs.
     counts: ClassVar[Mapping[Split, int]] = {"train": 104, "validation": 40, "test": 100}
 
     def questions(self, rng: random.Random) -> dict[Split, list[Asked]]:
@@ -281,6 +288,7 @@ class Neither(Calibration):
 
     name = "calibration/neither"
     signs = 8
+    # Eight signs, each with every one of the eight meanings.
     counts: ClassVar[Mapping[Split, int]] = {"train": 64, "validation": 64, "test": 64}
 
     def draw(self, rng: random.Random) -> dict[Split, list[tuple[Asked, str]]]:

@@ -46,6 +46,7 @@ def meaning_sentence(sign: str, meaning: str) -> str:
 
 def reserved_for_envs(convention: Convention) -> bool:
     """True for a convention reserved for environments; all others may train a model."""
+    # Sorted: the order in which signs were drawn makes no other convention.
     text = " ".join(f"{sign}={convention[sign]}" for sign in sorted(convention))
     return hashlib.sha256(text.encode()).digest()[0] % _ENVS_SHARE == 0
 

@@ -51,6 +51,7 @@ class ResolvedEnv:
 
 def entry_point_envs() -> Mapping[str, EntryPoint]:
     """Environments of installed packages by name; a name of this package cannot be taken over."""
+    # The path is the cache's key: a folder that is added to it may bring further packages.
     return _entry_point_envs(tuple(sys.path))
 
 
@@ -106,6 +107,7 @@ def _load(env_id: str, name_options: Mapping[str, object]) -> ResolvedEnv:
 
 def _find_member(prefix: str, member: str) -> ResolvedEnv:
     family = FAMILIES[prefix]
+    # The id with its version is accepted as a name too.
     member = member.removesuffix(f"-v{family.version}")
     env_id = f"{prefix}/{member}-v{family.version}"
     if env_id not in gymnasium.registry:

@@ -197,6 +197,8 @@ class TextEnv(gymnasium.Env[str, str], ABC):
                 f"Environment '{self.name}' takes no reset options, got {sorted(options)}."
             )
         super().reset(seed=seed)
+        # No number can be drawn below 0: for an empty split one is, and `task` then says what is
+        # wrong.
         number = int(self.np_random.integers(max(1, self.size(self.split))))
         self._current = self.task(number if seed is None else seed)
         return self._current.text, self.task_info(self._current)

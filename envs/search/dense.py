@@ -48,7 +48,9 @@ class Dense:
 
     def search(self, query: str, count: int) -> tuple[Passage, ...]:
         """The passages nearest to the query; one query at a time goes through the model."""
+        # All vectors have length 1, so the product is the cosine.
         likeness = self._vectors @ self._encoder.query(query)
+        # Stable: passages that are equally near stay in the corpus's own order.
         order = np.argsort(-likeness, kind="stable")[:count]
         return tuple(self._corpus.passages[int(i)] for i in order)
 
@@ -64,6 +66,8 @@ class Encoder:
             # Loading draws numbers for weights that a checkpoint lacks.
             with torch.random.fork_rng(devices=[]):
                 self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                # use_safetensors: other checkpoints are pickles, which run code of their writer's
+                # choice when read.
                 self._model: Any = AutoModel.from_pretrained(
                     folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
                 )
@@ -79,6 +83,8 @@ class Encoder:
         pooling = _json(folder / "1_Pooling" / "config.json")
         self._first_token = bool(pooling.get("pooling_mode_cls_token", False))
         self._longest = min(_LONGEST, int(self._model.config.max_position_embeddings))
+        # A fast tokenizer changes its own padding and truncation in a call: two threads would
+        # clash.
         self._one = threading.Lock()
         self.identity = _hash(folder)[:16]
 
@@ -106,9 +112,11 @@ class Encoder:
                 padding=True,
                 truncation=True,
                 max_length=self._longest,
+                # A passage that spells a special token stays text and cannot end its own sequence.
                 split_special_tokens=True,
                 return_tensors="pt",
             )
+            # Some models take no such argument; for a single text all are 0 anyway.
             tokens.pop("token_type_ids", None)
             states = self._model(**tokens).last_hidden_state  # [text, token, dimension]
             mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)

@@ -222,6 +222,7 @@ def _value(
 ) -> str:
     if not relation.value:
         return str(rng.randint(relation.low, relation.high))
+    # Of the same region: no question leads from one split's articles into another's.
     return rng.choice([name for name in named[relation.value] if name != title])
 
 
@@ -251,6 +252,7 @@ def _follow(
             continue
         question = relation.question.replace("{}", description)
         made[len(here)].append(Puzzle(question, relation.accepted(value), here))
+        # A number has no article, so nothing follows from it.
         if relation.value and len(here) < MAX_HOPS:
             further = relation.description.replace("{}", description)
             _follow(region, region[value], further, here, made)

@@ -38,6 +38,7 @@ _HOTPOTQA = (
 )
 _NQ = ("nq_gold_2655.jsonl", "nq_corpus.jsonl")
 _ROWS = (196, 1310, 64, 15161, 2655, 2599)
+# Test comes first, so its questions stay the same whatever size the other splits get.
 _FIRST_COME: tuple[Split, ...] = ("test", "validation", "train")
 
 
@@ -104,6 +105,7 @@ def load_custom(questions: str, corpus: str) -> QuestionSet:
 
 
 def _stamps(paths: Sequence[Path]) -> tuple[tuple[int, int], ...]:
+    # They are part of the cache's key: a file that was changed is read again.
     stats = [path.stat() for path in paths if path.exists()]
     return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 

@@ -54,6 +54,7 @@ def draw_questions(world_seed: int, hops: int) -> DrawnQuestions:
         )
         for split in SPLITS
     }
+    # A question spells out its path from a title that no other article has, so its text is a key.
     paths = {
         puzzle.text: tuple(passages[title] for title in puzzle.path)
         for puzzles in tasks.values()

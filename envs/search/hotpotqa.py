@@ -137,6 +137,7 @@ def select_by_split(questions: Iterable[SearchQuestion]) -> dict[Split, list[Sea
 
 
 def _download(folder: Path) -> None:
+    # Offline the library reads its own cache, and a look at the network could only fail.
     if not any(os.environ.get(v, "").upper() in _ON for v in _OFFLINE):
         probe_hub(HUB)
     import datasets
@@ -156,6 +157,7 @@ def _write(rows: Rows, folder: Path) -> None:
         try:
             context = zip(row["context"]["title"], row["context"]["sentences"], strict=True)
             for title, sentences in context:
+                # A paragraph stands in the contexts of several questions; its first form counts.
                 passages.setdefault(title, "".join(sentences).strip())
             if row["id"] in wanted:
                 gold = sorted(set(row["supporting_facts"]["title"]))
@@ -168,6 +170,7 @@ def _write(rows: Rows, folder: Path) -> None:
     _lines(
         folder / _QUESTIONS,
         (
+            # A paragraph without text becomes no passage, so it cannot be gold.
             {"id": id, "question": q, "answers": [a], "gold": [t for t in gold if passages.get(t)]}
             for id, q, a, gold in questions
         ),

@@ -61,6 +61,7 @@ class QuestionSet:
         cls, corpus: Corpus, splits: Mapping[Split, Iterable[SearchQuestion]]
     ) -> "QuestionSet":
         """Checked: no question twice, no gold passage that the corpus lacks."""
+        # By key, a hash of the text: the order of a file or of the Hub decides nothing.
         ordered = {s: tuple(sorted(splits.get(s, ()), key=lambda q: q.key)) for s in SPLITS}
         seen: set[str] = set()
         for question in (q for split in SPLITS for q in ordered[split]):
@@ -112,6 +113,7 @@ def _with_title(cells: dict[str, Any]) -> dict[str, Any]:
         return cells
     first, _, rest = contents.strip().partition("\n")
     title = cells.get("title") or first.strip().strip('"')
+    # Some corpora number their passages. Not isinstance, because True is an int too.
     named = str(id) if type(id) is int else id
     return {**cells, "id": named, "title": title, "text": rest.strip() or contents.strip()}
 
@@ -144,6 +146,7 @@ def _question(cells: Mapping[str, Any], where: str) -> SearchQuestion:
     if split is not None and split not in SPLITS:
         raise DataMalformed(f"{where}: 'split' must be one of {', '.join(SPLITS)}.")
     try:
+        # For its refusal alone, which gets the line of the file here.
         join_answers(answers)
     except ValueError as error:
         raise DataMalformed(f"{where}: {error}.") from error

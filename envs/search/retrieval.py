@@ -73,6 +73,9 @@ def best(scores: NDArray[np.float32], count: int) -> list[int]:
     """
     hits = np.flatnonzero(scores > 0)
     if len(hits) > count:
+        # Only what reaches the last place is sorted: of a large corpus most passages share some
+        # word with a query. Ties with the last place are kept, so that position decides between
+        # them.
         least = np.partition(scores[hits], len(hits) - count)[len(hits) - count]
         hits = hits[scores[hits] >= least]
     ranked = hits[np.argsort(-scores[hits], kind="stable")][:count]
@@ -140,6 +143,7 @@ def shared_retriever(name: str, corpus: Corpus) -> Retriever:
     if name != "bm25" and not (kind == "dense" and model):
         raise EnvError(f"There is no retriever '{name}'; choose {_FORMS}.")
     key = (name, corpus.fingerprint)
+    # Held while an index is built: another thread that wants it waits and does not build it again.
     with _sharing:
         if key not in _shared:
             _shared[key] = BM25(corpus) if kind == "bm25" else _dense(corpus, model)

@@ -21,6 +21,7 @@ SEPARATOR = " | "
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CLOSED = frozenset({"yes", "no", "noanswer"})
+# The second colon is the full-width one of Chinese and Japanese.
 _MARK = re.compile(r"answer[ \t]*[:：]", re.IGNORECASE)
 # Full-width Latin letters, digits and punctuation, written as everywhere else.
 _WIDE = {sign: sign - 0xFEE0 for sign in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}

@@ -68,6 +68,7 @@ def _call(reply: str, start: int) -> tuple[list[str], int]:
     # Tags within a text of the JSON end nothing: the call ends where its JSON does.
     if requests and reply.startswith(_CLOSING, start + end):
         place = start + end
+        # Closing tags that a model repeats right behind the first mean nothing more.
         while reply.startswith(_CLOSING, place):
             place += len(_CLOSING)
         return [query for request in requests for query in _queries(request)], place

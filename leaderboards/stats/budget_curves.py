@@ -90,6 +90,7 @@ def curves_of_entries(entries: Sequence[Entry], by: By = "episodes") -> dict[str
     """
     groups: dict[tuple[Track, str, str], list[Entry]] = {}
     for entry in entries:
+        # Tracks that differ in nothing but their budget become equal, and one key.
         alike = replace(entry.track, budget_episodes=0)
         groups.setdefault((alike, entry.method, canonical(entry.row_config)), []).append(entry)
     starts = {track: mine for (track, method, _), mine in groups.items() if method == "base"}

@@ -58,6 +58,7 @@ def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
 
     z = NormalDist().inv_cdf((1 + level) / 2)
     share = successes / trials
+    # Wilson (1927): all p with |share − p| ≤ z √(p (1 − p) / trials), the equation solved for p.
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = (
         z
@@ -78,4 +79,5 @@ def pass_at_k(samples: int, right: int, k: int) -> float:
     """
     if not (0 <= right <= samples and 1 <= k <= samples):
         raise ValueError(f"pass@{k} is not defined for {right} right of {samples} samples")
+    # comb works with whole numbers of any size, and is 0 where fewer than k samples are wrong.
     return 1 - math.comb(samples - right, k) / math.comb(samples, k)

@@ -84,6 +84,8 @@ def mcnemar(only_a: int, only_b: int) -> float:
     for n in range(min(only_a, only_b)):
         ways = ways * (total - n) // (n + 1)
         reached += ways
+    # If the agents are equally good, each of these tasks is a fair coin. With equal counts the two
+    # tails overlap, and twice one of them exceeds 1. Whole numbers up to here: nothing was rounded.
     return min(1.0, 2 * reached / 2**total) if total else 1.0
 
 
@@ -96,6 +98,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     adjusted: list[float | None] = [None] * len(p_values)
     highest = 0.0
     for place, (p, i) in enumerate(order):
+        # An adjusted p must not be below that of a smaller p.
         highest = max(highest, min(1.0, (len(p_values) - place) * p))
         adjusted[i] = highest
     return adjusted
@@ -109,6 +112,8 @@ def newcombe(a: tuple[int, int], b: tuple[int, int], level: float = LEVEL) -> In
     """
     first, second = wilson(*a, level), wilson(*b, level)
     share_a, share_b = a[0] / a[1], b[0] / b[1]
+    # Newcombe (1998), his method 10: the limits' distances from each share add as if the two were
+    # independent.
     gap = share_a - share_b
     below = math.hypot(share_a - first.low, second.high - share_b)
     above = math.hypot(first.high - share_a, share_b - second.low)

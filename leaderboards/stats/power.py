@@ -107,6 +107,7 @@ def detectable_difference(
     # Power grows with the difference, so doubling brackets it and bisection finds it.
     while power(high, deviation, units, alpha) < wanted:
         low, high = high, 2 * high
+    # 60 halvings leave less of the bracket than a double can tell apart.
     for _ in range(60):
         middle = (low + high) / 2
         enough = power(middle, deviation, units, alpha) >= wanted
@@ -201,4 +202,5 @@ def _over_seeds(
     if len(differences) < 3:
         return []
     drawn = mean([float(sum(one.counts.values())) for _, _, one in pairs]) or 1.0
+    # Both scores are sampled, and each is a mean over all samples of its run.
     return [(spread(differences) or 0.0) ** 2 - 2 * sample / drawn]

@@ -104,6 +104,8 @@ def judge(contrast: PreregisteredContrast, scores: Scores) -> Finding:
     other = contrast.than or contrast.of
     mine, theirs = scores.get(contrast.method, {}), scores.get(other, {})
     differences = [mine[seed] - theirs[seed] for seed in sorted(mine) if seed in theirs]
+    # To show that a difference is small takes two one-sided tests at 5 % each, and those are the
+    # two ends of a 90 % interval (Schuirmann, 1987).
     level = 0.95 if contrast.kind == "more" else 0.90
     interval = t_interval(differences, level)
     value = mean(differences)
@@ -128,14 +130,18 @@ def _null(contrast: PreregisteredContrast, scores: Scores) -> Finding:
     if len(seeds) < 2 or contrast.of not in scores or len(methods) < 2:
         return Finding(contrast, False, len(seeds), None, None, "needs two seeds or more")
     table = np.array([[scores[m][s] for m in methods] for s in seeds])
+    # A fixed seed: the same scores give the same finding each time.
     rng = np.random.default_rng(20261122)
+    # If no method differs, the labels within a training seed may be exchanged freely.
     shuffled = rng.permuted(np.broadcast_to(table, (contrast.repeats, *table.shape)), axis=2)
     against = shuffled[:, :, 1:] - shuffled[:, :, :1]
+    # Differences without spread give NaN, which the minimum below leaves out.
     with np.errstate(invalid="ignore", divide="ignore"):
         p_values = ttest_1samp(against, 0.0, axis=1).pvalue
     # Some method is significant after Holm just when the smallest p passes Bonferroni's threshold.
     wrong = int((np.nanmin(p_values, axis=1) <= 0.05 / against.shape[2]).sum())
     rate = wrong / contrast.repeats
+    # By chance a rate is above 5 % about half of the time: only one significantly above counts.
     above = binomtest(wrong, contrast.repeats, 0.05, alternative="greater").pvalue < 0.05
     summary = f"{rate:.1%} of {contrast.repeats:,} repeats, over {against.shape[2]} methods"
     return Finding(contrast, not above, len(seeds), rate, None, summary)

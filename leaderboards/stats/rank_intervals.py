@@ -54,6 +54,7 @@ def _counted(found: Iterable[Finding], rows: int, alpha: float) -> tuple[list[in
     tests = rows * (rows - 1) // 2
     above, below = [0] * rows, [0] * rows
     for place, (p, better, worse) in enumerate(found):
+        # Holm's procedure ends at the first p that is too large; no later one counts as found.
         if p * (tests - place) > alpha:
             break
         above[worse] += 1

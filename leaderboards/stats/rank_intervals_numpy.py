@@ -59,6 +59,7 @@ def _tests(
         seen = (n > 1) & (highest - lowest > 1e-12 * np.maximum(1.0, np.abs(centre)))
         ratio = np.where(seen, np.abs(centre) / (deviation / np.sqrt(n)), np.nan)
     p = np.full(ratio.shape, np.nan)
+    # The t distribution is evaluated for one df at a time; few numbers of common seeds occur.
     for seeds in np.flatnonzero(np.bincount(n[seen])):
         alike = seen & (n == seeds)
         p[alike] = two_sided_each(ratio[alike], int(seeds) - 1)

@@ -44,6 +44,7 @@ def two_sided_each(ratios: "NDArray[np.float64]", df: int) -> "NDArray[np.float6
     with np.errstate(over="ignore"):
         square = ratios * ratios
     endless = np.isinf(square)
+    # Any finite number will do, because p is set to 0 below; inf / inf would be NaN.
     square[endless] = 0.0
     within, beyond = square / (df + square), df / (df + square)
     weight = 2 * np.sqrt(within) * np.exp(-df / 2 * np.log1p(square / df) - _log_beta(df))
@@ -70,6 +71,7 @@ def critical(level: float, df: int) -> float:
     while True:
         density = exp(-(df + 1) / 2 * log1p(ratio * ratio / df) - _log_beta(df)) / sqrt(df)
         step = (two_sided(ratio, df) - (1 - level)) / (2 * density)
+        # When only rounding is left of a step, it may be negative: the root is reached.
         if step <= 1e-15 * ratio:
             return ratio
         ratio += step
@@ -82,11 +84,13 @@ def _log_beta(df: int) -> float:
 
 def _turn(df: int) -> float:
     """The point below which the tail's fraction converges fast; above it, its complement's does."""
+    # (a + 1) / (a + b + 2) of DLMF 8.17.22, with a = df / 2 and b = 1 / 2.
     return (df + 2) / (df + 5)
 
 
 def _fraction(a: float, b: float, x: Number) -> Number:
     """The continued fraction of the incomplete beta function at x, from the last level up."""
+    # 0 * x makes it an array where x is one. The two steps are d_2m and d_2m+1 of DLMF 8.17.22.
     found = 1 + 0 * x
     for m in range(_DEPTH, 0, -1):
         found = 1 + m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)) / found

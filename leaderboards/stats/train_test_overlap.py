@@ -70,6 +70,7 @@ class OverlapIndex:
     def __init__(self, items: Sequence[OverlapText], form: Iterable[str] = ()) -> None:
         self.items = tuple(items)
         texts = [words_of(item.text) for item in items]
+        # In a small split even a phrase of one problem alone would be more than that share.
         allowed = max(1, int(COMMON * len(items)))
         known = {gram for text in form for gram in grams(words_of(text), GRAM)}
         found: dict[Gram, list[str]] = {}
@@ -118,6 +119,7 @@ def _alike(
 ) -> Iterator[tuple[str, str, float]]:
     sets = [(id, set(grams(words, SHINGLE))) for id, words in (*left, *right)]
     seen = Counter(gram for _, shingles in sets for gram in shingles)
+    # At least 2, because what near duplicates share stands in two problems.
     most = max(2, int(COMMON * len(sets)))
     form = {gram for gram, times in seen.items() if times > most}
     specific = [(id, shingles - form) for id, shingles in sets]
@@ -129,6 +131,7 @@ def _alike(
         shared = Counter(place for gram in shingles for place in by_gram.get(gram, ()))
         if not shared:
             continue
+        # Of equals the first: the order of a set of texts differs from process to process.
         place, common = max(shared.items(), key=lambda pair: (pair[1], -pair[0]))
         share = common / len(shingles | specific[place][1])
         if share >= ALIKE:
