@@ -103,10 +103,15 @@ def _negative(answer: Answer) -> Answer:
 
 
 def _single(answer: Answer) -> Answer:
-    """The only member of a set of one."""
+    """The only member of a set of one, where that is no set itself."""
     if isinstance(answer, Sequence) and answer.kind == "set" and len(answer.items) == 1:
-        return answer.items[0]
+        member = answer.items[0]
+        return answer if _is_set(member) or isinstance(member, Region) else member
     return answer
+
+
+def _is_set(answer: Answer) -> bool:
+    return isinstance(answer, Sequence) and answer.kind == "set"
 
 
 def _worded(answer: Answer) -> str:
@@ -137,6 +142,8 @@ def _same_formula(one: Formula, other: Formula) -> bool:
     if _conflict(one.name, other.name):
         return False
     left, right = one.node, other.node
+    if other.unit.startswith("?") and other.unit != one.unit:
+        return False  # words of the reply's own, which may say anything
     units = unit_of(one.unit), unit_of(other.unit)
     if units[0] and units[1]:
         if units[0][0] != units[1][0]:
@@ -219,11 +226,18 @@ def _rows(answer: Answer) -> list[tuple[Answer, ...]] | None:
 def _same_sequence(one: Sequence, other: Sequence) -> bool:
     if len(one.items) != len(other.items) or _conflict(one.name, other.name):
         return False
+    if _letters(one) and (_letters(other) or _named(other)):
+        return _letters(one).keys() == _letters(other).keys() and all(
+            same(item, _letters(other)[letter]) for letter, item in _letters(one).items()
+        )
+    other = _in_order(other)
     kinds = {one.kind, other.kind}
     if "set" in kinds and kinds & {"tuple", "pair"}:
         return False
     if kinds <= {"set", "bare"}:
         return _same_in_any_order(list(one.items), list(other.items))
+    if "bare" in kinds and {one.ends, other.ends} & {"[)", "(]"}:
+        return False
     if "bare" not in kinds and one.ends and other.ends and one.ends != other.ends:
         return False
     if _named(one) and not _named(other):
@@ -231,6 +245,29 @@ def _same_sequence(one: Sequence, other: Sequence) -> bool:
     if _named(other):
         other = _by_name(other)
     return all(same(a, b) for a, b in zip(one.items, other.items, strict=True))
+
+
+def _letters(answer: Sequence) -> dict[str, Answer]:
+    """What each letter is by `(x,y)=(1,2)` or `x=1, y=2`; nothing where letters do not say it."""
+    if _named(answer):
+        pairs = [(item.name, Formula(item.node, "", item.unit)) for item in answer.items
+                 if isinstance(item, Formula)]  # fmt: skip
+    else:
+        letters = answer.name[1:-1].split(",") if answer.name.startswith("(") else []
+        if len(letters) != len(answer.items):
+            return {}
+        pairs = list(zip(letters, answer.items, strict=True))  # type: ignore[arg-type]  # any answer
+    found: dict[str, Answer] = dict(pairs)
+    return found if len(found) == len(answer.items) else {}
+
+
+def _in_order(answer: Sequence) -> Sequence:
+    """A tuple of x, y and z in that order, whatever order they were written in."""
+    letters = {} if _named(answer) else _letters(answer)
+    if not letters or not letters.keys() <= set("xyz"):
+        return answer
+    items = tuple(letters[letter] for letter in sorted(letters))
+    return Sequence(answer.kind, items, answer.ends, answer.name)
 
 
 def _named(answer: Sequence) -> bool:
@@ -246,7 +283,7 @@ def _by_name(answer: Sequence) -> Sequence:
 def _same_in_any_order(left: list[Answer], right: list[Answer]) -> bool:
     for item in left:
         for place, candidate in enumerate(right):
-            if same(item, candidate):
+            if _is_set(item) == _is_set(candidate) and same(item, candidate):
                 del right[place]
                 break
         else:

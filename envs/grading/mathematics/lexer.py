@@ -209,7 +209,7 @@ class _Lexer:
         elif name in ("imath", "mathi"):
             yield Token("name", "i")
         elif name in CURRENCY:
-            yield Token("op", "currency")
+            yield Token("op", f"currency:{CURRENCY[name]}")
         elif name in _MARKED:
             inner = "".join(self._argument().split()) or self._letter()
             yield Token("name", f"{name}:{inner}")

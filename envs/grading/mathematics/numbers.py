@@ -20,6 +20,14 @@ _POINTS = (
     (Fraction(-19, 11), Fraction(-7, 13), Fraction(-25, 9), Fraction(-37, 17), Fraction(-3, 5)),
     (Fraction(-8, 17), Fraction(16, 7), Fraction(-13, 6), Fraction(33, 19), Fraction(-27, 11)),
 )
+# Far from zero and of all signs: |x + 50| is x + 50 at every point that is near to zero.
+_FAR = (
+    (Fraction(271, 7), Fraction(353, 11), Fraction(811, 13), Fraction(611, 17), Fraction(907, 19)),
+    (Fraction(60013, 7), Fraction(50021, 13), Fraction(100003, 11), Fraction(70001, 9),
+     Fraction(80021, 17)),
+)  # fmt: skip
+_FAR_DIGITS = (90, 8000)  # the second where the first may have lost its digits: cosh² - sinh²
+_MOST_SIGNS = 8  # combinations of signs that are tried of several letters
 _SPREAD = 7  # by which the values of a sixth variable and more are told apart
 
 
@@ -46,11 +54,15 @@ def equal(one: Node, other: Node, ring: bool = True) -> bool:
     names = sorted(variables(one) | variables(other))
     if not names:
         return _same_number(one, other, ring) or _rounding(one, other, ring)
-    tried = [_at(one, other, ring, point, strict) for point, strict in _points(names)]
-    decided = [said for said in tried if said is not None]
+    decided = False
+    for point, strict in _points(names):
+        said = _at(one, other, ring, point, strict)
+        if said is False:
+            return False
+        decided = decided or said is True
     if not decided:
         raise Undefined("no value anywhere")
-    return all(decided)
+    return all(_far(one, other, ring, point) is not False for point in _far_points(names))
 
 
 def zero(node: Node) -> bool:
@@ -67,8 +79,38 @@ def _points(names: list[str]) -> Iterator[tuple[dict[str, Fraction], bool]]:
         yield point, place < 2
 
 
+def _far_points(names: list[str]) -> Iterator[dict[str, Fraction]]:
+    flips = itertools.islice(itertools.product((1, -1), repeat=min(len(names), 3)), _MOST_SIGNS)
+    for turned in flips:
+        for values in _FAR:
+            yield {
+                name: turned[index % len(turned)]
+                * values[index % len(values)]
+                * (1 + Fraction(index // len(values), _SPREAD))
+                for index, name in enumerate(names)
+            }
+
+
+def _far(one: Node, other: Node, ring: bool, known: dict[str, Fraction]) -> bool | None:
+    """Whether they agree at a point far from zero; None where a value there says nothing."""
+    said: bool | None = None
+    for digits in _FAR_DIGITS:
+        try:
+            said = _at(one, other, ring, known, False, digits)
+        except TooLarge:
+            return None
+        if said is not False:
+            break
+    return said
+
+
 def _at(
-    one: Node, other: Node, ring: bool, known: dict[str, Fraction], strict: bool
+    one: Node,
+    other: Node,
+    ring: bool,
+    known: dict[str, Fraction],
+    strict: bool,
+    digits: int = 90,
 ) -> bool | None:
     """Whether they agree at one point; None where that says nothing.
 
@@ -83,7 +125,7 @@ def _at(
         return values[0] == values[1]
     found = []
     for tens in (False, True):
-        with mp.workdps(90):
+        with mp.workdps(digits):
             try:
                 pair = [approximate(node, Point(known, ring, tens)) for node in (one, other)]
             except Undefined:
@@ -183,12 +225,19 @@ def proportional(one: Node, other: Node, positive: bool) -> bool:
         return False
     ratios = []
     with mp.workdps(90):
-        for known, _ in itertools.islice(_points(names), 4):
+        near = [known for known, _ in _points(names)]
+        for place, known in enumerate((*near, *_far_points(names))):
             try:
                 pair = [approximate(node, Point(known)) for node in (one, other)]
+                far = place >= len(near)
+                if far and any(abs(value.imag) > abs(value) * mpf(10) ** -60 for value in pair):
+                    continue
                 ratios.append(pair[0] / pair[1])
             except (Undefined, ZeroDivisionError):
                 continue
+            except TooLarge:
+                if place < len(near):
+                    raise
         if len(ratios) < 2:
             return False
         first = ratios[0]

@@ -27,8 +27,8 @@ from envs.grading.mathematics.nodes import (
 )
 from envs.grading.mathematics.relations import related
 from envs.grading.mathematics.sets import as_region, intersection, union
-from envs.grading.mathematics.symbols import BASES, RELATIONS, vocabulary
-from envs.grading.mathematics.units import behind, factor_of, introduced, unqualified
+from envs.grading.mathematics.symbols import BASES, GREEK, RELATIONS, vocabulary
+from envs.grading.mathematics.units import behind, factor_of, introduced, unqualified, with_currency
 
 _OPENING = vocabulary("( [ \\{ { ⟨")
 _CLOSING = vocabulary(") ] \\} } ⟩")
@@ -52,6 +52,7 @@ _HALVES = {
 }
 _JOINING = (False, True)
 _LABELS = frozenset("ABCDEFGH")
+_AMONG_LABELS = vocabulary("( ) { } , ; . : / and or")
 
 
 def readings(text: str) -> list[Answer]:
@@ -125,7 +126,6 @@ def _trimmed(tokens: list[Token]) -> list[Token]:
             tokens = tokens[:-1]
         if _grouped(tokens):
             tokens = tokens[1:-1]
-        tokens = [t for t in tokens if t.text != "currency" or t.kind != "op"]
         tokens = unqualified(introduced(tokens))
     return tokens
 
@@ -139,6 +139,9 @@ def _grouped(tokens: list[Token]) -> bool:
 def _labelled(tokens: list[Token]) -> tuple[list[Token], str]:
     """Tokens behind the letter of a choice, as in "(A) 25", and the letter; "" where none is."""
     texts = [token.text for token in tokens[:3]]
+    told = [token.text for token in tokens if token.text not in _AMONG_LABELS]
+    if len(told) > 1 and all(text in _LABELS for text in told):
+        return tokens, ""  # several letters are a guess, not a choice
     if len(tokens) >= 3 and texts[0] == "(" and texts[2] == ")" and texts[1] in _LABELS:
         return tokens[3:], texts[1]
     if len(tokens) >= 3 and texts[0] in _LABELS and texts[1] in (".", ")", ":"):
@@ -158,7 +161,7 @@ def _in_words(tokens: list[Token]) -> str:
             continue
         elif token.text not in ("(", ")", "{", "}"):
             return ""
-    if len(words) == 1 and len(words[0]) == 1:
+    if len(words) == 1 and (len(words[0]) == 1 or words[0] in GREEK):
         return words[0]
     return " ".join(words).casefold()
 
@@ -272,7 +275,12 @@ def _congruence(tokens: list[Token]) -> Answer:
 
 def _formula(tokens: list[Token]) -> Formula:
     """A formula, with the unit behind it."""
-    kept, unit, effects = behind(tokens)
+    signs = [token.text for token in tokens if token.text.startswith("currency:")]
+    if len(signs) > 1:
+        raise NotMathematics("several signs of money")
+    kept, unit, effects = behind([token for token in tokens if token.text not in signs])
+    if signs:
+        unit = with_currency(signs[0].partition(":")[2], unit)
     node = parse(kept)
     for effect in effects:
         if effect == "percent":

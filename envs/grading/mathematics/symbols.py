@@ -20,7 +20,8 @@ UNICODE: dict[str, str] = {
     "⟨": "\\langle ", "⟩": "\\rangle ", "〈": "\\langle ", "〉": "\\rangle ", "∣": "|", "｜": "|",
     "ⅈ": "i", "ℯ": "e", "∧": "\\land ", "∨": "\\lor ", "¬": "\\neg ", "∠": "\\angle ",
     "△": "\\triangle ", "％": "\\%", "%": "\\%", "‰": "\\permille ", "$": " ", "€": "\\euro ",
-    "£": "\\pounds ", "¥": "\\yen ", "，": ",", "、": ",", "；": ";", "：": ":", "。": ".",
+    "£": "\\pounds ", "¢": "\\cent ", "₹": "\\rupee ", "¥": "\\yen ", "，": ",", "、": ",",
+    "；": ";", "：": ":", "。": ".",
     "？": "?", "！": "!", "＝": "=", "＋": "+", "－": "-", "＊": "*", "／": "/", "＜": "<",
     "＞": ">",
     "（": "(", "）": ")", "［": "[", "］": "]", "｛": "\\{", "｝": "\\}", "【": "[", "】": "]",
@@ -99,7 +100,12 @@ OPERATORS = {
     "divides": "|", "textbar": "|", "Vert": "‖", "|": "‖", "lVert": "‖", "rVert": "‖",
     "textasciitilde": "≈", "sim": "≈",
 }  # fmt: skip
-CURRENCY = vocabulary("$ euro pounds yen textdollar textsterling texteuro dollar cent S")
+CURRENCY = {
+    "$": "dollar", "dollar": "dollar", "textdollar": "dollar", "mathdollar": "dollar",
+    "S": "dollar", "euro": "euro", "texteuro": "euro", "pounds": "sterling",
+    "textsterling": "sterling", "yen": "yen", "cent": "cent", "textcent": "cent",
+    "rupee": "rupee",
+}  # fmt: skip
 RELATIONS = vocabulary("= ≈ ≡ < > ≤ ≥ ≠ ∈")
 BASES = {
     "two": 2, "binary": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,

@@ -13,8 +13,11 @@ CHANGING = vocabulary(
     " double triple third quarter squared cubed square-root root hundred zero one two three four"
     " five six seven eight nine ten eleven twelve undefined false wrong incorrect unless if when"
     " otherwise mod modulo infinity inverse reciprocal log is was isn isnt t cannot any other"
-    " another instead rather maybe perhaps possibly either both after before next previous of"
-    " remainder divided multiplied to too without"
+    " another instead rather rejected invalid excluded extraneous discarded fails failed"
+    " tens tenth tenths hundreds hundredth hundredths thousandth thousandths halves thirds"
+    " quarters fourths fifths sixths sevenths eighths ninths twelfths sixteenths pi factorial"
+    " doubled tripled halved gross score k bn mn lakh crore guess maybe perhaps possibly either"
+    " both after before next previous of remainder divided multiplied to too without"
 )
 # Words of which an introduction may be made: "the answer is", "total".
 LEADING = vocabulary(
@@ -46,63 +49,158 @@ _UNIT_TABLE = {
     ("year", "1"): "year years yr yrs",
     ("money", "1"): "dollar dollars usd",
     ("money", "1/100"): "cent cents",
+    ("euro", "1"): "euro euros eur",
+    ("sterling", "1"): "sterling gbp",
+    ("yen", "1"): "yen jpy 元 yuan",
+    ("rupee", "1"): "rupee rupees",
+    ("force", "1"): "N newton newtons",
+    ("force", "1000"): "kN",
+    ("energy", "1"): "J joule joules",
+    ("energy", "1000"): "kJ",
+    ("power", "1"): "W watt watts",
+    ("power", "1000"): "kW",
+    ("pressure", "1"): "Pa pascal pascals",
+    ("pressure", "1000"): "kPa",
+    ("frequency", "1"): "Hz hertz",
+    ("voltage", "1"): "V volt volts",
+    ("current", "1"): "ampere amperes amps",
+    ("celsius", "1"): "C celsius",
+    ("fahrenheit", "1"): "F fahrenheit",
+    ("kelvin", "1"): "kelvin kelvins",
+    ("volume", "3785411784/1000000000"): "gallon gallons gal",
     ("volume", "1"): "l liter liters litre litres",
     ("volume", "1/1000"): "ml milliliter milliliters millilitre millilitres",
-    ("speed", "1"): "mph", ("speed", "1000/1609"): "kph kmh",
+    ("speed", "1609344/3600000"): "mph", ("speed", "1000/3600"): "kph kmh",
 }  # fmt: skip
 UNITS = {
     word: (kind, Fraction(factor))
     for (kind, factor), words in _UNIT_TABLE.items()
     for word in words.split()
 }
+_KINDS = {"speed": {"length": 1, "time": -1}}
 _RUNS = frozenset(word for word in UNITS if len(word) > 1) | {"deg", "units", "unit", "sq", "cu"}
 _FACTORS = {"thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _PERCENT = frozenset(["percent", "pct", "per", "cent", "percentage"])
 _DEGREES = frozenset(["degree", "degrees", "deg"])
+_LARGE = frozenset(["K", "M", "B", "T"])  # thousands and more, or a unit: nobody can tell
+# Words behind a number that say nothing of it.
+_HARMLESS = vocabulary(
+    "unit units square sq cubic cu total altogether exactly only precisely respectively each in"
+    " apple apples orange oranges marble marbles ball balls coin coins card cards book books page"
+    " pages point points student students people person persons child children boy boys girl girls"
+    " man men woman women way ways game games team teams time step steps move moves digit digits"
+    " number numbers integer integers solution solutions pair pairs triple triples value values"
+    " root roots triangle triangles rectangle rectangles square squares circle circles edge edges"
+    " vertex vertices face faces side sides line lines item items piece pieces cup cups ticket"
+    " tickets car cars box boxes bag bags tree trees dog dogs cat cats degree degrees"
+    " radian radians"
+    " different distinct possible such a an per arrangements permutations combinations outcomes"
+    " sequences functions subsets elements tiles stamps candies cookies pencils pens flowers eggs"
+)
 _BEHIND = frozenset(["^", "{", "}", "/", "*", ".", "(", ")", "-", ",", "²"])
+
+
+def _unit(word: str) -> str:
+    """The unit that a word names; "" for others. A single letter keeps its case."""
+    if word in UNITS:
+        return word
+    return word.lower() if len(word) > 1 and word.lower() in UNITS else ""
 
 
 def unit_of(text: str) -> tuple[str, Fraction] | None:
     """The dimension and size of a unit as `behind` tells it; None for words that are none."""
-    name, _, power = text.partition("^")
-    if name not in UNITS:
+    if not text or text.startswith("?"):
         return None
-    kind, factor = UNITS[name]
-    exponent = int(power or 1)
-    return f"{kind}^{exponent}", factor**exponent
+    sizes: dict[str, int] = {}
+    factor = Fraction(1)
+    for part in text.split("*"):
+        name, _, power = part.partition("^")
+        for kind, exponent in _KINDS.get(UNITS[name][0], {UNITS[name][0]: 1}).items():
+            sizes[kind] = sizes.get(kind, 0) + exponent * int(power or 1)
+        factor *= UNITS[name][1] ** int(power or 1)
+    return " ".join(f"{kind}^{power}" for kind, power in sorted(sizes.items()) if power), factor
+
+
+def with_currency(sign: str, unit: str) -> str:
+    """The unit of an amount with a sign of money: $12 per hour."""
+    if unit.startswith("?") or any(UNITS[part.partition("^")[0]][0] == "money"
+                                   for part in unit.split("*") if part):  # fmt: skip
+        return unit
+    return f"{sign}*{unit}" if unit else sign
 
 
 def behind(tokens: list[Token]) -> tuple[list[Token], str, list[str]]:
     """Tokens without the words behind them; the unit these name; what they do to the number.
 
-    Raises NotMathematics where the words may mean anything else than a unit.
+    A unit that begins with "?" is words that are neither units nor known to be harmless. Raises
+    NotMathematics where the words change the number.
     """
     start = _first_word(tokens)
     if start is None:
         return tokens, "", []
-    words, power = [], ""
     rest = tokens[start:]
+    while start and tokens[start - 1].text == "/":
+        start -= 1
+        rest = tokens[start:]
+    words = [token.text for token in rest if token.kind in ("word", "run", "name")]
     for place, token in enumerate(rest):
-        if token.kind in ("word", "run", "name"):
-            words.append(token.text.lower())
-        elif token.kind == "num" and place and rest[place - 1].text in ("^", "{"):
-            power = token.text
-        elif token.text not in _BEHIND:
+        powered = token.kind == "num" and place and rest[place - 1].text in ("^", "{", "-")
+        if token.kind not in ("word", "run", "name") and not powered and token.text not in _BEHIND:
             raise NotMathematics(f"{token.text!r} among words")
-    if len(words) > 8 or any(word in CHANGING for word in words):
+    folded = [word.lower() for word in words]
+    effects = [word for word in folded if word in _FACTORS]
+    spelled = folded[:2] == ["per", "cent"]
+    if spelled or (folded[0] in _PERCENT and folded[0] not in ("per", "cent")):
+        if any(word not in _PERCENT for word in folded):
+            raise NotMathematics("words behind a percentage")
+        return tokens[:start], "", ["percent"]
+    if folded[0] in _DEGREES and len(words) == 1:
+        return tokens[:start], "", ["degrees"]
+    rest = [token for token in rest if token.text.lower() not in _FACTORS]
+    if (unit := _compound(rest)) is not None:
+        return tokens[:start], unit, effects
+    if len(words) > 8 or any(w in CHANGING or words[i] in _LARGE for i, w in enumerate(folded)):
         raise NotMathematics("words behind a number that may change it")
-    effects = [word for word in words if word in _FACTORS]
-    if (words[0] in _PERCENT and words[0] not in ("per", "cent")) or words[:2] == ["per", "cent"]:
-        effects.append("percent")
-    elif words[0] in _DEGREES and len(words) == 1:
-        effects.append("degrees")
-    if "square" in words or "sq" in words:
-        power = "2"
-    elif "cubic" in words or "cu" in words:
-        power = "3"
-    plain = [word for word in words if word not in ("square", "cubic", "sq", "cu", *_FACTORS)]
-    unit = plain[0] if len(plain) == 1 and plain[0] in UNITS else ""
-    return tokens[:start], f"{unit}^{power}" if unit and power else unit, effects
+    harmless = all(
+        folded[i] in _HARMLESS or folded[i] in _FACTORS or _unit(word)
+        for i, word in enumerate(words)
+    )
+    effect_free = [word for word in folded if word not in _FACTORS]
+    return tokens[:start], "" if harmless else "?" + " ".join(effect_free), effects
+
+
+def _compound(tokens: list[Token]) -> str | None:
+    """A unit made of known ones: m/s^2, miles per hour; None where other words stand in it."""
+    parts: list[list[str | int]] = []
+    sign, power, place = 1, 1, 0
+    while place < len(tokens):
+        token = tokens[place]
+        word = token.text.lower()
+        if token.kind in ("word", "run", "name"):
+            if name := _unit(token.text):
+                parts.append([name, sign * power])
+                power = 1
+            elif word == "per" or (word in ("a", "an", "each") and parts):
+                sign = -1
+            elif word in ("square", "sq", "cubic", "cu"):
+                power = 2 if word[0] == "s" else 3
+            elif word in ("squared", "cubed") and parts:
+                parts[-1][1] = int(parts[-1][1]) * (2 if word == "squared" else 3)
+            else:
+                return None
+        elif token.text == "/":
+            sign = -1
+        elif token.text == "²" and parts:
+            parts[-1][1] = int(parts[-1][1]) * 2
+        elif token.kind == "num":
+            minus = tokens[place - 1].text == "-"
+            if not parts or len(token.text) > 1:
+                return None
+            parts[-1][1] = int(parts[-1][1]) * int(token.text) * (-1 if minus else 1)
+        place += 1
+    if power != 1 or (sign == -1 and not any(int(part[1]) < 0 for part in parts)):
+        return None
+    return "*".join(f"{name}^{exponent}" for name, exponent in parts) or None
 
 
 def factor_of(effect: str) -> int:
@@ -155,7 +253,7 @@ def introduced(tokens: list[Token]) -> list[Token]:
 def _introducing(tokens: list[Token], place: int) -> bool:
     """Whether a token is a word before the answer, as a letter is where words follow: "a total"."""
     token = tokens[place]
-    if token.kind == "name":
+    if token.kind == "name" or token.text == "A":
         following = tokens[place + 1].kind if place + 1 < len(tokens) else ""
         return token.text in ("a", "A", "I") and following in ("word", "run")
     return token.kind in ("word", "run")
