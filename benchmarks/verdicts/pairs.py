@@ -18,6 +18,7 @@ DATA = (
     "hmmt_feb_2023_partial", "hmmt_feb_2024", "hmmt_feb_2025", "hmmt_nov_2025", "math500",
 )  # fmt: skip
 _WHOLE = re.compile(r"-?[0-9]+")
+_LETTER = re.compile(r"\\text\{\([A-H]\)\}")
 _FRACTION = re.compile(r"(?<![0-9 ])\\frac\{([^{}]*)\}\{([^{}]*)\}")
 _ROOT = re.compile(r"(?<![a-z])\\sqrt\{(\w+)\}")
 _NEAREST = 9  # most similar references with which each is paired
@@ -102,6 +103,8 @@ def rewritings(some: list[str], seed: int = 0) -> list[Pair]:
             ways = rng.sample(ways, 5)
         else:
             ways = [*_any_ways(answer), *_formula_ways(answer)]
+        if _LETTER.fullmatch(answer):  # the letter of another choice before it makes two guesses
+            ways = [way for way in ways if not way.startswith("\\textbf{(")]
         for way in dict.fromkeys(way for way in ways if way != answer):
             found.append(Pair("math", answer, f"So it is $\\boxed{{{way}}}$.", True, "rewriting"))
     return found

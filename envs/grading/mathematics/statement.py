@@ -140,7 +140,7 @@ def _labelled(tokens: list[Token]) -> tuple[list[Token], str]:
     """Tokens behind the letter of a choice, as in "(A) 25", and the letter; "" where none is."""
     texts = [token.text for token in tokens[:3]]
     told = [token.text for token in tokens if token.text not in _AMONG_LABELS]
-    if len(told) > 1 and all(text in _LABELS for text in told):
+    if len(set(told)) > 1 and all(text in _LABELS for text in told):
         return tokens, ""  # several letters are a guess, not a choice
     if len(tokens) >= 3 and texts[0] == "(" and texts[2] == ")" and texts[1] in _LABELS:
         return tokens[3:], texts[1]
