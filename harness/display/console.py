@@ -79,6 +79,7 @@ class View(Callback):
     @override
     def round(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
         self.on_event()
+        # Without episodes there is no reward to show.
         if not len(rollouts):
             return
         index = rollouts.round.index
@@ -104,6 +105,7 @@ class View(Callback):
         """Time for the iterations left, at the mean speed of those of this process."""
         if self._first is None:
             return "estimating"
+        # A resumed run began at a later iteration, so only those of this process count.
         each = (time.monotonic() - self._began) / (self._round - self._first)
         return f"{duration(each * (self.rounds - self._round))} of training"
 
@@ -139,6 +141,7 @@ class Lines(View):
         while not self._closed.wait(
             max(0.0, self._last_print + self._heartbeat - time.monotonic())
         ):
+            # Another thread may have printed while this one waited.
             if time.monotonic() - self._last_print >= self._heartbeat:
                 self._print(self._state())
 
@@ -196,6 +199,7 @@ class LiveView(View):
         self._ratings: dict[str, Rating] = {}
         self._scores, self._principles = dict[str, float](), dict[str, str]()
         self._best = self._current = self._last = ""
+        # Transient: when the run ends the panel goes, and only results stay on the terminal.
         self._live = Live(console=console, get_renderable=self.draw, transient=True)
         self._live.start()
 

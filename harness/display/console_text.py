@@ -9,6 +9,7 @@ _SPARKS = "▁▂▃▄▅▆▇█"
 
 def plain(text: str, limit: int = 400) -> str:
     """Text without control characters, on one line, at most `limit` characters long."""
+    # Escape characters are not printable, so no text can steer the terminal.
     clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 

@@ -70,6 +70,7 @@ class Tracker(Callback, ABC):
     def _log(self, step: int, numbers: Numbers) -> None:
         with self._guarded():
             if not self._failed:
+                # Not every tracker takes NaN; a number that is missing says the same.
                 self.log(step, {k: float(v) for k, v in numbers.items() if isfinite(v)})
 
     @contextmanager

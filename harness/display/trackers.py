@@ -65,6 +65,7 @@ TRACKERS: Mapping[str, str] = {
 
 def _package(module: str, extra: str) -> Any:
     try:
+        # Before the import, during which some packages log already.
         logging.getLogger(extra).setLevel(logging.ERROR)
         return importlib.import_module(module)
     except ImportError as error:

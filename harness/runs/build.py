@@ -115,17 +115,20 @@ def build_run(
     """Open the model and the environment; nothing is sampled yet."""
     make_env = env_maker(request)
     env = make_env("train")
+    # Before the model is opened, which can take minutes.
     check_graders(env)
     opened = open_policy(request.model_url, request.model)
     _same_as_before(folder, env, opened)
     for note in notes_of(opened):
         callbacks.note(note)
+    # Resuming should not choose device, dtype and threads anew: they change what is sampled.
     request = resolved_request(request, opened)
     if not (folder / "entry.json").exists():
         write_request(request, folder)
     meter = Meter(callbacks)
     policy = metered(opened, meter)
     wanted = Shape(request.budget.tasks, request.budget.prompts, request.budget.samples)
+    # A method that plays no training episodes has no rounds either.
     episodes = request.budget.episodes if agents.spec(request.method).plays else 0
     plan = budget.plan(episodes, wanted, env.size("train"))
     seeds = Seeds(request.run.seed)
@@ -175,12 +178,14 @@ def run_one(request: Config, folder: Path, callbacks: Callbacks, stop: Callable[
     ):
         if path.exists():  # finished by another process a moment ago
             return read_entry(path)
+        # Under the lock, so that a draft found here is no other process's work in progress.
         clear_drafts(path)
         run_context = build_run(request, folder, callbacks, stop)
         try:
             method = make_method(run_context)
             agent = train(method, run_context.arena, run_context.run)
             if stop():
+                # A stop ends training without an error, and this agent is not the final one.
                 raise Interrupted
             entry = _test(run_context, agent, concurrency_notes(method), stop)
             write_entry(path, entry)
@@ -232,6 +237,7 @@ def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
     """Notes on reward-hacking monitors, and on principles that copy training tasks."""
     found = alarms(monitors_of(folder))
     records = (cast(Any, line) for _, line in lines(folder / "episodes.jsonl"))
+    # The first observation is the task as the model saw it; later ones answer the model.
     tasks = {e["turns"][0]["observation"]: e["answer"] for e in records if e["turns"]}
     principles = agent.prompt.principles
     if number := copies(principles, tasks):
@@ -256,6 +262,8 @@ def _test(
     tasks = evaluation_tasks("test", run_context.env.size("test"), evaluation.tasks or None)
     table = run_context.evaluation_table("test")
     write_final_agent(agent, run_context.folder)
+    # Before the first test episode: a process that goes on after this one must not evaluate
+    # another agent.
     record_test_agent(run_context.folder, agent)
     log = run_context.folder / "test.jsonl"
     records = evaluate(agent, tasks, evaluation.samples, table, run_context.meter, log, stop)

@@ -81,6 +81,7 @@ def make_track(
         eval_temperature=request.evaluation.temperature,
         eval_top_p=request.evaluation.top_p,
         budget_episodes=request.budget.episodes,
+        # A task is here once for each of its samples.
         test_tasks=len(set(tasks)),
         test_tasks_hash=tasks_hash(tasks),
         samples_per_task=request.evaluation.samples,
@@ -196,6 +197,7 @@ def _outcome(line: Mapping[str, JSON], once: bool) -> Outcome:
         sample=cast(int, line["sample"]),
         status=cast(Any, verdict),
         reward=cast(float | None, line["reward"]),
+        # Unscored is neither right nor wrong.
         success=cast(bool, line["success"]) if verdict != "unscored" else None,
         tokens=cast(int, line["sampled"]),
         reply="\n\n".join(replies) if once else replies,
@@ -209,6 +211,7 @@ def provenance(request: Config, engine: Mapping[str, str]) -> Provenance:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
+            # Written down as well: that a package was missing can explain a difference.
             versions[name] = "not installed"
     versions.update(engine)
     commit, dirty = _commit()
@@ -248,6 +251,7 @@ def _command(request: Config) -> tuple[str, ...]:
         {k: redacted(v) if isinstance(v, str) else v for k, v in env_options.items()}
     )
     options = [word for line in written.splitlines() for word in ("--set", f"env.{line}")]
+    # The run's own seed is the default, so only another one has to be named.
     if request.env.task_seed not in (None, request.run.seed):
         options += ["--set", f"env.task_seed={request.env.task_seed}"]
     return ("harness", "run", *(word for pair in flags.items() for word in pair), *options)

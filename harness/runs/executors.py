@@ -81,6 +81,7 @@ class Serial:
                 watchers.add(view)
             try:
                 finish_one(request, run_dir, watchers, self._options.stop, self._options.track)
+                # The run has written what it measured into its own request.
                 threads = read_request(run_dir).model.threads
             finally:
                 if view is not None:
@@ -116,6 +117,7 @@ class Processes:
         # One thread unless told otherwise, as the processes beside it take the other cores.
         request = read_request(run_dir)
         model = replace(request.model, threads=request.model.threads or 1)
+        # With the default executor: the process must do the run itself and start no processes.
         write_request(replace(request, model=model, executor=ExecutorSection()), run_dir)
         track = ("--tracker", ",".join(self._options.track)) if self._options.track else ()
         command = harness_command("resume", str(run_dir), "--json", *track)

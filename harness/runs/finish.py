@@ -41,9 +41,11 @@ def finish_one(
     """Finish one run in this process, and report it to trackers."""
     trackers: list[Tracker] = []
     try:
+        # One by one into the list, so that those opened are closed even if a later one fails.
         trackers += _trackers(track, request, run_dir, watchers)
         entry = run_one(request, run_dir, watchers, stop)
         for tracker in trackers:
+            # At the last iteration's step, as trackers expect steps that never fall.
             tracker.score(result(entry).score, len(list(lines(run_dir / "rounds.jsonl"))))
         return entry
     finally:

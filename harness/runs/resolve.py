@@ -94,6 +94,8 @@ def _typed(requested: Requested) -> tuple[dict[str, dict[str, Scalar]], list[str
     sets, flags = read_sets(requested.sets), _flags(requested)
     names = _methods(requested, merge(file, sets))
     known = [agents.config_type(name) for name in names]
+    # Layer by layer: a setting under its old name in the file and its new one in a flag is no
+    # conflict, and the flag wins.
     layers = [modern(layer, known) for layer in (file, sets, flags)]
     notes = dict.fromkeys(note for _, found in layers for note in found)
     return merge(*(tables for tables, _ in layers)), list(notes)
@@ -113,6 +115,7 @@ def resolve(requested: Requested) -> Resolved:
     env_name = _env(requested.preset, typed)
     base, preset, notes = _defaults(requested, typed, env_name)
     tables = merge(base, read_preset(preset, env_name), typed)
+    # A hosted model's defaults lie lowest: they depend on the URL that the other layers chose.
     tables = _whole_paths(merge(hosted_defaults(str(tables.get("model", {}).get("url"))), tables))
     draft = from_tables(tables)
     if draft.env.data_dir and not takes_data(env_name):
@@ -196,6 +199,8 @@ def _suit(
         "run": {"prompt": env.system_prompt},
         "sampling": {"max_tokens": min(tokens, _MOST_TOKENS.get(preset, tokens))},
     }
+    # Laid on top once more, because the environment's defaults go over the preset's values but
+    # not over the user's own.
     given = {name: typed[name] for name in fitted if name in typed}
     return merge(tables, fitted, given)
 
@@ -211,6 +216,7 @@ def _seeds(requested: Requested, draft: Config, typed: Tables) -> tuple[int, ...
 def _check(draft: Config, typed: Tables, methods: Sequence[str]) -> None:
     if len(set(methods)) != len(methods):
         raise UsageError(f"A method is named twice in {','.join(methods)}; name each once.")
+    # A setting may belong to one method of several, so it has to be known to any of them.
     known = {f.name for method in methods for f in fields(agents.config_type(method))}
     for key in typed.get("method", {}):
         if key not in known | {"name"}:
@@ -291,6 +297,7 @@ def _each(
     draft = from_tables({name: typed.get(name, {}) for name in ("env", "run")})
     url = str(tables.get("model", {}).get("url", ""))
     for method in methods:
+        # Each method gets the settings it knows; `_check` has refused those that none knows.
         known = {f.name for f in fields(agents.config_type(method))}
         own = {k: v for k, v in tables.get("method", {}).items() if k in known}
         if needs_correction(method, url, own):
@@ -298,6 +305,7 @@ def _each(
         for seed in seeds:
             layer: dict[str, dict[str, Scalar]] = {
                 "run": {"seed": seed},
+                # Unless given, the adapter begins differently in every seed.
                 "model": {"seed": tables.get("model", {}).get("seed", seed)},
             }
             if takes_seed(str(tables["env"]["name"])):

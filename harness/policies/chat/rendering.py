@@ -42,6 +42,7 @@ def _controls(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
 
 def _as_unicode(text: str) -> str:
     """Replace lone surrogates, which cannot be encoded, by U+FFFD."""
+    # By way of UTF-16, in which two surrogates that form a pair become their character.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -54,6 +55,7 @@ class Rendering:
         self._tokenizer = tokenizer
         self._controls = _controls(tokenizer)
         self._thought_marks = {i: t for i, t in self._controls.items() if is_mark(t)}
+        # The longest first, since one name may begin another; `(?!)` never matches.
         self._spelled = re.compile(
             "|".join(re.escape(t) for t in sorted(self._controls.values(), key=len, reverse=True))
             or r"(?!)"
@@ -67,6 +69,7 @@ class Rendering:
         self._between = self._marker(template.between or "")
         self.ends = self._find_ends(generation)
         self.notes = template.notes + self._compare()
+        # Part of the identity: the same template gives other ids with another vocabulary.
         vocabulary = repr(sorted(tokenizer.get_vocab().items())).encode("utf-8", "surrogatepass")
         digest = hashlib.sha256(vocabulary).hexdigest()[:16]
         self.identity = f"{template.identity} vocabulary:{digest}"
@@ -83,6 +86,7 @@ class Rendering:
         head = len(ids)
         ids += self._content(first) + self._ask
         for reply, user in zip(turns[1::2], turns[2::2], strict=True):
+            # Decoded and encoded again, a reply could become other tokens than those sampled.
             said = reply.tokens if reply.tokens is not None else self._content(reply)
             # A sampled end token is the bridge's first already; a reply cut off has none.
             ended = said[-1:] == self._bridge[:1] and said[-1:] != () and said[-1] in self.ends
@@ -143,6 +147,8 @@ class Rendering:
         """True where a control token came out of text, other than "unknown" for the unknown."""
         unknown = self._tokenizer.unk_token_id
         found = self._controls.keys() & set(ids)
+        # A character that the vocabulary lacks rightly gives "unknown"; the token's name spelled
+        # out in the text must not.
         return bool(found - {unknown}) or (
             unknown in found and self._controls[unknown] in text and len(text) > 1
         )
@@ -166,12 +172,16 @@ class Rendering:
                     f"The tokenizer turns the character {piece!r} into a control token: a model "
                     "whose tokenizer can write every character as text is needed."
                 )
+            # Behind a name's first character, so that no part spells it; else in halves.
             cuts = [m.start() + 1 for m in self._spelled.finditer(piece)] or [len(piece) // 2]
             parts = [piece[a:b] for a, b in pairwise([0, *cuts, len(piece)])]
+            # A stack: the part that comes first in the text is encoded next.
             pieces += reversed(parts)
         return tuple(ids)
 
     def _find_ends(self, generation: GenerationConfig | None) -> frozenset[int]:
+        # Of the generation config, the tokenizer, and what the template writes after a reply: a
+        # chat model's end of turn is often missing from one of them.
         declared = getattr(generation, "eos_token_id", None)
         ends = set(declared if isinstance(declared, list) else [declared])
         ends |= {self._tokenizer.eos_token_id}

@@ -119,6 +119,7 @@ def read_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
         template = template.get("default")
     if not template:
         template = PLAIN
+        # Only where the tokenizer itself begins texts with it, as the model was trained to see.
         if tokenizer.bos_token and tokenizer("x")["input_ids"][:1] == [tokenizer.bos_token_id]:
             template = "{{ bos_token }}" + template
         notes.append("The model has no chat template: plain 'User:' and 'Assistant:' are used.")
@@ -126,6 +127,7 @@ def read_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
     try:
         bare, ask = probe.around(_turns(1))
         first, history, bridge, asked = probe.around(_turns(2))
+        # Three turns show whether an earlier reply is rendered like the last one.
         longer = probe.around(_turns(3))
     except (ValueError, TemplateError) as error:
         raise ModelError(
@@ -145,10 +147,12 @@ def read_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
         notes.append(f"Without a system prompt the chat template inserts its own: '{unasked}'")
     if "strftime_now" in template:
         notes.append(f"The chat template writes the date: it is always {_DAY:%d %B %Y}.")
+    # Contents are encoded apart from the template, so a template that strips them is imitated.
     padded = probe.render([("user", f" {_USER.format(0)} ")])
     trims = f" {_USER.format(0)} " not in padded
     opening, between = system if system else (None, None)
     facts = [template, opening, between, bare, ask, bridge, trims, stable]
+    # Source and renderings: a new release of jinja2 may change the latter alone.
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     kind = ["append-only"] * (not stable) + ["system in user"] * (system is None)
     identity = " ".join([f"template:{digest}", *kind])
