@@ -8,6 +8,7 @@ import re
 import unicodedata
 
 from envs.fingerprint import canonical_text
+from envs.grading.doubt import DENIES, related
 from envs.grading.stated_answer import LONGEST_STATED, boxed_or, stated, unwrapped
 from envs.verdict import Verdict
 
@@ -18,15 +19,20 @@ _WORD = re.compile(
 _GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _OR = re.compile(r"\bor\b|[;|/]", re.IGNORECASE)
 _AND = re.compile(r"\band\b|&", re.IGNORECASE)
-_DENIAL = re.compile(
-    r"\b(?:not|never|neither|nor|isn['’]t|wasn['’]t|aren['’]t|cannot|can['’]t|except|but not|no)\b"
-    r"|\b(?:anything|anyone|anywhere|everything|all) but\b|\bother than\b|\brather than\b"
-    r"|\binstead of\b|\bunlike\b|\bfar from\b",
+_AFTER = re.compile(
+    r"\b(?:vs|versus|to|than|second|third|nor|minus|plus|times|squared|cubed|factorial|tenths?"
+    r"|thousand|million|billion|trillion|hundred|dozen|lakh|crore)\b|\?|[+^→\\<>√×*=]",
     re.IGNORECASE,
 )
-_DENIES_NEXT = re.compile(
-    r"\s{0,3}(?:is|was|are|were)?\s?(?:not|isn['’]t|wasn['’]t)\b", re.IGNORECASE
+_NUMBER_GOES_ON = re.compile(r"!|[%°]|\s?(?:k|m|bn|mn)\b|\s[-−–—]\s?[0-9]|\sor\s")
+_SIGN_BEFORE = re.compile(
+    r"(?:[-−–—+→\\^√×*=<>~]|\b(?:minus|negative|non))\s{0,2}[$€£]?$", re.IGNORECASE
 )
+_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_HEDGE = re.compile(r"\b(?:maybe|perhaps|possibly|either)\b", re.IGNORECASE)
+_ALIAS = re.compile(r"[A-Z0-9.,]{1,20}")
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_DASH = re.compile(r"\s[-−–—]\s(?!the\b|an?\b)", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[a-z0-9)])[.!?][\"'”’)*]{0,3}\s+(?=[A-Z0-9])")
 _ABBREVIATED = re.compile(
     r"(?:\b(?:St|Mr|Mrs|Ms|Dr|Jr|Sr|No|vs|Mt|Ft|Prof|Gen|Col|Lt|Inc|Co)|\b[A-Z])$"
@@ -53,6 +59,13 @@ def words_of(text: str) -> list[str]:
     ]
 
 
+def _shortest(word: str) -> str:
+    """A number without zeros behind its point: 42.0 is 42."""
+    if "." in word and _NUMBER.fullmatch(word):
+        return word.rstrip("0").rstrip(".")
+    return word
+
+
 def _split_sentences(text: str) -> list[str]:
     parts, start = [], 0
     for end in _SENTENCE.finditer(text):
@@ -70,21 +83,33 @@ def _place(said: list[str], answer: list[str]) -> int:
     return -1
 
 
-def _denied(said: str, answer: str) -> bool:
-    """Whether the answer is denied: a denial before it, or right behind it."""
-    if _DENIAL.search(answer):
-        return False
+def _clear(said: str, answer: str) -> bool:
+    """Whether the answer stands as a whole, is not denied, and nothing makes another one of it."""
     text, name = folded(said), folded(answer)
-    place = text.find(name)
-    before = text[:place] if place >= 0 else text
-    if _DENIAL.search(before):
-        return True
-    return place >= 0 and _DENIES_NEXT.match(text[place + len(name) :]) is not None
+    if (place := text.find(name)) < 0:
+        return not DENIES.search(text) or DENIES.search(name) is not None
+    before, after = text[:place], text[place + len(name) :]
+    if DENIES.search(before) or related(before) or _SIGN_BEFORE.search(before):
+        return False
+    if before.count("(") > before.count(")") and before[: before.rindex("(")].strip():
+        inside = said[said.rfind("(") + 1 :].strip(" .)*")
+        if not _ALIAS.fullmatch(inside):
+            return False
+    if name[0].isdigit() and before.endswith(" to "):
+        return False
+    if after[:1] in ("-", "−", "–") and not _ISO_DATE.search(text):
+        return False
+    own = re.split(r"[,;(]|[.]\s", after, maxsplit=1)[0]
+    if DENIES.search(own) or _AFTER.search(own) or _DASH.search(own):
+        return False
+    return not (name[-1].isdigit() and _NUMBER_GOES_ON.match(after))
 
 
 def _several(said: str, answer: str) -> bool:
     """Whether more answers than one are stated."""
     if _OR.search(said) and not _OR.search(answer):
+        return True
+    if len(_HEDGE.findall(said)) > 1:
         return True
     first, *comments = _split_sentences(said)
     if (
@@ -116,9 +141,11 @@ def judge_contained(reply: str, answer: str) -> Verdict:
         return Verdict.right()
     if _several(said, answer):
         return Verdict.wrong("Wrong: several answers are stated.")
-    wanted = words_of(answer)
-    if not wanted or _place(words_of(said), wanted) < 0:
+    wanted, spoken = words_of(answer), words_of(said)
+    if len(wanted) == 1 and _NUMBER.fullmatch(wanted[0]):
+        wanted, spoken = [_shortest(word) for word in wanted], [_shortest(word) for word in spoken]
+    if not wanted or _place(spoken, wanted) < 0:
         return Verdict.wrong()
-    if _denied(said, answer):
-        return Verdict.wrong("Wrong: the answer is denied.")
+    if not _clear(said, answer):
+        return Verdict.wrong("Wrong: the answer is denied, or other words make another of it.")
     return Verdict.right()

@@ -112,7 +112,7 @@ def test_thoughts_are_no_part_of_an_answer(completion, answer):
     "piece",
     ["{", "}", "(", "\\boxed{", "\\text{", "\\frac", "1,000,", "1 ", "-", "Answer: ", "**", "$",
      "^", "a and ", "not ", "A, ", "1/", "\\,", "<think>", "[THINK]", ". A", "9", "x_", "\\dot",
-     "'", "é"],
+     "'", "é", "minus ", "of ", "B is ", "not B, ", " 1 and ", "all but ", "to "],
 )  # fmt: skip
 def test_readers_take_time_in_proportion_to_a_reply(piece):
     def seconds(size: int) -> float:
