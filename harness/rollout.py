@@ -213,6 +213,7 @@ def _continuous(
                 continue
             yield position, episode
             yield from _admit(active, queue, waiting, max_open)
+        # `generate` has returned, so what is still open gets no reply any more.
         for id, (position, current) in active.items():
             yield position, current.end(Ending.FAILED, _failure(config.policy, id))
         active.clear()
@@ -240,6 +241,7 @@ def _lockstep(
             for id, completion in config.policy.generate(deque(o.request() for _, o in active)):
                 steps[id] = executor.submit(by_id[id].step, completion)
             remaining = []
+            # In the order of requests, so that the next batch does not depend on timing.
             for id, (position, current) in zip(requested, active, strict=True):
                 if id in steps:
                     episode = steps[id].result()

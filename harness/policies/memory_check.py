@@ -84,6 +84,7 @@ def _host_memory() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         found += [int(n.split()[1]) * 1024 for n in lines if n.startswith("MemAvailable:")]
+        # In a container /proc/meminfo still tells of the whole machine.
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
         found += [int(limit) - used] if limit.isdigit() else []

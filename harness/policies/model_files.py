@@ -60,6 +60,7 @@ def cached_hash(path: Path) -> str:
         return memory.read_text()
     digest = file_hash(path)
     memory.parent.mkdir(parents=True, exist_ok=True)
+    # One draft a process, as several may hash the file at once; the rename makes it whole.
     draft = memory.with_suffix(f".{os.getpid()}")
     draft.write_text(digest)
     draft.replace(memory)
@@ -148,6 +149,7 @@ def _download(name: str, revision: str | None) -> Path:
     _refuse_download(name)
     try:
         return Path(
+            # Not the subfolders, which often hold the same weights in other formats.
             snapshot_download(
                 name, revision=revision, allow_patterns=_FILES, ignore_patterns=["*/*"]
             )

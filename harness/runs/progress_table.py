@@ -42,6 +42,7 @@ class _Tail:
     def look(self) -> list[Mapping[str, Any]]:
         """All lines there are now."""
         size = self._path.stat().st_size if self._path.exists() else 0
+        # Read whole: a resumed run cuts its log back, after which an old offset means nothing.
         if size != self._size:
             self._size = size
             self.read = [dict(line) for _, line in lines(self._path)]

@@ -94,6 +94,7 @@ class SubprocessPool:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 env=environment,
+                # Ctrl-C reaches this process alone, which then asks the others to save (`_stop`).
                 start_new_session=True,
             )
         self._running[process] = _Started(job, time.monotonic(), slot)
@@ -120,6 +121,7 @@ class SubprocessPool:
     def _stop(self) -> None:
         """Let what still runs save its last round; whatever does not stop is killed."""
         for process in self._running:
+            # All are asked before any is waited for, so that they save at the same time.
             process.send_signal(signal.SIGINT)
         for process in self._running:
             try:

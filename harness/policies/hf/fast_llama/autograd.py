@@ -34,6 +34,7 @@ class _Adapted(Function):
         down = torch.cat(downs) if len(downs) > 1 else downs[0]
         thin = F.linear(x.to(down.dtype), down)
         y = F.linear(x, weight, bias)
+        # Added up in the factors' own float32, and rounded once at the end.
         wide = y if y.dtype == thin.dtype else y.float()
         for part, low, up, scale in _parts(wide, thin, ups, scales):
             part.addmm_(low, up.t(), alpha=scale)
@@ -54,6 +55,7 @@ class _Adapted(Function):
             grad_ups.append(torch.mm(part.t(), low).mul_(scale))
         grad_downs = torch.split(torch.mm(lows.t(), x.to(lows.dtype)), [up.shape[1] for up in ups])
         grad_x = None
+        # The first layer's input comes from frozen embeddings and needs no gradient.
         if ctx.needs_input_grad[0]:
             grad_x = torch.mm(grad, weight)
             through_adapter = torch.mm(lows, down)
@@ -106,6 +108,7 @@ class _Norm(Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         x, weight, inverse = ctx.saved_tensors
+        # With u = x / rms and g the gradient: dx = (weight g − u · mean(weight g u)) / rms.
         scaled_grad = (grad * weight).float().mul_(inverse)
         unit = x.float() * inverse
         projection = torch.linalg.vecdot(scaled_grad, unit).div_(x.shape[-1])[..., None]

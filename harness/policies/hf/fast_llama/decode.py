@@ -96,6 +96,7 @@ class FastDecoder:
         x = F.embedding(ids, llama.embedding)
         for i, parts in enumerate(self._current_products()):
             x = self._layer(parts, x, state, i, step)
+        # Padding stands on the right, so a row's last token need not be in the last column.
         if width > 1:
             ends = torch.tensor([[len(p) - 1] for p in pieces], device=llama.device)
             x = x[step.rows, ends]
@@ -117,8 +118,11 @@ class FastDecoder:
         columns_of = torch.tensor(table.lengths, device=device)[:, None]
         columns_of = columns_of + torch.arange(width, device=device)
         rows = torch.arange(len(columns_of), device=device)[:, None]
+        # Positions count the shared prefix, which a prompt's own columns do not hold.
         cos, sin = self._llama.rotation(starts + columns_of, max(state.prefix_lengths) + columns)
         step = _StepInputs(cos, sin, None, columns, rows, columns_of)
+        # The first piece of prompts without prefixes is plainly causal, for which the kernel needs
+        # no mask: padding stands on the right, where no token looks.
         if width == 1 or any(table.lengths) or heads is not None:
             visible = torch.arange(columns, device=device) <= columns_of[:, :, None]
             if heads is not None:
@@ -148,6 +152,7 @@ class FastDecoder:
         shared, norms = llama.kv_heads, llama.norms[index]
         heads = qkv(norms.attention(x)).view(rows, width, -1, llama.channels)
         q, k, v = torch.split(heads, [heads.shape[2] - 2 * shared, shared, shared], 2)
+        # Qwen3 has a norm for each; without them queries and keys rotate in one operation.
         if norms.query is not None and norms.key is not None:
             q, k = self._rotate(norms.query(q), step), self._rotate(norms.key(k), step)
         else:

@@ -53,6 +53,7 @@ class Projection:
         if len(linears) > 1:
             self.weight = torch.cat([linear.weight.detach() for linear in linears])
             for linear, part in zip(linears, torch.split(self.weight, self._sizes), strict=True):
+                # The module keeps its parameter; only the storage behind it is another.
                 linear.weight.data = part
         biases = [linear.bias for linear in linears]
         self.bias: Tensor | None = torch.cat(biases).detach() if biases[0] is not None else None
@@ -107,6 +108,7 @@ class Product:
         found = projection.adapters()
         down = torch.cat([a for a, _, _ in found]).float()
         blocks: Any = torch.block_diag  # which has no types
+        # Block-diagonal, so that each module's B sees its own A only.
         up = blocks(*(scale * b.float() for _, b, scale in found))
         return Product(projection.weight, projection.bias, down, up)
 
@@ -185,6 +187,7 @@ class FusedLlama:
         A channel's rotated value is itself · cosine + its partner half the channels away · sine.
         """
         if self._rotations is None or len(self._rotations[0]) < limit:
+            # For twice the positions, so that growing texts seldom compute the table again.
             cos, sin = self.rotary(
                 self.embedding[:1], torch.arange(2 * limit, device=self.device)[None]
             )

@@ -18,6 +18,7 @@ def _capacity(columns: int) -> int:
     Attention multiplies with the whole cache: a product with a slice of it takes up to four times
     as long.
     """
+    # Long caches grow by about an eighth of themselves, so that they are seldom copied.
     step = _STEP * max(1, columns // (8 * _STEP))
     return -(-columns // step) * step
 
@@ -78,6 +79,7 @@ class PromptKVCache:
 
         def stacked(parts: Sequence[Tensor]) -> Tensor:
             _, heads, _, channels = parts[0].shape
+            # Zeros, because masked columns are multiplied all the same, and 0 · NaN is NaN.
             storage, at = parts[0].new_zeros(rows, heads, _capacity(used), channels), 0
             for part in parts:
                 columns = min(used, part.shape[2])
@@ -128,6 +130,7 @@ class DecodeKVCache:
             columns = torch.arange(first.shape[2], device=first.device)
             visible = (columns >= starts) & (columns < self.used)
             self._mask = bias_by_head(visible, first)
+        # Every row writes this column, and the bias of the others stays as it is.
         self._mask[:, :, self.used] = 0
         return self._mask
 

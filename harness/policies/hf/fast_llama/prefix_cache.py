@@ -81,6 +81,7 @@ class SharedPrefixes:
         known = next((state for state in each if state is not None), None)
         if known is None:
             return None
+        # By identity, which is safe because `states` keeps them alive; no object's id is 0.
         names = [0 if state is None else id(state) for state in each]
         empty = KVState(known.prompts.empty_like(1))
         found = {n: empty if s is None else s for n, s in zip(names, each, strict=True)}
@@ -135,6 +136,7 @@ class KVState:
         kept = KVState(
             self.prompts, completions, tuple(self.prompt_of[i] for i in order), self.prefixes
         )
+        # Only when half are unused: copying the others costs more than a few idle rows.
         wasteful = 2 * len(set(kept.prompt_of)) <= len(self.prompts.lengths)
         return (kept._drop_unused_prompts() if wasteful else kept), order
 

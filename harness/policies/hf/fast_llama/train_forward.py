@@ -97,6 +97,7 @@ def _unfused(q_padded: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale
     """
     segments, heads, width, channels = q_padded.shape
     columns, sharing = keys.shape[2], heads // keys.shape[1]
+    # The query heads that share a KV head become rows of one product.
     q_padded = q_padded.reshape(-1, sharing * width, channels)
     keys, values = (x.reshape(-1, columns, channels) for x in (keys, values))
     added = mask.expand(-1, heads, -1, -1).reshape(len(q_padded), -1, columns)

@@ -98,6 +98,7 @@ def pack(batch: Sequence[Sample]) -> PackedBatch:
         segment.start = length
         length += len(segment.ids)
     rows = {text: segment.token_indices for text, segment in last_segment.items()}
+    # Logits come from the token before: from the prompt's last to the last but one sampled.
     before = [
         i
         for s, text in zip(batch, texts, strict=True)
@@ -146,6 +147,7 @@ def _segments(texts: Sequence[Ids], last_segment: dict[Ids, Segment]) -> Iterato
             parent = Segment(texts_here[0][begin:common], parent)
             yield parent
             begin = common
+        # The texts are sorted, so those with the same next token are neighbours; none ends here.
         branches = [list(group) for _, group in groupby(texts_here, key=lambda text: text[common])]
         waiting += [(group, begin, parent) for group in branches]
 
