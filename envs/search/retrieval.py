@@ -73,9 +73,8 @@ def best(scores: NDArray[np.float32], count: int) -> list[int]:
     """
     hits = np.flatnonzero(scores > 0)
     if len(hits) > count:
-        # Only what reaches the last place is sorted: of a large corpus most passages share some
-        # word with a query. Ties with the last place are kept, so that position decides between
-        # them.
+        # Only what reaches the last place is sorted: in a large corpus many passages share a word
+        # with a query. Ties with the last place are kept, so that position decides between them.
         least = np.partition(scores[hits], len(hits) - count)[len(hits) - count]
         hits = hits[scores[hits] >= least]
     ranked = hits[np.argsort(-scores[hits], kind="stable")][:count]

@@ -66,6 +66,7 @@ def compare(rows: Sequence[Row], by_bootstrap: bool = False) -> Comparison:
             raise Incomparable(reference.label, row.label, differences)
     unit = all(_unit(row) for row in rows)
     found = [_contrast(row, reference, unit, by_bootstrap) for row in others]
+    # Two questions, about agents and about methods: each has its own family of contrasts.
     agents = holm([c.agent.p for c in found])
     methods = holm([c.method.p for c in found])
     adjusted = tuple(
@@ -130,6 +131,8 @@ def _single(row: Row, reference: Row, common: set[int]) -> bool:
 def _bounds(row: Row, reference: Row) -> tuple[float, float] | None:
     if row.bounds is None or reference.bounds is None or not row.unscored + reference.unscored:
         return None
+    # At the least, the row has its worst and the reference its best score; at the most, the
+    # reverse.
     return row.bounds[0] - reference.bounds[1], row.bounds[1] - reference.bounds[0]
 
 

@@ -31,6 +31,7 @@ _REFLECTORS = {"reference": "initial weights", "current": "current weights"}
 def plain(text: object, longest: int = _LONGEST) -> str:
     """One safe, printable line of any text, cut where it is too long."""
     kept = []
+    # A bound on the work that a hostile text makes; four times, since many characters may go.
     for character in str(text)[: 4 * longest]:
         category = unicodedata.category(character)
         if character.isspace() or category in ("Zl", "Zp"):
@@ -56,6 +57,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 def signed(value: float, unit: bool) -> str:
     """A signed difference of rewards; in percentage points where rewards lie within [0, 1]."""
     text = number(abs(value), unit)
+    # What is rounded to zero has no sign.
     return text if float(text) == 0 else f"{'+' if value > 0 else '−'}{text}"
 
 
@@ -64,6 +66,7 @@ def interval_cell(estimate: Estimate, unit: bool) -> str:
     interval = estimate.interval
     if interval is None:
         return NOTHING if estimate.value is None else estimate.reason
+    # A dash in front of a negative number would look like a second minus.
     join = "–" if interval.low >= 0 else " to "
     mark = "w" if interval.kind == "wilson" else ""
     return f"{number(interval.low, unit)}{join}{number(interval.high, unit)}{mark}"
@@ -74,6 +77,7 @@ def count(value: float) -> str:
     if value < 10_000:
         return f"{value:,.0f}"
     power = 1
+    # From 999.5 on a number would be rounded to 1000k; it is written as 1.0M.
     while value / 1000**power >= 999.5 and power < 4:
         power += 1
     scaled = value / 1000**power

@@ -21,6 +21,7 @@ from leaderboards.records.store import find_entries, write_whole
 from leaderboards.records.strict_json import RecordError
 
 BEGIN, END = "<!-- boards: generated, do not edit -->", "<!-- end of boards -->"
+# sha256sum puts a second blank before a file read as text, and * before one read as binary.
 _LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\r\n]+)")
 
 

@@ -56,6 +56,8 @@ def _lines(row: Row, boards: Sequence[Board]) -> Mapping[int, Line]:
             tokens = tokens_of(one)
             for seed, value in one.scores:
                 if value is not None:
+                    # base stands at 0 tokens on the board of every budget; the first one read
+                    # counts.
                     points.setdefault(seed, {}).setdefault(tokens[seed], value)
     return {seed: sorted(found.items()) for seed, found in points.items()}
 
@@ -93,6 +95,7 @@ def at(line: Line, tokens: float) -> float | None:
     if after == tokens:
         return high
     if place == 0:
+        # Below the first budget the same share is allowed as beyond the last.
         return high if tokens >= after / (1 + NEAR) else None
     before, low = line[place - 1]
     return low + (high - low) * (tokens - before) / (after - before)

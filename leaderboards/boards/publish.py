@@ -68,6 +68,7 @@ def add(entries: Sequence[tuple[str, Entry]], folder: Path) -> list[Added]:
     for name, entry in entries:
         if problem := refusal(entry, published):
             raise RecordError(problem, source=name)
+        # Two entries of this call may be runs of the same seed themselves.
         published.append(entry)
     made = []
     for _, entry in entries:
@@ -81,5 +82,6 @@ def add(entries: Sequence[tuple[str, Entry]], folder: Path) -> list[Added]:
 
 def entry_path(entry: Entry) -> Path:
     """The path of an entry below a folder of published ones: a folder by Track, a file by run."""
+    # A method's name may be a stranger's, and here it becomes part of a path.
     method = re.sub(r"[^A-Za-z0-9_-]+", "-", entry.method)[:40]
     return Path(entry.track.id) / f"{method}-seed{entry.seed}-{entry.id[:8]}.entry.json"

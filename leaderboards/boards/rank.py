@@ -95,6 +95,7 @@ def _money(entries: Sequence[Entry]) -> Money | None:
         if prices is None or amount is None:
             return None
         costs.append((prices.currency, amount))
+    # Amounts in different currencies have no mean.
     if len({currency for currency, _ in costs}) != 1:
         return None
     return Money(costs[0][0], math.fsum(amount for _, amount in costs) / len(costs))
@@ -108,6 +109,7 @@ def _one_per_seed(group: Sequence[Result]) -> tuple[list[Result], list[str]]:
     kept, warnings = [], []
     for seed, runs in sorted(seeds.items()):
         if len(runs) > 1:
+            # One entry that was read from two places is one run.
             runs = list({one.entry.id: one for one in runs}.values())
             runs.sort(key=lambda one: (_moment(one.entry), one.entry.id))
         kept.append(runs[0])

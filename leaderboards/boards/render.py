@@ -180,6 +180,7 @@ def _grid(
             Text(column.heading), justify=side, vertical="top", overflow="fold", width=size
         )
     for row, line in zip(board.rows, cells, strict=True):
+        # As Text: in a plain string rich would take square brackets for markup.
         texts = [Text(cell) for cell in line]
         texts[1] = Text("\n".join(formatting.plain(t, 60) for t in (row.method, *row.settings)))
         table.add_row(*texts, style="bold" if row.rank == 1 else "")
@@ -251,8 +252,10 @@ def _section(board: Board) -> list[str]:
 
 def escaped(text: str) -> str:
     """Text that Markdown shows literally: no emphasis, link, mention, mathematics or HTML."""
+    # The & comes first, because the entities that follow contain it.
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", text)
+    # Renderers such as GitHub's make links of bare addresses and www., and mentions of @name.
     text = text.replace("://", "&#58;//").replace("@", "&#64;")
     return re.sub(r"(?i)www\.", lambda m: m[0][:3] + "&#46;", text)
 

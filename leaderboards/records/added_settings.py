@@ -34,6 +34,7 @@ FIRST_VALUES: Mapping[str, Mapping[str, JSON]] = {
 }
 """By method: the settings added after its first entries, with the value that changes nothing."""
 
+# None may be a first value, so a setting that has none needs another mark.
 _ABSENT = object()
 
 

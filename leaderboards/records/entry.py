@@ -36,6 +36,7 @@ def tasks_hash(tasks: Iterable[str]) -> str:
 
 def text_hash(text: str) -> str:
     """The SHA-256 of a text, such as the initial system prompt in `Track.briefing_hash`."""
+    # A text may hold lone surrogates, which UTF-8 alone refuses.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -119,12 +120,15 @@ class Outcome:
     reply: str | tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        # The usual values are told apart here, without a call: an entry makes thousands of
+        # outcomes.
         if self.reward is not None and type(self.reward) is not float:
             coerce_floats(self, "reward")
         if (self.reward is None) != (self.status == "unscored"):
             raise RecordError("must be null exactly where the status is 'unscored'", "reward")
         if self.success is not None and self.reward is None:
             raise RecordError("must be null where the status is 'unscored'", "success")
+        # Written with "not", so that NaN, for which no comparison holds, is refused as well.
         if self.reward is not None and not abs(self.reward) <= LARGEST:
             require_range(self, -LARGEST, "reward")
         if not (self.sample >= 0 and 0 <= self.tokens <= LARGEST):
@@ -214,6 +218,7 @@ class Provenance:
         require_range(self, 1, "threads")
 
 
+# No slots: cached_property keeps the id in the object's __dict__.
 @dataclass(frozen=True)
 class Entry:
     """One training run and its single held-out evaluation.
@@ -237,6 +242,7 @@ class Entry:
     schema: int = field(default=SCHEMA)
 
     def __post_init__(self) -> None:
+        # A copy of plain JSON values: the caller's mapping may change after the entry was checked.
         object.__setattr__(self, "config", encode(self.config))
         require(self.schema == SCHEMA, "schema", f"must be {SCHEMA}, but is {self.schema}")
         require(bool(self.method.strip()), "method", "must name the method, but is empty")

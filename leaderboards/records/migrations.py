@@ -48,6 +48,7 @@ def migrate(
     if not isinstance(raw, dict):
         raise RecordError(f"must be an object, but is {preview(raw)}", source=source)
     version = raw.get("schema")
+    # Not isinstance, because True is an int too.
     if type(version) is not int or version < 1:
         problem = "is missing" if version is None else f"must be 1 to {schema}"
         raise RecordError(problem, "schema", source)

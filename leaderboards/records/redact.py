@@ -38,9 +38,12 @@ def redacted(text: str) -> str:
 
     `hf:/mine/tuned` becomes `hf:…/tuned`, `openai:http://host/v1#name` becomes `openai:…#name`.
     """
+    # No path or address goes without a slash, and most strings have none: the patterns are slow.
     if "/" not in text and "\\" not in text:
         return text
     before = None
+    # Until nothing changes: a record is refused if `redacted` would change it, so it must leave its
+    # own results alone.
     while before != text:
         before, text = text, _PATH.sub(_last, _ADDRESS.sub("…", text))
     return text

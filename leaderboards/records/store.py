@@ -59,11 +59,13 @@ def write_entry(path: Path | str, entry: Entry) -> Path:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file atomically: it has its old or its new content, even after a power failure."""
+    # The process is in the name, so that two writers never share a draft.
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with draft.open("wb") as file:
             file.write(data)
             file.flush()
+            # Before the rename: after a power failure the new name could otherwise have no content.
             os.fsync(file.fileno())
         draft.replace(path)
     finally:
@@ -112,6 +114,7 @@ def find_entries(paths: Iterable[Path | str]) -> FoundEntries:
     problems: list[str] = []
     files = (file for given in paths for file in entry_files(Path(given), problems))
     with gc_paused():
+        # A file may be given twice, by its own name and by its folder's.
         for path in dict.fromkeys(files):
             try:
                 stored.append(Stored(path, read_entry(path)))
@@ -142,6 +145,7 @@ def entry_files(given: Path, problems: list[str]) -> Iterator[Path]:
         yield given
         return
     for folder, below, names in os.walk(given, onerror=report):
+        # In place, because os.walk goes through the folders in the order of this very list.
         below.sort()
         for name in sorted(names):
             if name == "entry.json" or name.endswith(".entry.json"):

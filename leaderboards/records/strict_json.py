@@ -85,6 +85,7 @@ def encode(value: Any) -> Any:
         shown = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
         kind: Any = type(value)
         for name, old in added_fields(kind).items():
+            # The type too: 1, 1.0 and True are equal in Python and differ in JSON.
             if type(shown[name]) is type(old) and shown[name] == old:
                 del shown[name]
         return shown
@@ -201,6 +202,7 @@ def _quick(kind: Any) -> Callable[[list[Any]], list[tuple[Any, ...]] | None] | N
             kinds = set(map(type, column))
             if not kinds <= types_ or (choices is not None and not choices.issuperset(column)):
                 return None
+            # 1e999 is read as infinity, and parse_constant is not asked about it.
             if float in kinds and not all(math.isfinite(v) for v in column if type(v) is float):
                 return None
         return rows
@@ -231,8 +233,10 @@ def _misfit(given: Any, wanted: Any) -> NoReturn:
 
 
 def _scalar(kind: type, value: object) -> Any:
+    # From 2**53 on a float cannot hold every whole number, so the value could change.
     if kind is float and type(value) is int and abs(value) < 2**53:
         return float(value)
+    # Not isinstance, because a bool is an int too.
     if type(value) is not kind or (kind is float and not math.isfinite(value)):  # type: ignore[arg-type]  # a float here
         raise RecordError(f"must be {_NAMES[kind]}, but is {preview(value)}")
     return value

@@ -167,6 +167,8 @@ def _remarks() -> list[SiteColumn]:
             "notes",
             "warnings; provisional rows have fewer than five seeds",
             lambda r, u: "",
+            # Provisional counts as half a warning, so that such rows come before those without any
+            # note.
             lambda r: len(r.warnings) + 0.5 * r.provisional,
             kind="notes",
         ),
@@ -229,6 +231,7 @@ def _ends(row: Row) -> list[float | None]:
 
 
 def _positions(row: Row, scale: tuple[float, float]) -> tuple[float | None, ...]:
+    # If all ends are equal, there is no span to divide by.
     low, span = scale[0], (scale[1] - scale[0]) or 1.0
     return tuple(None if e is None else round(100 * (e - low) / span, 1) for e in _ends(row))
 

@@ -72,6 +72,8 @@ def build_site(
         for read in _all(partial(_one, folder=part, read_log=read_log), files, jobs):
             if isinstance(read, str):
                 problems.append(read)
+            # An entry may be met twice, published and in its run directory: the one with a log is
+            # kept.
             elif read.id not in found or found[read.id].curve is None:
                 found[read.id] = read
         curves = {id: one.curve for id, one in found.items() if one.curve is not None}
@@ -99,6 +101,7 @@ def _in_place(folder: Path) -> Iterator[Path]:
         assets = shutil.ignore_patterns("__pycache__")
         shutil.copytree(HERE / "assets", part / "assets", ignore=assets)
         yield part
+        # Two renames: for a moment there may be no site, but never a part of one.
         old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
         if folder.exists():
             folder.rename(old)

@@ -94,6 +94,7 @@ def _line(known: Mapping[str, PopulationMember], selected: str) -> list[str]:
     """Ids from the oldest known ancestor to the selected prompt, by first parents."""
     line: list[str] = []
     at = selected
+    # A log whose parents form a circle must not hang the build.
     while at in known and at not in line:
         line.append(at)
         at = next(iter(known[at].parents), "")
@@ -161,6 +162,7 @@ def _block(gone: Sequence[str], new: Sequence[str], others: Mapping[str, str]) -
     for text in new:
         ratios = [(SequenceMatcher(None, was, text, autojunk=False).ratio(), was) for was in left]
         ratio, was = max(ratios, default=(0.0, ""))
+        # What another parent has word by word was taken from it, however similar an old text is.
         if ratio > SIMILAR and text not in others:
             left.remove(was)
             yield Change("changed", tuple(_words(was, text)))
@@ -175,6 +177,7 @@ def _words(was: str, now: str) -> Iterator[Part]:
         yield "new", now
         return
     old, new = re.findall(r"\s+|\w+|[^\w\s]", was), re.findall(r"\s+|\w+|[^\w\s]", now)
+    # autojunk would pass over what is frequent in a long text, spaces above all.
     for tag, i, end, j, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag == "equal":
             yield "same", "".join(old[i:end])

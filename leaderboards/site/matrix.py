@@ -55,6 +55,8 @@ def matrix(boards: Sequence[Board]) -> Matrix:
     for board in chosen:
         for row in board.rows:
             if row.rank is not None:
+                # Relative to the number of rows, or last places on long boards would weigh the
+                # most.
                 places.setdefault(row.method, []).append(row.rank / len(board.rows))
     found = {row.method for board in chosen for row in board.rows}
     # Best mean relative rank first, then by name.
@@ -65,6 +67,7 @@ def matrix(boards: Sequence[Board]) -> Matrix:
 
 
 def _mean_place(places: Sequence[float]) -> float:
+    # Relative ranks are 1 at most, so a method that was never ranked comes last.
     return sum(places) / len(places) if places else 2.0
 
 

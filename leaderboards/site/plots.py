@@ -32,6 +32,7 @@ class PlotCurve:
 
 def curve(rounds: Sequence[RoundLog]) -> PlotCurve:
     """A run's learning curve, thinned to at most 400 points."""
+    # Rounded up; 1 for a run without rounds. The last round is kept whatever the step.
     step = -(-len(rounds) // _POINTS) or 1
     kept = [each for number, each in enumerate(rounds) if number % step == 0 or each is rounds[-1]]
     return PlotCurve(
@@ -80,6 +81,7 @@ def learning(
     drawn = 0
     for row in rows:
         found = [curves[entry.id] for entry in row.entries if entry.id in curves]
+        # One point makes no line.
         found = [one for one in found if len(one.y) > 1]
         if not found or drawn == _ROWS:
             continue

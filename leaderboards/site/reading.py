@@ -41,6 +41,7 @@ def identity(entry: Entry) -> tuple[str, str]:
     texts = (f'{{"reply":{_quoted(o.reply)},{_but_reply(*_kept(o))}}}' for o in entry.outcomes)
     outcomes = f"[{','.join(texts)}]"
     fields = {name: canonical(value) for name, value in entry.content(but="outcomes").items()}
+    # Sorted as `canonical` sorts keys: the text must be the one that `entry.id` hashes.
     parts = (f'"{name}":{text}' for name, text in sorted({**fields, "outcomes": outcomes}.items()))
     return sha256(f"{{{','.join(parts)}}}".encode()).hexdigest()[:16], outcomes
 
@@ -51,6 +52,7 @@ def _quoted(reply: str | tuple[str, ...] | None) -> str:
     return "null" if reply is None else encode_basestring_ascii(reply)
 
 
+# typed, because 1, 1.0 and True are equal as keys and differ in JSON.
 @lru_cache(maxsize=1 << 16, typed=True)
 def _but_reply(*values: Any) -> str:
     """An outcome's other members; "reply" sorts before all of them."""

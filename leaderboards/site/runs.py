@@ -44,6 +44,7 @@ def write_run(folder: Path, entry: Entry, id: str, outcomes: str, log: RunLog | 
     """
     place = folder / "runs" / f"{id}.html"
     try:
+        # Several processes may meet one entry: the one that makes the file writes the page.
         place.open("x").close()
     except FileExistsError:
         if log is None:

@@ -17,6 +17,7 @@ def as_script(name: str, value: JSON, **texts: str) -> str:
     """
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for key, more in texts.items():
+        # The object {} takes no comma before its first member.
         text = f'{text[:-1]}{"," if len(text) > 2 else ""}"{key}":{more}}}'
     text = text.replace("<", "\\u003c")
     return f"(globalThis.given ??= {{}})[{json.dumps(name)}] = {text};\n"
