@@ -55,6 +55,7 @@ def build(cls: type[_T], table: Mapping[str, object], section: str) -> _T:
             raise UsageError(
                 f"{section}.{key} is a whole number beyond 64 bits; write a smaller one."
             )
+    # In its own namespace: a plain subclass inherits the attribute, but is not checked by it.
     if "__pydantic_validator__" in cls.__dict__:
         return cls(**table)
     hints = get_type_hints(cls, include_extras=True)

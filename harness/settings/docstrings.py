@@ -65,6 +65,7 @@ def _arguments(docstring: str) -> dict[str, ArgumentText]:
     for line in docstring.splitlines():
         if inside and line.strip() and not line.startswith(" "):
             break
+        # Deeper lines continue an argument's text, even where they look like another one.
         if inside and (found := _ARGUMENT.match(line)) and _depth(line) <= 4:
             lines = texts.setdefault(found[1], [])
             facts[found[1]] = found[2] or ""
@@ -106,5 +107,6 @@ def _annotations(cls: Any) -> dict[str, Any]:
             found = typing.get_type_hints(called) if called else {}
         except Exception:  # annotations of other people's classes may name what is not there
             continue
+        # What the nearest class says counts.
         hints = {**found, **hints}
     return hints

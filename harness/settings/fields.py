@@ -126,6 +126,7 @@ def describe(cls: type[Any]) -> Mapping[str, Setting]:
     meanings = field_texts(cls)
     found = {}
     for one in fields(cls):
+        # A computed field cannot be set.
         if not one.init:
             continue
         default = one.default
@@ -198,6 +199,7 @@ def _alternatives(hint: Any) -> Iterator[Any]:
 def field_texts(cls: type[Any]) -> dict[str, str]:
     """The text below each field, in one line; a parent's where a class has none of its own."""
     texts: dict[str, str] = {}
+    # From the oldest on, so that a class's own text replaces its parent's; `object` is last.
     for owner in reversed(cls.__mro__[:-1]):
         texts.update(_own_texts(owner))
     return texts
@@ -213,6 +215,7 @@ def _own_texts(cls: type[Any]) -> Mapping[str, str]:
     if not isinstance(body, ast.ClassDef):
         return {}
     texts = {}
+    # Python keeps no text below a field, so it is read from the source.
     for before, after in zip(body.body, body.body[1:], strict=False):
         named = isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name)
         if not (named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)):

@@ -23,7 +23,9 @@ def parse_set(text: str) -> tuple[str, str, Scalar]:
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
+        # Text needs no quotes on a command line.
         value = raw
+    # What TOML reads as a date or a list is text here: settings are single values.
     return section, key, value if isinstance(value, bool | int | float | str) else raw
 
 

@@ -175,6 +175,7 @@ class TinkerPolicy:
         weighted = self._weighed(samples, hosted)
         data = [datum(sdk, item) for item in weighted]
         bounds = {"clip_low_threshold": hosted.low, "clip_high_threshold": hosted.high}
+        # Only the clipped losses have bounds.
         config = None if hosted.name == "importance_sampling" else bounds
         adam = sdk.AdamParams(
             learning_rate=step.learning_rate,
@@ -213,6 +214,7 @@ class TinkerPolicy:
         Of older states of this run all but the last are deleted there.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        # A version is kept once there, however often it is saved here.
         if self._version and (not self._states or self._states[-1][0] != self._version):
             path = self._save(self._trainer, f"harness-v{self._version:06d}")
             self._states.append((self._version, path))

@@ -142,6 +142,7 @@ class TinkerSampler:
         """
         types, wanted, found = self._service.sdk.types, list(samples), []
         step = self._service.settings.concurrency
+        # At most `concurrency` at once, as with replies.
         for begin in range(0, len(wanted), step):
             asked = [
                 self.client.compute_logprobs(types.ModelInput.from_ints([*s.prompt, *s.sampled]))
@@ -149,6 +150,7 @@ class TinkerSampler:
             ]
             for sample, pending in zip(wanted[begin : begin + step], asked, strict=True):
                 told = self._service.take("gives no log-probabilities", get_future(pending))
+                # The prompt's come first, and its first token has none.
                 kept = [x for x in list(told)[-len(sample.sampled) :] if x is not None]
                 if len(kept) != len(sample.sampled):
                     raise ModelError(

@@ -163,6 +163,7 @@ class Service:
         done, _ = wait(running, min(LOOK, left), "FIRST_COMPLETED")
         if done:
             self._away = None
+        # Not shortly before the limit, which ends the wait anyway.
         elif left > LOOK:
             self._look()
         return done

@@ -106,6 +106,7 @@ def connected(address: str) -> Iterator[Any]:
     else:
         options |= {"address": "local", "num_cpus": cores()}
         options |= {"include_dashboard": False, "object_store_memory": _STORE}
+        # Reachable from this machine alone.
         options |= {"_node_ip_address": "127.0.0.1"}
     try:
         ray.init(**options)
@@ -164,6 +165,7 @@ def check_nodes(ray: Any, seen: Path | None = None) -> bool:
     """
     here, everywhere = versions(), True
     task = ray.remote(num_cpus=0, max_retries=0)(probe_node)
+    # All are asked before any is waited for, as each has to start a worker first.
     requested = [
         (node, task.options(scheduling_strategy=on_node(node.id)).remote(str(seen or "")))
         for node in nodes(ray)

@@ -72,6 +72,7 @@ class ResultCollector:
     def expect(self, name: str, attempt: int) -> None:
         """Make this the only attempt whose saves are taken."""
         self._attempts[name] = attempt
+        # What an earlier attempt reported is no longer the run's.
         self._where.pop(name, None)
         self._saves.pop(name, None)
 
@@ -110,6 +111,7 @@ class _SnapshotSender(Callback):
     def stop(self) -> bool:
         """True once the driver asks to stop."""
         now = time.monotonic()
+        # Not at every question: each check is a call to another machine.
         if self._go and now - self._checked >= _STOP_CHECK:
             may_go = self._collector.go.remote(self._task.name, self._task.attempt)
             self._go, self._checked = bool(self._ray.get(may_go)), now

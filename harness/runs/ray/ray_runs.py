@@ -63,6 +63,8 @@ class RayRuns:
         with connected(self._executor.address) as ray:
             shared = self._check_cluster(ray, waiting)
             node = ray.get_runtime_context().get_node_id()
+            # On this node, and without a CPU: it takes no run's place, and no other machine's loss
+            # ends it.
             collector = (
                 ray.remote(num_cpus=0)(ResultCollector)
                 .options(scheduling_strategy=on_node(node))
@@ -79,6 +81,7 @@ class RayRuns:
     def _check_cluster(self, ray: Any, waiting: Sequence[Path]) -> bool:
         """True if all machines see the run directories; an unusable setting is refused."""
         check_room(ray, self._executor)
+        # A new name: a file of the same path on another machine is not taken for this one.
         sign = waiting[0] / f".sign-{secrets.token_hex(8)}"
         sign.touch()
         try:
@@ -130,6 +133,7 @@ class RayRuns:
 
     def may_retry(self, lost: _RunningAttempt, round: int) -> bool:
         """True if a lost run is attempted again: not after repeated losses in one round."""
+        # A saved round is progress, after which losses are counted anew.
         losses = 1 if round > lost.round else self._losses.get(lost.run_dir, 0) + 1
         self._losses[lost.run_dir] = losses
         return losses < _MAX_LOSSES
@@ -222,6 +226,7 @@ class _Scheduler:
     def _end(self, reference: Any, one: _RunningAttempt) -> None:
         try:
             ended: AttemptResult = self._ray.get(reference)
+        # Raised within the attempt; any other error of Ray means that its worker was lost.
         except self._exceptions.RayTaskError as error:
             ended = AttemptResult("failed", 1, " ".join(str(error).split())[-300:])
         except self._exceptions.RayError as error:
