@@ -90,6 +90,7 @@ def load(benchmark: Benchmark, data_dir: str, accept_data: bool) -> dict[Split, 
             rows[source.file], where = _read(source, data_dir)
         except DataUnavailable as reason:
             raise (reason if data_dir else _unreachable(benchmark, reason)) from reason
+        # All files are compared before any refusal, so that one message names every difference.
         differences += source.differences(rows[source.file], where)
     if differences and not accept_data:
         raise DataDiffers(

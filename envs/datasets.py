@@ -97,6 +97,8 @@ def objects(path: Path, absent: str) -> Iterator[tuple[dict[str, Any], str]]:
     line where one is no JSON object.
     """
     try:
+        # utf-8-sig drops the byte order mark that some editors write. Not splitlines, which also
+        # breaks a line at U+2028, and JSON texts may hold that.
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise DataUnavailable(absent) from None

@@ -24,6 +24,7 @@ def canonical_answer(answer: str) -> str:
     text = canonical_text(answer)
     for opening, closing in _PAIRS:
         inner = text[len(opening) : len(text) - len(closing)]
+        # "$1$ and $2$" begins and ends with the sign too, but is no single formula.
         if text == opening + inner + closing and opening not in inner:
             text = inner.strip()
     whole = _WHOLE.fullmatch(text)
@@ -32,6 +33,7 @@ def canonical_answer(answer: str) -> str:
 
 def digest(value: object) -> str:
     """The SHA-256 of a JSON value, as hexadecimal."""
+    # ASCII with escapes: a lone surrogate can be hashed too.
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

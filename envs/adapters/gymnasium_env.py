@@ -255,6 +255,7 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
     def _succeeded(self, terminated: bool, info: Mapping[str, Any]) -> bool:
         if self._success_at is not None:
             return self._return >= self._success_at
+        # Both names are in use: Gymnasium-Robotics says is_success, Meta-World success.
         reported = info.get("is_success", info.get("success"))
         return bool(reported) if reported is not None else terminated and self._return > 0
 

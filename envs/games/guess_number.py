@@ -24,6 +24,7 @@ GENERATOR_VERSION = "1"
 _HIGHEST = 999
 _SIZES: Mapping[Split, int] = {"train": 200, "validation": 50, "test": 100}
 _MARK = re.compile(r"guess\s*:", re.IGNORECASE)
+# No part of a word, of a decimal or of a negative number; at most twelve digits.
 _NUMBER = re.compile(r"(?<![\w.,−-])([0-9]{1,12})(?![\w]|[.,][0-9])")
 
 
@@ -38,12 +39,14 @@ def stated_guess(reply: str) -> int | None:
 
 def halving(numbers: int) -> int:
     """The guesses that halving needs at most among so many numbers."""
+    # ⌊log₂ n⌋ + 1 in whole numbers, which no rounding of a logarithm can get wrong.
     return numbers.bit_length()
 
 
 @cache
 def _lows(widest: int) -> tuple[int, ...]:
     """The starts of ranges in a fixed order; the splits take theirs from it one after another."""
+    # Then there are 750 starts or more, and the splits need 350 together.
     highest = max(_HIGHEST, 4 * widest)
     lows = list(range(1, highest - widest + 2))
     random.Random(f"guess_number {GENERATOR_VERSION} {widest}").shuffle(lows)
@@ -84,6 +87,7 @@ class GuessNumber(MultiTurnEnv):
         """A range of its own, and a secret in it."""
         numbers = self._numbers(split)
         before = {"train": 0, "validation": 200, "test": 250}[split]
+        # The wider range decides for all splits: only in one common order do they share no start.
         low = _lows(max(self.numbers, self.test_numbers))[before + index]
         high = low + numbers - 1
         text = f"guess_number {GENERATOR_VERSION} secret {low} {numbers}"

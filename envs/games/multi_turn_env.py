@@ -34,6 +34,7 @@ class MultiTurnEnv(TextEnv):
 
     def oracle(self) -> str:
         """A reply on the way to the full reward; raises ResetNeeded where no game is on."""
+        # `current` itself raises ResetNeeded.
         assert self.current
         return self.reference_reply()
 

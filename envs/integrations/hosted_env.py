@@ -128,6 +128,7 @@ class HostedEnv(gymnasium.Env[str, str]):
         number = (int(self.np_random.integers(size)) if seed is None else seed) % size
         self._task, self._return, self._replies = "", 0.0, 0
         observation = truncate_middle(self.start_episode(number))
+        # Named only now: if the episode could not begin, no task is being played.
         self._task = self.task_id(number)
         return observation, self._task_info()
 
@@ -143,6 +144,7 @@ class HostedEnv(gymnasium.Env[str, str]):
             return self._failed(str(reason))
         self._return += reward
         truncated = not result.over and self.out_of_turns()
+        # A return that was added up from many rewards may miss the bound by rounding alone.
         success = (result.over or truncated) and self._return >= self._success_at - 1e-9
         turn_info = {"outcome": "scored", "success": success, "feedback": ""}
         info = self._task_info() | turn_info

@@ -28,6 +28,7 @@ _TURNS: tuple[Split, ...] = (
 
 def belongs_to_split(content: str, split: Split) -> bool:
     """True where a task of this content may be in the split: half, an eighth, three eighths."""
+    # A byte has 256 values, a multiple of 8: every eighth is equally likely.
     return hashlib.sha256(content.encode()).digest()[0] % 8 in _EIGHTHS[split]
 
 

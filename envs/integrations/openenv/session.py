@@ -41,6 +41,7 @@ def parse_address(url: str) -> tuple[str, str]:
 
 def fetch_json(http: str, what: str) -> dict[str, Any]:
     """The server's answer at /schema or /metadata; raises UnknownEnv."""
+    # No proxy that the environment variables name: it would not reach a server on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{http}/{what}", timeout=OPEN_SECONDS) as answer:

@@ -90,6 +90,7 @@ def stated_move(reply: str) -> str:
     return f"[{lines[-1].strip()[:100]}]"
 
 
+# Reentrant: `problem` holds it while the game it starts takes it again.
 _one_game_lock = threading.RLock()
 
 
@@ -98,6 +99,7 @@ class GlobalRandomState:
 
     def __init__(self, seed: int) -> None:
         self._python: Any = random.Random(seed).getstate()
+        # NumPy takes no seed from 2**32 on.
         self._numpy: Any = np.random.RandomState(seed % 2**32).get_state()
 
     @contextlib.contextmanager
@@ -173,6 +175,7 @@ class TextArena(MultiTurnEnv):
         """A game by its seed; what it says first is its text, what it hides its answer."""
         with _one_game_lock:
             found = _found_games.setdefault((self._id, split), [])
+            # Half of a 31-bit number leaves room to count upwards.
             first = stream_seed("textarena", GENERATOR_VERSION, self._id, split) // 2
             tried = found[-1][0] + 1 if found else 0
             for _ in range(_MAX_ATTEMPTS * (index + 1)):

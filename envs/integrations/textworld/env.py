@@ -74,6 +74,7 @@ def stated_command(reply: str) -> str:
     line = (lines[0] if marks else lines[-1])[:200].strip(" >*`\"'.!").lower()
     command = " ".join(line.split())
     words = command.split()
+    # "then" joins several commands; a full stop or a comma the pattern refuses already.
     fits = _COMMAND.fullmatch(command) and words[0] in _VERBS and "then" not in words
     return command if fits else ""
 
@@ -106,6 +107,7 @@ def game_seed(level: Level, split: Split, number: int) -> int:
         seeds = _seeds.setdefault((level, split), [])
         size = {"rooms": level.rooms, "objects": level.objects, "quest": level.quest}
         tried = 0 if not seeds else seeds[-1] + 1
+        # Half of a 31-bit number leaves room to count upwards.
         first = stream_seed("textworld", GENERATOR_VERSION, level, split) // 2
         for _ in range(_MAX_ATTEMPTS * (number + 1)):
             if len(seeds) > number:
@@ -222,9 +224,11 @@ class TextWorld(MultiTurnEnv):
         if cached.is_file():
             return cached
         cached.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, because a rename is atomic within one file system only.
         with tempfile.TemporaryDirectory(dir=cached.parent) as made:
             size = {f: getattr(self.level, f) for f in ("rooms", "objects", "quest")}
             ask_worker({**size, "ask": "compile", "seed": seed, "path": str(Path(made) / name)})
+            # The .json first: where the .z8 is, the game is whole.
             (Path(made) / f"{name}.json").replace(cached.with_suffix(".json"))
             (Path(made) / f"{name}.z8").replace(cached)
         return cached

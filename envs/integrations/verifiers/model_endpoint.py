@@ -38,6 +38,7 @@ class Conversation:
 
     def ask(self, body: dict[str, Any]) -> dict[str, Any] | None:
         """The completion to a request, once it is there; None where the episode was given up."""
+        # An environment may ask several times at once; the policy replies to one after the other.
         with self._one_at_a_time:
             if self._over:
                 return None
@@ -151,6 +152,7 @@ class ModelEndpoint:
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 
+        # Port 0: the system picks one that is free.
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -170,6 +172,8 @@ class ModelEndpoint:
         size = request.headers.get("Content-Length", "")
         if not size.isdecimal() or int(size) > MAX_REQUEST_BYTES:
             return 413, error_body("this request has no length, or too much of it")
+        # Read before the refusals below: a client that is still writing would see a broken
+        # connection.
         content = request.rfile.read(int(size))
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return 401, error_body("the token is not this endpoint's")
