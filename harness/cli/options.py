@@ -43,6 +43,7 @@ def count(minimum: int) -> Callable[[str | int], int]:
     def read(text: str | int) -> int:
         if isinstance(text, int):
             return text
+        # Not `isdigit`, which lets through what `int` refuses, such as ².
         if not text.isdecimal() or int(text) < minimum:
             raise typer.BadParameter(f"a whole number from {minimum} on; got {text!r}")
         return int(text)

@@ -16,6 +16,7 @@ Script = Callable[[Request], str]
 
 
 def _ids(text: str) -> tuple[int, ...]:
+    # Not `hash`, which differs from process to process.
     return tuple(zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in text.split())
 
 

@@ -50,6 +50,7 @@ class Graders:
         """The grader of an entry's environment, or the reason that there is none."""
         try:
             name, seed, options = _requested(entry)
+            # First of all, because the next question already imports the environment.
             if why := untrusted(name, {}, self._trusted):
                 return UntrustedEnv(why)
             if why := _never_repeatable(name):

@@ -172,6 +172,7 @@ def _training(path: Path, texts: bool) -> tuple[tuple[EpisodeLog, ...], int]:
         seen[kind] = seen.get(kind, 0) + 1
         if seen[kind] <= _EACH:
             chosen.append(_episode(e, texts))
+    # Thinned evenly, so that the last rounds are shown too.
     step = -(-len(chosen) // _MOST) or 1
     return tuple(chosen[::step]), count
 
@@ -180,6 +181,7 @@ def _episode(e: Record, texts: bool) -> EpisodeLog:
     verdict = status(str(e["ending"]))
     turns = [(str(t["observation"]), str(t["reply"])) for t in e["turns"]]
     first = turns[0][0] if turns else ""
+    # Where its text may not be shown, a task can still be told from another.
     hashed = hashlib.sha256(first.encode("utf-8", "surrogatepass")).hexdigest()
     return EpisodeLog(
         round=int(e["round"]) if "round" in e else None,

@@ -120,6 +120,7 @@ def _property(setting: Setting) -> dict[str, Any]:
     if setting.high is not None:
         facts["maximum"] = setting.high
     if setting.type == "int" and setting.high is None:
+        # TOML's integers have 64 bits.
         facts["maximum"] = 2**63 - 1
     if setting.default is not None:
         facts["default"] = setting.default
@@ -178,5 +179,6 @@ def _table(section: str, settings: Mapping[str, Setting]) -> list[str]:
         meaning = f"{setting.meaning} {setting.paper}".strip()
         default = "must be given" if setting.required else f"`{setting.shown_default}`"
         cells = (f"`{section}.{key}`", default, values, meaning, setting.kind)
+        # A bare bar would end the cell.
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows

@@ -127,6 +127,7 @@ def check_tokens(trial: PolicyTrial) -> Outcome:
                 f"{completion.sampled} tokens are reported, with {len(tokens.sampled)} ids and "
                 f"{len(tokens.logprobs)} log-probabilities."
             )
+        # Rounding may lift the logarithm of a probability near 1 just above 0.
         if not all(math.isfinite(x) and x <= 1e-4 for x in tokens.logprobs):
             return "failed", "A log-probability is above 0, or is not a finite number."
     return "passed", "Token ids and log-probabilities are as many as the tokens reported."

@@ -144,6 +144,7 @@ def numbers(weighted: Sequence[WeightedSample], loss: HostedLoss, output: Any) -
         )
     for item, told in zip(weighted, outputs, strict=True):
         sample = item.sample
+        # The prompt's targets come first.
         new = np.array(told["logprobs"].data, dtype=np.float64)[-len(sample.sampled) :]
         apart = new - np.array(sample.logprobs)
         if len(new) != len(sample.sampled) or not np.isfinite(apart).all():
@@ -171,8 +172,10 @@ def numbers(weighted: Sequence[WeightedSample], loss: HostedLoss, output: Any) -
 def _terms(loss: HostedLoss, ratio: Floats, new: Floats, advantages: Floats) -> Floats:
     """The terms [token] that the trainer adds up."""
     clipped = np.clip(ratio, loss.low, loss.high)
+    # CISPO (MiniMax-M1): the clipped ratio is a constant weight; log π carries the gradient.
     if loss.name == "cispo":
         return -clipped * advantages * new
     if loss.name == "ppo":
+        # PPO's clipped surrogate (Schulman et al. 2017, Eq. 7), as a loss.
         return -np.minimum(ratio * advantages, clipped * advantages)
     return -ratio * advantages

@@ -27,6 +27,7 @@ def unpack_adapter(archive: bytes, folder: Path) -> None:
     try:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             for member in tar:
+                # By the last part alone: an archive's paths may point outside of the folder.
                 name = Path(member.name).name
                 if member.isfile() and name in _FILES and member.size < _LARGEST:
                     file = tar.extractfile(member)

@@ -39,5 +39,6 @@ def listen(secret: str) -> SDKLogHandler:
             return handler
     listener = SDKLogHandler(secret)
     logger.addHandler(listener)
+    # Handlers further up would print the line once more, and not redacted.
     logger.propagate = False
     return listener

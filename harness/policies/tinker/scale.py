@@ -49,6 +49,7 @@ def measure_scale(sdk: Any, ask: Callable[[str, Callable[[], Any]], Any], traine
     Raises:
         ModelError: The server divides by something else.
     """
+    # A rate of 0 leaves the weights alone, so that all measurements are of the same ones.
     adam = sdk.AdamParams(learning_rate=0.0)
 
     def take(*data: Any) -> tuple[Any, float | None]:
@@ -77,6 +78,7 @@ def measure_scale(sdk: Any, ask: Callable[[str, Callable[[], Any]], Any], traine
             (sample(old, _TOKENS),),
         )
     )
+    # A sample has one target fewer than ids.
     shorter = (_TOKENS - 1) / (2 * _TOKENS - 1)
     samples, tokens = _which(two, one, 2.0), _which(longer, one, shorter, mean_is_scaled=True)
     if samples is None or tokens is None:

@@ -69,6 +69,7 @@ def start(call: Callable[[], Any]) -> Future[Any]:
         try:
             future.set_result(get_result(call()))
         except BaseException as error:
+            # Handed to whoever waits for the result: in this thread nobody would see it.
             future.set_exception(error)
 
     threading.Thread(target=work, name="tinker", daemon=True).start()

@@ -47,6 +47,7 @@ def open_vllm(url: str, source: ModelSource, settings: ModelSettings) -> VLLMPol
     try:
         engine = _engine(address, source, settings, rendering)
     except BaseException:
+        # Also after Ctrl-C, as starting an engine takes a minute: the folder must not stay behind.
         adapters.close()
         raise
     model = f"hf:{address.model}"  # as the trainer is to call it
@@ -101,6 +102,7 @@ def _engine(
     )
     key = (source.folder, wanted)
     kept = _idle.pop(key, None)
+    # Before a new engine starts, which needs the memory of the old one.
     while _idle:
         _idle.popitem()[1].close()
     return kept or LocalVLLMEngine(source.folder, wanted)

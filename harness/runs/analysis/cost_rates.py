@@ -105,6 +105,7 @@ def _assumed(request: Config) -> Rates:
     if kind_of(request.model_url) == "hf":
         device = hardware.detect().device
         if device == "cuda":
+            # One test episode of one token: the time of a token.
             hours = hardware.predicted_hours(0, 1, 1, request.model.batch_rows)
             seconds = hours * 3600
             basis += ", each decoding step 30 ms (a data-centre GPU)"

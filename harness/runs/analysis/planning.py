@@ -157,6 +157,7 @@ def _spread(request: Config, stored: Sequence[Stored]) -> tuple[Spread, str]:
     for one in stored:
         if (one.entry.track.env, one.entry.track.model) == (env, model):
             tracks.setdefault(one.entry.track.id, []).append(one)
+    # Ties go by id, so that the choice does not depend on the order of files.
     for id, mine in sorted(tracks.items(), key=lambda pair: (-len(pair[1]), pair[0])):
         found = measured_spread([result(s.entry) for s in mine])
         if found is not None:
@@ -178,6 +179,7 @@ def _warnings(
         yield f"fewer than {ENOUGH_SEEDS} seeds make every row provisional"
     if effect is None or design.seeds < 2:
         return
+    # Bonferroni: each contrast is tested at its share of 5 %.
     alpha = 0.05 / contrasts
     chance = power(effect, spread.sd_over_seeds(design), design.seeds, alpha)
     if chance < 0.8:

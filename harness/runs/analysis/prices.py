@@ -78,6 +78,7 @@ def read_prices(asked: str | None, url: str) -> PriceTable | None:
 
 def _price(asked: str, model: str, table: Any, kind: str) -> float:
     value = table.get(kind) if isinstance(table, dict) else None
+    # true is an int to Python, and `not >= 0` refuses nan too.
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise UsageError(
             f"{asked} states no price '{kind}' for {model}; write {kind} = 1.5, for a million "

@@ -84,6 +84,7 @@ class Analysis:
         # In this process, whichever executor made the run: a cluster may be gone, and the results
         # are the same.
         self.request = replace(read_request(run_dir), executor=ExecutorSection())
+        # Opening the run opens its logs for writing too.
         self._lock = Lock(run_dir / "run.lock")
         self._context: RunContext | None = None
 

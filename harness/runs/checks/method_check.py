@@ -110,6 +110,7 @@ def check(name: str, sets: Sequence[str] = ()) -> Iterator[CheckResult]:
             except Exception as error:  # whatever somebody's method raises is what we look for
                 status, said = "failed", f"It raised {type(error).__name__}: {str(error)[:300]}"
             yield CheckResult(title, status, said)
+            # The checks after it read the run that this one leaves.
             if status == "failed" and title == "trains":
                 return
 
