@@ -106,6 +106,7 @@ def options(name: str) -> Mapping[str, object]:
     if found.is_text_env:
         return accepted
     passed_on = {key: value for key, value in accepted.items() if key != "render_mode"}
+    # What an id was registered with comes before the class's own default.
     registered = {key: found.spec.kwargs.get(key, value) for key, value in passed_on.items()}
     return {**gymnasium_env.OPTIONS, **registered}
 

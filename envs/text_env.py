@@ -101,6 +101,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
             old = f"{cls.__name__}.briefing is now system_prompt"
             warnings.warn(old, DeprecationWarning, stacklevel=2)
             cls.system_prompt = cls.__dict__["briefing"]
+            # Left in place it would hide the attribute that reads and writes the new name.
             del cls.briefing
 
     def __init__(self, *, split: Split = "train") -> None:

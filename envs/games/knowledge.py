@@ -76,9 +76,11 @@ def _best(sets: frozenset[frozenset[str]]) -> tuple[str, int]:
     if len(sets) <= 1:
         return "", 0
     chosen, fewest = "", len(sets)
+    # ⌈log₂ n⌉: an answer of yes or no halves a set at best, so no attribute can need fewer.
     least = (len(sets) - 1).bit_length()
     for attribute in sorted(frozenset.union(*sets)):
         with_it = frozenset(s for s in sets if attribute in s)
+        # All of them have it: the answer would tell nothing.
         if len(with_it) == len(sets):
             continue
         needed = 1 + max(_best(with_it)[1], _best(sets - with_it)[1])

@@ -28,6 +28,7 @@ THINGS = 24
 _SIZES: Mapping[Split, int] = {"train": 200, "validation": 50, "test": 100}
 _MARK = re.compile(r"(question|guess)\s*:", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+")
+# With one of these words a yes or no would not be about the attribute alone.
 _DENIALS = frozenset({"not", "no", "never", "isn", "or", "and"})
 
 
@@ -73,6 +74,8 @@ class TwentyQuestions(MultiTurnEnv):
         super().__init__(split=split)
         self.world_seed = _checked("world_seed", world_seed, 0, 2**63)
         self.things = _checked("things", things, 4, 12)
+        # At least 5: they make 32 different things, and 4 would make 16, which is fewer than
+        # THINGS.
         self.attributes = _checked("attributes", attributes, 5, 12)
         self.questions = _checked("questions", questions, 1, 20)
         if not isinstance(told, bool):
@@ -91,6 +94,7 @@ class TwentyQuestions(MultiTurnEnv):
         for split in SPLITS:
             while len(groups[split]) < _SIZES[split]:
                 group = tuple(rng.sample(self.knowledge.things, self.things))
+                # As a set, because the order in which things are named makes no other task.
                 if frozenset(group) not in taken:
                     taken.add(frozenset(group))
                     groups[split].append((group, rng.choice(group)))
@@ -128,6 +132,7 @@ class TwentyQuestions(MultiTurnEnv):
         """Nothing asked yet."""
         self._left = problem.id.rpartition(":")[2].split("-")
         self._turns = 0
+        # The questions, and one turn for the guess.
         self._best = best_question(self.knowledge.facts[thing] for thing in self._left)[1] + 1
 
     def respond(self, reply: str) -> str | Verdict:
@@ -152,6 +157,7 @@ class TwentyQuestions(MultiTurnEnv):
 
     def _guessed(self, words: tuple[str, ...]) -> Verdict:
         named = {word for word in words if word in self.knowledge.facts}
+        # A guess that names other things too is wrong, or naming them all would always win.
         if named != {self.current.answer}:
             return Verdict.wrong("Wrong guess." if named else "The guess names no thing.")
         if self._turns <= self._best:

@@ -143,6 +143,7 @@ def _board(board: Board, width: int) -> Iterator[RenderableType]:
 
 def _table(board: Board, width: int) -> Iterator[RenderableType]:
     """The widest layout that fits, or else a paragraph for each row. Numbers are never cut."""
+    # From the widest layout to the narrowest; `room` is the least width that names must get.
     for wide, gap, room in ((True, 2, 24), (False, 2, 20), (False, 1, 10)):
         shown = columns(board, wide)
         cells = [[c.cell(row, board.unit) for c in shown] for row in board.rows]

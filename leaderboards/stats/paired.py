@@ -60,6 +60,7 @@ def spread(values: Sequence[float]) -> float | None:
     centre = mean(values)
     if centre is None or len(values) < 2:
         return None
+    # Equal but for rounding, by the same threshold as `t_interval`.
     if max(values) - min(values) <= 1e-12 * max(1.0, abs(centre)):
         return None
     return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / (len(values) - 1))

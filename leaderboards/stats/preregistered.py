@@ -125,6 +125,7 @@ def _null(contrast: PreregisteredContrast, scores: Scores) -> Finding:
     """Permutation test: shuffle the labels within each seed and count false findings."""
     from scipy.stats import binomtest, ttest_1samp
 
+    # Seeds that every method has, because labels are exchanged within a seed.
     seeds = sorted(set.intersection(*(set(of) for of in scores.values())) if scores else set())
     methods = [contrast.of, *(m for m in scores if m != contrast.of)]
     if len(seeds) < 2 or contrast.of not in scores or len(methods) < 2:

@@ -121,6 +121,7 @@ def estimate_over_items(results: Sequence[Result], unit: bool) -> Estimate:
     for one in results:
         for task, reward in one.means.items():
             by_task.setdefault(task, []).append(reward)
+    # One unit a task, however many agents met it: their rewards on one task are not independent.
     means = [math.fsum(values) / len(values) for values in by_task.values()]
     value = mean(means)
     if value is None:

@@ -46,6 +46,7 @@ def advantages(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Advantage]:
     if noise is None or len(gaps) < 3:
         return {}
     means = {id: math.fsum(values) / len(values) for id, values in gaps.items()}
+    # Variances: those of the means of independent rounds.
     errors = {id: noise / len(values) for id, values in gaps.items()}
     # Empirical Bayes: each mean shrinks to the centre, the more the noisier it is.
     centre, between = _between(list(means.values()), list(errors.values()))

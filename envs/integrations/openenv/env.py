@@ -148,6 +148,7 @@ class OpenEnv(HostedEnv):
         self._rewarded |= reward is not None
         if over:
             self.close()
+            # A reward that was never given is not a reward of 0: the episode stays unscored.
             if not self._rewarded:
                 raise HostedEnvFailed("the episode ended without any reward")
         earned = 0.0 if reward is None else finite_reward(reward)

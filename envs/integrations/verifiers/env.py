@@ -127,10 +127,12 @@ def load_description(key: WorkerKey) -> Mapping[str, Any]:
 
 def split_rows(train: list[str], evaluation: list[str]) -> dict[Split, tuple[RowRef, ...]]:
     """The rows of each split, by the hashes of their content."""
+    # Backwards, so that of equal rows the first one is kept.
     evaluation_rows = {key: ("eval", n) for n, key in reversed(list(enumerate(evaluation)))}
     remaining = {
         key: ("train", n)
         for n, key in reversed(list(enumerate(train)))
+        # A row that both parts have is test's alone.
         if key not in evaluation_rows
     }
     shares: dict[Split, list[RowRef]] = {split: [] for split in SPLITS}

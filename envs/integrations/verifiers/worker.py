@@ -63,6 +63,7 @@ class LoadedEnv:
     def __init__(self, module: Any, job: Job) -> None:
         verifiers: Any = importlib.import_module("verifiers")
         self._env = verifiers.load_environment(job["name"], **job["arguments"])
+        # A lower limit of its own would end episodes before the option max_turns does.
         env_limit = getattr(self._env, "max_turns", None)
         if isinstance(env_limit, int) and not 0 < env_limit <= job["turns"]:
             self._env.max_turns = job["turns"]
@@ -85,6 +86,8 @@ class LoadedEnv:
         self.reward_errors.errors.clear()
         row = dict(self._parts[part][number])
         row.setdefault("example_id", number)
+        # The policy takes as long as it needs: a client that gives up or asks again spoils the
+        # episode.
         config = importlib.import_module("verifiers.types").ClientConfig(
             api_key_var=TOKEN, api_base_url=url, max_retries=0, timeout=7 * 86400.0
         )
@@ -118,6 +121,7 @@ class EnvServer:
     def __init__(self) -> None:
         self._endpoint: Any = _ENDPOINT_MODULE["ModelEndpoint"]()
         os.environ[TOKEN] = self._endpoint.token
+        # The endpoint is on this machine, and a proxy would not find it.
         for name in ("NO_PROXY", "no_proxy"):
             os.environ[name] = ",".join(filter(None, [os.environ.get(name, ""), "127.0.0.1"]))
         self._loop = asyncio.new_event_loop()
@@ -186,6 +190,7 @@ class EnvServer:
 
 def make() -> Callable[[Job], Answer]:
     """The function that `envs.workers.serve` serves."""
+    # serve.py switched logging off, but errors of reward functions are seen in the log alone.
     logging.disable(logging.NOTSET)
     importlib.import_module("verifiers")
     return EnvServer().answer
