@@ -117,6 +117,8 @@ def matrix(tokens: list[Token], statement: Statement) -> Answer:
         tokens = tokens[1:-1]
     if tokens[0].kind != "begin" or tokens[-1].kind != "end":
         raise NotMathematics("something beside a matrix")
+    if tokens[0].text == "cases":
+        return _cases(tokens[1:-1], statement)
     if tokens[0].text not in _MATRICES:
         raise NotMathematics(f"the environment {tokens[0].text}")
     rows = split(tokens[1:-1], ("\\\\",))
@@ -126,3 +128,20 @@ def matrix(tokens: list[Token], statement: Statement) -> Answer:
     if not cells or len({len(row) for row in cells}) != 1:
         raise NotMathematics("rows of different lengths")
     return MatrixAnswer(tuple(cells))
+
+
+def _cases(tokens: list[Token], statement: Statement) -> Answer:
+    """The cases of a function, in any order, each a value and its condition."""
+    rows = [row for row in split(tokens, ("\\\\",)) if row]
+    found: list[Answer] = []
+    for row in rows:
+        cells = split(row, ("&",))
+        if len(cells) > 1 and cells[1] and cells[1][0].text in ("if", "when", "for"):
+            cells[1] = cells[1][1:]
+        if len(cells) > 2 or not all(cells):
+            raise NotMathematics("a case without a value or condition")
+        items = tuple(statement(cell) for cell in cells)
+        found.append(items[0] if len(items) == 1 else Sequence("tuple", items))
+    if not found:
+        raise NotMathematics("no cases")
+    return Sequence("bare", tuple(found))

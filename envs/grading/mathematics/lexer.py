@@ -44,6 +44,13 @@ _MARKED = vocabulary(
 )
 _FRACS = vocabulary("frac dfrac tfrac cfrac nicefrac sfrac flatfrac xfrac")
 _BINOMS = vocabulary("binom dbinom tbinom")
+_ARCS = vocabulary("arcsin arccos arctan arccot arcsec arccsc arctg asin acos atan")
+_FRENCH = re.compile(r"(?<![\\])([\](\[])([^][(),;]+[,;][^][(),;]+)(?<![\\])([\[)\]])")
+_GAPS = re.compile(r"(?<=\\\\)\s*\[-?[0-9.]+\s*(?:pt|em|ex|mm|cm)\]")
+_LAST = re.compile(r"(?:\\\\|\\newline)\s*$")
+_ALIGNED = re.compile(r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|gather\*?|split)\}")
+_CHINESE = re.compile(r"^\s*((?:\\text\s*\{\s*)?)(?:最终答案|答案|答)(?:是|为)?\s*[:：]?\s*")
+_COUNTED = re.compile(r"\s*[元个人种]\s*(\}?)\s*$")
 _SETS = {"R": "ℝ", "Z": "ℤ", "N": "ℕ", "Q": "ℚ", "C": "ℂ"}
 _VARIANTS = {"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "varrho": "rho",
              "varsigma": "sigma", "straightphi": "phi"}  # fmt: skip
@@ -64,8 +71,26 @@ def lex(text: str, join_commas: bool) -> list[Token]:
     """The tokens of a text; raises NotMathematics where it is too long or holds what is no sign."""
     if len(text) > LONGEST:
         raise NotMathematics(f"over {LONGEST} characters")
+    text = _COUNTED.sub(r"\1", _CHINESE.sub(r"\1", _laid_out(text)))
     plain = text.replace("\\%", "%").replace("\\$", "\\dollar ").translate(_TABLE)
     return _after(list(_Lexer(plain, join_commas).tokens(words=False)))
+
+
+def _laid_out(text: str) -> str:
+    """The text without gaps between rows and alignment; ]a,b[ in its usual brackets."""
+    text = _GAPS.sub("", text)
+    if _ALIGNED.search(text):
+        text = _ALIGNED.sub("", text).replace("&", "")
+    text = _LAST.sub("", text)
+    depth = 0
+    for sign in text:
+        depth += (sign == "[") - (sign == "]")
+        if depth < 0:
+            break
+    if depth == 0:
+        return text
+    return _FRENCH.sub(lambda m: ("(" if m[1] == "]" else m[1]) + m[2] +
+                       (")" if m[3] == "[" else m[3]), text)  # fmt: skip
 
 
 class _Lexer:
@@ -172,9 +197,16 @@ class _Lexer:
     def _command(self, name: str, words: bool) -> Iterator[Token]:
         if name in TEXT:
             self.space = self.space or self.text[self.at : self.at + 2] in ("{ ", "{~")
-            yield from _Lexer(self._argument(), self.join, self.depth + 1).tokens(words=True)
+            inner = self._argument()
+            if inner.strip() in _ARCS:
+                yield Token("func", ALIASES.get(inner.strip(), inner.strip()))
+                return
+            yield from _Lexer(inner, self.join, self.depth + 1).tokens(words=True)
         elif name in ROMAN:
             inner = self._argument()
+            if inner.strip() in _ARCS:
+                yield Token("func", ALIASES.get(inner.strip(), inner.strip()))
+                return
             yield from _Lexer(inner, self.join, self.depth + 1).tokens(inner not in tuple("iedxyn"))
         elif name in SKIP_ONE:
             self._argument()
@@ -212,7 +244,7 @@ class _Lexer:
             yield Token("op", f"currency:{CURRENCY[name]}")
         elif name in _MARKED:
             inner = "".join(self._argument().split()) or self._letter()
-            yield Token("name", f"{name}:{inner}")
+            yield Token("name", f"{'overline' if name == 'bar' else name}:{inner}")
         elif name == "forall":
             yield from (Token("word", "for"), Token("word", "all"))
         elif name in ("angle", "triangle", "measuredangle"):

@@ -98,6 +98,8 @@ def _equation(
         return Formula(numbers[-1], names[0])  # x = 5 = x
     if not constant(last.node) and numbers and last.node.op == "var" and len(sides) == 2:
         return Formula(numbers[0], last.node.text)  # 5 = x
+    if len(sides) == 2 and names[0] is None and constant(values[0].node) and not numbers[1:]:
+        return MathRelation("=", last.node, values[0].node, values[0])  # 4 = x² + y²
     if names[0] is not None or constant(values[0].node):
         if not constant(last.node) and any(not equal(one.node, last.node) for one in read):
             return Contradiction()
@@ -135,7 +137,8 @@ def _inequality(sides: list[list[Token]], signs: list[str], formula: Reader) -> 
     if len(letters) != 1 or len(nodes) > 3:
         if len(nodes) == 2:
             return MathRelation(signs[0], nodes[0], nodes[1])
-        raise NotMathematics("a chain of inequalities")
+        steps = zip(signs, nodes, nodes[1:], strict=False)
+        return Sequence("bare", tuple(MathRelation(*step) for step in steps))
     place = letters[0]
     node = nodes[place]
     if len(nodes) == 3 and place != 1:

@@ -194,6 +194,7 @@ def _at_top(tokens: list[Token], signs: frozenset[str]) -> bool:
             level += (token.text in _OPENING) - (token.text in _CLOSING)
             if level == 0 and token.text in signs:
                 return True
+        level += (token.kind == "begin") - (token.kind == "end")
     return False
 
 
