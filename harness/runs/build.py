@@ -102,6 +102,7 @@ class RunContext:
 
     def close(self) -> None:
         """Close environments, files, and models that have processes of their own."""
+        # The reflector may be the policy itself: closing one again does nothing.
         for policy in (self.policy, self.reflector):
             close_policy(policy.inner if isinstance(policy, Metered) else policy)
         self.arena.close()

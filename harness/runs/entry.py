@@ -213,6 +213,7 @@ def provenance(request: Config, engine: Mapping[str, str]) -> Provenance:
         except PackageNotFoundError:
             # Written down as well: that a package was missing can explain a difference.
             versions[name] = "not installed"
+    # Last, because a backend knows best which release it runs on.
     versions.update(engine)
     commit, dirty = _commit()
     return Provenance(

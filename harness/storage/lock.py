@@ -52,6 +52,7 @@ class Lock:
 
 
 def _write_pid(descriptor: int) -> None:
+    # An earlier holder's longer pid may stand there.
     os.ftruncate(descriptor, 0)
     os.lseek(descriptor, 0, os.SEEK_SET)
     os.write(descriptor, str(os.getpid()).encode())

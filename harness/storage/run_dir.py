@@ -93,6 +93,7 @@ class Run(Callback):
     def save(self, rollouts: Rollouts, report: Report, state: Mapping[str, JSON]) -> None:
         """Log the iteration and make it the checkpoint, in one step."""
         self._round = rollouts.round.index + 1
+        # Before this iteration's monitors are added, so that only new alarms are reported.
         known = alarms(self._signs)
         self._signs.append(logged(monitors(rollouts)))
         self.logs["rounds"].append(
@@ -109,6 +110,7 @@ class Run(Callback):
         )
         self.logs["population"].append({"round": rollouts.round.index, "state": state})
         self._write_checkpoint(state)
+        # After the checkpoint: what is reported can no longer be lost.
         self.meter.callback.round(rollouts, report, self.meter.spent)
         for alarm in alarms(self._signs):
             if _kind(alarm) not in map(_kind, known):

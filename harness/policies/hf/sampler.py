@@ -85,6 +85,7 @@ class Sampler(Generic[M]):
         self._conversations.begin_batch(waiting)
         while waiting or batch:
             if waiting:
+                # Callers put later turns in front, between two completions.
                 self._conversations.observe(waiting[0])
             running = batch.rows if batch else []
             # Admitting several rows at a time is cheaper than one by one, and neighbouring copies

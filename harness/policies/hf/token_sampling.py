@@ -77,6 +77,7 @@ def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:
 def _invert_cdf(weights: Tensor, uniform: Tensor) -> Tensor:
     """The token [row, 1] where the CDF of weights [row, vocabulary] passes `uniform` [row, 1]."""
     if weights.shape[1] <= _SMALL_VOCABULARY:
+        # Beside a sum near 1, float32 would lose the probabilities of unlikely tokens.
         ends = weights.cumsum(-1, dtype=torch.float64)
         return _first_beyond(ends, _strictly_below(uniform * ends[:, -1:], ends[:, -1:]))
     return _invert_cdf_by_block(weights, uniform)

@@ -145,6 +145,7 @@ class Trainer:
                 self._accumulate(batch, size, loss, step, totals)
             norm = self._apply(step, totals)
         finally:
+            # Also after an error. Gradients would only take room while completions are sampled.
             self._adapter.optimizer.zero_grad(set_to_none=True)
         return {
             "loss": totals.loss,
@@ -162,6 +163,7 @@ class Trainer:
 
     def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
         """Log-probabilities [T] of each sample, as the next step would compute them."""
+        # By identity, because micro-batches have another order than the samples.
         found: dict[int, tuple[float, ...]] = {}
         sampled = [s for s in samples if s.sampled]
         with torch.no_grad(), self._adapter.switched(on=True):

@@ -196,6 +196,7 @@ class TransformersForward:
             # Padding before the first token gets -1, and models look up even masked positions.
             options["position_ids"] = positions.clamp(min=0)
         if self._limits_logits:
+            # The logits of a whole prompt can take more memory than the rest of the pass.
             options["logits_to_keep"] = logits
         output = self.model(
             input_ids=ids,

@@ -89,6 +89,7 @@ def parse_address(url: str) -> EndpointAddress:
 def _key(address: EndpointAddress) -> str:
     key = os.environ.get("OPENAI_API_KEY", "")
     if key or address.host in _LOOPBACK:
+        # The client library wants a key even where the server asks for none.
         return key or "none"
     raise ModelError(
         f"The endpoint {address.base_url} needs a key: set the environment variable OPENAI_API_KEY."
@@ -100,6 +101,7 @@ def transient(error: Exception) -> bool:
     from openai import APIConnectionError, APIStatusError
 
     if isinstance(error, APIStatusError):
+        # Those that the client library itself would try again.
         return error.status_code in (408, 409, 429) or error.status_code >= 500
     return isinstance(error, (APIConnectionError, MalformedResponse))
 
@@ -283,6 +285,7 @@ class EndpointPolicy:
                 if not words:
                     raise
                 if limit_spent(words):
+                    # The tokens were sampled and are paid for, though none became text.
                     return Completion("", Finish.LENGTH, options["max_tokens"])
                 if overflows(words):
                     room = room_left(words)

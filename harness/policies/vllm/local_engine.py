@@ -216,6 +216,7 @@ class LocalVLLMEngine:
 
     def _step(self) -> None:
         try:
+            # A step is for all requests, so after an error in one the engine counts as dead.
             outputs = self._engine.step()
         except Exception as error:
             raise self._died(error) from error

@@ -47,6 +47,7 @@ class VLLMServer:
         from openai import DefaultHttpxClient, OpenAI
 
         host = urlsplit(address.base_url).hostname or ""
+        # The client library wants a key even where the server asks for none.
         self._key = os.environ.get("OPENAI_API_KEY", "") or "none"
         self._base, self._model = address.base_url, address.served
         self._client = OpenAI(
