@@ -93,6 +93,7 @@ def single_step_questions(
         rng.shuffle(pairs)
         for split, count in shares.items():
             made[split] += [(a, ((sign, b),)) for a, b in pairs[:count]]
+            # What one split has asked is not left for another.
             del pairs[:count]
     for tasks in made.values():
         rng.shuffle(tasks)
@@ -148,6 +149,7 @@ class Calibration(TextEnv):
         if isinstance(world_seed, bool) or not isinstance(world_seed, int) or world_seed < 0:
             raise EnvError(f"world_seed must be a whole number from 0 on, not {world_seed!r}.")
         self.world_seed = world_seed
+        # A text as seed is hashed the same way on every machine, and the name keeps families apart.
         rng = random.Random(f"{self.name} {GENERATOR_VERSION} {world_seed}")
         self.convention = draw_distinct(rng, self.signs, self.meanings)
         self._tasks = self.draw(rng)

@@ -142,6 +142,7 @@ class SearchEnvBase(TextEnv):
     def oracle(self) -> str:
         """The plan's next search, then the answer; a plan too long for the rounds is cut."""
         problem = self.current
+        # The last round is kept for the answer.
         searches = list(self.plan(problem))[: self.rounds - 1]
         if self._round < len(searches):
             return format_call(*searches[self._round])
@@ -229,5 +230,6 @@ def _countdown(left: int) -> str:
 def _calls(visible: str) -> bool:
     try:
         return bool(parse_queries(visible))
+    # A call that cannot be followed is one all the same: the reply meant to search.
     except MalformedCall:
         return True

@@ -35,6 +35,7 @@ class Corpus:
     """
 
     def __init__(self, passages: Iterable[Passage]) -> None:
+        # The id comes last: it decides only between passages of equal title and text.
         self.passages = tuple(sorted(passages, key=lambda p: (p.title, p.text, p.id)))
         self.ids = {passage.id for passage in self.passages}
         if not self.passages:

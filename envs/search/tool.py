@@ -51,6 +51,7 @@ def parse_queries(reply: str) -> tuple[str, ...]:
         if opening < 0 or 0 <= closing < opening:
             raise MalformedCall(f"{_CLOSING} closes no call. Write {_EXAMPLE}.")
         found, end = _call(reply, opening + len(_OPENING))
+        # A dict keeps the order, and each query once.
         queries |= dict.fromkeys(found)
     if len(queries) > MAX_QUERIES:
         raise MalformedCall(f"{len(queries)} queries at once; at most {MAX_QUERIES} are answered.")
@@ -163,6 +164,7 @@ def _cut(text: str, characters: int) -> str:
     whole = single_line(text)
     if len(whole) <= characters:
         return whole
+    # Back to the last space, so that no word is cut in two.
     return whole[:characters].rpartition(" ")[0] + " …"
 
 

@@ -101,6 +101,7 @@ def _agents(row: Row, reference: Row, unit: bool) -> Effect:
     if not common and row.entries[0].track.family:
         return over_tasks([], [], unit)
     a, b = (_by_task(side, common or set(side.seeds)) for side in (row, reference))
+    # A task that one side has no score for cannot be paired.
     tasks = sorted(a.keys() & b.keys())
     return over_tasks(
         [a[t] for t in tasks], [b[t] for t in tasks], unit, _single(row, reference, common)

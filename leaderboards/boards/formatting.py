@@ -271,5 +271,6 @@ def differing_fields(here: Track, there: Track, named: int = 3) -> str:
 def _value(value: object) -> str:
     if not isinstance(value, str):
         return str(value)
+    # Of a hash the first digits are enough to tell two apart.
     hashed = len(value) > 12 and set(value) <= set("0123456789abcdef")
     return f"'{plain(value, 9 if hashed else 60)}'"

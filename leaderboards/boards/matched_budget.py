@@ -31,6 +31,7 @@ def equal_tokens(
     value says in `reason` what to run. Empty unless there is exactly one row of the reference.
     """
     mine = [row for row in board.rows if row.method == reference]
+    # Of several rows of the reference method none is the one to compare with.
     if len(mine) != 1:
         return ()
     lines = _lines(mine[0], [board, *others])

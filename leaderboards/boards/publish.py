@@ -73,6 +73,7 @@ def add(entries: Sequence[tuple[str, Entry]], folder: Path) -> list[Added]:
     made = []
     for _, entry in entries:
         before = entry.id in there
+        # An entry that is there already keeps its path: publishing it again changes nothing.
         path = there.get(entry.id) or write_entry(folder / entry_path(entry), entry)
         there[entry.id] = path
         made.append(Added(path, entry, before))

@@ -49,6 +49,7 @@ def _board(track: Track, entries: Sequence[Entry]) -> Board:
     for one in results:
         groups.setdefault((one.entry.method, canonical(one.entry.row_config)), []).append(one)
     rows = _labelled([_row(group, unit) for group in groups.values()])
+    # Rows without a score come last; the label puts equal scores in one order everywhere.
     rows.sort(key=lambda r: (r.score is None, -(r.score or 0.0), r.label))
     ranks: dict[float, int] = {}  # equal scores share the better rank
     for place, row in enumerate(rows, 1):
