@@ -21,6 +21,7 @@ def renamed(arguments: Sequence[str]) -> list[str]:
     found = dict.fromkeys(flag for flag in map(_flag, _before_end(arguments)) if flag in old)
     for flag in found:
         print(f"harness: {flag} is now {old[flag]}; only this version reads both", file=sys.stderr)
+    # What follows `--` may look like an option, and stays as it is.
     end = len(list(_before_end(arguments)))
     return [
         old.get(_flag(word), _flag(word)) + word[len(_flag(word)) :] if n < end else word

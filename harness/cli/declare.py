@@ -144,6 +144,7 @@ def _without_pydantic(params: list[Any]) -> list[Any]:
     pydantic takes 0.1 s of a command. Defaults, texts and paths need none of it.
     """
     for param in params:
+        # Wrapped once, even where the parameters are asked for again.
         if "process_value" not in vars(param):
             vars(param)["process_value"] = partial(_process, param, param.process_value)
     return params

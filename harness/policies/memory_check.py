@@ -54,6 +54,7 @@ def _tensors(path: Path) -> Iterator[tuple[list[int], str]]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
+            # The length comes from the file, which may be damaged: it is checked before it is read.
             header = json.loads(file.read(length)) if length <= _MAX_HEADER else {}
         header.pop("__metadata__", None)
         yield from ((list(map(int, t["shape"])), str(t["dtype"])) for t in header.values())

@@ -211,6 +211,7 @@ def scheme_of(url: str) -> str:
     scheme, colon, rest = url.partition(":")
     if url in EMBEDDED:
         return "hf"
+    # A bare hf: or vllm: names no model; other schemes refuse an empty rest themselves.
     if colon and scheme in BUILT_IN and (rest or scheme not in ("hf", "vllm")):
         return scheme
     if scheme not in BUILT_IN and (scheme in installed() or _names_module(url)):

@@ -70,6 +70,7 @@ def reflector_for(request: Config, policy: Metered, meter: Meter) -> Policy:
     """The reflection model: initial weights, current weights, or another model."""
     name = request.reflection.model
     if name == "initial":
+        # A policy that is never trained is its own reference.
         return policy.reference if isinstance(policy, MeteredTrainable) else policy
     return policy if name == "current" else metered(open_policy(name, request.model), meter)
 
@@ -124,6 +125,7 @@ def build_run(
         callbacks.note(note)
     # Resuming should not choose device, dtype and threads anew: they change what is sampled.
     request = resolved_request(request, opened)
+    # A finished run may be opened again for analyses, and keeps the request that it ran with.
     if not (folder / "entry.json").exists():
         write_request(request, folder)
     meter = Meter(callbacks)
@@ -153,6 +155,7 @@ def make_method(run_context: RunContext) -> Method:
     """The method, with what it may use."""
     request = run_context.request
     policy: Policy = run_context.policy
+    # Before the first episode, as this also checks what training needs.
     if agents.trains_weights(request.method):
         require_trainable(run_context.policy.inner)
     context = MethodContext(

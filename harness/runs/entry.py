@@ -115,6 +115,7 @@ def public_model(url: str) -> str:
 def _reflector_name(name: str, reflector: Policy) -> str:
     if name in ("initial", "current"):
         return "reference" if name == "initial" else name  # as it was called first
+    # `sha256:` and twelve digits.
     return f"{public_model(name)} {_identity(reflector).get('weights', '')[:19]}".strip()
 
 
@@ -147,6 +148,7 @@ def make_entry(
     return Entry(
         track=make_track(request, env, policy, reflector, [o.task for o in outcomes]),
         method=request.method,
+        # Under the names that the settings had first, which published entries keep.
         config=cast(Any, redacted_json(_row_config(request, recorded(request.method_settings)))),
         seed=request.run.seed,
         outcomes=outcomes,

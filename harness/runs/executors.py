@@ -149,6 +149,7 @@ def perform(
 
     `executor` says where; unset, it is where the runs were begun.
     """
+    # Before anything runs, so that a missing package is known at once.
     check_trackers(track)
     if executor is None:
         executor = read_request(run_dirs[0]).executor

@@ -180,6 +180,7 @@ def _whole_paths(tables: dict[str, dict[str, Scalar]]) -> dict[str, dict[str, Sc
     options = whole_options(str(known["name"]), options)
     model = dict(tables.get("model", {}))
     folder = known.get("data_dir") or os.environ.get("HARNESS_DATA_DIR", "")
+    # What the variable names is written down too: a resumed run must not depend on it.
     if isinstance(folder, str) and folder and takes_data(str(known["name"])):
         known["data_dir"] = str(Path(folder).resolve())
     url = str(model.get("url", ""))

@@ -49,6 +49,7 @@ def check_name(name: str) -> None:
             f"'{name}' cannot be the name of a file that is imported; use small letters, digits and"
             " _, as in my_env."
         )
+    # Found without importing it: a module may do anything when it is imported.
     if importlib.util.find_spec(name) is not None:
         raise UsageError(
             f"There is a module '{name}' already, which would be imported instead; choose another"

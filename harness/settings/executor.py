@@ -86,6 +86,7 @@ class ExecutorSection(Settings):
 
     def __post_init__(self) -> None:
         for one in fields(self):
+            # A key that this executor would ignore is refused: whoever set it expects an effect.
             unread = one.name != "name" and one.name not in _READ[self.name]
             if unread and getattr(self, one.name) != one.default:
                 reader = next(n for n, read in _READ.items() if one.name in read)

@@ -108,6 +108,7 @@ def _lineage(console: Console, members: Sequence[Record]) -> None:
             f"{m['id']}  μ {m['mu']:.1f}  σ {m['sigma']:.1f}  evaluations {m['played']}  "
             f"{plain(str(m['origin']), 20)}, generation {m['born'] + 1}"
         )
+        # A parent may have left the population; its children then stand at the top.
         parent = next((nodes[p] for p in m["parents"] if p in nodes), top)
         nodes[m["id"]] = parent.add(label)
         for principle in m["principles"]:
@@ -152,6 +153,7 @@ def _transcripts(console: Console, episodes: Sequence[Record], count: int) -> No
     right = [e for e in episodes if e["success"]]
     wrong = [e for e in episodes if not e["success"] and e["reward"] is not None]
     unscored = [e for e in episodes if e["reward"] is None]
+    # Right and wrong in turn, so that a few transcripts show both.
     chosen = [e for pair in zip(right, wrong, strict=False) for e in pair]
     chosen += [e for e in [*right, *wrong, *unscored] if e not in chosen]
     for e in chosen[:count]:
