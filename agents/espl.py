@@ -28,10 +28,11 @@ class ESPL:
 
     Declarative knowledge (principles, workflows, warnings) goes into the prompt; procedural
     knowledge (what takes practice) goes into the weights. Each round is one fair tournament: M
-    prompts attempt the same tasks under the same weights. Evolution ranks the prompts by it and
-    reflects on the best one's episodes. RL compares each completion with the mean of its own
-    prompt, so that a good prompt is not mistaken for a good completion. Neither half asks for an
-    episode of its own.
+    prompts attempt the same tasks under the same weights (while there are fewer than M, the newest
+    takes several places). Evolution ranks the prompts by it and reflects on the best one's
+    episodes. RL compares each completion with the mean of its own group, so that a good prompt is
+    not mistaken for a good completion. Both learn from the same episodes, except that RL learns
+    nothing from validation rounds.
     """
 
     def __init__(self, config: ESPLConfig, context: MethodContext) -> None:

@@ -17,7 +17,7 @@ from harness.types import JSON, Agent, Assignment, Report
 
 
 class Evolution:
-    """Evolution of system prompts by reflection on their rollouts, with frozen weights."""
+    """Evolution of system prompts by reflection on their rollouts; it never changes weights."""
 
     def __init__(self, config: EvolutionConfig, context: MethodContext) -> None:
         self.config = config

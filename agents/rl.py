@@ -47,11 +47,11 @@ class RL:
         """
         config = self.config
         # r_ij − V_i, the baseline V_i being the group's mean reward (Eq. 2). Completions without
-        # an advantage are not trained on, but they count in the 1/(NM).
+        # an advantage and without a KL term are not trained on. They count in the 1/(NM), unless
+        # the loss drops groups with equal rewards.
         batch = training_samples(rollouts, config, self.sampling, self.policy.name, prompts or {})
         if not batch.samples:
-            line = "No group's rewards differed, so the weights stay as they are."
-            return Report({**batch.metrics, "sequences": 0.0}, (line,))
+            return Report({**batch.metrics, "sequences": 0.0}, (_no_samples(batch.metrics),))
         loss = build_loss(config, self.sampling.max_tokens, batch.zero_advantage)
         step = Step(  # Adam; π_ref is evaluated only for β > 0, and LoRA uses β = 0 (§3)
             config.learning_rate, config.beta1, config.beta2, config.max_grad_norm, config.kl > 0
@@ -69,6 +69,16 @@ class RL:
 
     def restore(self, state: Mapping[str, JSON]) -> None:
         """Nothing to restore."""
+
+
+def _no_samples(metrics: Mapping[str, float]) -> str:
+    """The report of a round without a training sample; a validation round counts 0 of each."""
+    return (
+        "No sample to train on, so the weights stay as they are (on training tasks: "
+        f"{metrics['constant_groups']:.0f} groups with equal rewards, "
+        f"{metrics['masked_sequences']:.0f} masked sequences, "
+        f"{metrics['unscored_episodes']:.0f} unscored episodes)."
+    )
 
 
 SPEC = MethodSpec(RLConfig, RL, trains=True, card=card)

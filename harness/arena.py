@@ -14,7 +14,7 @@ from harness.text_env import MakeEnv
 from harness.types import Assignment, Episode, Task
 
 
-class BudgetSpent(HarnessError):
+class RoundBudgetExceeded(HarnessError):
     """A method assigned more episodes than a round has."""
 
 
@@ -65,13 +65,13 @@ class Arena:
         """Sample the episodes of the current round.
 
         Raises:
-            BudgetSpent: More than B·M·N episodes were assigned.
+            RoundBudgetExceeded: More than B·M·N episodes were assigned.
             ModelError: The policy answered no request at all.
         """
         assert self._round is not None, "rounds() comes first"
         requested = sum(assignment.samples for assignment in assignments)
         if requested > self.plan.shape.episodes:
-            raise BudgetSpent(
+            raise RoundBudgetExceeded(
                 f"The method assigned {requested} episodes in round {self._round.index}, but a "
                 f"round has {self.plan.shape.episodes}; assign at most tasks × prompts × samples."
             )

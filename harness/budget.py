@@ -1,7 +1,7 @@
 """The budget of a run, its usage so far, and the size of its rounds.
 
-The harness sets the size of a round: every method gets the same B·M·N episodes, so that methods at
-equal budget also take the same number of rounds, and of gradient steps.
+The harness sets the size of a round: every method that trains gets the same B·M·N episodes, so that
+at equal budget all of them also have the same number of rounds.
 """
 
 from dataclasses import dataclass
@@ -73,11 +73,11 @@ class BudgetPlan:
 def plan(episodes: int, requested: Shape, train_tasks: int) -> BudgetPlan:
     """Fit rounds of the requested shape into a budget of episodes.
 
-    A budget smaller than one round shrinks B first, then M, then N, but never below 2 samples: the
-    comparison within a group is the last thing to give up.
+    For a budget smaller than one round, B is reduced first, M only where B = 1 is not enough, and N
+    last, never below 2: the comparison within a group is the last thing to give up.
 
     Raises:
-        UsageError: The budget is a single episode.
+        UsageError: The budget is neither 0 nor at least 2 episodes.
     """
     # A task occurs at most once in a round, so a small split limits B.
     shape = Shape(min(requested.tasks, train_tasks), requested.prompts, requested.samples)
@@ -89,7 +89,7 @@ def plan(episodes: int, requested: Shape, train_tasks: int) -> BudgetPlan:
             "give --episodes 2 or more, or --method base to evaluate without training."
         )
     if shape.episodes > episodes:
-        # From the innermost: first as many samples as there are episodes, then prompts, then tasks.
+        # N takes as much of the budget as it can, then M, then B: so B is reduced first.
         samples = min(shape.samples, episodes)
         prompts = min(shape.prompts, episodes // samples)
         shape = Shape(max(1, episodes // (prompts * samples)), prompts, samples)

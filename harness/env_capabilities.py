@@ -1,8 +1,8 @@
 """Optional abilities of an environment, each declared as a protocol of one member.
 
-`TextEnvProtocol` is what every environment has to offer; those of other packages may offer no more
-than that, or less. Callers read the members below through the functions here, which state the
-default for an environment without them.
+`TextEnvProtocol` is what a complete environment offers. An environment of another package may lack
+even some of that, so `size` and `oracle` are declared here once more. Callers read the members
+below through the functions here, which state the default for an environment without them.
 """
 
 from typing import Any, Protocol, runtime_checkable

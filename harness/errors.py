@@ -6,7 +6,7 @@
     ├── ModelError (4)       a model cannot be loaded, reached or trained
     ├── RunError (5)         a run directory is locked, damaged or of another schema
     ├── SelfTestError (6)    a grader misjudged an answer with a known verdict
-    └── EngineError (7)      a cluster cannot be reached, or cannot run what is asked
+    └── ExecutorError (7)    a cluster cannot be reached, or cannot run what is asked
 
 Each message says what happened, what was expected, and what to type next.
 """
@@ -52,7 +52,7 @@ class SelfTestError(HarnessError):
     exit_code = 6
 
 
-class EngineError(HarnessError):
+class ExecutorError(HarnessError):
     """A cluster cannot be reached, or cannot run what is asked."""
 
     exit_code = 7

@@ -1,7 +1,7 @@
 """The single held-out evaluation of a run, after its agent is frozen.
 
-Only this module uses the test split. An evaluation that was killed continues from its stored
-episodes and still counts as one. Episodes are sampled in chunks of a fixed size, so that the
+Only this module evaluates a run's agent on test. An evaluation that was killed continues from its
+stored episodes and still counts as one. Episodes are sampled in chunks of a fixed size, so that the
 completions that share a batch do not depend on where it was stopped.
 """
 

@@ -12,7 +12,7 @@ class Method(Protocol):
     """A way of improving an agent. `harness.train.train` calls these in this order."""
 
     def restore(self, state: Mapping[str, JSON]) -> None:
-        """Continue from what `state` returned; called once, before the first round."""
+        """Continue from what `state` returned; called once, when a run is resumed."""
         ...
 
     def assign(self, round: Round) -> list[Assignment]:
@@ -31,7 +31,7 @@ class Method(Protocol):
         ...
 
     def final_agent(self) -> Agent:
-        """The agent to evaluate on test, selected on training evidence only."""
+        """The agent to evaluate on test, selected on training and validation evidence only."""
         ...
 
 

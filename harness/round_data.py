@@ -31,7 +31,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The episodes of one assignment, which share a per-prompt baseline."""
+    """The episodes of one assignment, compared with their own mean reward by default."""
 
     assignment: Assignment
     episodes: tuple[Episode, ...]

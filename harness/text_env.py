@@ -13,7 +13,8 @@ from harness.types import Split
 class TextEnvProtocol(Protocol):
     """A text environment, as `gymnasium.make(...).unwrapped` returns it.
 
-    `reset(seed=n)` starts task n of the environment's split. `step` takes the raw completion.
+    `reset(seed=n)` starts task n of the environment's split. `step` takes the
+    reply: the completion without finished thoughts, unless the environment reads those too.
     `info` has `outcome` ("scored" or "unscored", read before any reward), `success` (bool),
     `feedback` (str), `answer` (ground truth where training may see it) and `task` (a stable id).
 
@@ -37,11 +38,11 @@ class TextEnvProtocol(Protocol):
         ...
 
     def step(self, action: str) -> tuple[str, float, bool, bool, Mapping[str, Any]]:
-        """Grade a completion; returns (observation, reward, terminated, truncated, info)."""
+        """Grade a reply; returns (observation, reward, terminated, truncated, info)."""
         ...
 
     def oracle(self) -> str:
-        """The reference solution: a completion with the full reward for the current turn."""
+        """The reference solution: a reply with the full reward for the current turn."""
         ...
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from harness.types import Agent
 
 
 def train(method: Method, arena: Arena, run: Run) -> Agent:
-    """Train until the budget is spent; each iteration of the loop is one round (E-SPL Alg. 1)."""
+    """Train for all rounds of the plan (E-SPL Alg. 1), or until a stop is asked for."""
     for round in arena.rounds(start=run.resume(method)):
         assignments = method.assign(round)  # which prompts attempt which tasks, how often
         rollouts = arena.rollout(assignments)  # sample the episodes and their rewards

@@ -38,8 +38,9 @@ class Tokens:
     """The tokens of a completion.
 
     `prompt` [P] is everything before the completion. `sampled` [T] includes the end token if one
-    was sampled. `logprobs` [T] are natural logarithms at the sampling temperature, over the whole
-    vocabulary (before top-p), from the forward pass that sampled.
+    was sampled. `logprobs` [T] are natural logarithms at the sampling temperature (greedy: at
+    temperature 1), from the forward pass that sampled. They are over the whole vocabulary (before
+    top-p); vLLM's with top_p < 1 can be among the tokens that top-p lets through (docs/vllm.md).
     """
 
     prompt: tuple[int, ...]
@@ -92,7 +93,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class SystemPrompt:
-    """A system prompt: the initial text (`briefing`) and the learned principles.
+    """A system prompt: the initial text and the learned principles.
+
+    The initial text has its old name, `briefing`, because records have it as a key.
 
     Prompts with the same text are equal, whatever their `parents` (ids) and `origin`.
     """
@@ -141,12 +144,17 @@ class Turn:
 
 
 class Ending(StrEnum):
-    """The way an episode ended."""
+    """The way an episode ended.
+
+    Leaderboards count three outcomes: TERMINATED is scored, TRUNCATED and OVERLONG are truncated
+    (they count with the reward they earned), FAILED is unscored.
+    """
 
     TERMINATED = "terminated"  # by the environment
     TRUNCATED = "truncated"  # by the turn limit of the environment
     OVERLONG = "overlong"  # the last completion was cut off by the token limit or the context
-    FAILED = "failed"  # environment, grader or sandbox crashed: unscored, never 0
+    # Environment, grader, sandbox or the model's server failed: unscored, never 0.
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +179,7 @@ class Episode:
 
     @property
     def scored(self) -> bool:
-        """False where environment, grader or sandbox failed: such an episode is no evidence."""
+        """True if the episode has a reward, truncated or not; a failed one is no evidence."""
         return self.ending is not Ending.FAILED
 
     @property

@@ -88,6 +88,7 @@ def argument(metavar: str, help: str) -> Any:
 
 
 Run = Annotated[Path, argument("RUN", "a run directory")]
+Runs = Annotated[Path, argument("RUN", "a run directory, or a folder of runs")]
 FinishedRun = Annotated[Path, argument("RUN", "one finished run")]
 Json = Annotated[bool, option("--json", help="print one JSON object on stdout", panel=OUTPUT)]
 Quiet = Annotated[

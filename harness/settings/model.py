@@ -47,7 +47,8 @@ class ModelSettings(Settings):
     Needs the extra `grammar`; results with it have a Track of their own. vLLM always does it."""
 
     seed: Annotated[int, Ge(0)] = 0
-    """Seed of the adapter's first weights; unset: the run's seed."""
+    """Seed of the adapter's first weights. A run that is started without it takes
+    run.seed, not 0."""
 
     concurrency: Annotated[int, Ge(1), EXECUTES, UnitName("requests")] = 16
     """Requests in flight at an endpoint."""

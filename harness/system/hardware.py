@@ -70,14 +70,16 @@ def detect() -> Machine:
 
 
 def default_model(machine: Machine, env: str = "") -> Choice:
-    """The model made for a world, or else the largest default that trains here on 4,096 tokens.
+    """The model made for `env`, or else the largest default that trains here on 4,096 tokens.
 
     Computed, not measured: 32 rows of keys and values, one reply's activations without
     checkpointing, and its logits over 152 k words take about 60 GB with 4 B parameters and
     about 30 GB with 0.6 B.
     """
     if env.startswith("calibration/"):
-        return Choice("pocket", "pocket", "it speaks this world's language and learns in seconds")
+        return Choice(
+            "pocket", "pocket", "it speaks this environment's language and learns in seconds"
+        )
     if machine.memory_gb >= 75:
         return Choice("hf:Qwen/Qwen3-4B", "gpu", f"{machine.name} has room for 4 B with LoRA")
     if machine.memory_gb >= 38:

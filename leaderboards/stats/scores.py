@@ -18,8 +18,8 @@ from leaderboards.stats.intervals import Interval, mean, pass_at_k, t_interval, 
 class Estimate:
     """A mean and its 95 % interval over test items or over training seeds.
 
-    `estimand` is "this agent" for items and "this method" for seeds, as in published JSON. `units`
-    counts the tasks or seeds; `reason` says why the interval is missing, if it is.
+    `estimand` is "this agent" for items and "this method" for seeds: published JSON has these
+    words. `units` counts the tasks or seeds; `reason` says why the interval is missing, if it is.
     """
 
     estimand: Literal["this agent", "this method"]

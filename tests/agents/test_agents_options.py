@@ -141,7 +141,7 @@ def test_espl_does_not_train_on_finals(stage):
 
 
 def test_finals_without_validation_tasks_are_refused(stage):
-    with pytest.raises(UsageError, match="Finals are played on validation tasks"):
+    with pytest.raises(UsageError, match=r"leave out method\.revalidation"):
         Evolution(EvolutionConfig(revalidation=3), stage.context())
 
 

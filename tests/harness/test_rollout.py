@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.arena import Arena, BudgetSpent
+from harness.arena import Arena, RoundBudgetExceeded
 from harness.budget import BudgetPlan, Shape
 from harness.env_pool import EnvPool
 from harness.policies.base import Sampling
@@ -144,7 +144,7 @@ def test_rounds_resume_with_the_same_tasks_and_seeds(echo, talk):
 def test_what_a_round_cannot_afford_is_refused(echo, talk):
     arena = make_arena(echo, talk(number), Shape(2, 1, 2), 1)
     round = next(iter(arena.rounds()))
-    with pytest.raises(BudgetSpent, match="has 4"):
+    with pytest.raises(RoundBudgetExceeded, match="has 4"):
         arena.rollout([Assignment(ROOT, task, 3) for task in round.tasks])
 
 

@@ -57,6 +57,7 @@ def transcript(episode: Episode) -> str | tuple[str, ...]:
     lines = []
     for number, turn in enumerate(episode.turns, 1):
         if number > 1:
+            # "World" is the environment. Reflection models read it, so results depend on the word.
             lines.append(f"World: {turn.observation}")
         lines.append(f"Reply {number}: {turn.completion.text}")
     if episode.feedback:

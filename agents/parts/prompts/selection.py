@@ -157,7 +157,7 @@ RULES: Mapping[str, Rule] = {
 
 
 def select_final(population: Population, rule: str) -> SystemPrompt:
-    """The final prompt of a run, selected on training evidence only.
+    """The final prompt of a run, selected by ratings from training rollouts.
 
     "newest" is the released code's choice: a prompt that was never evaluated.
     """

@@ -25,8 +25,8 @@ class ValidationRounds:
     def __init__(self, interval: int, tasks: int) -> None:
         if interval and not tasks:
             raise UsageError(
-                "Finals are played on validation tasks, and this environment names none; "
-                "leave out method.finals, or choose an environment with a validation split."
+                "Validation rounds need validation tasks, and this environment has none; leave "
+                "out method.revalidation, or choose an environment with a validation split."
             )
         self.interval = interval
         self.tasks = tasks

@@ -24,8 +24,8 @@ class WeightsConfig(Settings):
     loss: Annotated[losses.LossName, Paper("E-SPL §4.1")] = "importance_sampling"
     """Policy-gradient loss; this one is the released code's default."""
     baseline: Annotated[Baseline, Paper("E-SPL Eq. 3")] = "prompt"
-    """Completions that a reward is compared with: those of its own prompt on the task, or all on
-    the task ("problem")."""
+    """Completions that a reward is compared with: those of its own group, which is one
+    prompt on one task ("prompt"), or all on the task ("problem")."""
     advantage: Advantage = "own"
     """Form of the advantage; "own" is the loss's, as `harness method show` prints."""
     learning_rate: Annotated[float, Ge(0), Paper("E-SPL App. A.5")] = 4e-5

@@ -1,4 +1,4 @@
-"""`harness env|model|method list|show`: list and describe what can be chosen."""
+"""`harness env|method list|show` and `harness model list`: list and describe what can be chosen."""
 
 import json
 from collections.abc import Mapping, Sequence

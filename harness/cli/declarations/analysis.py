@@ -22,6 +22,7 @@ Samples = Annotated[
     ),
 ]
 Paths = list[Path] | None
+REPEATED = "no effect here; accepted so that the options of `harness run` can be repeated"
 
 
 @command(
@@ -112,8 +113,10 @@ def plan(
             help="runs to measure speeds and variances in (default: runs/ and published results)",
         ),
     ] = None,
-    run_dir: o.RunDir = None,
-    quiet: o.Quiet = False,
+    run_dir: Annotated[
+        Path | None, o.option("--run-dir", metavar="FOLDER", help=REPEATED, panel=o.OUTPUT)
+    ] = None,
+    quiet: Annotated[bool, o.option("--quiet", help=REPEATED, panel=o.OUTPUT)] = False,
     json: o.Json = False,
 ) -> None:
     """Estimate what a run would cost and the smallest difference it could show."""

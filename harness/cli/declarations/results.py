@@ -16,7 +16,7 @@ from harness.cli.declare import RESULTS, command
     """,
 )
 def show(
-    run: o.Run,
+    run: o.Runs,
     transcripts: Annotated[
         Any,
         o.option(

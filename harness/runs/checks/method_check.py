@@ -183,7 +183,7 @@ def _remembers(trial: Trial) -> tuple[Status, str]:
             return "failed", "final_agent() after restore() is no Agent."
     finally:
         context.close()
-    return "passed", "restore(state()) gives the same state back, and a champion."
+    return "passed", "restore(state()) gives the same state back, and a final agent."
 
 
 def _resumes(trial: Trial) -> tuple[Status, str]:

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EngineError
+from harness.errors import ExecutorError
 from harness.settings.executor import ExecutorSection, custom
 from harness.system.hardware import cores
 
@@ -72,7 +72,7 @@ def load() -> Any:
     """The package ray.
 
     Raises:
-        EngineError: It is not installed.
+        ExecutorError: It is not installed.
     """
     # Nothing is reported to anybody, and a task that asks for no GPU keeps what it can see.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -80,7 +80,7 @@ def load() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError as error:
-        raise EngineError(
+        raise ExecutorError(
             "The executor 'ray' needs the package ray, which is not installed; "
             "type pip install 'espl-harness[ray]', or choose --executor processes."
         ) from error
@@ -93,7 +93,7 @@ def connected(address: str) -> Iterator[Any]:
     A connection that is there already is used, and left as it is.
 
     Raises:
-        EngineError: There is no such cluster, or it is of another version.
+        ExecutorError: There is no such cluster, or it is of another version.
     """
     ray = load()
     if ray.is_initialized():
@@ -113,7 +113,7 @@ def connected(address: str) -> Iterator[Any]:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         where = f"The Ray cluster at {address}" if address else "A Ray cluster on this machine"
-        raise EngineError(
+        raise ExecutorError(
             f"{where} cannot be used ({reason}); check ray status there, and that Python and Ray "
             "are the same versions here."
         ) from error
@@ -129,14 +129,14 @@ def _check(address: str) -> None:
         return
     host, colon, port = address.rpartition(":")
     if "://" in address or not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
-        raise EngineError(
+        raise ExecutorError(
             f"'{address}' is no address of a Ray cluster; give its head as HOST:PORT, as in "
             "--address 10.0.0.1:6379."
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH).close()
     except OSError as error:
-        raise EngineError(
+        raise ExecutorError(
             f"No Ray cluster answers at {address} ({error.strerror or error}); start one there "
             "with ray start --head --port=PORT, or leave --address out for one on this machine."
         ) from error
@@ -161,7 +161,7 @@ def check_nodes(ray: Any, seen: Path | None = None) -> bool:
     """Refuse nodes that differ from this process; returns whether all of them see a file.
 
     Raises:
-        EngineError: A node cannot run the harness, or has another version of something; named.
+        ExecutorError: A node cannot run the harness, or has another version of something; named.
     """
     here, everywhere = versions(), True
     task = ray.remote(num_cpus=0, max_retries=0)(probe_node)
@@ -175,13 +175,13 @@ def check_nodes(ray: Any, seen: Path | None = None) -> bool:
             there, sees = ray.get(answer, timeout=_ANSWER)
         except Exception as error:  # whatever a foreign machine does: it is named and refused
             reason = " ".join(str(error).split())[-300:]
-            raise EngineError(
+            raise ExecutorError(
                 f"Node {node.address} cannot run the harness ({type(error).__name__}: {reason}); "
                 "install it there as it is here, or take the node out of the cluster."
             ) from error
         for name, value in here.items():
             if there.get(name) != value:
-                raise EngineError(
+                raise ExecutorError(
                     f"Node {node.address} has {name} {there.get(name)}, but here it is {value}; "
                     "install the same there, or take the node out of the cluster."
                 )
@@ -200,12 +200,12 @@ def check_room(ray: Any, executor: ExecutorSection) -> None:
     """Refuse a run that no node has the resources for.
 
     Raises:
-        EngineError: No node has them; it names what the largest node has.
+        ExecutorError: No node has them; it names what the largest node has.
     """
     there, wants = nodes(ray), run_resources(executor)
     if not any(_holds(node.resources, wants) for node in there):
         lacking = max(wants, key=lambda name: wants[name] - _most(there, name))
-        raise EngineError(
+        raise ExecutorError(
             f"No node has {_describe(wants)}; the most {_word(lacking)} on one node is "
             f"{_amount(lacking, _most(there, lacking))}. Ask for less with "
             f"--set executor.{_SETTING.get(lacking, 'resources')}, or add a larger node."

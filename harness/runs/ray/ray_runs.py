@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EngineError, HarnessError, RunError
+from harness.errors import ExecutorError, HarnessError, RunError
 from harness.evaluate import Interrupted
 from harness.policies import kind_of
 from harness.runs.finish import FinishOptions, standings, unfinished
@@ -54,7 +54,7 @@ class RayRuns:
         """See `Executor.work`. A run that fails does not stop the others; all are named at the end.
 
         Raises:
-            EngineError: The cluster cannot be used, or has no room for such a run.
+            ExecutorError: The cluster cannot be used, or has no room for such a run.
             Interrupted: Asked to stop; all have saved.
         """
         waiting = unfinished(run_dirs)
@@ -89,7 +89,7 @@ class RayRuns:
         finally:
             sign.unlink()
         if self._executor.run_dirs == "shared" and not sees:
-            raise EngineError(
+            raise ExecutorError(
                 f"executor.run_dirs is 'shared', but not every node sees {waiting[0].parent}; put "
                 "it where they do with --run-dir, or leave run_dirs out."
             )
@@ -241,7 +241,7 @@ class _Scheduler:
         round = self._round(one.run_dir)
         if not self._runs.may_retry(one, round):
             message = f"its worker was lost {_MAX_LOSSES} times without a round being saved ({why})"
-            self._runs.fail(one.run_dir, AttemptResult("failed", EngineError.exit_code, message))
+            self._runs.fail(one.run_dir, AttemptResult("failed", ExecutorError.exit_code, message))
             self._view.state(one.run_dir, "failed")
             return
         self._view.state(one.run_dir, "waits")
@@ -256,6 +256,6 @@ class _Scheduler:
         try:
             check_room(self._ray, self._runs.executor)
             self._capacity_seen = time.monotonic()
-        except EngineError:
+        except ExecutorError:
             if time.monotonic() - self._capacity_seen > _NODE_WAIT:
                 raise
