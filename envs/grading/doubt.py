@@ -34,7 +34,7 @@ _NAMES = frozenset(_NAMES_TEXT.split())
 
 
 def related(before: str) -> bool:
-    """Whether the words right before an answer make another one of it ("half of", "than")."""
+    """True if the words right before an answer make another one of it ("half of", "than")."""
     before = before[-80:]
     if RELATES.search(before):
         return True
