@@ -116,7 +116,7 @@ def built_image(client: Any, folder: Path, digest: str) -> str:
     """The image of a folder with a Dockerfile, built without network if it is not there yet.
 
     `digest` is the hash of the folder's content. `ARG BASE` before `FROM $BASE` gives the tiny
-    image. Raises WorldError with the builder's last words.
+    image. Raises EnvError with the builder's last words.
     """
     import docker.errors
 

@@ -136,7 +136,7 @@ _sharing = threading.Lock()
 def shared_retriever(name: str, corpus: Corpus) -> Retriever:
     """The process's one retriever of that name over that corpus; the eight last used are kept.
 
-    Raises WorldError for a name of another form, DataUnavailable where a model is missing.
+    Raises EnvError for a name of another form, DataUnavailable where a model is missing.
     """
     kind, _, model = name.partition(":")
     if name != "bm25" and not (kind == "dense" and model):

@@ -92,7 +92,9 @@ class Processes:
     """Runs side by side, each in a process that resumes it; of several GPUs each sees one."""
 
     def __init__(self, jobs: int, options: FinishOptions) -> None:
-        self._jobs, self._options = jobs or cores(), options
+        # As many as there is room for: a GPU each, or a core each where there is no GPU.
+        self._jobs = jobs or len(visible_gpus()) or cores()
+        self._options = options
 
     def work(self, run_dirs: Sequence[Path]) -> None:
         """See `Executor.work`."""

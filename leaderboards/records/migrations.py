@@ -40,7 +40,7 @@ def migrate(
     migrations: Mapping[int, Migration] = MIGRATIONS,
     schema: int = SCHEMA,
 ) -> Mapping[str, Any]:
-    """GraderFactory a parsed entry to the current schema, one version after the other.
+    """Bring a parsed entry to the current schema, one version after the other.
 
     Raises:
         RecordError: if it has no schema, or one newer than this code knows.

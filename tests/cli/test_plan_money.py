@@ -48,6 +48,13 @@ def test_without_prices_there_is_no_sum_and_it_says_how_to_get_one(capsys):
     assert "money" not in capsys.readouterr().out
 
 
+def test_a_plan_takes_the_words_that_say_where_runs_execute(capsys):
+    words = ["plan", "--env", "arithmetic", "--model", "pocket", "--seeds", "0-7"]
+    assert main([*words, "--executor", "processes", "--jobs", "8"]) == 0
+    assert main([*words, "--executor", "ray", "--address", "127.0.0.1:6379"]) == 0
+    assert "8" in capsys.readouterr().out
+
+
 def test_the_dated_prices_that_come_along_say_when_and_where(capsys):
     words = ["plan", *MODEL, "--prices", "published"]
     words[2] = "tinker:deepseek-ai/DeepSeek-V3.1"

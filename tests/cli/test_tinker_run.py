@@ -155,6 +155,8 @@ def test_a_killed_run_goes_on_from_the_state_there_and_counts_nothing_twice(serv
         ({"TINKER_API_KEY": "tml-canary"}, 4, "refused the key"),
         ({"TINKER_BASE_URL": "http://127.0.0.1:1"}, 4, "cannot be reached"),
         ({"TINKER_BASE_URL": "http://tinker.invalid"}, 4, "no https address|not an https address"),
+        ({"TINKER_BASE_URL": "http://["}, 4, "is not an address"),
+        ({"TINKER_BASE_URL": "http://127.0.0.1:abc"}, 4, "is not an address"),
         ({"TINKER_BASE_URL": "https://tinker.invalid", "TINKER_API_KEY": ""}, 4, "needs a key"),
     ],
 )

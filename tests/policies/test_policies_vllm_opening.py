@@ -53,6 +53,10 @@ def test_addresses_are_read(url: str, address: VLLMAddress) -> None:
         ("vllm:http://h:1", "is not the address of a server's model"),
         ("vllm:http://me:secret@h:1#m", "OPENAI_API_KEY"),
         ("vllm:http://h:1?cache=2#m", "Known: adapters, servers, weights"),
+        ("vllm:http://[#m", "is not an address"),
+        ("vllm:http://h:port#m", "is not an address"),
+        ("vllm:http://h:1?servers=http://[#m", "is not an address"),
+        ("vllm:http://h:1?servers=http://bob@h:1#m", "without a user or password"),
         ("vllm:", "There is no model 'vllm:'"),
     ],
 )

@@ -91,6 +91,9 @@ def plan(
     episodes: o.Episodes = None,
     test_tasks: o.TestTasks = None,
     samples: o.Samples = None,
+    executor: o.Executor = None,
+    address: o.Address = None,
+    jobs: o.Jobs = None,
     effect: Annotated[
         Any,
         o.option(

@@ -62,6 +62,23 @@ class _Failed(ModelError):
         self.misfit = misfit
 
 
+def _scheme_and_host(address: str) -> tuple[str, str]:
+    """Scheme and host of the address that the environment variable names.
+
+    Raises:
+        ModelError: It is malformed: a bracket that is not closed, a port that is no number.
+    """
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # read here, because it is only parsed when it is asked for
+    except ValueError as error:
+        raise ModelError(
+            f"{ADDRESS} is '{address}', which is not an address ({error}); "
+            "write it as http://127.0.0.1:8000."
+        ) from error
+    return parts.scheme, parts.hostname or ""
+
+
 class Service:
     """One session with the service: its SDK, its address, and errors without the key in them.
 
@@ -78,8 +95,9 @@ class Service:
         if self.own:
             check_hosted(self.sdk)
         self.who = "Tinker" if self.own else f"The server {self.address}"
-        self._local = (urlsplit(self.address).hostname or "") in _LOOPBACK
-        if not self._local and urlsplit(self.address).scheme != "https":
+        scheme, host = _scheme_and_host(self.address)
+        self._local = host in _LOOPBACK
+        if not self._local and scheme != "https":
             raise ModelError(
                 f"{ADDRESS} is not an https address, so the key would travel in the open; "
                 "name one that is, or a server on this machine (an SSH tunnel makes one of it)."

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from harness.errors import UsageError, unknown
 
@@ -65,7 +65,7 @@ def parse_address(url: str) -> VLLMAddress:
         cache = _number("cache", options.get("cache", "0"))
         context = int(_number("context", options.get("context", "0")))
         return VLLMAddress(model, cache=cache, context=context)
-    parts = urlsplit(rest)
+    parts = _split(rest)
     if not parts.hostname or not parts.fragment:
         raise UsageError(f"'{url}' is not the address of a server's model; write {FORM}.")
     if parts.username or parts.password:
@@ -89,13 +89,28 @@ def _servers(text: str) -> tuple[str, ...]:
     """The addresses of the servers behind a balancer."""
     found = tuple(x.strip().rstrip("/").removesuffix("/v1") for x in text.split(",") if x.strip())
     for server in found:
-        parts = urlsplit(server)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.password:
+        parts = _split(server)
+        user = parts.username or parts.password
+        if parts.scheme not in ("http", "https") or not parts.hostname or user:
             raise UsageError(
                 f"'{server}' is not the address of a server; write "
-                "?servers=http://gpu-1:8000,http://gpu-2:8000, without a password."
+                "?servers=http://gpu-1:8000,http://gpu-2:8000, without a user or password."
             )
     return found
+
+
+def _split(address: str) -> SplitResult:
+    """The parts of an address.
+
+    Raises:
+        UsageError: It is malformed: a bracket that is not closed, a port that is no number.
+    """
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # read here, because it is only parsed when it is asked for
+    except ValueError as error:
+        raise UsageError(f"'{address}' is not an address ({error}); write {FORM}.") from error
+    return parts
 
 
 def whole_path(url: str) -> str:
@@ -108,7 +123,7 @@ def whole_path(url: str) -> str:
         return head + mark + query
     options = dict(parse_qsl(query, keep_blank_values=True))
     for name, value in options.items():
-        if name in _SERVED and (_is_path(value) or name == "adapters"):
+        if value and name in _SERVED and (_is_path(value) or name == "adapters"):
             options[name] = str(Path(value).expanduser().resolve())
     return head + mark + urlencode(options, safe="/") + hash + fragment
 
