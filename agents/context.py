@@ -71,7 +71,7 @@ class MethodSpec:
     """A method's entry in the registry; `build(config, context)` makes the method.
 
     The first line of `build`'s docstring is its description. `trains` says whether it needs a
-    policy whose weights can be updated, `plays` whether it uses training episodes at all. `card`
+    policy whose weights can be updated, `plays` whether it has rollouts. `card`
     describes its loss, one line each, from the config and the rollout sampling.
     """
 

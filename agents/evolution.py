@@ -96,6 +96,7 @@ class Evolution:
 
     def state(self) -> Mapping[str, JSON]:
         """The population, and the rewards of validation rounds."""
+        # The key is the old name of validation rounds: checkpoints have it.
         return {"population": self.population.to_json(), "finals": self.validation.to_json()}
 
     def restore(self, state: Mapping[str, JSON]) -> None:

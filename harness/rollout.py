@@ -1,7 +1,8 @@
 """Batched rollouts: the environment observes, the policy completes, until every episode has ended.
 
 Not `gymnasium.vector`, which steps all environments in lockstep and resets them automatically: here
-a finished conversation leaves the batch and a waiting one enters. A failed episode is data, not a
+a finished conversation leaves the batch and a waiting one enters. (Slow environments step together,
+one turn at a time, so that they can be stepped in threads.) A failed episode is data, not a
 crash: any exception of environment or grader ends that episode as failed, with its reason.
 """
 

@@ -65,7 +65,7 @@ class Completion:
 
     @property
     def answer(self) -> str:
-        """The text without thoughts: what environments and graders read."""
+        """The text without thoughts, which environments and graders read; not the ground truth."""
         return split_thoughts(self.text).answer
 
     @property
@@ -82,7 +82,10 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One problem, identified by split and seed, the same on every machine."""
+    """One problem, identified by split and seed, the same on every machine.
+
+    `seed` is its index in the split, from 0 on: environments start it by `reset(seed=...)`.
+    """
 
     split: Split
     seed: int
@@ -97,7 +100,8 @@ class SystemPrompt:
 
     The initial text has its old name, `briefing`, because records have it as a key.
 
-    Prompts with the same text are equal, whatever their `parents` (ids) and `origin`.
+    Prompts with the same text are equal, whatever their `parents` (ids) and `origin`. The
+    origin of the initial prompt is "root", as records have it.
     """
 
     briefing: str = ""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Purpose = Literal["act", "reflect", "evaluate"]
+"""The use of a request: training rollout ("act"), reflection or evaluation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The composition root: builds environment, policy, method, arena and run directory, and runs."""
+"""Build a run (environment, policy, method, arena, run directory) from its request, and run it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def polite(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+def stop_on_signals(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     """Yields a question: has the user asked to stop?"""
     asked = False
 

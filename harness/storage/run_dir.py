@@ -2,9 +2,9 @@
 
     config.toml       the resolved configuration, written first
     episodes.jsonl    one line per training episode, as it ends
-    rounds.jsonl      one line per iteration: metrics, reward-hacking monitors, lessons, costs
+    rounds.jsonl      one line per iteration: metrics, reward-hacking monitors, report, usage
     population.jsonl  the method's state after each iteration (prompts, ratings, lineage)
-    checkpoint/       the last finished iteration: method state, weights, optimizer, costs, lengths
+    checkpoint/       the last finished iteration: method state, weights, optimizer, usage, lengths
     opening.json      the single held-out evaluation: which agents, and when it began
     test.jsonl        one line per test episode
     entry.json        the result for the leaderboard

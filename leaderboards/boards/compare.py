@@ -14,7 +14,7 @@ from leaderboards.stats.paired import Effect, holm, over_seeds, over_tasks
 from leaderboards.stats.scores import result
 
 
-class Incomparable(ValueError):
+class TrackMismatch(ValueError):
     """Rows of different Tracks; `differences` has every field in which they differ."""
 
     def __init__(self, here: str, there: str, differences: Sequence[Difference]) -> None:
@@ -54,7 +54,7 @@ def compare(rows: Sequence[Row], by_bootstrap: bool = False) -> Comparison:
     """Compare the other rows with the first, the reference.
 
     Raises:
-        Incomparable: if any of them belongs to another Track.
+        TrackMismatch: if any of them belongs to another Track.
         ValueError: with fewer than two rows, or for a bootstrap over too few seeds.
     """
     if len(rows) < 2:
@@ -63,7 +63,7 @@ def compare(rows: Sequence[Row], by_bootstrap: bool = False) -> Comparison:
     track = reference.entries[0].track
     for row in others:
         if differences := track_differences(track, row.entries[0].track):
-            raise Incomparable(reference.label, row.label, differences)
+            raise TrackMismatch(reference.label, row.label, differences)
     unit = all(_unit(row) for row in rows)
     found = [_contrast(row, reference, unit, by_bootstrap) for row in others]
     # Two questions, about agents and about methods: each has its own family of contrasts.

@@ -7,7 +7,7 @@ no line breaks. Markup, and the escaping that it needs, are left to the renderer
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from leaderboards.boards.model import AtTokens, Board, Contrast, Row, track_differences
+from leaderboards.boards.model import Board, Contrast, EqualTokensContrast, Row, track_differences
 from leaderboards.records.entry import Track
 from leaderboards.stats.scores import Estimate
 
@@ -174,7 +174,7 @@ def tokens_heading(board: Board) -> str:
     )
 
 
-def tokens_line(one: AtTokens, unit: bool) -> str:
+def tokens_line(one: EqualTokensContrast, unit: bool) -> str:
     """As "espl − rl at 43k tokens: +29.9 [+16.4, +43.4] over 20 seeds", or why it is unknown."""
     head = f"{plain(one.label)} at {count(one.tokens)} tokens: "
     if one.value is None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from leaderboards.boards.formatting import count, plain
-from leaderboards.boards.model import AtTokens, Board, Row
+from leaderboards.boards.model import Board, EqualTokensContrast, Row
 from leaderboards.records.strict_json import canonical
 from leaderboards.stats.intervals import mean
 from leaderboards.stats.paired import holm, over_seeds
@@ -24,7 +24,7 @@ Line = Sequence[tuple[float, float]]
 
 def equal_tokens(
     board: Board, others: Sequence[Board], reference: str = REFERENCE
-) -> tuple[AtTokens, ...]:
+) -> tuple[EqualTokensContrast, ...]:
     """Every trained row against the reference method at the sampled tokens that the row spent.
 
     `others` are the leaderboards of Tracks that differ only in their budget. A contrast without a
@@ -63,7 +63,9 @@ def _lines(row: Row, boards: Sequence[Board]) -> Mapping[int, Line]:
     return {seed: sorted(found.items()) for seed, found in points.items()}
 
 
-def _contrast(row: Row, against: Row, lines: Mapping[int, Line], unit: bool) -> AtTokens | None:
+def _contrast(
+    row: Row, against: Row, lines: Mapping[int, Line], unit: bool
+) -> EqualTokensContrast | None:
     tokens, theirs = tokens_of(row), dict(against.scores)
     shared = [(s, v) for s, v in row.scores if v is not None and theirs.get(s) is not None]
     spent = mean([tokens[seed] for seed, _ in shared])
@@ -79,11 +81,13 @@ def _contrast(row: Row, against: Row, lines: Mapping[int, Line], unit: bool) -> 
                 f"{plain(against.label, 40)} sampled {count(most)} at most with seed {seed}; run "
                 "it with more --episodes"
             )
-            return AtTokens(label, spent, None, None, 0, reason)
+            return EqualTokensContrast(label, spent, None, None, 0, reason)
         gaps.append(value - there)
     effect = over_seeds(gaps)
     interval = effect.interval.clipped(-1.0, 1.0) if effect.interval and unit else effect.interval
-    return AtTokens(label, spent, effect.value, interval, effect.units, effect.reason, effect.p)
+    return EqualTokensContrast(
+        label, spent, effect.value, interval, effect.units, effect.reason, effect.p
+    )
 
 
 def at(line: Line, tokens: float) -> float | None:

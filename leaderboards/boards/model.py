@@ -108,7 +108,7 @@ class Contrast:
 
 
 @dataclass(frozen=True, slots=True)
-class AtTokens:
+class EqualTokensContrast:
     """A row against the weights-only method at the sampled tokens that the row's runs spent.
 
     `tokens` is their mean; `value` is None where the difference is unknown, and `reason` says why.
@@ -134,7 +134,7 @@ class Board:
     track: Track
     rows: tuple[Row, ...]
     unit: bool
-    at_tokens: tuple[AtTokens, ...] = ()
+    at_tokens: tuple[EqualTokensContrast, ...] = ()
 
     @property
     def options(self) -> tuple[str, ...]:

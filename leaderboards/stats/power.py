@@ -60,7 +60,7 @@ between methods vary by 25 points over tasks and by 5 points over seeds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Smallest:
+class DetectableDifference:
     """The smallest true difference found in 80 % of experiments; None: too few units, or over 1."""
 
     agent: float | None
@@ -115,7 +115,7 @@ def detectable_difference(
     return high
 
 
-def smallest(design: Design, known: Spread, contrasts: int = 1) -> Smallest:
+def smallest(design: Design, known: Spread, contrasts: int = 1) -> DetectableDifference:
     """The smallest differences that the design can show, adjusted for `contrasts`.
 
     Holm's first step is Bonferroni's, so this holds for the strictest of the contrasts.
@@ -123,7 +123,7 @@ def smallest(design: Design, known: Spread, contrasts: int = 1) -> Smallest:
     alpha = ALPHA / max(1, contrasts)
     agent = detectable_difference(known.sd_over_items(design), design.tasks, alpha)
     method = detectable_difference(known.sd_over_seeds(design), design.seeds, alpha)
-    return Smallest(_possible(agent), _possible(method))
+    return DetectableDifference(_possible(agent), _possible(method))
 
 
 def _possible(effect: float | None) -> float | None:

@@ -133,7 +133,7 @@ def test_a_plan_of_one_seed_warns_that_it_cannot_succeed(capsys):
     words = ["plan", "--env", "arithmetic", "--model", "scripted:echo", *SMALL]
     assert main([*words, "--method", "base,evolution", "--episodes", "100"]) == 0
     shown = capsys.readouterr().out
-    assert "between methods (training seeds are the unit): none, however large" in shown
+    assert "between methods (training seeds are the unit): not estimable with 1; give" in shown
     assert "! one seed says nothing about methods" in shown
     assert main([*words, "--method", "base"]) == 0
     assert "one seed says nothing" not in capsys.readouterr().out

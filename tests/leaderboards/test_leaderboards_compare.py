@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from leaderboards.boards.compare import Incomparable, compare
+from leaderboards.boards.compare import TrackMismatch, compare
 from leaderboards.boards.model import Row
 from leaderboards.boards.rank import boards
 from leaderboards.records.entry import Entry
@@ -64,7 +64,7 @@ def test_holm_counts_the_contrasts_that_were_named_and_no_others(make_entry: Mak
 
 def test_different_tracks_are_refused_and_the_fields_named(make_entry: Make) -> None:
     entries = [make_entry(method="base"), make_entry(track={"max_tokens": 99, "grader": "2"})]
-    with pytest.raises(Incomparable, match="max_tokens, grader") as error:
+    with pytest.raises(TrackMismatch, match="max_tokens, grader") as error:
         compare(rows(entries, "base", "espl"))
     assert [d.field for d in error.value.differences] == ["max_tokens", "grader"]
     with pytest.raises(ValueError, match="two rows"):

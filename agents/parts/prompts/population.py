@@ -12,7 +12,7 @@ START = Rating()
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A prompt with its rating, the round that created it, and the matches it was rated in."""
+    """A prompt with its rating, the round that created it (`generation`), and its matches."""
 
     prompt: SystemPrompt
     rating: Rating = START

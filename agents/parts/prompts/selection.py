@@ -44,16 +44,16 @@ def select(
 
 
 def tournament(
-    prompts: Sequence[SystemPrompt], spare: SystemPrompt, tasks: Sequence[Task], round: Round
+    prompts: Sequence[SystemPrompt], filler: SystemPrompt, tasks: Sequence[Task], round: Round
 ) -> list[Assignment]:
-    """Every prompt on every task, N samples each; `spare` takes the places of missing prompts.
+    """Every prompt on every task, N samples each; `filler` takes the places of missing prompts.
 
-    The samples of `spare` beyond its first N are groups of their own, numbered from N on, so that
+    The samples of `filler` beyond its first N are groups of their own, numbered from N on, so that
     they differ; its rating is updated once, by all of them.
     """
     places = [(prompt, 0) for prompt in prompts]
     missing = round.prompts - len(places)
-    places += [(spare, group * round.samples) for group in range(1, missing + 1)]
+    places += [(filler, group * round.samples) for group in range(1, missing + 1)]
     return [
         Assignment(prompt, task, round.samples, first) for prompt, first in places for task in tasks
     ]

@@ -79,7 +79,7 @@ def training_samples(
             if not masked:  # as TRL's mask: such a sequence counts in means, its tokens do not
                 idle_tokens += sum(len(s.sampled) for s in samples)
                 idle_tokens -= sum(len(s.sampled) for s in useful)
-    metrics = {  # keys of rounds.jsonl
+    metrics = {  # keys of rounds.jsonl; idle: no gradient, constant: equal rewards
         "idle_sequences": float(idle),
         "constant_groups": float(zero_std),
         "masked_sequences": float(masked_out),

@@ -15,7 +15,7 @@ from harness.evaluate import Interrupted
 from harness.runs.executors import perform
 from harness.runs.resolve import Requested, resolve
 from harness.runs.run_dirs import lay_out, new_folder
-from harness.runs.signals import polite
+from harness.runs.signals import stop_on_signals
 from harness.settings.executor import ExecutorSection
 from harness.settings.sources import Scalar
 from leaderboards.boards.rank import boards
@@ -99,7 +99,7 @@ def run_and_report(
 ) -> int:
     """Run, then report; where the user stops it, say how to continue."""
     console = pipe_safe(Console(stderr=True))
-    with polite(lambda line: console.print(line, markup=False)) as stop:
+    with stop_on_signals(lambda line: console.print(line, markup=False)) as stop:
         try:
             entries = perform(run_dirs, quiet or as_json, stop, track, executor)
         except Interrupted:

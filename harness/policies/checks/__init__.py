@@ -14,7 +14,7 @@ from typing import Literal
 
 from harness.errors import HarnessError
 from harness.policies import capabilities
-from harness.policies.checks.probe import Outcome, PolicyTrial, PromiseBroken
+from harness.policies.checks.probe import ContractViolation, Outcome, PolicyTrial
 from harness.policies.checks.sampling import (
     check_answers,
     check_appending,
@@ -60,7 +60,7 @@ def check(url: str, settings: ModelSettings | None = None) -> Iterator[PolicyChe
 def _run(ask: Callable[[PolicyTrial], Outcome], trial: PolicyTrial) -> Outcome:
     try:
         return ask(trial)
-    except (HarnessError, PromiseBroken) as error:
+    except (HarnessError, ContractViolation) as error:
         return "failed", str(error)
     except Exception as error:  # whatever another package's backend raises is a finding
         return "failed", f"It raised {type(error).__name__}: {str(error)[:300]}"

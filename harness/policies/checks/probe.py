@@ -22,7 +22,7 @@ TEXTS = ("Count to three.", "Name a colour.", "What is 2 + 2?", "Say hello.", "S
 TOKENS = 12
 
 
-class PromiseBroken(Exception):
+class ContractViolation(Exception):
     """The policy did not keep a promise; the text says which."""
 
 
@@ -59,7 +59,7 @@ def complete(policy: Policy, asked: Sequence[Request]) -> dict[str, Completion]:
     """The completions by request id.
 
     Raises:
-        PromiseBroken: A request has no completion and no reason, or has two, or another id came.
+        ContractViolation: A request has no completion and no reason, or two, or another id came.
     """
     waiting = deque(asked)
     found: dict[str, Completion] = {}
@@ -67,7 +67,7 @@ def complete(policy: Policy, asked: Sequence[Request]) -> dict[str, Completion]:
         take(found, id, completion, {r.id for r in asked})
     require_all(policy, found, asked)
     if waiting:
-        raise PromiseBroken(f"It stopped while {len(waiting)} requests waited.")
+        raise ContractViolation(f"It stopped while {len(waiting)} requests waited.")
     return found
 
 
@@ -75,12 +75,12 @@ def take(found: dict[str, Completion], id: str, completion: Completion, known: s
     """Record a completion.
 
     Raises:
-        PromiseBroken: It was not requested, or its request has one already.
+        ContractViolation: It was not requested, or its request has one already.
     """
     if id not in known:
-        raise PromiseBroken(f"It answered '{id}', which was not requested.")
+        raise ContractViolation(f"It answered '{id}', which was not requested.")
     if id in found:
-        raise PromiseBroken(f"It answered '{id}' twice.")
+        raise ContractViolation(f"It answered '{id}' twice.")
     found[id] = completion
 
 
@@ -88,14 +88,14 @@ def require_all(policy: Policy, found: Mapping[str, Completion], asked: Sequence
     """Stop where a request has neither a completion nor a reason.
 
     Raises:
-        PromiseBroken: Names the request.
+        ContractViolation: Names the request.
     """
     failures = capabilities.failures_of(policy)
     missing = [r.id for r in asked if r.id not in found and r.id not in failures]
     if missing:
-        raise PromiseBroken(
+        raise ContractViolation(
             f"'{missing[0]}' has no completion, and `failures` does not say why not."
         )
     if not found:
         reason = next(iter(failures.values()), "no reason was given")
-        raise PromiseBroken(f"It answered nothing ({reason}).")
+        raise ContractViolation(f"It answered nothing ({reason}).")

@@ -11,8 +11,8 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 from typing_extensions import override
 
 
-class _Stay(HTTPRedirectHandler):
-    """Goes nowhere else by itself, because a key would go with it."""
+class _NoRedirect(HTTPRedirectHandler):
+    """Follows no redirect by itself, because the key would be sent there too."""
 
     @override
     def redirect_request(self, *_: Any) -> None:
@@ -29,7 +29,7 @@ def fetch(
     Raises:
         OSError: It cannot be reached, or answers with an error.
     """
-    opener = build_opener(_Stay, *([ProxyHandler({})] if direct else []))
+    opener = build_opener(_NoRedirect, *([ProxyHandler({})] if direct else []))
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"} | ({"X-API-Key": key} if key else {})
     try:

@@ -24,7 +24,7 @@ from leaderboards.records.store import Stored, find_entries
 from leaderboards.stats.power import (
     ASSUMED,
     Design,
-    Smallest,
+    DetectableDifference,
     Spread,
     measured_spread,
     power,
@@ -61,14 +61,14 @@ class Planned:
     spread: Spread
     spread_basis: str
     contrasts: int
-    smallest: Smallest
+    smallest: DetectableDifference
     warnings: tuple[str, ...]
     money: tuple[PriceEstimate, ...]
     prices: PriceTable | None
 
     @property
     def evaluation_share(self) -> float:
-        """The share of all sampled tokens that testing takes."""
+        """The share of all sampled tokens that evaluation takes."""
         testing = sum(c.evaluation_tokens for c in self.costs)
         training = sum(c.acting_tokens + c.reflection_tokens for c in self.costs)
         return testing / (testing + training) if testing + training else 0.0
@@ -168,7 +168,11 @@ def _spread(request: Config, stored: Sequence[Stored]) -> tuple[Spread, str]:
 
 
 def _warnings(
-    design: Design, spread: Spread, contrasts: int, found: Smallest, effect: float | None
+    design: Design,
+    spread: Spread,
+    contrasts: int,
+    found: DetectableDifference,
+    effect: float | None,
 ) -> Iterator[str]:
     """What would make the asked comparison fail."""
     if design.seeds < 2:

@@ -40,7 +40,7 @@ _BREAK_AT = 45  # episodes: in the middle of the second round
 _SAME = ("episodes.jsonl", "population.jsonl", "test.jsonl", "champion.json")
 
 
-class Broken(BaseException):
+class SimulatedKill(BaseException):
     """Training was interrupted, as a kill would; nothing catches it on the way."""
 
 
@@ -53,7 +53,7 @@ class _Breaker(Callback):
     def episode(self, episode: Episode, purpose: Purpose) -> None:
         self.left -= purpose == "act"
         if self.left <= 0:
-            raise Broken
+            raise SimulatedKill
 
 
 class _Recorder(Callback):
@@ -192,7 +192,7 @@ def _resumes(trial: Trial) -> tuple[Status, str]:
     write_request(trial.request, trial.broken)
     try:
         run_one(trial.request, trial.broken, Callbacks([_Breaker(_BREAK_AT)]), lambda: False)
-    except Broken:
+    except SimulatedKill:
         pass
     else:
         return "not asked", f"It ended before {_BREAK_AT} episodes, so it could not be interrupted."

@@ -13,7 +13,7 @@ from harness.cli.select_rows import rows_for
 from harness.display.console_text import pipe_safe
 from harness.errors import UsageError
 from leaderboards.boards import formatting
-from leaderboards.boards.compare import Comparison, Incomparable, RowComparison, compare
+from leaderboards.boards.compare import Comparison, RowComparison, TrackMismatch, compare
 from leaderboards.boards.model import Row, track_differences
 from leaderboards.records.strict_json import encode
 from leaderboards.stats.paired import Effect
@@ -34,7 +34,7 @@ def main(arguments: Arguments) -> int:
         return _why_not(rows, arguments.json)
     try:
         found = compare(rows, arguments.interval == "bootstrap")
-    except Incomparable as error:
+    except TrackMismatch as error:
         command = " ".join(["harness compare --why-not", *arguments.sides])
         raise UsageError(f"{error}; {command} shows the values.") from error
     except ValueError as error:

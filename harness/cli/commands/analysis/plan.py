@@ -40,7 +40,7 @@ def _say(planned: Planned, notes: Sequence[str]) -> None:
         console.print(plain(note, 1000), markup=False, highlight=False)
     console.print(Text(f"{planned.env} · {plain(planned.model, 100)}", style="bold"))
     table = Table(box=None, padding=(0, 2, 0, 0))
-    heads = ("method", "runs", "episodes", "tests", "rollout tokens", "reflection", "testing")
+    heads = ("method", "runs", "episodes", "tests", "rollout tokens", "reflection", "evaluation")
     for head in (*heads, "time", "disk"):
         table.add_column(head, justify="left" if head == "method" else "right")
     for cost in planned.costs:
@@ -48,7 +48,7 @@ def _say(planned: Planned, notes: Sequence[str]) -> None:
     if len(planned.costs) > 1:
         table.add_row(*_row(total(planned.costs)))
     console.print(table)
-    console.print(f"testing takes {planned.evaluation_share:.0%} of all sampled tokens")
+    console.print(f"evaluation takes {planned.evaluation_share:.0%} of all sampled tokens")
     for basis in dict.fromkeys(c.basis for c in planned.costs):
         methods = ", ".join(c.method for c in planned.costs if c.basis == basis)
         console.print(Text(f"· {methods}: {basis}"))
@@ -86,9 +86,14 @@ def _power(planned: Planned) -> Iterator[str]:
         f"{design.samples} samples × {design.seeds} seeds, at 5 % over {planned.contrasts} "
         "contrasts (Holm):"
     )
-    for name, least in (("methods", planned.smallest.method), ("agents", planned.smallest.agent)):
-        unit = "training seeds" if name == "methods" else "tasks"
-        text = "none, however large" if least is None else f"{100 * least:.1f} points"
+    found = planned.smallest
+    for name, unit, units, option, least in (
+        ("methods", "training seeds", design.seeds, "--seeds", found.method),
+        ("agents", "tasks", design.tasks, "--test-tasks", found.agent),
+    ):
+        text = "above 100 points" if least is None else f"{100 * least:.1f} points"
+        if units < 2:
+            text = f"not estimable with {units}; give {option} two or more"
         yield f"  between {name} ({unit} are the unit): {text}"
     yield (
         f"  spread {planned.spread_basis}: {100 * spread.seed:.1f} points over seeds, "
