@@ -1,6 +1,7 @@
 """Choose or require the importance correction where sampler and trainer differ.
 
-vLLM's log-probabilities are not quite the trainer's.
+vLLM's log-probabilities are not quite the trainer's. The policy that samples is always the newest:
+only the two programs differ, not the weights.
 """
 
 from collections.abc import Collection

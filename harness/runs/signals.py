@@ -21,7 +21,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def stop_on_signals(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Yields a question: has the user asked to stop?"""
+    """Yields a function that says whether the user has asked to stop."""
     asked = False
 
     def heard(number: int, frame: FrameType | None) -> None:

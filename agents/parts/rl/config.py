@@ -27,7 +27,7 @@ class WeightsConfig(Settings):
     """Completions that a reward is compared with: those of its own group, which is one
     prompt on one task ("prompt"), or all on the task ("problem")."""
     advantage: Advantage = "own"
-    """Form of the advantage; "own" is the loss's, as `harness method show` prints."""
+    """Form of the advantage; "own" is the loss's own, as `harness method show` prints."""
     learning_rate: Annotated[float, Ge(0), Paper("E-SPL App. A.5")] = 4e-5
     """Step size of Adam."""
     beta1: Annotated[float, Ge(0), Le(0.9999), Paper("E-SPL App. A.5")] = 0.9

@@ -36,7 +36,7 @@ REPEATED = "no effect here; accepted so that the options of `harness run` can be
 def compare(
     sides: Annotated[
         list[str],
-        o.argument("RUN|ENTRY|METHOD", "the reference, then what is compared with it"),
+        o.argument("RUN|ENTRY|METHOD", "first the reference, then what is compared with it"),
     ],
     within: Annotated[
         Paths,

@@ -267,6 +267,7 @@ class VLLMPolicy:
             return list(samples)
         if self._top_p == 1:
             return list(samples)
+        # "plain": over the whole vocabulary; "among": renormalised among what top-p lets through.
         plain = trainer.logprobs([replace(s, top_p=1.0) for s in samples])
         among = trainer.logprobs([replace(s, top_p=self._top_p) for s in samples])
         return [

@@ -1,4 +1,4 @@
-"""One's own world and method on the command line: options, new, check."""
+"""A user's own environment and method on the command line: options, new, check."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Where a machine lets a run down: full disks, folders that cannot be written, clocks, signals."""
+"""What a machine may do to a run: full disks, folders that cannot be written, clocks, signals."""
 
 import os
 import random
