@@ -142,10 +142,14 @@ def test_behind_a_balancer_a_replica_without_it_loads_it_and_no_request_is_lost(
         server = opened(url)
         server.load_adapter(tmp_path / "v1")
         assert sum("v1" in r.adapters for r in replicas) == 1  # one request reaches one of them
-        assert sampled(server, "v1", 30) == [""] * 30
-        assert all(set(r.sampled) <= {"m", "v1"} for r in replicas)
-        assert sum(r.sampled.count("v1") for r in replicas) == 30
+        # The balancer decides which replica a load reaches, so that all have it only after some time.
+        batches = 0
+        while batches < 40 and not all("v1" in r.adapters for r in replicas):
+            assert sampled(server, "v1", 30) == [""] * 30
+            batches += 1
         assert all("v1" in r.adapters for r in replicas)
+        assert all(set(r.sampled) <= {"m", "v1"} for r in replicas)
+        assert sum(r.sampled.count("v1") for r in replicas) == 30 * batches
         server.close()
 
 
