@@ -142,7 +142,7 @@ def test_behind_a_balancer_a_replica_without_it_loads_it_and_no_request_is_lost(
         server = opened(url)
         server.load_adapter(tmp_path / "v1")
         assert sum("v1" in r.adapters for r in replicas) == 1  # one request reaches one of them
-        # The balancer decides which replica a load reaches, so that all have it only after some time.
+        # The balancer decides which replica a load reaches: all have it only after some time.
         batches = 0
         while batches < 40 and not all("v1" in r.adapters for r in replicas):
             assert sampled(server, "v1", 30) == [""] * 30
