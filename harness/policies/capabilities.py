@@ -72,15 +72,6 @@ class Closeable(Protocol):
 
 
 @runtime_checkable
-class CachesConversations(Protocol):
-    """Keeps the KV cache of conversations between their turns."""
-
-    def drop_cache(self) -> None:
-        """Free it; the next turn of each conversation is prefilled from its beginning."""
-        ...
-
-
-@runtime_checkable
 class PreparesTraining(Protocol):
     """Has to do something before the first episode whose completions will be trained on."""
 
