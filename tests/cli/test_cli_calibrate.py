@@ -67,7 +67,7 @@ def test_finished_runs_are_reused_and_a_failed_contrast_is_exit_code_1(
     contrasts = plan(ran, "more", "than")
     contrasts.write_text(contrasts.read_text().replace('"evolution"\nthan', '"base"\nthan'))
     assert main(_words(ran, contrasts)) == 1
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     said = capsys.readouterr()
     assert "2 done before" in said.err
     assert "NO" in said.out

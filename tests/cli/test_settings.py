@@ -150,7 +150,7 @@ def test_a_wrong_value_is_one_sentence(key, capsys, tmp_path, monkeypatch):
     for value in wrong:
         began = time.monotonic()
         assert main([*words, "--set", f"{key}={value}"]) == 2, (key, value)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         said = capsys.readouterr().err
         assert said.startswith("harness: ") and said.count("\n") == 1, said
         assert len(said) < 1200 and said.rstrip().endswith("."), said

