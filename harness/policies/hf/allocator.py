@@ -9,6 +9,7 @@ import sys
 _TRIM, _MAP = -1, -3  # mallopt(3): M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
 _KEPT = 2**30  # bytes that may stay free at the end of the heap
 _BLOCK = 2**25  # bytes; larger blocks are still returned. glibc before 2.35 accepts no more
+_kept = False  # set once `keep_freed` has configured the allocator
 
 
 def keep_freed() -> bool:
@@ -28,4 +29,15 @@ def keep_freed() -> bool:
     # Other C libraries, such as musl, have no mallopt.
     if not hasattr(library, "gnu_get_libc_version"):
         return False
-    return bool(library.mallopt(_MAP, _BLOCK)) and bool(library.mallopt(_TRIM, _KEPT))
+    global _kept
+    _kept = bool(library.mallopt(_MAP, _BLOCK)) and bool(library.mallopt(_TRIM, _KEPT))
+    return _kept
+
+
+def return_freed() -> None:
+    """Return freed memory to the kernel after all, where `keep_freed` keeps it.
+
+    Worth its page faults where large tables move: what they leave behind fits nothing that follows.
+    """
+    if _kept:
+        ctypes.CDLL(None).malloc_trim(0)

@@ -204,9 +204,12 @@ class Sampler(Generic[M]):
             batches = [batch] if batch else []
             if self._last_prefilled is not None and self._last_prefilled.prompt in copies:
                 prefilled = self._last_prefilled
+                # A copy, because the batch consumes the cache of its rows.
                 batches.append(
                     self._begin_completions(
-                        [copies.pop(prefilled.prompt)], prefilled.state, prefilled.logits
+                        [copies.pop(prefilled.prompt)],
+                        prefilled.state.extract_row(0),
+                        prefilled.logits,
                     )
                 )
             if self._last_prefilled is not None and self._last_prefilled.prompt != last:

@@ -1,14 +1,21 @@
-"""KV caches of the fast decoder: one for prompts of different lengths, one for decoding."""
+"""KV caches of the fast decoder: one for prompts of different lengths, one for decoding.
+
+A cache that is copied into a larger one is freed layer by layer, so that the two never stand side
+by side: the peak is the larger one and one layer of the smaller.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from harness.policies.hf.allocator import return_freed
+
 _MAX_REUSE = 16  # times the memory needed; larger storage is not reused
+_RETURNED = 2**26  # bytes freed by copying, after which they are returned to the kernel
 _STEP = 16  # columns; MKL's batched products are fastest where a table has a multiple of these
 
 
@@ -66,14 +73,14 @@ class PromptKVCache:
             return
         self.layers = _grown(self.layers, max(self.lengths), _capacity(columns))
 
-    def take(self, rows: list[int]) -> PromptKVCache:
-        """Copy these rows into a new cache."""
-        layers = [(k[rows], v[rows]) for k, v in self.layers]
+    def take(self, rows: list[int], consume: bool = False) -> PromptKVCache:
+        """Copy these rows into a new cache; with `consume` this one is freed meanwhile."""
+        layers = _copied([self.layers], lambda parts: parts[0][rows], consume)
         return PromptKVCache(layers, [self.lengths[i] for i in rows])
 
     @staticmethod
-    def stack(tables: Sequence[PromptKVCache]) -> PromptKVCache:
-        """Concatenate along rows, into a new cache."""
+    def stack(tables: Sequence[PromptKVCache], consume: bool = False) -> PromptKVCache:
+        """Concatenate along rows, into a new cache; with `consume` the others are freed."""
         rows = sum(len(t.lengths) for t in tables)
         used = max(max(t.lengths) for t in tables)
 
@@ -87,10 +94,7 @@ class PromptKVCache:
                 at += len(part)
             return storage
 
-        layers = [
-            (stacked([k for k, _ in pairs]), stacked([v for _, v in pairs]))
-            for pairs in zip(*(t.layers for t in tables), strict=True)
-        ]
+        layers = _copied([t.layers for t in tables], stacked, consume)
         return PromptKVCache(layers, [n for t in tables for n in t.lengths])
 
 
@@ -142,7 +146,7 @@ class DecodeKVCache:
     def remove_rows(self, rows: Sequence[int]) -> tuple[DecodeKVCache, list[int]]:
         """Remove rows; returns the cache and the old index of each remaining row.
 
-        The last rows move into the gaps, so that only they are copied.
+        Consumes this cache. The last rows move into the gaps, so that only they are copied.
         """
         removed, left = set(rows), len(self.lengths) - len(rows)
         holes = sorted(i for i in removed if i < left)
@@ -154,13 +158,15 @@ class DecodeKVCache:
             for x in (x for pair in self.layers for x in pair):
                 x[holes, :, : self.used] = x[moved, :, : self.used]
         kept = [(k[:left], v[:left]) for k, v in self.layers]
+        # The views keep the storage alive; through this cache's own tensors it would outlive them.
+        self.layers = []
         table = DecodeKVCache(kept, [self.lengths[i] for i in order], self.used)
         spare = self.used - max(table.lengths)  # columns that only removed rows used
         return (DecodeKVCache.stack([table]) if spare >= _STEP else table), order
 
     @staticmethod
     def stack(tables: Sequence[DecodeKVCache]) -> DecodeKVCache:
-        """Concatenate along rows, into a new cache."""
+        """Concatenate along rows, into a new cache; the others are consumed."""
         rows, used = sum(len(t.lengths) for t in tables), max(max(t.lengths) for t in tables)
 
         def stacked(parts: Sequence[Tensor]) -> Tensor:
@@ -173,32 +179,58 @@ class DecodeKVCache:
                 at += len(part)
             return storage
 
-        layers = [
-            (stacked([k for k, _ in pairs]), stacked([v for _, v in pairs]))
-            for pairs in zip(*(t.layers for t in tables), strict=True)
-        ]
+        layers = _copied([t.layers for t in tables], stacked, consume=True)
         return DecodeKVCache(layers, [n for t in tables for n in t.lengths], used)
 
 
-def _grown(
-    layers: Sequence[tuple[Tensor, Tensor]], used: int, columns: int
+def _copied(
+    tables: Sequence[list[tuple[Tensor, Tensor]]],
+    copy: Callable[[Sequence[Tensor]], Tensor],
+    consume: bool,
 ) -> list[tuple[Tensor, Tensor]]:
-    """Copy the first `used` columns into tensors of `columns` columns.
+    """Each layer's keys, and values, of all tables, copied into one tensor.
 
-    Each old tensor's storage is reused for the next one, so nothing else may refer to it, and it
-    has to begin at its storage's beginning.
+    With `consume` the tables are emptied, each layer as soon as it has been copied.
+    """
+    if not consume:
+        tables = [list(table) for table in tables]
+    copies, freed = [], 0
+    for table in tables:
+        table.reverse()  # so that `pop` takes the first layer first, at no cost
+    while tables[0]:
+        keys, values = (list(x) for x in zip(*(table.pop() for table in tables), strict=True))
+        size = sum(x.nbytes for x in keys)
+        new_keys = copy(keys)
+        keys.clear()  # before the values are copied, which then find this storage free
+        copies.append((new_keys, copy(values)))
+        freed += 2 * size
+        if consume and freed >= _RETURNED:
+            values.clear()
+            return_freed()
+            freed = 0
+    return copies
+
+
+def _grown(
+    layers: list[tuple[Tensor, Tensor]], used: int, columns: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Copy the first `used` columns into tensors of `columns` columns; empties `layers`.
+
+    Each old tensor's storage is reused for the next one if it is large enough, and freed otherwise.
+    Nothing else may refer to it, and it has to begin at its storage's beginning.
     """
     spare: Tensor | None = None
 
-    def grown(x: Tensor) -> Tensor:
+    def grown(parts: Sequence[Tensor]) -> Tensor:
         nonlocal spare
+        (x,) = parts
         storage = _allocate(x, len(x), columns, spare)
         storage[:, :, :used] = x[:, :, :used]
         storage[:, :, used:] = 0
         spare = x
         return storage
 
-    return [(grown(k), grown(v)) for k, v in layers]
+    return _copied([layers], grown, consume=True)
 
 
 def attention_bias(visible: Tensor, dtype: torch.dtype) -> Tensor:

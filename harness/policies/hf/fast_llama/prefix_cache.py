@@ -164,11 +164,11 @@ class KVState:
         head = SharedPrefixes.of_prompts([self._prefix_states()[prompt]])
         return KVState(PromptKVCache(layers, [before + decoded]), prefixes=head)
 
-    def _take_prompts(self, prompts: list[int]) -> KVState:
+    def _take_prompts(self, prompts: list[int], consume: bool = False) -> KVState:
         """Copy these prompts, without completions, into a new state."""
         each = self._prefix_states()
         return KVState(
-            self.prompts.take(prompts),
+            self.prompts.take(prompts, consume),
             prefixes=SharedPrefixes.of_prompts([each[i] for i in prompts]),
         )
 
@@ -177,7 +177,7 @@ class KVState:
         needed = sorted(set(self.prompt_of))
         if len(needed) == len(self.prompts.lengths):
             return self
-        new, kept = {old: i for i, old in enumerate(needed)}, self._take_prompts(needed)
+        new, kept = {old: i for i, old in enumerate(needed)}, self._take_prompts(needed, True)
         return KVState(
             kept.prompts, self.completions, tuple(new[i] for i in self.prompt_of), kept.prefixes
         )
@@ -200,18 +200,21 @@ class KVState:
         sharers = Counter(map(id, states)).values()
         uneven = len(sharers) * max(sharers) > _MAX_PADDING * len(states)
         if length < _MIN_MEAN_PREFIX * len(states) or uneven:
-            return KVState.stack(states)
+            return KVState.stack(states, consume=False)
         return KVState(
             states[0].prompts.empty_like(len(states)), prefixes=SharedPrefixes.of_prompts(states)
         )
 
     @staticmethod
-    def stack(states: Sequence[KVState]) -> KVState:
-        """Concatenate along rows into new caches: all prompts, or all with completions."""
+    def stack(states: Sequence[KVState], consume: bool = True) -> KVState:
+        """Concatenate along rows into new caches: all prompts, or all with completions.
+
+        The states are freed while they are copied, unless `consume` says that they stay usable.
+        """
         decoding = all(s.completions is not None for s in states)
         if decoding:
             states = [s._drop_unused_prompts() for s in states]
-        shared = PromptKVCache.stack([s.prompts for s in states])
+        shared = PromptKVCache.stack([s.prompts for s in states], consume)
         heads = SharedPrefixes.of_prompts([head for s in states for head in s._prefix_states()])
         if not decoding:
             return KVState(shared, prefixes=heads)
