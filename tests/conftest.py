@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,22 @@ from benchmarks.tiny import tiny_model as make_tiny
 
 if TYPE_CHECKING:
     from harness.policies.hf.policy import HFPolicy
+
+
+def _default_dispositions() -> None:
+    """Have child processes start with the default action for signals that this process ignores.
+
+    A background shell and nohup start pytest with SIGINT or SIGHUP ignored, and a child inherits
+    that; a handler, even one that does nothing, is reset to the default when a program starts.
+    """
+    for name in ("SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: None)
+
+
+if sys.platform != "win32":
+    _default_dispositions()
 
 
 @pytest.fixture(scope="session")
