@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from agents.context import MethodContext, MethodSpec
 from agents.gepa import GEPAConfig, begin
@@ -39,14 +39,14 @@ class FSTConfig(WeightsConfig):
     """Completions that a reward is compared with: one group a task, whatever the prompt."""
     zero_std_groups: Annotated[Constant, Formerly("constant")] = "drop"
     """Groups whose rewards are all equal are dropped."""
-    fast: Annotated[int, Ge(1), UnitName("iterations")] = 5
+    fast: Annotated[int, Ge(1), Le(1_000_000), UnitName("iterations")] = 5
     """Iterations of GEPA in a cycle: validation of the initial prompt, parents, offspring, accepted
     ones. The source counts 960 evaluations over 192 problems; our choice."""
-    slow: Annotated[int, Ge(1), UnitName("iterations")] = 5
+    slow: Annotated[int, Ge(1), Le(1_000_000), UnitName("iterations")] = 5
     """T: iterations of RL in a cycle. Not found in the source; our choice."""
-    population: Annotated[int, Ge(1), UnitName("prompts")] = 3
+    population: Annotated[int, Ge(1), Le(10_000), UnitName("prompts")] = 3
     """Prompts that cover the Pareto front at most. Not found in the source; our choice."""
-    minibatch: Annotated[int, Ge(1), UnitName("tasks")] = 3
+    minibatch: Annotated[int, Ge(1), Le(1_000_000), UnitName("tasks")] = 3
     """Minibatch of GEPA."""
     reflection: Style = "auto"
     """Form of a reflection, as in GEPA's settings."""

@@ -21,10 +21,10 @@ from harness.types import JSON, Agent, Assignment, Report, SystemPrompt, Task
 class GEPAConfig(Settings):
     """Settings of GEPA: the size of a minibatch, and the reflection model."""
 
-    minibatch: Annotated[int, Ge(1), UnitName("tasks")] = 3
+    minibatch: Annotated[int, Ge(1), Le(1_000_000), UnitName("tasks")] = 3
     """Tasks that a parent is reflected on, and on which its offspring must beat it (gepa's
     default)."""
-    proposals: Annotated[int, Ge(0)] = 0
+    proposals: Annotated[int, Ge(0), Le(1_000_000)] = 0
     """Offspring at once, by gepa's IndependentSampling; 1 is the paper's, 0 fills an iteration."""
     reflection: Style = "auto"
     """"rewrite" asks gepa's own question for a whole new prompt, "edits" as evolution does; "auto"

@@ -33,17 +33,17 @@ class INSPOConfig(WeightsConfig):
 
     loss: LossName = "grpo"
     """Policy-gradient loss: GRPO, in groups that share an instruction."""
-    population: Annotated[int, Ge(1), UnitName("instructions")] = 4
+    population: Annotated[int, Ge(1), Le(10_000), UnitName("instructions")] = 4
     """Instructions kept after pruning."""
     temperature: Annotated[float, Ge(1e-6)] = 0.1
     """τ_s of p_j = softmax(w_j / τ_s); a difference of 0.1 in mean reward is a factor of e."""
     smoothing: Annotated[float, Ge(1e-6), Le(1)] = 0.3
     """Share of w_j that one iteration's mean reward replaces (an exponential moving average)."""
-    interval: Annotated[int, Ge(1), UnitName("iterations")] = 2
+    interval: Annotated[int, Ge(1), Le(1_000_000), UnitName("iterations")] = 2
     """Iterations from one proposal of new instructions to the next; pruning comes with it."""
-    proposals: Annotated[int, Ge(1), UnitName("instructions")] = 2
+    proposals: Annotated[int, Ge(1), Le(1_000_000), UnitName("instructions")] = 2
     """New instructions at a time, one from each of the heaviest."""
-    memory: Annotated[int, Ge(1), UnitName("groups")] = 16
+    memory: Annotated[int, Ge(1), Le(1_000_000), UnitName("groups")] = 16
     """Groups in the replay buffer, which the proposer reads; failures are kept longest."""
     edits: Annotated[int, Ge(1), Le(20)] = 2
     """Edits per task in one proposal."""

@@ -42,17 +42,17 @@ class P2OConfig(WeightsConfig):
     correction: Annotated[CorrectionName, Formerly(values={"none": "bypass"})] = "hard_clip"
     """Importance correction: tokens whose ratio without and with the template is outside 0.01 to
     10 are masked."""
-    train: Annotated[int, Ge(1), UnitName("iterations")] = 5
+    train: Annotated[int, Ge(1), Le(1_000_000), UnitName("iterations")] = 5
     """Iterations of RL between searches; the source takes an epoch. Our choice."""
-    fast: Annotated[int, Ge(1), UnitName("iterations")] = 5
+    fast: Annotated[int, Ge(1), Le(1_000_000), UnitName("iterations")] = 5
     """Iterations of GEPA on the hard tasks; the source's budget is gepa's "heavy", n = 72. Our
     choice."""
-    least: Annotated[int, Ge(1), UnitName("tasks")] = 3
+    least: Annotated[int, Ge(1), Le(1_000_000), UnitName("tasks")] = 3
     """Hard tasks without which no search is begun; the source asks for 100. Our choice."""
     share: Annotated[float, Ge(0), Le(1)] = 0.5
     """Share of an iteration's tasks that are hard ones from before: the source meets them again in
     its next epoch, and short budgets have no second one. Our choice."""
-    templates: Annotated[int, Ge(1), UnitName("templates")] = 4
+    templates: Annotated[int, Ge(1), Le(10_000), UnitName("templates")] = 4
     """Templates that the set cover picks at most. Not stated in the source; our choice."""
     reflection: Style = "auto"
     """Form of a reflection, as in GEPA's settings; the source reflects with the initial weights,

@@ -195,6 +195,14 @@ def test_files_and_functions_stay_small(path):
             assert length <= 50, f"{node.name} has {length} lines"
 
 
+def test_commands_print_with_the_console_that_cleans_foreign_text():
+    for path in sources("harness"):
+        if path.name == "safe_console.py":
+            continue
+        made = re.search(r"(?<![\w.])Console\(|file=sys\.stdout\)\.print", path.read_text())
+        assert made is None, f"{path}: make a SafeConsole instead"
+
+
 def test_train_is_one_short_loop():
     tree = ast.parse((HOME / "harness/train.py").read_text())
     train = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "train")

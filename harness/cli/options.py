@@ -12,6 +12,7 @@ EXECUTION = "Where it runs"
 OUTPUT = "Output"
 
 Names = tuple[str, ...]
+_MAX_SEEDS = 1_000  # of one command; each becomes a run of its own
 
 
 def names(text: str | Names) -> Names:
@@ -31,6 +32,9 @@ def seeds(text: str | tuple[int, ...]) -> tuple[int, ...]:
         raise typer.BadParameter(
             f"seeds are whole numbers like 0,1,2 or 0-9; got {text!r}"
         ) from None
+    # Counted before they are listed: a range may be longer than memory.
+    if sum(max(0, (last or [first])[0] - first) + 1 for first, *last in ends) > _MAX_SEEDS:
+        raise typer.BadParameter(f"at most {_MAX_SEEDS:,} seeds at once; got {text!r}")
     found = tuple(seed for first, *last in ends for seed in range(first, (last or [first])[0] + 1))
     if not found or min(found) < 0 or len(set(found)) != len(found):
         raise typer.BadParameter(f"seeds are different numbers from 0 on; got {text!r}")

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from harness.cli.arguments import Arguments
 from harness.display.console_text import pipe_safe
+from harness.display.safe_console import SafeConsole
 from harness.runs.analysis.reevaluation import Analysis, AnalysisResult
 from leaderboards.boards import formatting
 from leaderboards.stats.factorial import NamedEffect, cell_mean
@@ -16,10 +16,10 @@ from leaderboards.stats.factorial import NamedEffect, cell_mean
 
 def open_analysis(run_dir: Path, kind: str, arguments: Arguments) -> Analysis:
     """The analysis of a run, with the split, tasks and samples of its options."""
-    console = pipe_safe(Console(stderr=True, quiet=arguments.json))
+    console = pipe_safe(SafeConsole(stderr=True, quiet=arguments.json))
 
     def say(line: str) -> None:
-        console.print(line, markup=False)
+        console.print(line)
 
     return Analysis(run_dir, kind, arguments.split, arguments.tasks, arguments.samples, say)
 
@@ -30,7 +30,7 @@ def record_and_print(analysis: Analysis, result: AnalysisResult, as_json: bool) 
     if as_json:
         print(json.dumps({**record, "record": str(analysis.record_path)}))
         return
-    console = pipe_safe(Console())
+    console = pipe_safe(SafeConsole())
     console.print(_table(analysis.split, result))
     for effect in result.effects:
         console.print(Text(f"· {effect_line(effect, result.unit)}"))
@@ -39,7 +39,7 @@ def record_and_print(analysis: Analysis, result: AnalysisResult, as_json: bool) 
     console.print(
         f"this agent: tasks are paired, 95 % intervals{adjusted}; for the method, compare runs"
     )
-    console.print(f"written to {analysis.record_path}", markup=False, highlight=False)
+    console.print(f"written to {analysis.record_path}", highlight=False)
 
 
 def _table(split: str, result: AnalysisResult) -> Table:

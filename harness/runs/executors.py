@@ -9,11 +9,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
-from rich.console import Console
-
 from harness.callbacks import Callbacks
 from harness.display.console import Lines, LiveView
 from harness.display.console_text import pipe_safe
+from harness.display.safe_console import SafeConsole
 from harness.display.trackers import check_trackers
 from harness.runs.finish import (
     FinishOptions,
@@ -66,7 +65,7 @@ class Serial:
 
     def work(self, run_dirs: Sequence[Path]) -> None:
         """See `Executor.work`."""
-        console = pipe_safe(Console(stderr=True))
+        console = pipe_safe(SafeConsole(stderr=True))
         threads = 0
         for run_dir in run_dirs:
             request = read_request(run_dir)

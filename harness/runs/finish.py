@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from rich.console import Console
-
 import agents
 from harness.callbacks import Callbacks
+from harness.display.safe_console import SafeConsole
 from harness.display.trackers import Tracker, open_tracker
 from harness.runs.build import run_one
 from harness.runs.envs import public_name
@@ -90,4 +89,4 @@ def hand_over(run_dirs: Sequence[Path], executor: ExecutorSection) -> None:
 def standings(run_dirs: Sequence[Path], quiet: bool) -> ProgressTable:
     """A view of these runs."""
     runs = [RunProgress(run_dir, rounds_of(read_request(run_dir))) for run_dir in run_dirs]
-    return ProgressTable(runs, Console(stderr=True), quiet)
+    return ProgressTable(runs, SafeConsole(stderr=True), quiet)

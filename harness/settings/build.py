@@ -9,7 +9,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from harness.errors import UsageError, unknown
-from harness.settings.fields import Setting, describe, shown
+from harness.settings.fields import Setting, describe, shown, shown_bound
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 """Nothing is converted but a whole number to a fraction, and nothing unknown is accepted."""
@@ -103,7 +103,7 @@ _EXAMPLES: Mapping[str, object] = {"int": 1, "float": 0.5, "bool": True}
 
 def _outside(setting: Setting, value: object, name: str) -> UsageError:
     bounds = [
-        f"{word} {bound:g}"
+        f"{word} {shown_bound(bound)}"
         for word, bound in (("at least", setting.low), ("at most", setting.high))
         if bound is not None
     ]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, ClassVar, Literal, TypeVar
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from harness.errors import UsageError
 from harness.settings.build import Settings, settings
@@ -70,13 +70,13 @@ class ExecutorSection(Settings):
     "ray" (a Ray cluster)."""
     address: Annotated[str, EXECUTES] = ""
     """Address of a Ray cluster's head, HOST:PORT, or "auto"; unset starts one on this machine."""
-    jobs: Annotated[int, Ge(0), EXECUTES, UnitName("runs")] = 0
+    jobs: Annotated[int, Ge(0), Le(10_000), EXECUTES, UnitName("runs")] = 0
     """Runs at the same time; 0 is as many as there is room for."""
-    cpus: Annotated[int, Ge(1), EXECUTES, UnitName("cores")] = 1
+    cpus: Annotated[int, Ge(1), Le(10_000), EXECUTES, UnitName("cores")] = 1
     """Cores of one run, which are its model's threads too unless model.threads is set."""
-    gpus: Annotated[float, Ge(0), EXECUTES, UnitName("GPUs")] = 0.0
+    gpus: Annotated[float, Ge(0), Le(1_000), EXECUTES, UnitName("GPUs")] = 0.0
     """GPUs of one run; several runs may share one."""
-    memory_gb: Annotated[float, Ge(0), EXECUTES, UnitName("GB")] = 0.0
+    memory_gb: Annotated[float, Ge(0), Le(1_000_000), EXECUTES, UnitName("GB")] = 0.0
     """Memory that one run reserves."""
     resources: Annotated[str, EXECUTES] = ""
     """Custom resources of the cluster for one run, as in "sandbox=1,a100=0.5"."""

@@ -85,11 +85,11 @@ class Setting:
             return f"one of {', '.join(self.choices)}"
         name = TYPE_NAMES.get(self.type, self.type)
         if self.low is not None and self.high is not None:
-            name += f", {_bound(self.low)} to {_bound(self.high)}"
+            name += f", {shown_bound(self.low)} to {shown_bound(self.high)}"
         elif self.low is not None:
-            name += f", at least {_bound(self.low)}"
+            name += f", at least {shown_bound(self.low)}"
         elif self.high is not None:
-            name += f", at most {_bound(self.high)}"
+            name += f", at most {shown_bound(self.high)}"
         return name
 
     @property
@@ -98,8 +98,9 @@ class Setting:
         return shown(self.default)
 
 
-def _bound(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
+def shown_bound(value: float) -> str:
+    """A bound in words: 65,536 or 0.001."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 TYPE_NAMES = {"int": "whole number", "float": "number", "str": "text", "bool": "true or false"}

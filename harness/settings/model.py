@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from harness.settings.build import Settings, settings
 from harness.settings.fields import EXECUTES, Formerly, Paper, UnitName
@@ -21,13 +21,13 @@ class ModelSettings(Settings):
     """Type of the base weights; "auto" is bfloat16 on cuda, float32 elsewhere. Adapters are
     float32."""
 
-    threads: Annotated[int, Ge(0), EXECUTES, UnitName("threads")] = 0
+    threads: Annotated[int, Ge(0), Le(1_024), EXECUTES, UnitName("threads")] = 0
     """CPU threads; 0 measures the loaded model with several counts and keeps the fastest."""
 
-    batch_rows: Annotated[int, Ge(1), EXECUTES, UnitName("completions")] = 32
+    batch_rows: Annotated[int, Ge(1), Le(65_536), EXECUTES, UnitName("completions")] = 32
     """Completions sampled at the same time."""
 
-    micro_batch_tokens: Annotated[int, Ge(1), EXECUTES, UnitName("tokens")] = 8192
+    micro_batch_tokens: Annotated[int, Ge(1), Le(100_000_000), EXECUTES, UnitName("tokens")] = 8192
     """Padded tokens in one forward pass, when prompts are read and when gradients are computed."""
 
     forward: Annotated[Literal["auto", "transformers", "fast"], EXECUTES] = "auto"
@@ -36,10 +36,10 @@ class ModelSettings(Settings):
     models. Results differ by rounding only, as with batch_rows. On GPUs, updates always use
     transformers."""
 
-    lora_rank: Annotated[int, Ge(1), Paper("E-SPL App. A.5")] = 32
+    lora_rank: Annotated[int, Ge(1), Le(65_536), Paper("E-SPL App. A.5")] = 32
     """Rank of the LoRA adapter, on every linear layer."""
 
-    lora_alpha: Annotated[int, Ge(1)] = 32
+    lora_alpha: Annotated[int, Ge(1), Le(1_000_000)] = 32
     """The adapter's scale is lora_alpha / lora_rank."""
 
     constrained_decoding: Annotated[bool, Formerly("grammar")] = False
@@ -50,15 +50,15 @@ class ModelSettings(Settings):
     """Seed of the adapter's first weights. A run that is started without it takes
     run.seed, not 0."""
 
-    concurrency: Annotated[int, Ge(1), EXECUTES, UnitName("requests")] = 16
+    concurrency: Annotated[int, Ge(1), Le(10_000), EXECUTES, UnitName("requests")] = 16
     """Requests in flight at an endpoint."""
 
-    timeout: Annotated[float, Ge(0.001), EXECUTES, UnitName("seconds")] = 120.0
+    timeout: Annotated[float, Ge(0.001), Le(31_536_000), EXECUTES, UnitName("seconds")] = 120.0
     """Time that one request to an endpoint may take, from the first byte to the last."""
 
-    retries: Annotated[int, Ge(0), EXECUTES] = 5
+    retries: Annotated[int, Ge(0), Le(1_000), EXECUTES] = 5
     """Times that a request is sent again after 5xx, a time-out, a lost connection or a malformed
     response."""
 
-    patience: Annotated[float, Ge(0), EXECUTES, UnitName("seconds")] = 600.0
+    patience: Annotated[float, Ge(0), Le(31_536_000), EXECUTES, UnitName("seconds")] = 600.0
     """Time to wait for an endpoint that answers no request before the run stops, resumable."""

@@ -46,7 +46,7 @@ class SamplingSection(Settings):
     """Sampling temperature; 0 is greedy."""
     top_p: Annotated[float, Ge(1e-6), Le(1)] = 1.0
     """Nucleus sampling: the probability mass that tokens are drawn from."""
-    max_tokens: Annotated[int, Ge(1), UnitName("tokens")] = 256
+    max_tokens: Annotated[int, Ge(1), Le(10_000_000), UnitName("tokens")] = 256
     """Maximum new tokens of one completion."""
 
     def sampling(self) -> Sampling:
@@ -60,13 +60,13 @@ class BudgetSection(Settings):
 
     section: ClassVar[str] = "budget"
 
-    episodes: Annotated[int, Ge(0), UnitName("episodes"), _PAPER] = 3000
+    episodes: Annotated[int, Ge(0), Le(1_000_000_000), UnitName("episodes"), _PAPER] = 3000
     """Episodes that training may use."""
-    tasks: Annotated[int, Ge(1), UnitName("tasks"), _PAPER] = 10
+    tasks: Annotated[int, Ge(1), Le(1_000_000), UnitName("tasks"), _PAPER] = 10
     """B: tasks of one iteration."""
-    prompts: Annotated[int, Ge(1), UnitName("prompts"), _PAPER] = 3
+    prompts: Annotated[int, Ge(1), Le(10_000), UnitName("prompts"), _PAPER] = 3
     """M: system prompts that are evaluated on each task."""
-    samples: Annotated[int, Ge(2), UnitName("samples"), _PAPER] = 5
+    samples: Annotated[int, Ge(2), Le(100_000), UnitName("samples"), _PAPER] = 5
     """N: samples for each prompt and task."""
 
 
@@ -76,9 +76,9 @@ class EvaluationSection(Settings):
 
     section: ClassVar[str] = "evaluation"
 
-    tasks: Annotated[int, Ge(0), UnitName("tasks")] = 0
+    tasks: Annotated[int, Ge(0), Le(1_000_000), UnitName("tasks")] = 0
     """Test tasks; 0 takes all of them."""
-    samples: Annotated[int, Ge(1), UnitName("samples")] = 4
+    samples: Annotated[int, Ge(1), Le(100_000), UnitName("samples")] = 4
     """Samples for each test task."""
     temperature: Annotated[float, Ge(0), Le(100), _PAPER] = 0.7
     """Sampling temperature; 0 is greedy."""
@@ -105,7 +105,7 @@ class ReflectionSection(Settings):
     """Sampling temperature; 0 is greedy."""
     top_p: Annotated[float, Ge(1e-6), Le(1)] = 1.0
     """Nucleus sampling: the probability mass that tokens are drawn from."""
-    max_tokens: Annotated[int, Ge(1), UnitName("tokens")] = 1024
+    max_tokens: Annotated[int, Ge(1), Le(10_000_000), UnitName("tokens")] = 1024
     """Maximum new tokens of one reflection."""
 
     @property

@@ -121,3 +121,10 @@ def test_shell_completion_suggests_commands_and_options(line, found):
         check=False,
     )
     assert found in done.stdout.split()
+
+
+@pytest.mark.parametrize("seeds", ["0-9999", "0-99999999999", "0-4,7-2000000000"])
+def test_ranges_of_seeds_are_counted_before_they_are_listed(seeds, capsys):
+    assert main(["run", "--env", "arithmetic", "--model", "pocket", "--seeds", seeds]) == 2
+    said = capsys.readouterr().err
+    assert "at most 1,000 seeds at once" in said and said.count("\n") == 1

@@ -62,6 +62,15 @@ def test_every_setting_says_what_it_means():
                 assert setting.kind in ("measured", "execution")
 
 
+def test_every_whole_number_has_bounds():
+    """10^12 threads, or a list of 10^11 samples, are refused before anything is allocated."""
+    for method in METHODS.values():
+        for section, settings in catalog(method).items():
+            for key, setting in settings.items():
+                if setting.type == "int" and "seed" not in key:
+                    assert setting.low is not None and setting.high is not None, f"{section}.{key}"
+
+
 @pytest.mark.parametrize("one", [*built_in_options(), adapter_options()], ids=lambda one: one.name)
 def test_every_option_of_an_environment_says_what_it_means(one):
     page = PAGE.read_text(encoding="utf-8")
@@ -139,6 +148,8 @@ def test_a_wrong_value_is_one_sentence(key, capsys, tmp_path, monkeypatch):
     wrong = [*WRONG[setting.type], *(["none-of-these", "''"] if setting.choices else [])]
     if setting.low is not None:
         wrong.append(str(int(setting.low) - 1))
+    if setting.high is not None:
+        wrong += [str(int(setting.high) + 1), str(10**12)]
     if key in ("env.name", "model.url", "method.name"):
         wrong.append("''")
     words = [w for w in RUN if key != "env.name" or w not in ("--env", "arithmetic")]

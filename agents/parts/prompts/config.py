@@ -18,9 +18,9 @@ class EvolutionConfig(Settings):
 
     selection: Annotated[SelectionName, _PAPER] = "top_random"
     """Prompts of an iteration: the highest score and random others, as in the experiments."""
-    newest_k: Annotated[int, Ge(1), _PAPER, Formerly("window")] = 10
+    newest_k: Annotated[int, Ge(1), Le(1_000_000), _PAPER, Formerly("window")] = 10
     """K: the newest prompts, among which the selection chooses."""
-    archive_size: Annotated[int, Ge(1), Formerly("pool")] = 100
+    archive_size: Annotated[int, Ge(1), Le(1_000_000), Formerly("pool")] = 100
     """Prompts kept in the archive, first in first out; the released code's bound."""
     ucb_lambda: Annotated[float, Ge(0), Paper("E-SPL Eq. 4"), Formerly("exploration")] = 2.0
     """λ of the upper confidence bound μ + λσ."""
@@ -37,7 +37,9 @@ class EvolutionConfig(Settings):
     final_prompt: Annotated[FinalPromptRule, Formerly("champion")] = "lower_bound"
     """Prompt that is selected at the end: the highest μ − 2σ, the highest μ, or the newest
     (released code)."""
-    revalidation: Annotated[int, Ge(0), UnitName("iterations"), Formerly("finals")] = 0
+    revalidation: Annotated[
+        int, Ge(0), Le(1_000_000), UnitName("iterations"), Formerly("finals")
+    ] = 0
     """Every so many iterations the best prompts are evaluated on validation tasks, and the final
     prompt is selected by these; 0 for never. Not in the paper."""
     islands: Annotated[int, Ge(0), Le(10)] = 0

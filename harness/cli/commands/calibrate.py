@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from harness.cli.arguments import Arguments
 from harness.display.console_text import pipe_safe
+from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
 from harness.runs.analysis.calibration import collect, judged, units, work, write_report
 from harness.system.hardware import cores
@@ -62,17 +62,17 @@ def main(arguments: Arguments) -> int:
     seeds = arguments.seeds or tuple(range(10))
     out = arguments.run_dir or Path("runs") / f"calibrate-{seeds[0]}-{seeds[-1]}"
     wanted = units(plan, envs, seeds, out)
-    console = pipe_safe(Console(stderr=True))
+    console = pipe_safe(SafeConsole(stderr=True))
 
     def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False)
+        console.print(line, highlight=False)
 
     # A batch system sends SIGTERM: runs are stopped and saved as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         work(plan, wanted, arguments.jobs or cores(), say)
     except KeyboardInterrupt:
-        console.print("stopped and saved; the same command continues from here", markup=False)
+        console.print("stopped and saved; the same command continues from here")
         return 130
     scores = collect(wanted)
     found = judged(plan, scores)
@@ -81,6 +81,6 @@ def main(arguments: Arguments) -> int:
         print((out / "report.json").read_text())
     else:
         for table in show(plan, scores, found):
-            pipe_safe(Console()).print(table)
-        console.print(f"stored in {out}", markup=False)
+            pipe_safe(SafeConsole()).print(table)
+        console.print(f"stored in {out}")
     return 0 if all(one.holds for one in found) else 1

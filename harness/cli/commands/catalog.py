@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +13,7 @@ from envs.known_envs import FAMILIES, SCHEMES
 from envs.resolution import members
 from harness.cli.arguments import Arguments
 from harness.cli.set_options import section_of
+from harness.display.safe_console import SafeConsole, say
 from harness.errors import UsageError
 from harness.policies import known_models
 from harness.runs.envs import env_options, whole_name
@@ -53,7 +53,7 @@ def _table(heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
         table.add_column(head)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 def _environments() -> dict[str, str]:
@@ -143,7 +143,7 @@ def _option_rows(name: str) -> list[tuple[str, ...]]:
 
 def _show_method(name: str, sets: Sequence[str]) -> int:
     config = agents.config_type(name)
-    print(agents.describe(name))
+    say(agents.describe(name))
     chosen = build(config, section_of(sets, "method", [config]), "method")
     rows = [
         (f"method.{key}", shown(getattr(chosen, key)), explained(setting))
@@ -152,5 +152,5 @@ def _show_method(name: str, sets: Sequence[str]) -> int:
     if rows:
         _table(("setting", "value", "meaning"), rows)
     for line in agents.card(name, chosen):
-        print(line)
+        say(line)
     return 0

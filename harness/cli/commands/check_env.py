@@ -13,6 +13,7 @@ from envs.checks.env_check import CheckResult, check
 from envs.errors import EnvError, UnknownEnv, UnknownOption
 from harness.cli.arguments import Arguments
 from harness.cli.set_options import section_of
+from harness.display.safe_console import SafeConsole
 from harness.errors import DataError, UsageError
 from harness.runs.envs import whole_name, whole_options
 from harness.settings.config import from_tables
@@ -23,7 +24,7 @@ MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "not asked": ("�
 def main(arguments: Arguments) -> int:
     """Run every check; exit code 1 where one failed."""
     name = whole_name(arguments.name)
-    console = Console(file=sys.stdout)
+    console = SafeConsole(file=sys.stdout)
     try:
         with redirect_stdout(sys.stderr):  # what an environment prints is no part of the report
             found = list(_shown(check(name, _options(name, arguments)), console, arguments.json))
@@ -75,5 +76,5 @@ def finish(name: str, found: Sequence[CheckResult], as_json: bool) -> int:
         return int(bool(failed))
     passed = sum(one.status == "passed" for one in found)
     verdict = f"{len(failed)} failed ({', '.join(failed)})" if failed else "none failed"
-    Console().print(Text(f"{name}: {passed} of {len(found)} passed, {verdict}"))
+    SafeConsole().print(Text(f"{name}: {passed} of {len(found)} passed, {verdict}"))
     return int(bool(failed))

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -12,6 +11,7 @@ import agents
 from envs.errors import EnvError
 from envs.resolution import entry_point_envs
 from harness.cli.arguments import Arguments
+from harness.display.safe_console import SafeConsole
 from harness.errors import HarnessError, UsageError, unknown
 from harness.runs.envs import adapter_options, built_in_options, env_options, whole_name
 from harness.settings.catalog import NamedOptions, catalog, markdown, schema
@@ -94,7 +94,7 @@ def _print_one(key: str, setting: Setting) -> None:
     for name, value in rows:
         if value:
             table.add_row(Text(name), Text(value))
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 _CLASSES = {
@@ -112,7 +112,7 @@ def _print_all(found: Mapping[str, Setting]) -> None:
         meaning = f"{setting.meaning} ({values})"
         default = "must be given" if setting.required else setting.shown_default
         table.add_row(Text(key), Text(default), Text(setting.kind), Text(meaning))
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 def _record(key: str, setting: Setting) -> dict[str, object]:

@@ -2,10 +2,10 @@
 
 import json
 
-from rich.console import Console
 from rich.text import Text
 
 from harness.cli.arguments import Arguments
+from harness.display.safe_console import SafeConsole
 from harness.errors import SelfTestError
 from harness.runs.checks.machine import MachineCheck, machine_checks
 
@@ -13,7 +13,7 @@ from harness.runs.checks.machine import MachineCheck, machine_checks
 def main(arguments: Arguments) -> int:
     """Run every check; the exit code depends on graders alone, since data may not be wanted."""
     results: dict[str, MachineCheck] = {}
-    console = Console()
+    console = SafeConsole()
     for name, (good, said) in machine_checks(arguments.data_dir):
         results[name] = good, said
         if not arguments.json:

@@ -2,10 +2,9 @@
 
 import json
 
-from rich.console import Console
-
 from harness.cli.arguments import Arguments
 from harness.cli.commands import run
+from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
 from harness.runs.analysis.repeated_evaluation import evaluate_again
 from harness.runs.request import read_request
@@ -47,9 +46,8 @@ def _evaluate_run(arguments: Arguments) -> int:
         print(json.dumps({**summary, "record": str(record)}))
         return 0
     mean = summary["mean_reward"]
-    Console().print(
+    SafeConsole().print(
         f"{request.env.name} {arguments.split}: mean reward "
         f"{'—' if mean is None else format(mean, '.3f')}; written to {record}",
-        markup=False,
     )
     return 0

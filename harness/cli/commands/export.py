@@ -3,6 +3,7 @@
 import json
 
 from harness.cli.arguments import Arguments
+from harness.display.safe_console import say
 from harness.errors import ModelError, UsageError
 from harness.policies import kind_of, loaded_url, open_policy, require_trainable
 from harness.policies.capabilities import Exportable
@@ -25,7 +26,7 @@ def main(arguments: Arguments) -> int:
     to.mkdir(parents=True, exist_ok=True)
     prompt = run_dirs[0] / "champion.txt"
     (to / "system_prompt.txt").write_text(prompt.read_text(encoding="utf-8"), encoding="utf-8")
-    print(f"{to / 'system_prompt.txt'}: the selected system prompt")
+    say(f"{to / 'system_prompt.txt'}: the selected system prompt")
     weights = run_dirs[0] / "checkpoint" / "policy"
     if entry.policy_version == 0:
         print("no weights were trained: the model is the one named in config.toml")
@@ -33,7 +34,7 @@ def main(arguments: Arguments) -> int:
     request = read_request(run_dirs[0])
     if kind_of(request.model_url) == "tinker" and entry.track.engine.startswith("tinker "):
         states = json.loads((weights / "policy.json").read_text(encoding="utf-8"))["states"]
-        print(f"the weights stay at Tinker; type: tinker checkpoint download {states[-1][1]}")
+        say(f"the weights stay at Tinker; type: tinker checkpoint download {states[-1][1]}")
         return 0
     policy = require_trainable(open_policy(loaded_url(request.model_url), request.model))
     policy.load(weights)
@@ -42,5 +43,5 @@ def main(arguments: Arguments) -> int:
             f"{request.model_url} cannot write its weights; export works for hf: models."
         )
     policy.export(to, arguments.merged)
-    print(f"{to}: the {'merged model' if arguments.merged else 'adapter'}")
+    say(f"{to}: the {'merged model' if arguments.merged else 'adapter'}")
     return 0

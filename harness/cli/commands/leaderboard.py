@@ -5,10 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from harness.cli.arguments import Arguments
 from harness.cli.select_rows import search_paths
+from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import TerminalTable, as_json, markdown
@@ -49,7 +48,7 @@ def main(arguments: Arguments) -> int:
     elif arguments.markdown:
         print(markdown(ranked, problems=problems))
     else:
-        Console().print(TerminalTable(ranked, problems=problems))
+        SafeConsole().print(TerminalTable(ranked, problems=problems))
     return 0
 
 

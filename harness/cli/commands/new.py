@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from harness.cli.arguments import Arguments
+from harness.display.safe_console import SafeConsole
 from harness.runs.templates import check_name, next_steps, write
 
 
@@ -13,11 +12,11 @@ def main(arguments: Arguments) -> int:
     name, folder = arguments.name, arguments.dir
     check_name(name)
     written = write(arguments.verb, name, folder)
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     for path in written:
-        console.print(f"written:   {path}", markup=False)
+        console.print(f"written:   {path}")
     if folder != Path():
-        console.print(f"go there:  cd {folder}", markup=False, soft_wrap=True)
+        console.print(f"go there:  cd {folder}", soft_wrap=True)
     steps = next_steps(arguments.verb, name, written[1])
-    console.print(steps, markup=False, soft_wrap=True)
+    console.print(steps, soft_wrap=True)
     return 0

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from harness.cli.select_rows import PUBLISHED
 from harness.display.console_text import pipe_safe
+from harness.display.safe_console import SafeConsole, say
 from harness.errors import UsageError
 from harness.runs.publication import checked_entry, publishable
 from harness.runs.regrade import Graders
@@ -34,8 +34,8 @@ def publish(runs: Sequence[Path], to: Path | None) -> int:
     folder = to or PUBLISHED
     for one in add(found, folder):
         state = "already published" if one.before else "added"
-        print(f"{one.path}: {state}")
-    print(f"{folder}: manifest and leaderboards written; check with harness leaderboard verify")
+        say(f"{one.path}: {state}")
+    say(f"{folder}: manifest and leaderboards written; check with harness leaderboard verify")
     return 0
 
 
@@ -64,12 +64,11 @@ def check(
 
 
 def _say(folder: Path, found: Verified) -> None:
-    console = pipe_safe(Console())
+    console = pipe_safe(SafeConsole())
     console.print(
         f"{folder}: {counted(found.entries, 'entry', 'entries')}, "
         f"{counted(found.outcomes, 'outcome')}; "
         f"{found.numbers:,} printed numbers recomputed, {found.graded:,} completions graded again",
-        markup=False,
         highlight=False,
     )
     for reason, count in sorted(found.left.items()):

@@ -5,11 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from harness.cli.arguments import Arguments
 from harness.cli.run_summary import run_summary
 from harness.display.console_text import pipe_safe, plain
+from harness.display.safe_console import SafeConsole
 from harness.display.trackers import check_trackers
 from harness.evaluate import Interrupted
 from harness.runs.executors import perform
@@ -59,14 +58,14 @@ def executor_options(arguments: Arguments) -> dict[str, Scalar]:
 def report(entries: Sequence[Entry], run_dirs: Sequence[Path], as_json: bool) -> None:
     """Print summary and leaderboard, or one JSON object for programs."""
     if not as_json:
-        out = pipe_safe(Console())
+        out = pipe_safe(SafeConsole())
         for part in run_summary(run_dirs, entries):
             out.print(part)
         out.print()
         out.print(TerminalTable(boards(entries)))
         where = run_dirs[0] if len(run_dirs) == 1 else run_dirs[0].parent
-        pipe_safe(Console(stderr=True)).print(
-            f"stored in {where}; for details: harness show {where}", markup=False
+        pipe_safe(SafeConsole(stderr=True)).print(
+            f"stored in {where}; for details: harness show {where}"
         )
         return
     runs = [
@@ -98,13 +97,13 @@ def run_and_report(
     executor: ExecutorSection | None = None,
 ) -> int:
     """Run, then report; where the user stops it, say how to continue."""
-    console = pipe_safe(Console(stderr=True))
-    with stop_on_signals(lambda line: console.print(line, markup=False)) as stop:
+    console = pipe_safe(SafeConsole(stderr=True))
+    with stop_on_signals(lambda line: console.print(line)) as stop:
         try:
             entries = perform(run_dirs, quiet or as_json, stop, track, executor)
         except Interrupted:
             where = run_dirs[0] if len(run_dirs) == 1 else run_dirs[0].parent
-            console.print(f"stopped and saved; continue with: harness resume {where}", markup=False)
+            console.print(f"stopped and saved; continue with: harness resume {where}")
             return 130
     report(entries, run_dirs, as_json)
     return 0
@@ -114,10 +113,10 @@ def main(arguments: Arguments) -> int:
     """Train, evaluate once, print the leaderboard."""
     check_trackers(arguments.tracker)
     resolved = resolve(request_from(arguments, arguments.method))
-    console = pipe_safe(Console(stderr=True))
+    console = pipe_safe(SafeConsole(stderr=True))
     requests = resolved.configs
     for note in resolved.notes:
-        console.print(plain(note, 1000), markup=False, highlight=False)
+        console.print(plain(note, 1000), highlight=False)
     folder = arguments.run_dir or new_folder(requests[0].env.name)
     run_dirs = lay_out(requests, folder)
     return run_and_report(run_dirs, arguments.quiet, arguments.json, arguments.tracker)

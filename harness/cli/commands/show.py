@@ -17,6 +17,7 @@ from rich.tree import Tree
 from harness.cli.arguments import Arguments
 from harness.cli.show_prompt_pools import prompt_pools
 from harness.display.console_text import plain, sparkline
+from harness.display.safe_console import SafeConsole
 from harness.errors import RunError
 from harness.reward_hacking import alarms
 from harness.runs.request import read_request
@@ -192,7 +193,7 @@ def _print(console: Console, run_dir: Path, transcripts: int) -> None:
     title = f"{request.env.name} · {request.method} · {request.model_url} · seed {request.run.seed}"
     console.print(Rule(Text(title)))
     state = "finished" if done else f"unfinished; continue with harness resume {run_dir}"
-    console.print(f"{run_dir}: {state}", markup=False, highlight=False)
+    console.print(f"{run_dir}: {state}", highlight=False)
     if request.env_options:
         chosen = ", ".join(f"{key} = {value!r}" for key, value in request.env_options.items())
         console.print(Text(f"env options: {plain(chosen, 300)}"))
@@ -220,7 +221,7 @@ def _print(console: Console, run_dir: Path, transcripts: int) -> None:
 
 def main(arguments: Arguments) -> int:
     """Print one run, or every run of an experiment."""
-    console = Console()
+    console = SafeConsole()
     for run_dir in existing(arguments.run):
         print_run(console, run_dir, arguments.transcripts)
     return 0

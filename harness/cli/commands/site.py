@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from harness.cli.arguments import Arguments
 from harness.display.console_text import plain
+from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
 from harness.runs.run_log import read_log
 from leaderboards.boards.export_tables import write_csv, write_parquet
@@ -25,7 +24,7 @@ from leaderboards.site import build_site
 
 def publish(arguments: Arguments, paths: Sequence[Path]) -> int:
     """Write the requested files and print where they are."""
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     problems: Sequence[str] = ()
     if arguments.html:
         reader = partial(read_log, trusted=tuple(arguments.trust))
@@ -36,7 +35,7 @@ def publish(arguments: Arguments, paths: Sequence[Path]) -> int:
             f"{built.with_logs:,} with learning curves"
         )
         page = built.folder / "index.html"
-        console.print(f"{summary}: open {page}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{summary}: open {page}", highlight=False, soft_wrap=True)
     if arguments.csv or arguments.parquet:
         found = find_entries(paths)
         problems = found.problems
@@ -44,10 +43,10 @@ def publish(arguments: Arguments, paths: Sequence[Path]) -> int:
         for path, write in ((arguments.csv, write_csv), (arguments.parquet, write_parquet)):
             if path is not None:
                 _write(path, write, made)
-                console.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"written: {path}", highlight=False, soft_wrap=True)
     for problem in problems:
         message = f"not read: {plain(problem)}"
-        console.print(message, markup=False, highlight=False, soft_wrap=True)
+        console.print(message, highlight=False, soft_wrap=True)
     return 0
 
 

@@ -7,6 +7,7 @@ import sys
 
 from typing_extensions import override
 
+from harness.display.safe_console import without_controls
 from harness.system.secrets import redact
 
 # Said of every reply that takes longer than one poll, and of what no run depends on.
@@ -27,7 +28,7 @@ class SDKLogHandler(logging.Handler):
         if line.startswith(_ROUTINE):
             return
         self.last = " ".join(redact(line, self.secrets).split())[:300]
-        print(f"tinker: {self.last}", file=sys.stderr)
+        print(f"tinker: {without_controls(self.last)}", file=sys.stderr)
 
 
 def listen(secret: str) -> SDKLogHandler:

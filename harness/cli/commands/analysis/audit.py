@@ -7,12 +7,12 @@ training. It prints ids and counts, never a task's text.
 import json
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.text import Text
 
 from harness.cli.arguments import Arguments
 from harness.cli.print_analysis import open_analysis, record_and_print
 from harness.display.console_text import pipe_safe, plain
+from harness.display.safe_console import SafeConsole
 from harness.runs.analysis.audit import (
     AuditFinding,
     audit,
@@ -43,7 +43,7 @@ def main(arguments: Arguments) -> int:
 
 
 def _say(found: AuditFinding) -> None:
-    console = pipe_safe(Console())
+    console = pipe_safe(SafeConsole())
     for split, count in found.read.items():
         console.print(f"{split}: {count:,} problems read")
     for principle in found.principles:

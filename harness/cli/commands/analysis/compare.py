@@ -4,13 +4,14 @@ import json
 import sys
 from collections.abc import Iterator
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from harness.cli.arguments import Arguments
 from harness.cli.select_rows import rows_for
 from harness.display.console_text import pipe_safe
+from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
 from leaderboards.boards import formatting
 from leaderboards.boards.compare import Comparison, RowComparison, TrackMismatch, compare
@@ -43,7 +44,7 @@ def main(arguments: Arguments) -> int:
         json.dump(as_json(found), sys.stdout, allow_nan=False)
         print()
         return 0
-    console = pipe_safe(Console())
+    console = pipe_safe(SafeConsole())
     for part in shown(found):
         console.print(part)
     return 0
@@ -56,7 +57,7 @@ def _why_not(rows: list[Row], as_json_: bool) -> int:
     if as_json_:
         print(json.dumps({label: [encode(d) for d in found] for label, found in apart.items()}))
     else:
-        console = pipe_safe(Console())
+        console = pipe_safe(SafeConsole())
         for label, found in apart.items():
             head = f"{formatting.plain(rows[0].label)} and {formatting.plain(label)}: "
             result = "one Track, so they can be compared" if not found else "the Tracks differ in"

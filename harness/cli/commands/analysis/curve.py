@@ -6,12 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from harness.cli.arguments import Arguments
 from harness.display.console_text import pipe_safe, plain
+from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
 from harness.runs.analysis.curves import rounds_of, run_dirs_below, selected_advantage
 from leaderboards.boards.formatting import NOTHING, count, number, signed
@@ -43,7 +43,7 @@ def main(arguments: Arguments) -> int:
         }
         print(json.dumps(values, allow_nan=False))
         return 0
-    console = pipe_safe(Console())
+    console = pipe_safe(SafeConsole())
     if training:
         console.print(_table("training reward", training, arguments))
     if tests:

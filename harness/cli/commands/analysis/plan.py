@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -12,6 +11,7 @@ from harness.cli.arguments import Arguments
 from harness.cli.commands.run import request_from
 from harness.cli.select_rows import search_paths
 from harness.display.console_text import pipe_safe, plain
+from harness.display.safe_console import SafeConsole
 from harness.runs.analysis.planning import Planned, PlannedCost, plan, total
 from harness.runs.analysis.prices import (
     read_prices,
@@ -35,9 +35,9 @@ def main(arguments: Arguments) -> int:
 
 
 def _say(planned: Planned, notes: Sequence[str]) -> None:
-    console = pipe_safe(Console())
+    console = pipe_safe(SafeConsole())
     for note in notes:
-        console.print(plain(note, 1000), markup=False, highlight=False)
+        console.print(plain(note, 1000), highlight=False)
     console.print(Text(f"{planned.env} · {plain(planned.model, 100)}", style="bold"))
     table = Table(box=None, padding=(0, 2, 0, 0))
     heads = ("method", "runs", "episodes", "tests", "rollout tokens", "reflection", "evaluation")

@@ -1,0 +1,48 @@
+"""The console that every command prints with: foreign text never steers the terminal.
+
+Model output, prompts, entries and file names may hold control characters and look like rich markup.
+They are cleaned where they are printed, once, so that no command has to remember it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from typing_extensions import override
+
+_KEPT = "\n\t"  # control characters that lay out text
+
+
+def without_controls(text: str) -> str:
+    """Text without control characters, line breaks and tabs excepted."""
+    if text.isprintable():
+        return text
+    # Removed and not replaced: rich counts them as of no width, so columns stay aligned.
+    return "".join(c for c in text if c.isprintable() or c in _KEPT)
+
+
+class SafeConsole(Console):
+    """A rich console that reads no markup in what it prints and emits no foreign control character.
+
+    Styles and links of rich's own objects (`Text`, `Table`) work as ever.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, **options})
+
+    @override
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Segments of a renderable; only rich's own control segments steer the terminal."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(without_controls(segment.text), segment.style)
+
+
+def say(text: str) -> None:
+    """Print a line to standard output without control characters."""
+    print(without_controls(text))
