@@ -1,6 +1,7 @@
 """The house rules a machine can check: who imports whom, how large things grow, what is light."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
