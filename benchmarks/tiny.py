@@ -1,6 +1,12 @@
 """A randomly initialised language model whose runs take a second: for tests and stress tests."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
@@ -9,11 +15,10 @@ CHAT_TEMPLATE = (
 )
 
 
-def tiny_model(folder: Path) -> Path:
-    """Write a randomly initialised Llama (2 layers of 32) with a byte-level tokenizer."""
-    import torch
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer of 259 tokens, three of them control tokens."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -22,15 +27,23 @@ def tiny_model(folder: Path) -> Path:
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     raw.add_special_tokens([AddedToken(token, special=True) for token in special])
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=raw,
         pad_token="<|pad|>",
         bos_token="<|im_start|>",
         eos_token="<|im_end|>",
         chat_template=CHAT_TEMPLATE,
     )
+
+
+def tiny_model(folder: Path) -> Path:
+    """Write a randomly initialised Llama (2 layers of 32) with a byte-level tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = tiny_tokenizer()
     config = LlamaConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=len(tokenizer),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,

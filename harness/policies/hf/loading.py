@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from harness.errors import ModelError
 from harness.policies.hf.allocator import keep_freed
 from harness.policies.hf.cpu_attention import share_heads
+from harness.policies.hf.loading_report import require_complete
+from harness.policies.hf.model_support import plan_loading
 from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.memory_check import require_memory
 from harness.policies.model_files import ModelSource
@@ -25,15 +28,23 @@ from harness.system.hardware import cores
 
 _STEPS = 3  # decoding steps timed for each number of threads
 _WORTHWHILE = 1.3
+_UNREADABLE = (OSError, ValueError, KeyError, ImportError, SafetensorError)
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A loaded model, with its settings resolved for this machine."""
+    """A loaded model, with its settings resolved for this machine.
+
+    `context` is the longest text in tokens, where one is known; `notes` are remarks for users.
+    `eager` is True where the model needs transformers' eager attention.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     settings: ModelSettings
+    context: int | None
+    eager: bool
+    notes: tuple[str, ...]
 
 
 @contextmanager
@@ -75,8 +86,8 @@ def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loade
     """Load weights and tokenizer.
 
     Raises:
-        ModelError: The folder holds no causal language model that can be read, or no tokenizer, or
-            its weights are larger than the memory at hand.
+        ModelError: The folder holds no causal language model that can be read, or no tokenizer; its
+            weights are not those of its configuration, or are larger than the memory at hand.
     """
     settings = resolve(settings)
     require_memory(name, source.folder, settings.device, settings.dtype)
@@ -88,23 +99,48 @@ def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loade
         # A model's folder is untrusted: its Python is never run, and pickled weights, which
         # could run code as they are read, are not accepted.
         with quiet():
+            plan = plan_loading(name, source.folder)
             tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
-            read: Any = AutoModelForCausalLM.from_pretrained(
-                source.folder,
-                dtype=getattr(torch, settings.dtype),
-                use_safetensors=True,
-                trust_remote_code=False,
-            )
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+            read, report = read_weights(source.folder, settings.dtype, plan.attention)
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
             f"The model '{name}' cannot be loaded ({type(error).__name__}: {reason}): a causal "
             "language model as safetensors, with its tokenizer, is expected."
         ) from error
+    require_complete(name, report)
     model: PreTrainedModel = read.to(settings.device).eval()
     model.requires_grad_(False)
     share_heads(model)
-    return Loaded(model, tokenizer, settings)
+    return Loaded(model, tokenizer, settings, plan.context, plan.attention == "eager", plan.notes)
+
+
+def read_weights(folder: Path, dtype: str, attention: str | None) -> tuple[Any, dict[str, Any]]:
+    """Load the model in a folder without its own code; returns it and the loading report.
+
+    Raises:
+        OSError, ValueError, KeyError, ImportError, SafetensorError: It cannot be read.
+    """
+    # Typed loosely, because transformers types the result by an option that it lacks in its stubs.
+    load: Any = AutoModelForCausalLM.from_pretrained
+    options = {"attn_implementation": attention} if attention is not None else {}
+    try:
+        model, report = load(
+            folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            # Reported with the tensors' names, where transformers itself would only stop.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
+    except RuntimeError as error:
+        # Memory that runs out is a RuntimeError too, and is told elsewhere.
+        if "conversion of the weights" in str(error) or "state_dict" in str(error):
+            raise ValueError(str(error)) from error
+        raise
+    return model, report
 
 
 def choose_threads(network: TransformersForward, rows: int) -> tuple[int, str]:

@@ -56,18 +56,20 @@ class HFPolicy:
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
         self._forward = TransformersForward(self._model)
         self.rendering = Rendering(self._tokenizer, self._model.generation_config)
-        self.notes = self.rendering.notes
+        self.notes = loaded.notes + self.rendering.notes
         text = self._model.config.get_text_config()
-        self.context: int | None = getattr(text, "max_position_embeddings", None)
+        self.context: int | None = loaded.context
         self._version = 0
         self._weights = weights_hash(source)
         self._llama = self._fast_forward()
+        self._engine = "transformers+eager" if loaded.eager else "transformers"
         self._constraints: ConstraintCompiler | None = None
         if settings.constrained_decoding:
             self._constraints = ConstraintCompiler(
                 self._tokenizer, self.rendering.ends, text.vocab_size
             )
             self.notes += (self._constraints.note,)
+            self._engine += "+grammar"
         self._sampler = self._new_sampler(adapted=True)
         self._reference_sampler = self._new_sampler(adapted=False)
         self._reference = Reference(self, self._reference_sampler.generate, {})
@@ -94,7 +96,7 @@ class HFPolicy:
             "weights": self._weights,
             "quantisation": quantisation(self._source),
             "rendering": self.rendering.identity,
-            "engine": "transformers" if self._constraints is None else "transformers+grammar",
+            "engine": self._engine,
             "dtype": self.settings.dtype,
         }
 

@@ -1,0 +1,66 @@
+"""Refuses weights that do not fit their model: tensors missing, left over, or of another shape.
+
+Transformers fills such gaps with random numbers and says so in a log message at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.errors import ModelError
+
+_NAMED = 3  # tensors named of each kind
+# What training tools put before every name, and how to take it off.
+_PREFIXES = {
+    "_orig_mod.": "saved from a compiled model: save model._orig_mod instead",
+    "base_model.model.": "saved with an adapter attached: merge it first (merge_and_unload)",
+    "module.": "saved from a wrapper for several devices: save model.module instead",
+}
+
+
+def require_complete(name: str, report: Mapping[str, Any]) -> None:
+    """Refuse a model whose loading report has any entry; `report` is transformers' own.
+
+    Raises:
+        ModelError: Names the tensors.
+    """
+    missing, unexpected = set(report["missing_keys"]), set(report["unexpected_keys"])
+    mismatched = [
+        f"{key} ({_shape(stored)} in the file, {_shape(wanted)} in the model)"
+        for key, stored, wanted in sorted(report["mismatched_keys"])
+    ]
+    found = [
+        _some("no", missing),
+        _some("left over", unexpected),
+        _some("of another shape", mismatched),
+    ]
+    if not any(found):
+        return
+    raise ModelError(
+        f"The weights of '{name}' are not those that its config.json describes "
+        f"({'; '.join(part for part in found if part)}){_advice(missing, unexpected)}."
+    )
+
+
+def _some(kind: str, keys: Iterable[str]) -> str:
+    ordered = sorted(keys)
+    if not ordered:
+        return ""
+    more = f" and {len(ordered) - _NAMED} more" if len(ordered) > _NAMED else ""
+    return f"{kind}: {', '.join(ordered[:_NAMED])}{more}"
+
+
+def _shape(size: Iterable[int]) -> str:
+    return "×".join(map(str, size))
+
+
+def _advice(missing: set[str], unexpected: set[str]) -> str:
+    for prefix, advice in _PREFIXES.items():
+        if any(key.startswith(prefix) for key in unexpected):
+            return f". They were {advice}"
+    if any(key.startswith(("score.", "v_head.", "value_head.")) for key in unexpected):
+        return ". It looks like a reward or value model, which does not write text"
+    if missing and all("head" in key or "embed" in key for key in missing):
+        return ". It looks like a backbone without the head that writes text"
+    return ": the files may be incomplete, so download or save them again"

@@ -1,0 +1,115 @@
+"""Reads a model's configuration before its weights: refuses kinds that cannot be sampled right, and
+chooses the attention and context under which transformers computes what the model was trained for.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from harness.errors import ModelError
+
+# Decoders whose configuration says `is_decoder: false` all the same.
+_CAUSAL_ANYWAY = ("gpt_neox", "gpt_neox_japanese", "trocr")
+_INSTEAD = "choose another model, or serve it as openai:http://HOST/v1#MODEL"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """The attention, context and notes that a model's configuration asks for.
+
+    `attention` is the implementation to load with; None for transformers' own choice. `context` is
+    the longest text in tokens; None where the configuration states none.
+    """
+
+    attention: str | None
+    context: int | None
+    notes: tuple[str, ...] = ()
+
+
+def plan_loading(name: str, folder: Path) -> LoadPlan:
+    """Decide how to load the model in a folder, from its configuration alone.
+
+    Raises:
+        ModelError: It is no causal language model, or of a kind that cannot be sampled here.
+        OSError, ValueError: The configuration cannot be read.
+    """
+    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    _require_causal(name, config)
+    _require_keys_and_values(name, config)
+    text = config.get_text_config(decoder=True)
+    fields: Mapping[str, Any] = text.to_dict()
+    notes = []
+    attention = None
+    if fields.get("attn_logit_softcapping") is not None:
+        # PyTorch's fused attention has no place for the cap and drops it without a word.
+        attention = "eager"
+        notes.append(
+            "The model caps its attention scores, which only transformers' eager attention does."
+        )
+    context: int | None = fields.get("max_position_embeddings")
+    short = min(_original_lengths(fields), default=None)
+    if short is not None and (context is None or short < context):
+        # Transformers rotates a whole batch by the long factors once one row is longer, and keys
+        # cached before then keep the short ones.
+        notes.append(
+            f"The context is limited to {short} tokens of {context}: beyond them the model rotates "
+            "positions by other factors, which changes texts already processed."
+        )
+        context = short
+    return LoadPlan(attention, context, tuple(notes))
+
+
+def _require_causal(name: str, config: Any) -> None:
+    fields = config.to_dict()
+    kind = config.model_type
+    if fields.get("is_encoder_decoder"):
+        raise ModelError(
+            f"The model '{name}' is an encoder with a decoder ({kind}), not a causal language "
+            f"model: {_INSTEAD}."
+        )
+    if fields.get("is_decoder") is False and kind not in _CAUSAL_ANYWAY:
+        raise ModelError(
+            f"The model '{name}' is an encoder ({kind} with is_decoder false): each token sees "
+            "those after it, so it cannot write text; choose a causal language model."
+        )
+
+
+def _require_keys_and_values(name: str, config: Any) -> None:
+    """Refuse models that keep a state other than keys and values, which no row could share."""
+    found = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if found is None:
+        return  # loading says that transformers knows no such language model
+    architecture: Any = found[0] if isinstance(found, tuple) else found
+    unknown = _cache_layers(config) - {DynamicLayer, DynamicSlidingWindowLayer}
+    takes_cache = "past_key_values" in inspect.signature(architecture.forward).parameters
+    if unknown or architecture._is_stateful or not takes_cache:
+        raise ModelError(
+            f"The model '{name}' ({config.model_type}) keeps a state other than keys and values: "
+            f"only attention over those can be sampled and trained here; {_INSTEAD}."
+        )
+
+
+def _cache_layers(config: Any) -> set[type]:
+    try:
+        return {type(layer) for layer in DynamicCache(config=config).layers}
+    except (AttributeError, KeyError, ValueError):
+        return {object}  # an architecture with a cache of its own
+
+
+def _original_lengths(fields: Mapping[str, Any]) -> Iterator[int]:
+    """The lengths up to which long-rope layers use their short factors."""
+    ropes = fields.get("rope_parameters") or {}
+    # Models with several kinds of layers have one set of parameters for each.
+    for rope in (ropes, *(x for x in ropes.values() if isinstance(x, Mapping))):
+        if rope.get("rope_type") == "longrope":
+            length = rope.get("original_max_position_embeddings")
+            length = length or fields.get("original_max_position_embeddings")
+            if length:
+                yield int(length)
