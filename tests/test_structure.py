@@ -160,9 +160,10 @@ OTHER_LIBRARIES = {
     "harness/policies/memory_check.py": {"sysconf"},
     "harness/policies/tinker": {
         *("trainable", "max_context_length", "result", "future", "status_code", "RestClient"),
-        "max_position_embeddings",
     },
-    "harness/policies/vllm": {"max_model_len", "prompt_token_ids", "token_ids", "choices"},
+    "harness/policies/vllm": {
+        *("max_model_len", "parent", "prompt_token_ids", "token_ids", "choices"),
+    },
     "harness/system": {"filename", "sched_getaffinity"},
 }
 """Optional attributes of other libraries' objects that are read by name."""

@@ -297,9 +297,38 @@ def test_a_step_whose_numbers_are_not_finite_is_not_taken(server):
     policy = prepared(server)
     samples = play(policy)
     broken = replace(samples[0], logprobs=(float("nan"),) * len(samples[0].logprobs))
-    with pytest.raises(ModelError, match="not finite"):
+    with pytest.raises(ModelError, match=r"A sample's .*not finite"):
         policy.update([broken], built("ppo"), Step())
+    assert server.count("/api/v1/forward_backward") == 0
+    real = server.lab.forward_backward
+
+    def overflowed(model, body):
+        told = real(model, body)
+        return told | {"logprobs": [[float("nan")] * len(row) for row in told["logprobs"]]}
+
+    server.lab.forward_backward = overflowed
+    with pytest.raises(ModelError, match=r"The server's trainer .*not finite"):
+        policy.update(samples, built("ppo"), Step())
     assert server.lab.steps == policy.version == 0
+
+
+def test_log_probabilities_of_the_sampler_are_not_blamed_on_the_trainer(server):
+    policy, real = opened(), server.lab.sample
+    server.lab.sample = lambda session, body: real(session, body) | {"logprobs": [float("nan")]}
+    with pytest.raises(ModelError, match=r"127\.0\.0\.1.* sampled with .*not finite"):
+        list(policy.generate(deque([ask(0, max_tokens=1)])))
+
+
+def test_a_token_beyond_the_models_vocabulary_is_unscored_and_no_empty_answer(server):
+    policy, real = opened(), server.lab.sample
+    size = policy._limits.vocabulary
+    assert size > 1
+    for token, answered in ((size - 1, ["r0"]), (size, []), (size + 7, [])):
+        made = {"tokens": [token], "logprobs": [-1.0], "stop": False}
+        server.lab.sample = lambda session, body, made=made: real(session, body) | made
+        assert [id for id, _ in policy.generate(deque([ask(0, max_tokens=1)]))] == answered
+        assert set(policy.failures) == {"r0"} - set(answered)
+    assert f"token id {size + 7}, and the model's vocabulary has {size}" in policy.failures["r0"]
 
 
 def test_no_samples_no_step(server, tmp_path):

@@ -71,6 +71,26 @@ def test_a_full_disk_there_is_found_before_a_round_and_after_it(server, tmp_path
     assert json.loads((tmp_path / "policy.json").read_text())["version"] == 1
 
 
+def test_a_state_that_is_kept_under_no_path_is_the_servers_fault_said_once(server):
+    real = server.lab.save
+    server.lab.save = lambda id, name: real(id, name) | {"path": None}
+    with pytest.raises(ModelError) as told:
+        opened().prepare()
+    said = str(told.value)
+    assert "The server http://127.0.0.1" in said
+    assert "the trained state" in said
+    assert "does not fit" not in said
+    assert len(said) < 500
+
+
+def test_an_errors_cause_is_said_once(server):
+    service, cause = opened()._service, ValueError("no path")
+    for text, said in (("no path", "OSError: no path"), ("kept", "OSError: kept (no path)")):
+        error = OSError(text)
+        error.__cause__ = cause
+        assert service.reason(error) == said
+
+
 def test_an_adapter_comes_out_as_peft_reads_it(server, tmp_path, tiny_model):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

@@ -244,8 +244,26 @@ def test_outputs_that_are_no_numbers_are_an_error(
 ) -> None:
     nothing = SampledTokens((3,), (float("nan"),))
     monkeypatch.setattr(policy.engine, "_draw", lambda ask, adapter: nothing)
-    with pytest.raises(ModelError, match="not finite numbers"):
+    with pytest.raises(ModelError, match=r"vLLM's .*not finite numbers: nothing is trained yet"):
         play(policy)
+    monkeypatch.undo()
+    policy.update(play(policy), reinforce, STEP)
+    monkeypatch.setattr(policy.engine, "_draw", lambda ask, adapter: nothing)
+    with pytest.raises(ModelError, match="the adapter that was trained is broken"):
+        play(policy)
+
+
+def test_a_token_beyond_the_models_vocabulary_is_unscored_and_no_empty_answer(
+    policy: VLLMPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = policy._vocabulary
+    assert size is not None
+    drawn = SampledTokens((size - 1,), (-1.0,))
+    monkeypatch.setattr(policy.engine, "_draw", lambda ask, adapter: drawn)
+    assert len(list(policy.generate(deque([ask(0)])))) == 1
+    drawn = SampledTokens((size,), (-1.0,))
+    assert list(policy.generate(deque([ask(0)]))) == []
+    assert f"vocabulary has {size}" in policy.failures["r0"]
 
 
 def test_an_exported_adapter_names_no_hub_to_ask(

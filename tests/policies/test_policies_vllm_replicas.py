@@ -29,6 +29,8 @@ class Replica:
         self.adapters: dict[str, str] = {}
         self.sampled: list[str] = []
         self.full = False
+        self.name = "m"
+        self.forgetful = False  # samples the base model under any name that it was told
 
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         if path == "/v1/load_lora_adapter":
@@ -50,7 +52,7 @@ class Replica:
             "id": "c",
             "object": "text_completion",
             "created": 0,
-            "model": body["model"],
+            "model": self.name if self.forgetful else body["model"],
             "choices": [
                 {
                     "index": 0,
@@ -86,7 +88,7 @@ def listening(*replicas: Replica) -> Iterator[str]:
         def do_GET(self) -> None:
             if self.path == "/version":
                 return self._reply(200, {"version": "0.32.0"})
-            models = [{"id": "m", "object": "model", "created": 0, "owned_by": "me"}]
+            models = [{"id": r.name, "object": "model", "created": 0} for r in replicas[:1]]
             self._reply(200, {"object": "list", "data": models})
 
         def do_POST(self) -> None:
@@ -160,6 +162,34 @@ def test_a_replica_that_takes_no_adapter_stops_the_step(tmp_path: Path) -> None:
         server = opened(first, first, second)
         with pytest.raises(ModelError, match=rf"{second} did not load an adapter.*no room"):
             server.load_adapter(tmp_path / "v1")
+        server.close()
+
+
+def test_a_server_that_is_down_or_serves_another_model_is_named_at_the_start() -> None:
+    one, other = Replica(), Replica()
+    other.name = "another"
+    with listening(one) as first, listening(other) as second:
+        with listening(one) as down:
+            pass  # its address is free again
+        with pytest.raises(ModelError) as told:
+            opened(first, first, second, down)
+    said = str(told.value)
+    assert f"{down} does not answer (APIConnectionError" in said
+    assert f"{second} does not serve m, but another" in said
+    assert f"{first} does" not in said
+    assert one.adapters == {}
+
+
+def test_a_replica_that_samples_the_base_model_under_an_adapters_name_stops_the_step(
+    tmp_path: Path,
+) -> None:
+    one, two = Replica(), Replica()
+    with listening(one, two) as url, listening(one) as first, listening(two) as second:
+        server = opened(url, first, second)
+        server.load_adapter(tmp_path / "v1")
+        two.forgetful = True
+        with pytest.raises(ModelError, match="sampled 'm' where 'v1' was asked for"):
+            sampled(server, "v1")
         server.close()
 
 

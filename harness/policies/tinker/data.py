@@ -27,6 +27,7 @@ def hosted_form(loss: Loss, samples: Sequence[Sample]) -> HostedLoss:
 
     Raises:
         UsageError: It cannot compute it on these samples; says which settings it can.
+        ModelError: A sample's log-probabilities are not finite.
     """
     named: object = loss
     if not isinstance(named, NamedLoss):
@@ -37,6 +38,11 @@ def hosted_form(loss: Loss, samples: Sequence[Sample]) -> HostedLoss:
         )
     for sample in samples:
         check_sampling(sample.temperature, sample.top_p)
+        if not np.isfinite(sample.logprobs).all():
+            raise ModelError(
+                "A sample's log-probabilities are not finite numbers, as whoever sampled it told "
+                "them; it was not sent to the trainer, and no step was taken."
+            )
     return named.hosted()
 
 
@@ -139,20 +145,20 @@ def numbers(weighted: Sequence[WeightedSample], loss: HostedLoss, output: Any) -
     outputs = list(output.loss_fn_outputs)
     if len(outputs) != len(weighted):
         raise ModelError(
-            f"Tinker's trainer answered {len(outputs)} of {len(weighted)} samples; nothing can be "
-            "said of such a step. Go on with harness resume."
+            f"The server's trainer answered {len(outputs)} of {len(weighted)} samples; nothing can "
+            "be said of such a step. Go on with harness resume."
         )
     for item, told in zip(weighted, outputs, strict=True):
         sample = item.sample
         # The prompt's targets come first.
         new = np.array(told["logprobs"].data, dtype=np.float64)[-len(sample.sampled) :]
-        apart = new - np.array(sample.logprobs)
-        if len(new) != len(sample.sampled) or not np.isfinite(apart).all():
+        if len(new) != len(sample.sampled) or not np.isfinite(new).all():
             raise ModelError(
-                "Tinker's trainer returned log-probabilities that are not finite numbers, and the "
-                "weights were left as they were: lower the learning rate, and go on with harness "
-                "resume."
+                "The server's trainer returned log-probabilities that are not finite numbers, and "
+                "the weights were left as they were: lower the learning rate, and go on with "
+                "harness resume."
             )
+        apart = new - np.array(sample.logprobs)
         gap += float(np.abs(apart).sum())
         ratio_max = max(ratio_max, float(np.exp(apart.max())))
         plain = np.full(len(new), sample.advantage * loss.share(len(new), size))

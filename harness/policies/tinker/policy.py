@@ -13,15 +13,17 @@ import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ModelError
 from harness.policies.base import CompletionStream, HostedLoss, Loss, Request, Sample, Step
+from harness.policies.model_limits import read_limits
 from harness.policies.reference import Reference
 from harness.policies.tinker.data import WeightedSample, datum, hosted_form, numbers, weigh_samples
 from harness.policies.tinker.export import unpack_adapter
-from harness.policies.tinker.sampler import SEEDS, TinkerSampler, read_context, read_rendering
+from harness.policies.tinker.sampler import SEEDS, TinkerSampler, read_rendering
 from harness.policies.tinker.scale import Scale, measure_scale, norm_of
 from harness.policies.tinker.service import Service, model_name
 from harness.settings.model import ModelSettings
@@ -51,9 +53,11 @@ class TinkerPolicy:
             lambda: service.client.create_sampling_client(base_model=self._model),
         )
         self.rendering, tokenizer = read_rendering(self._model, base)
-        self.context = told or read_context(tokenizer)
-        self._sampler = TinkerSampler(service, base, self.rendering, self.context)
-        self._base = TinkerSampler(service, base, self.rendering, self.context)
+        limits = read_limits(tokenizer)
+        self.context = told or limits.context
+        self._limits = replace(limits, context=self.context)
+        self._sampler = TinkerSampler(service, base, self.rendering, self._limits)
+        self._base = TinkerSampler(service, base, self.rendering, self._limits)
         if not service.own:
             with service.fitting():
                 self._base.probe(min(self.rendering.ends, default=0))
@@ -154,6 +158,11 @@ class TinkerPolicy:
         saved = self._service.ask(
             "did not keep the trained state", lambda: trainer.save_state(name)
         )
+        if not saved.path:
+            raise ModelError(
+                f"{self._service.who} was asked to keep the trained state and names no path for "
+                "it: see that its folder of checkpoints can be written to, and look into its log."
+            )
         return str(saved.path)
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
@@ -205,7 +214,7 @@ class TinkerPolicy:
         client = self._service.ask(
             "does not serve what it trained", self._trainer.save_weights_and_get_sampling_client
         )
-        self._sampler = TinkerSampler(self._service, client, self.rendering, self.context)
+        self._sampler = TinkerSampler(self._service, client, self.rendering, self._limits)
         self._version = version
 
     def save(self, folder: Path) -> None:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError
 from harness.policies.base import CompletionStream, Request, Sample
+from harness.policies.model_limits import ModelLimits, foreign_tokens
 from harness.policies.tinker.sdk import get_future
 from harness.policies.tinker.service import Service
 from harness.types import Completion, Finish, Tokens
@@ -37,13 +39,13 @@ class TinkerSampler:
     """Samples from one version of the weights."""
 
     def __init__(
-        self, service: Service, client: Any, rendering: Rendering, context: int | None
+        self, service: Service, client: Any, rendering: Rendering, limits: ModelLimits
     ) -> None:
         self.client = client
         self.failures: dict[str, str] = {}
         self._service = service
         self._rendering = rendering
-        self.context = context
+        self._limits = limits
         self._answered = float("-inf")  # when the last reply came
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
@@ -97,6 +99,15 @@ class TinkerSampler:
             raise ModelError(
                 "The server's replies carry no log-probabilities, so nothing can be learnt from "
                 "them: use Tinker, or a server that sends them."
+            )
+        if foreign := foreign_tokens(tokens, self._limits.vocabulary):
+            self.failures[sent.request.id] = foreign
+            return
+        if not all(map(isfinite, logprobs)):
+            raise ModelError(
+                f"{self._service.who} sampled with log-probabilities that are not finite numbers, "
+                "so the weights that sample there are broken: go on from an earlier checkpoint "
+                "with a lower learning rate, or look into the server's log."
             )
         self.failures.pop(sent.request.id, None)
         finish = Finish.LENGTH if sequence.stop_reason == "length" else Finish.STOP
@@ -163,7 +174,8 @@ class TinkerSampler:
 
     def _limit(self, request: Request, ids: tuple[int, ...]) -> int:
         limit = request.sampling.max_tokens
-        return limit if self.context is None else min(limit, self.context - len(ids))
+        context = self._limits.context
+        return limit if context is None else min(limit, context - len(ids))
 
     def _send(self, sent: _Sent, limit: int) -> Future[Any]:
         types, sampling = self._service.sdk.types, sent.request.sampling
@@ -197,14 +209,3 @@ def read_rendering(model: str, client: Any) -> tuple[Rendering, str]:
     with suppress(OSError, ValueError):
         generation = GenerationConfig.from_pretrained(tokenizer.name_or_path)
     return Rendering(tokenizer, generation), str(tokenizer.name_or_path)
-
-
-def read_context(folder: str) -> int | None:
-    """The longest prompt and reply that a model's own configuration names, where there is one."""
-    from transformers import AutoConfig
-
-    with suppress(OSError, ValueError, KeyError):
-        config = AutoConfig.from_pretrained(folder)
-        found: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
-        return found
-    return None

@@ -298,8 +298,10 @@ class Service:
 
     def reason(self, error: BaseException) -> str:
         """The error in one line, without the key."""
-        cause = f" ({error.__cause__})" if error.__cause__ else ""
-        return self.clean(f"{type(error).__name__}: {error}{cause}")
+        said = f"{type(error).__name__}: {error}"
+        cause = str(error.__cause__ or "")
+        # SDKs often put the cause into the error's own text already.
+        return self.clean(said if cause in said else f"{said} ({cause})")
 
     def clean(self, text: str) -> str:
         """One line of at most 300 characters, without the key."""

@@ -25,6 +25,7 @@ from harness.policies.chat.rendering import Ids, Rendering
 from harness.policies.hf.policy import HFPolicy
 from harness.policies.memory_check import require_memory
 from harness.policies.model_files import ModelSource, quantisation, weights_hash
+from harness.policies.model_limits import foreign_tokens, read_limits
 from harness.policies.reference import Reference
 from harness.policies.vllm.adapter_store import AdapterStore
 from harness.policies.vllm.base import SampledTokens, TokenRequest, VLLMEngine
@@ -63,6 +64,7 @@ class VLLMPolicy:
         self.engine = engine
         self.rendering = rendering
         self.context = engine.context
+        self._vocabulary = read_limits(source.folder).vocabulary
         self.notes: tuple[str, ...] = (NOTE, *engine.notes, *rendering.notes)
         self.versions: Mapping[str, str] = {"vllm": engine.release}
         self._model, self._source = model, source
@@ -141,9 +143,10 @@ class VLLMPolicy:
                     return
                 id, result = answer
                 prompt = prompts.pop(id)
-                if result.error:
+                problem = result.error or foreign_tokens(result.sampled, self._vocabulary)
+                if problem:
                     # A failed request yields nothing: it is unscored, and not an empty completion.
-                    failures[id] = result.error
+                    failures[id] = problem
                     continue
                 failures.pop(id, None)
                 yield id, self._reply(prompt, result)
@@ -164,10 +167,13 @@ class VLLMPolicy:
 
     def _reply(self, prompt: Ids, result: SampledTokens) -> Completion:
         if not all(map(isfinite, result.logprobs)):
-            raise ModelError(
-                "The model's outputs are not finite numbers: load it with dtype float32, or "
-                "continue from an earlier checkpoint with a lower learning rate."
+            way = (
+                "the adapter that was trained is broken; start anew with a lower learning rate"
+                if self.version
+                else "nothing is trained yet, so the model itself overflows: write --set "
+                "model.dtype=float32, or start a server of your own with --dtype float32"
             )
+            raise ModelError(f"vLLM's log-probabilities are not finite numbers: {way}.")
         stopped = bool(result.sampled) and result.sampled[-1] in self.rendering.ends
         finish = Finish.STOP if stopped else Finish.LENGTH
         tokens = Tokens(prompt, result.sampled, result.logprobs)

@@ -27,6 +27,7 @@ COMMAND = (
     "--logprobs-mode processed_logprobs"
 )
 _TRIES = 32  # of one completion at replicas without its adapter, each of which loads it meanwhile
+_LOOK = 10.0  # seconds that a server has to list its models
 _PAUSE = 0.05  # seconds between them
 
 
@@ -43,6 +44,31 @@ class Replicas:
         self._front = client
         self._loading = threading.Lock()
         self._folder: Path | None = None
+
+    def check(self, model: str) -> None:
+        """See that every server that is named answers, and serves the model.
+
+        Raises:
+            ModelError: Some do not; says which.
+        """
+        from openai import OpenAIError
+
+        wrong = []
+        for server, client in self._clients.items():
+            try:
+                # Not as long as for a completion: one that is down would take minutes.
+                quick = client.with_options(timeout=_LOOK, max_retries=1)
+                served = [m.id for m in quick.models.list()]
+            except (OpenAIError, ValueError) as error:
+                wrong.append(f"{server} does not answer ({self._reason(error)})")
+                continue
+            if model not in served:
+                wrong.append(f"{server} does not serve {model}, but {', '.join(served)}")
+        if wrong:
+            raise ModelError(
+                f"Of {len(self._clients)} vLLM servers behind {self._address} not all can be used: "
+                f"{'; '.join(wrong)}. Start them, or leave them out of ?servers=."
+            )
 
     def load(self, folder: Path) -> None:
         """Have every server that is known read an adapter, and see that it says so.

@@ -50,6 +50,7 @@ class VLLMServer:
         # The client library wants a key even where the server asks for none.
         self._key = os.environ.get("OPENAI_API_KEY", "") or "none"
         self._base, self._model = address.base_url, address.served
+        self._servers = address.servers
         self._client = OpenAI(
             api_key=self._key,
             base_url=f"{address.base_url}/v1",
@@ -81,6 +82,10 @@ class VLLMServer:
         self.release = f"{known} (server)"
         if self._model not in models:
             raise unknown("model", self._model, models)
+        # One model may be served under several names; an adapter names its base as `parent`.
+        self._bases = {name for name, m in models.items() if not getattr(m, "parent", None)}
+        if self._servers:
+            self._replicas.check(self._model)
         self.context: int | None = getattr(models[self._model], "max_model_len", None)
         plain, cool = (self._probe(probe, temperature) for temperature in (1.0, 0.5))
         # Raw log-probabilities do not depend on the temperature.
@@ -117,7 +122,11 @@ class VLLMServer:
         return sorted(tops.values())
 
     def generate(self, waiting: deque[TokenRequest], adapter: str = "") -> SampledStream:
-        """Answer what waits, in the order of arrival; see `VLLMEngine.generate`."""
+        """Answer what waits, in the order of arrival; see `VLLMEngine.generate`.
+
+        Raises:
+            ModelError: A replica sampled another model than the one that was asked for.
+        """
         running: dict[Future[SampledTokens], str] = {}
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="vllm")
         try:
@@ -163,6 +172,12 @@ class VLLMServer:
         # The client library does not check replies: any JSON object passes for a completion.
         if not getattr(answer, "choices", None):
             raise ValueError("the reply is no completion, or holds no choice")
+        if answer.model != model and {answer.model, model} - self._bases:
+            raise ModelError(
+                f"The vLLM server {self._base} sampled '{answer.model}' where '{model}' was asked "
+                "for: a replica or a balancer there takes one model for another. Mend it, and go "
+                "on with harness resume."
+            )
         return answer
 
     def load_adapter(self, folder: Path) -> str:
@@ -206,6 +221,6 @@ def _parse(answer: Completion) -> SampledTokens:
         return SampledTokens(error=f"vLLM ended the reply with '{choice.finish_reason}'")
     ids = getattr(choice, "token_ids", None) or []
     told = choice.logprobs.token_logprobs if choice.logprobs else []
-    if len(told) != len(ids):
+    if len(told) != len(ids) or None in told:
         raise ValueError(f"{len(ids)} token ids came with {len(told)} log-probabilities")
     return SampledTokens(tuple(ids), tuple(float(x) for x in told))
