@@ -23,7 +23,7 @@ from harness.runs.off_policy import DEFAULT_CORRECTION, correction_note, needs_c
 from harness.runs.request import build_request
 from harness.settings.config import Config, env_tables, from_tables
 from harness.settings.executor import check_removed
-from harness.settings.old_names import modern
+from harness.settings.old_names import modern, written_name
 from harness.settings.sections import EnvSection
 from harness.settings.sources import Scalar, merge, preset_names, read_preset, read_sets, read_toml
 from harness.system import hardware
@@ -97,6 +97,9 @@ def _typed(requested: Requested) -> tuple[dict[str, dict[str, Scalar]], list[str
     # Layer by layer: a setting under its old name in the file and its new one in a flag is no
     # conflict, and the flag wins.
     layers = [modern(layer, known) for layer in (file, sets, flags)]
+    for raw, (tables, _) in zip((file, sets, flags), layers, strict=True):
+        section = written_name(raw, "executor")
+        check_removed(tables.get("executor", {}), section, typed=raw is sets)
     notes = dict.fromkeys(note for _, found in layers for note in found)
     return merge(*(tables for tables, _ in layers)), list(notes)
 
@@ -111,7 +114,6 @@ def resolve(requested: Requested) -> Resolved:
     Whatever can be refused is refused here, before anything is written or loaded.
     """
     typed, renamed = _typed(requested)
-    check_removed(typed.get("executor", {}))
     env_name = _env(requested.preset, typed)
     base, preset, notes = _defaults(requested, typed, env_name)
     tables = merge(base, read_preset(preset, env_name), typed)

@@ -97,13 +97,16 @@ class ExecutorSection(Settings):
         custom(self.resources)
 
 
-def removed(table: Mapping[str, object]) -> dict[str, object]:
-    """The options of earlier versions that an `[executor]` table sets to more than off."""
+def removed(table: Mapping[str, object], typed: bool = False) -> dict[str, object]:
+    """The options of earlier versions that an `[executor]` table sets to more than off.
+
+    With `typed` those that are off too: earlier versions wrote them into files, users did not.
+    """
     off = (0, "", False)
     found = {
         key: table[key]
         for key, (default, _) in _REMOVED.items()
-        if key in table and table[key] != default and table[key] not in off
+        if key in table and (typed or (table[key] != default and table[key] not in off))
     }
     return {"name": "accelerate", **found} if table.get("name") == "accelerate" else found
 
@@ -117,18 +120,25 @@ def without_removed(table: Mapping[str, _Value]) -> dict[str, _Value]:
     }
 
 
-def check_removed(table: Mapping[str, object], where: str = "", instead: str = "") -> None:
+def check_removed(
+    table: Mapping[str, object],
+    section: str = "executor",
+    where: str = "",
+    instead: str = "",
+    typed: bool = False,
+) -> None:
     """Refuse an `[executor]` table that sets options of earlier versions.
 
-    `where` begins the sentence with whose table it is, and `instead` adds one more way out.
+    `section` is the table's name as it was written, `where` begins the sentence with whose table
+    it is, and `instead` adds one more way out. `typed`: see `removed`.
 
     Raises:
         UsageError: So; says which, and what to use instead.
     """
-    found = removed(table)
+    found = removed(table, typed)
     if not found:
         return
-    said = ", ".join(f"engine.{key}={value}" for key, value in found.items())
+    said = ", ".join(f"{section}.{key}={value}" for key, value in found.items())
     uses = dict.fromkeys(_TRAIN if key == "name" else _REMOVED[key][1] for key in found)
     told = f"{where}{said} {'was' if len(found) == 1 else 'were'} removed from the harness"
     raise UsageError("; ".join((told, *uses, *([instead] if instead else []))) + ".")

@@ -36,6 +36,12 @@ OLD_SECTIONS: Mapping[str, str] = {"world": "env", "engine": "executor"}
 Tables = dict[str, dict[str, Scalar]]
 
 
+def written_name(tables: Mapping[str, object], section: str) -> str:
+    """The name under which these tables have a section: today's, or an old one."""
+    olds = (old for old, now in OLD_SECTIONS.items() if now == section)
+    return next((old for old in olds if old in tables), section)
+
+
 def modern(
     tables: Mapping[str, Mapping[str, Scalar]], methods: Iterable[type[Any]] = ()
 ) -> tuple[Tables, list[str]]:

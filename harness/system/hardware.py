@@ -50,6 +50,8 @@ def visible_gpus(
     for name in (part.strip() for part in named.split(",")):
         if not re.fullmatch(r"\d+|(GPU|MIG)-\S+", name):
             break  # as for CUDA, nothing after it counts
+        if name in visible:
+            return []  # as for CUDA, which then shows none
         visible.append(name)
     return visible
 

@@ -219,6 +219,9 @@ def test_a_prompt_is_exported_as_text(capsys, tmp_path):
     assert main(["export", "out", "--to", "mine"]) == 0
     assert "Answer:" in (tmp_path / "mine" / "system_prompt.txt").read_text()
     assert main(["export", "out", "--to", "mine"]) == 2
+    (tmp_path / "out" / "config.toml").write_text("[model\n")
+    assert main(["export", "out", "--to", "other"]) == 2
+    assert not (tmp_path / "other").exists()  # refused before anything is written
 
 
 def test_python_gets_what_the_command_line_prints(tmp_path):

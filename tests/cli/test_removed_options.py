@@ -84,6 +84,11 @@ def begun(finished, tmp_path):
         (["--set", "engine.learner=actor"], "SkyRL"),
         (["--set", "engine.worlds=4"], "DOCKER_HOST"),
         (["--set", "engine.shard=true"], "tinker:MODEL"),
+        (["--set", "engine.samplers=2"], "engine.samplers=2 was"),
+        (["--set", "executor.samplers=2"], "executor.samplers=2 was"),
+        # A value that meant "off" or "as ever": whoever types it still expects the option.
+        (["--set", "executor.processes=2"], "executor.processes=2 was"),
+        (["--set", "executor.worlds=0"], "DOCKER_HOST"),
     ],
 )
 def test_run_refuses_a_removed_option(words, said, tmp_path, monkeypatch, capsys):
@@ -122,8 +127,32 @@ def test_resume_refuses_a_run_that_was_begun_with_them(begun, table, capsys):
     told = capsys.readouterr().err
     assert "removed from the harness" in told
     assert ("--executor serial" in told) is ("staleness" not in table)
+    assert ("harness run --config COPY" in told) is ("staleness" in table)
+    assert "engine." in told
     assert (place / "config.toml").read_bytes() == before
     assert not (place / "entry.json").exists()
+
+
+def test_resume_with_other_options_still_says_what_was_removed(begun, capsys):
+    place = begun({"name": "accelerate", "processes": 4})
+    assert main(["resume", str(place), "--jobs", "2"]) == 2
+    told = capsys.readouterr().err
+    assert "engine.name=accelerate, engine.processes=4 were removed" in told
+    assert "changes nothing" not in told
+
+
+def test_a_run_with_a_lag_starts_anew_from_its_config_without_it(begun, tmp_path, capsys):
+    tables = read_toml(begun(OLD) / "config.toml")
+    copy = tmp_path / "copy.toml"
+    copy.write_text(tomli_w.dumps(tables))
+    asked = ["run", "--config", str(copy), "--episodes", "16", "--quiet"]
+    asked += ["--run-dir", str(tmp_path / "anew")]
+    assert main(asked) == 2
+    assert "engine.samplers=2" in capsys.readouterr().err
+    old = ("name", "samplers", "learner", "worlds", "staleness")
+    tables["engine"] = {k: v for k, v in tables["engine"].items() if k not in old}
+    copy.write_text(tomli_w.dumps(tables))
+    assert main(asked) == 0
 
 
 def test_resume_refuses_a_removed_engine_by_name(begun, capsys):

@@ -47,7 +47,7 @@ def test_removed_options_that_are_off_are_read_in_silence():
     ],
 )
 def test_a_removed_option_is_refused_with_what_to_use_instead(key, value, said):
-    with pytest.raises(UsageError, match=f"engine.{key}={value} was removed") as told:
+    with pytest.raises(UsageError, match=f"executor.{key}={value} was removed") as told:
         from_tables({"executor": {"name": "ray", **OFF, key: value}})
     assert said in str(told.value)
     assert str(told.value).count(".\n") == 0 and str(told.value).endswith(".")
@@ -57,8 +57,10 @@ def test_several_are_named_together_and_each_way_out_once():
     table = {"name": "ray", "samplers": 2, "chunk": 8, "worlds": 1, "jobs": 3}
     assert removed(table) == {"samplers": 2, "chunk": 8, "worlds": 1}
     assert without_removed(table) == {"name": "ray", "jobs": 3}
-    with pytest.raises(UsageError, match=r"engine\.worlds=1 were removed") as told:
+    with pytest.raises(UsageError, match=r"executor\.worlds=1 were removed") as told:
         check_removed(table)
+    with pytest.raises(UsageError, match=r"engine\.samplers=2, engine\.chunk=8"):
+        check_removed(table, "engine")
     assert str(told.value).count("vllm serve") == str(told.value).count("DOCKER_HOST") == 1
 
 
@@ -69,6 +71,8 @@ def test_several_are_named_together_and_each_way_out_once():
         ("3, 1", ["3", "1"]),
         ("GPU-8932f937-d72c,MIG-1a2b", ["GPU-8932f937-d72c", "MIG-1a2b"]),
         ("2,-1,3", ["2"]),
+        ("0,0,1", []),
+        ("1, 0 ,1", []),
         ("-1", []),
         ("", []),
         ("none", []),

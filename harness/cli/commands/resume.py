@@ -10,14 +10,16 @@ from harness.runs.finish import unfinished
 from harness.runs.request import read_request, read_tables
 from harness.runs.run_dirs import existing
 from harness.settings.executor import check_removed, removed
-from harness.settings.sources import Scalar
+from harness.settings.old_names import written_name
+from harness.settings.sources import Scalar, read_toml
 
 
 def main(arguments: Arguments) -> int:
     """Finish what is unfinished; nothing new is created."""
     run_dirs, typed = existing(arguments.run), executor_options(arguments)
-    executor = executor_for(run_dirs, typed)
+    # First: the options that are left over would be taken for those of a serial run.
     _check(unfinished(run_dirs), typed, arguments.run)
+    executor = executor_for(run_dirs, typed)
     return run_and_report(run_dirs, arguments.quiet, arguments.json, arguments.tracker, executor)
 
 
@@ -32,5 +34,10 @@ def _check(run_dirs: Sequence[Path], typed: Mapping[str, Scalar], folder: Path) 
         lags = "staleness" in removed(table)
         if lags or typed.get("name", name) == name:
             way = f"harness resume {folder} --executor serial continues without"
-            check_removed(table, f"{run_dir}: ", "" if lags else way)
+            anew = (
+                f"a lag is part of what was measured, so start anew: copy {run_dir}/config.toml "
+                "without these settings, and type harness run --config COPY"
+            )
+            section = written_name(read_toml(run_dir / "config.toml"), "executor")
+            check_removed(table, section, f"{run_dir}: ", anew if lags else way)
         read_request(run_dir)
