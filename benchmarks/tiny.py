@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,24 +16,30 @@ CHAT_TEMPLATE = (
 )
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer of 259 tokens, three of them control tokens."""
+def tiny_tokenizer(
+    template: str = CHAT_TEMPLATE, special: Sequence[str] = (), added: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer of 259 tokens, three of them control tokens, and of those given.
+
+    `added` are not declared as special, as several families do with markers.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+    own = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: i for i, token in enumerate([*special, *letters])}
+    vocabulary = {token: i for i, token in enumerate([*own, *letters])}
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    raw.add_special_tokens([AddedToken(token, special=True) for token in special])
+    raw.add_special_tokens([AddedToken(token, special=True) for token in [*own, *special]])
+    raw.add_tokens([AddedToken(token, special=False) for token in added])
     return PreTrainedTokenizerFast(
         tokenizer_object=raw,
         pad_token="<|pad|>",
         bos_token="<|im_start|>",
         eos_token="<|im_end|>",
-        chat_template=CHAT_TEMPLATE,
+        chat_template=template,
     )
 
 

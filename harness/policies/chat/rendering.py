@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from harness.errors import ModelError
+from harness.policies.chat.control_tokens import other_control_tokens, special_tokens
 from harness.policies.chat.template import read_template
 from harness.thoughts import is_mark, opened_thought
 from harness.types import Message
@@ -34,12 +35,6 @@ class RenderedPrompt:
     head: int
 
 
-def _controls(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    special = {i: str(t) for i, t in tokenizer.added_tokens_decoder.items() if t.special}
-    named = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
-    return special | {i: str(t) for i, t in named}
-
-
 def _as_unicode(text: str) -> str:
     """Replace lone surrogates, which cannot be encoded, by U+FFFD."""
     # By way of UTF-16, in which two surrogates that form a pair become their character.
@@ -53,26 +48,38 @@ class Rendering:
         self, tokenizer: PreTrainedTokenizerBase, generation: GenerationConfig | None = None
     ) -> None:
         self._tokenizer = tokenizer
-        self._controls = _controls(tokenizer)
-        self._thought_marks = {i: t for i, t in self._controls.items() if is_mark(t)}
+        self._template = template = read_template(tokenizer)
+        self._bare, self._ask = self._marker(template.bare), self._marker(template.ask)
+        self._bridge = self._marker(template.bridge)
+        self._opening = self._marker(template.opening or "")
+        self._between = self._marker(template.between or "")
+        special = special_tokens(tokenizer)
+        fixed = (self._bare, self._ask, self._bridge, self._opening, self._between)
+        others = other_control_tokens(tokenizer, fixed)
+        self._controls = special | others
+        self._thought_marks = {i: t for i, t in special.items() if is_mark(t)}
         # The longest first, since one name may begin another; `(?!)` never matches.
         self._spelled = re.compile(
             "|".join(re.escape(t) for t in sorted(self._controls.values(), key=len, reverse=True))
             or r"(?!)"
         )
-        self._template = template = read_template(tokenizer)
         self._opened = opened_thought(template.ask)
         self._encode = lru_cache(maxsize=4096)(self._encode_text)
-        self._bare, self._ask = self._marker(template.bare), self._marker(template.ask)
-        self._bridge = self._marker(template.bridge)
-        self._opening = self._marker(template.opening or "")
-        self._between = self._marker(template.between or "")
-        self.ends = self._find_ends(generation)
+        declared = getattr(generation, "eos_token_id", None)
+        stated = {*(declared if isinstance(declared, list) else [declared])}
+        stated = {i for i in (*stated, tokenizer.eos_token_id) if isinstance(i, int)}
+        self.ends = frozenset(stated | self._closing_end())
         self.notes = template.notes + self._compare()
         # Part of the identity: the same template gives other ids with another vocabulary.
         vocabulary = repr(sorted(tokenizer.get_vocab().items())).encode("utf-8", "surrogatepass")
         digest = hashlib.sha256(vocabulary).hexdigest()[:16]
         self.identity = f"{template.identity} vocabulary:{digest}"
+        # Added where earlier versions rendered differently, so that other Tracks stay.
+        if others:
+            self.identity += f" controls:{len(others)}"
+        before = stated | {i for i in self._bridge[:1] if i in special}
+        if self.ends != before or (self.ends and self._bridge[:1] and not self._starts_with_end()):
+            self.identity += f" ends:{','.join(map(str, sorted(self.ends)))}"
 
     def prompt(self, conversation: tuple[Message, ...]) -> RenderedPrompt:
         """Render a conversation up to the beginning of the next completion.
@@ -88,10 +95,11 @@ class Rendering:
         for reply, user in zip(turns[1::2], turns[2::2], strict=True):
             # Decoded and encoded again, a reply could become other tokens than those sampled.
             said = reply.tokens if reply.tokens is not None else self._content(reply)
-            # A sampled end token is the bridge's first already; a reply cut off has none.
-            ended = said[-1:] == self._bridge[:1] and said[-1:] != () and said[-1] in self.ends
-            bridge = self._bridge[1:] if ended else self._bridge
-            ids += said + bridge + self._content(user) + self._ask
+            # The template ends the turn itself, some with white space or another token before; a
+            # reply cut off has no end token.
+            if said and said[-1] in self.ends:
+                said = said[:-1]
+            ids += said + self._bridge + self._content(user) + self._ask
         return RenderedPrompt(ids, head)
 
     def text(self, sampled: Ids) -> str:
@@ -179,14 +187,19 @@ class Rendering:
             pieces += reversed(parts)
         return tuple(ids)
 
-    def _find_ends(self, generation: GenerationConfig | None) -> frozenset[int]:
-        # Of the generation config, the tokenizer, and what the template writes after a reply: a
-        # chat model's end of turn is often missing from one of them.
-        declared = getattr(generation, "eos_token_id", None)
-        ends = set(declared if isinstance(declared, list) else [declared])
-        ends |= {self._tokenizer.eos_token_id}
-        ends |= {i for i in self._bridge[:1] if i in self._controls}
-        return frozenset(i for i in ends if isinstance(i, int))
+    def _closing_end(self) -> set[int]:
+        """The token with which the template closes an assistant's turn, if there is one.
+
+        Tokens that it also writes between thought and answer end a message, but not the turn.
+        """
+        inside = set(self._marker(self._template.inside))
+        closing = [i for i in self._marker(self._template.closing) if i in self._controls]
+        # Some templates leave the last turn open, and close it by beginning the next one.
+        closing = closing or [i for i in self._bridge[:1] if i in self._controls]
+        return set([i for i in closing if i not in inside][:1])
+
+    def _starts_with_end(self) -> bool:
+        return self._bridge[0] in self.ends
 
     def _compare(self) -> tuple[str, ...]:
         """A note where encoding contents apart gives other tokens than encoding the whole."""

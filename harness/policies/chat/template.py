@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _SYSTEM, _USER, _REPLY = "MARKSYSTEMMARK", "MARKUSER{}MARK", "MARKREPLY{}MARK"
+_THOUGHT = "MARKTHOUGHTMARK"
 
 PLAIN = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %}"
@@ -29,6 +31,11 @@ PLAIN = (
     "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
 """For base models without a template: "User: …", "Assistant: …", a blank line between."""
+
+# A template's own failures; what it does with a probe is its author's choice.
+_FAILURES = (ValueError, TypeError, LookupError, AttributeError, TemplateError)
+# Names that templates use for a message's thought.
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 
 # Some templates write today's date; a benchmark's prompt must not change overnight.
 _DAY = datetime(2026, 1, 1)
@@ -39,7 +46,8 @@ class ChatTemplate:
     """The text around messages; `None` for `opening` and `between` means no system role.
 
     With a system message: opening, system, between, user, ask. Without: bare, user, ask. Then for
-    each further turn: reply, bridge, user, ask.
+    each further turn: reply, bridge, user, ask. `closing` follows a reply that ends the text, and
+    `inside` stands between the thought and the answer of one reply, where they are written apart.
     """
 
     opening: str | None
@@ -47,6 +55,8 @@ class ChatTemplate:
     bare: str
     ask: str
     bridge: str
+    closing: str
+    inside: str
     trims: bool
     notes: tuple[str, ...]
     identity: str
@@ -59,12 +69,24 @@ class _Probe:
         self._tokenizer = tokenizer
         self._template = template
 
-    def render(self, messages: list[tuple[str, str]]) -> str:
+    def render(self, messages: list[tuple[str, str]], thought: str = "", ask: bool = True) -> str:
+        """Render messages, the last with a thought, up to the next completion if `ask` is set."""
+        talk = [{"role": role, "content": content} for role, content in messages]
+        if thought:
+            talk[-1] |= dict.fromkeys(_THOUGHT_FIELDS, thought)
+        try:
+            return self._apply(talk, ask, None)
+        except TypeError:
+            # A template that goes through the tools without asking if there are any.
+            return self._apply(talk, ask, [])
+
+    def _apply(self, talk: list[dict[str, str]], ask: bool, tools: list[Any] | None) -> str:
         rendered = self._tokenizer.apply_chat_template(
-            [{"role": role, "content": content} for role, content in messages],
+            talk,
+            tools=tools,
             chat_template=self._template,
             tokenize=False,
-            add_generation_prompt=True,
+            add_generation_prompt=ask,
             strftime_now=_DAY.strftime,
         )
         return str(rendered)
@@ -92,9 +114,50 @@ def _system(probe: _Probe) -> tuple[str, str] | None:
     """The text before and after a system message; None where the template has no such role."""
     try:
         opening, between, _ = probe.around([("system", _SYSTEM), ("user", _USER.format(0))])
-    except (ValueError, TemplateError):
+    except _FAILURES:
         return None
     return opening, between
+
+
+def _closing(probe: _Probe) -> str:
+    """The text after a reply that nothing follows; "" where the template cannot render one."""
+    talk = [("user", _USER.format(0)), ("assistant", _REPLY.format(0))]
+    try:
+        return probe.render(talk, ask=False).rpartition(_REPLY.format(0))[2]
+    except _FAILURES:
+        return ""
+
+
+def _inside(probe: _Probe) -> str:
+    """The text between a reply's thought and its answer; "" where thoughts are not written."""
+    reply = _REPLY.format(0)
+    talk = [("user", _USER.format(0)), ("assistant", reply)]
+    try:
+        before, _, _ = probe.render(talk, _THOUGHT, ask=False).rpartition(reply)
+    except _FAILURES:
+        return ""
+    return before.rpartition(_THOUGHT)[2] if _THOUGHT in before else ""
+
+
+def _history_notes(probe: _Probe, system: tuple[str, str] | None) -> Iterator[str]:
+    """Notes on how the template renders earlier turns, which here stay as they were."""
+    turns = _turns(2)
+    try:
+        reply = f"<think>\n{_THOUGHT}\n</think>\n\n{turns[1][1]}"
+        if _THOUGHT not in probe.render([turns[0], ("assistant", reply), turns[2]]):
+            yield (
+                "The chat template removes thoughts from earlier replies: here they stay, as "
+                "sampled."
+            )
+        if system is not None:
+            whole = probe.render([("system", _SYSTEM), *turns])
+            if not whole.startswith(f"{system[0]}{_SYSTEM}{system[1]}{turns[0][1]}"):
+                yield (
+                    "The chat template moves the system prompt in longer conversations: here it "
+                    "stays where it was."
+                )
+    except _FAILURES:
+        return
 
 
 def _unasked(bare: str, system: tuple[str, str] | None) -> str:
@@ -107,29 +170,34 @@ def _unasked(bare: str, system: tuple[str, str] | None) -> str:
     return ""
 
 
+def _template_of(tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[str]]:
+    """The tokenizer's template, or the plain one with a note."""
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        template = template.get("default")
+    if template:
+        return str(template), []
+    template = PLAIN
+    # Only where the tokenizer itself begins texts with it, as the model was trained to see.
+    if tokenizer.bos_token and tokenizer("x")["input_ids"][:1] == [tokenizer.bos_token_id]:
+        template = "{{ bos_token }}" + template
+    return template, ["The model has no chat template: plain 'User:' and 'Assistant:' are used."]
+
+
 def read_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
     """Extract the fixed text of the tokenizer's chat template.
 
     Raises:
         ModelError: The template cannot render a user's message.
     """
-    notes = []
-    template = tokenizer.chat_template
-    if isinstance(template, dict):
-        template = template.get("default")
-    if not template:
-        template = PLAIN
-        # Only where the tokenizer itself begins texts with it, as the model was trained to see.
-        if tokenizer.bos_token and tokenizer("x")["input_ids"][:1] == [tokenizer.bos_token_id]:
-            template = "{{ bos_token }}" + template
-        notes.append("The model has no chat template: plain 'User:' and 'Assistant:' are used.")
+    template, notes = _template_of(tokenizer)
     probe = _Probe(tokenizer, template)
     try:
         bare, ask = probe.around(_turns(1))
         first, history, bridge, asked = probe.around(_turns(2))
         # Three turns show whether an earlier reply is rendered like the last one.
         longer = probe.around(_turns(3))
-    except (ValueError, TemplateError) as error:
+    except _FAILURES as error:
         raise ModelError(
             f"The model's chat template cannot render user and assistant in turn ({error}): "
             "choose an instruction-tuned model with a text template."
@@ -147,6 +215,7 @@ def read_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
         notes.append(f"Without a system prompt the chat template inserts its own: '{unasked}'")
     if "strftime_now" in template:
         notes.append(f"The chat template writes the date: it is always {_DAY:%d %B %Y}.")
+    notes += _history_notes(probe, system)
     # Contents are encoded apart from the template, so a template that strips them is imitated.
     padded = probe.render([("user", f" {_USER.format(0)} ")])
     trims = f" {_USER.format(0)} " not in padded
@@ -156,4 +225,5 @@ def read_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     kind = ["append-only"] * (not stable) + ["system in user"] * (system is None)
     identity = " ".join([f"template:{digest}", *kind])
-    return ChatTemplate(opening, between, bare, ask, bridge, trims, tuple(notes), identity)
+    around = (bare, ask, bridge, _closing(probe), _inside(probe))
+    return ChatTemplate(opening, between, *around, trims, tuple(notes), identity)
