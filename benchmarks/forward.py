@@ -34,7 +34,8 @@ def one(variant: str, arguments: list[str]) -> int:
 
         HFPolicy._new_sampler = plain  # type: ignore[method-assign, assignment]
     if variant in ("decoding only", "neither"):
-        HFPolicy._train_forward = property(lambda self: self._forward)  # type: ignore[assignment]
+        forward = property(lambda self: self._padded_forward)
+        HFPolicy._train_forward = forward  # type: ignore[assignment]
     return main(arguments)
 
 

@@ -129,7 +129,7 @@ def converse(policy: HFPolicy, turns: int) -> list[Sample]:
 
 def taught(policy: HFPolicy, samples: Sequence[Sample]) -> int:
     """Tokens that an update from these samples processes."""
-    packed = tree_batches(samples, policy.settings.micro_batch_tokens, 2**31)
+    packed = tree_batches(samples, policy.settings.micro_batch_tokens)
     return sum(len(pack(batch).ids) for batch in packed)
 
 

@@ -26,7 +26,7 @@ class Modules(HFPolicy):
 
     @property
     def _train_forward(self) -> Any:
-        return self._forward
+        return self._padded_forward
 
 
 def update(work: Work, task: Mapping[str, Any], policy: HFPolicy) -> Once:

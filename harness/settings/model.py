@@ -28,13 +28,24 @@ class ModelSettings(Settings):
     """Completions sampled at the same time."""
 
     micro_batch_tokens: Annotated[int, Ge(1), Le(100_000_000), EXECUTES, UnitName("tokens")] = 8192
-    """Padded tokens in one forward pass, when prompts are read and when gradients are computed."""
+    """Tokens in one forward pass, padding included, when prompts are read and when gradients are
+    computed. A completion with more tokens is one piece."""
+
+    checkpointing: Annotated[Literal["auto", "on", "off"], EXECUTES] = "auto"
+    """Compute each layer again in an update's backward pass, instead of keeping what the forward
+    pass computed; "auto" does so where that would take more than half of the free memory. It takes
+    up to 1.5 times as long."""
+
+    attn_implementation: Annotated[
+        Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3"], EXECUTES
+    ] = "auto"
+    """Attention of transformers' own forward pass; "auto" takes what transformers chooses. The fast
+    forward pass always uses PyTorch's."""
 
     forward: Annotated[Literal["auto", "transformers", "fast"], EXECUTES] = "auto"
     """Forward pass of a model that is loaded here: transformers' own, or a faster one written for
     the Llama family; "auto" takes the faster one where it supports the model, "fast" refuses other
-    models. Results differ by rounding only, as with batch_rows. On GPUs, updates always use
-    transformers."""
+    models. Results differ by rounding only, as with batch_rows."""
 
     lora_rank: Annotated[int, Ge(1), Le(65_536), Paper("E-SPL App. A.5")] = 32
     """Rank of the LoRA adapter, on every linear layer."""

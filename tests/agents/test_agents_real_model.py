@@ -45,7 +45,7 @@ def preference(policy, rollouts):
         tokens = episode.turns[0].completion.tokens
         sample = Sample(tokens.prompt, tokens.sampled, tokens.logprobs, 0.0)
         with torch.no_grad():
-            sides[episode.reward].append(logprobs(policy._forward, [sample]).sum().item())
+            sides[episode.reward].append(logprobs(policy._padded_forward, [sample]).sum().item())
     assert all(sides.values())
     means = {reward: sum(values) / len(values) for reward, values in sides.items()}
     return means[1.0] - means[0.0]

@@ -6,10 +6,10 @@ from harness.policies.base import Sample, Step
 
 
 def mass_and_slopes(torch, probabilities, target, top_p):
-    from harness.policies.hf.trainer import _log_nucleus_mass
+    from harness.policies.hf.training.chunked_logprobs import log_nucleus_mass
 
     logits = torch.log(torch.tensor([probabilities], dtype=torch.float64)).requires_grad_()
-    mass = _log_nucleus_mass(logits, torch.tensor([target]), top_p)
+    mass = log_nucleus_mass(logits, torch.tensor([target]), top_p)
     mass.sum().backward()
     return mass.exp().item(), logits.grad[0].tolist()
 
@@ -34,10 +34,10 @@ def test_renormalised_the_ratio_is_one_and_its_gradient_that_of_the_nucleus(tiny
     from harness.policies.hf.trainer import logprobs
 
     prompt, sampled = (1, 50, 60), (70, 80)
-    plain = logprobs(tiny_policy._forward, [Sample(prompt, sampled, (0.0, 0.0), 1.0)])[0]
-    nucleus = logprobs(tiny_policy._forward, [Sample(prompt, sampled, (0.0, 0.0), 1.0, top_p=0.5)])[
-        0
-    ]
+    plain = logprobs(tiny_policy._padded_forward, [Sample(prompt, sampled, (0.0, 0.0), 1.0)])[0]
+    nucleus = logprobs(
+        tiny_policy._padded_forward, [Sample(prompt, sampled, (0.0, 0.0), 1.0, top_p=0.5)]
+    )[0]
     assert (nucleus > plain).all()
     old = tuple(plain.tolist())
     seen = []

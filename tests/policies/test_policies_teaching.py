@@ -15,7 +15,7 @@ from harness.policies.hf.fast_llama.train_forward import PackedForward
 from harness.policies.hf.fast_llama.tree_packing import pack
 from harness.policies.hf.lora import LoraAdapter, LoraShape
 from harness.policies.hf.trainer import logprobs
-from tests.policies.test_policies_lean import FAMILY, SIZES, made
+from tests.policies.test_policies_lean import FAMILY, made
 
 SOURCE = list(range(3, 200))
 
@@ -67,6 +67,12 @@ def whole(model: PreTrainedModel, sample: Sample) -> torch.Tensor:
     return logits
 
 
+def packed_logits(llama: FusedLlama, batch: list[Sample]) -> torch.Tensor:
+    """The packed pass's logits [sampled token, vocabulary]."""
+    states = PackedForward(llama).completion_states(batch, checkpointing=False)
+    return states.head.logits(states.hidden)[states.places]
+
+
 def gradients(adapter: LoraAdapter, logits: torch.Tensor) -> dict[str, torch.Tensor]:
     adapter.optimizer.zero_grad()
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(7))
@@ -80,13 +86,13 @@ def test_logits_and_gradients_equal_those_of_whole_sequences(
     name: str, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fused:
-        monkeypatch.setattr(train_forward, "_UNFUSED_SCORES", 0)
+        monkeypatch.setattr(train_forward, "SMALL_SCORES", 0)
     model, llama, adapter = with_adapter(name)
     batch = samples()
-    logits, places = PackedForward(llama, SIZES["vocab_size"]).completion_logits(batch)
+    logits = packed_logits(llama, batch)
     theirs = torch.cat([whole(model, s) for s in batch])
-    assert torch.allclose(logits[places], theirs, atol=2e-4, rtol=1e-5)
-    ours, expected = gradients(adapter, logits[places]), gradients(adapter, theirs)
+    assert torch.allclose(logits, theirs, atol=2e-4, rtol=1e-5)
+    ours, expected = gradients(adapter, logits), gradients(adapter, theirs)
     assert set(ours) == set(expected) == set(adapter.parameters)
     for parameter, gradient in expected.items():
         assert torch.allclose(ours[parameter], gradient, atol=1e-4, rtol=1e-3), parameter
@@ -96,11 +102,11 @@ def test_logits_and_gradients_equal_those_of_whole_sequences(
 def test_switched_off_the_adapter_has_no_part_in_it() -> None:
     model, llama, adapter = with_adapter("llama")
     with torch.no_grad(), adapter.switched(on=False):
-        logits, places = PackedForward(llama, SIZES["vocab_size"]).completion_logits(samples())
+        logits = packed_logits(llama, samples())
         theirs = torch.cat([whole(model, s) for s in samples()])
-    assert torch.allclose(logits[places], theirs, atol=1e-4)
+    assert torch.allclose(logits, theirs, atol=1e-4)
     with torch.no_grad():
-        learnt, _ = PackedForward(llama, SIZES["vocab_size"]).completion_logits(samples())
+        learnt = packed_logits(llama, samples())
     assert (learnt - logits).abs().max() > 0.1
 
 
@@ -108,8 +114,7 @@ def test_in_bfloat16_gradients_are_as_close_as_the_models_own() -> None:
     exact_model, _, exact_adapter = with_adapter("llama")
     exact = gradients(exact_adapter, torch.cat([whole(exact_model, s) for s in samples()]))
     model, llama, adapter = with_adapter("llama", torch.bfloat16)
-    logits, places = PackedForward(llama, SIZES["vocab_size"]).completion_logits(samples())
-    ours = gradients(adapter, logits[places])
+    ours = gradients(adapter, packed_logits(llama, samples()))
     own = gradients(adapter, torch.cat([whole(model, s) for s in samples()]))
 
     def distance(found: dict[str, torch.Tensor]) -> float:
@@ -130,11 +135,13 @@ def test_every_token_is_read_once_and_sees_what_came_before_it_only() -> None:
     assert laid.calls[-1].last == len(laid.ids)
     texts = {s.prompt + s.sampled for s in batch}
     for call in laid.calls:
+        mask = call.bias(0, call.queries.shape[1]).expand(len(call.queries), -1, -1, -1)
+        assert call.mask is None or torch.equal(call.mask.expand_as(mask), mask)
         for piece, (queries, keys) in enumerate(zip(call.queries, call.keys, strict=True)):
             for token, query in enumerate(queries.tolist()):
                 if token and not query:
                     continue  # padding
-                seen = keys[call.mask[piece, 0, token] == 0].tolist()
+                seen = keys[mask[piece, 0, token] == 0].tolist()
                 assert seen[-1] == call.first + query
                 read = tuple(laid.ids[seen].tolist())
                 assert any(text[: len(read)] == read for text in texts)
@@ -155,7 +162,7 @@ def conversation(turns: int) -> list[Sample]:
 
 def test_training_on_a_conversation_reads_tokens_in_proportion_to_its_turns() -> None:
     def read(turns: int) -> int:
-        batches = tree_batches(conversation(turns), 100_000, 100_000)
+        batches = tree_batches(conversation(turns), 100_000)
         return sum(len(pack(batch).ids) for batch in batches)
 
     assert read(16) == 3 + 15 * (10 + 20) + 9
@@ -164,23 +171,27 @@ def test_training_on_a_conversation_reads_tokens_in_proportion_to_its_turns() ->
 
 def test_micro_batches_of_a_tree_hold_every_sample_once_within_the_limits() -> None:
     given = conversation(12) + samples()
-    packed = tree_batches(given, tokens=150, columns=45)
+    packed = tree_batches(given, tokens=150)
     assert sorted(map(id, (s for b in packed for s in b))) == sorted(map(id, given))
     assert len(packed) > 3
     for batch in packed:
         short = 3 * len(batch)  # branches so short are read apart
         assert len(batch) == 1 or len(pack(batch).ids) <= 150 + short
-        assert len(batch) == 1 or sum(len(s.sampled) for s in batch) <= 45
 
 
 def test_a_micro_batch_is_bounded_by_what_its_samples_attend_to() -> None:
     prompt = tuple(SOURCE[:190])
     given = [Sample(prompt, (1000 + i, 1, 2, 3, 4), (0.0,) * 5, 1.0) for i in range(400)]
-    packed = tree_batches(given, tokens=10_000, columns=10**6)
+    packed = tree_batches(given, tokens=10_000)
     assert tree(given) < 10_000
     assert len(packed) == 2
     for batch in packed:
-        columns = sum(int((c.mask[:, 0, -1] == 0).sum()) for c in pack(batch).calls)
+        columns = sum(
+            int(
+                (c.bias(0, c.queries.shape[1]).expand(len(c.keys), -1, -1, -1)[:, 0, -1] == 0).sum()
+            )
+            for c in pack(batch).calls
+        )
         assert 30_000 < columns <= 4 * 10_000
 
 
@@ -195,7 +206,7 @@ def test_a_conversation_of_hundreds_of_turns_is_laid_out() -> None:
 
 def test_replies_that_are_read_together_keep_their_own_temperature_and_nucleus() -> None:
     _, llama, _ = with_adapter("llama")
-    reader = PackedForward(llama, SIZES["vocab_size"])
+    reader = PackedForward(llama)
     one = Sample((5, 6, 7), tuple(SOURCE[10:30]), (0.0,) * 20, 1.0)
     batch = [
         one,

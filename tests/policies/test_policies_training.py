@@ -47,7 +47,7 @@ def play(policy: Policy, count: int = 8, temperature: float = 1.0) -> list[Sampl
 
 def said(policy: HFPolicy, sample: Sample) -> torch.Tensor:
     with torch.no_grad():
-        return logprobs(policy._forward, [sample]).sum()
+        return logprobs(policy._padded_forward, [sample]).sum()
 
 
 @pytest.fixture
@@ -184,13 +184,17 @@ def test_micro_batches_hold_every_sample_once_within_the_limits() -> None:
         return Sample((group,) * prompt, (1,) * sampled, (0.0,) * sampled, 1.0)
 
     samples = [sample(10, 1, 5), sample(30, 2, 4), sample(10, 1, 5), sample(10, 3, 90)]
-    packed = micro_batches(samples, tokens=50, columns=1000)
+    packed = micro_batches(samples, tokens=50)
     assert [[(len(s.prompt), len(s.sampled)) for s in batch] for batch in packed] == [
         [(30, 4)],  # the longest prompt first
         [(10, 5), (10, 5)],  # one prompt, read once: 10 + 2 × 5 tokens
         [(10, 90)],  # larger than the limit: alone
     ]
-    assert [len(b) for b in micro_batches([sample(2, 1, 4)] * 5, tokens=99, columns=8)] == [2, 2, 1]
+    assert [len(b) for b in micro_batches([sample(2, 1, 4)] * 5, tokens=10)] == [2, 2, 1]
+    # Read from its beginning, each text counts its prompt: 2 + 4 - 1 tokens.
+    whole = micro_batches([sample(2, 1, 4)] * 5, tokens=10, whole=True)
+    assert [len(b) for b in whole] == [2, 2, 1]
+    assert len(micro_batches([sample(2, 1, 4)] * 5, tokens=9, whole=True)) == 5
 
 
 def test_an_update_without_samples_changes_nothing(tiny_policy: HFPolicy) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from harness.policies.base import Sample
+from harness.policies.hf.activation_memory import MASK_BYTES
 
 Ids = tuple[int, ...]
 
@@ -39,11 +40,14 @@ def split_by_length(samples: Sequence[Sample]) -> list[list[Sample]]:
     return parts
 
 
-def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[list[Sample]]:
+def micro_batches(
+    samples: Sequence[Sample], tokens: int, whole: bool = False
+) -> list[list[Sample]]:
     """Micro-batches for a padding forward pass: longest prompts first, equal prompts together.
 
-    Prompts with a common beginning are neighbours. A micro-batch has at most `tokens` padded tokens
-    and `columns` padded sampled tokens; an equal prompt counts once. A larger sample goes alone.
+    Prompts with a common beginning are neighbours. A micro-batch has at most `tokens` padded
+    tokens; an equal prompt counts once, or with `whole`, where each text is processed from its
+    beginning, with every sample. A larger sample goes alone.
     """
     # Prompts that begin alike sort by the longest of them, so that their lengths do not part them.
     longest: dict[Ids, int] = {}
@@ -58,28 +62,53 @@ def micro_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[
     packed: list[list[Sample]] = []
     for sample in sorted(samples, key=order):
         grown = [*packed[-1], sample] if packed else [sample]
-        # Padding is paid for: every row is computed as wide as the widest.
-        replies = len(grown) * max(len(s.sampled) for s in grown)
-        different = {s.prompt for s in grown}
-        prompts = len(different) * max(map(len, different))
-        if packed and replies + prompts <= tokens and replies <= columns:
+        fits = padded_tokens(grown, whole) <= tokens
+        if packed and fits and (whole or _padded_mask(grown) <= MASK_BYTES):
             packed[-1].append(sample)
         else:
             packed.append([sample])
     return packed
 
 
-def tree_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[list[Sample]]:
+def padded_tokens(batch: Sequence[Sample], whole: bool = False) -> int:
+    """Tokens that a padding forward pass computes; see `micro_batches`.
+
+    Padding is paid for: every row is computed as wide as the widest.
+    """
+    if whole:
+        return len(batch) * max(len(model_input(s)) for s in batch)
+    prompts = {s.prompt for s in batch}
+    replies = len(batch) * max(len(s.sampled) for s in batch)
+    return replies + len(prompts) * max(map(len, prompts))
+
+
+def _padded_mask(batch: Sequence[Sample]) -> int:
+    """Bytes of the float32 mask with which padded completions attend to prompts and themselves."""
+    width = max(len(s.sampled) for s in batch)
+    return 4 * len(batch) * width * (max(len(s.prompt) for s in batch) + width)
+
+
+def tree_tokens(batch: Sequence[Sample]) -> int:
+    """Tokens of the batch's texts, where a shared prefix counts once."""
+    total = 0
+    before: Ids = ()
+    for text in sorted(map(model_input, batch)):
+        total += len(text) - _common_length(before, text)
+        before = text
+    return total
+
+
+def tree_batches(samples: Sequence[Sample], tokens: int) -> list[list[Sample]]:
     """Micro-batches for a forward pass without padding that processes shared prefixes once.
 
-    A micro-batch has at most `tokens` tokens to process and `columns` sampled tokens. Keys and
-    values are copied for each branch, so the tokens attended to are limited too, to
-    `_MAX_BRANCHING` times as many. A larger sample goes alone.
+    A micro-batch has at most `tokens` tokens to process. Keys and values are copied for each
+    branch, so the tokens attended to are limited too, to `_MAX_BRANCHING` times as many. A larger
+    sample goes alone.
     """
     packed: list[list[Sample]] = []
     before: Ids = ()
     forks: list[int] = []  # where earlier texts branch off the last one
-    tokens_read = sampled = attended = 0
+    tokens_read = attended = 0
     # In sorted order no earlier text has more in common with this one than the one just before it.
     for sample in sorted(samples, key=model_input):
         text = model_input(sample)
@@ -89,17 +118,13 @@ def tree_batches(samples: Sequence[Sample], tokens: int, columns: int) -> list[l
             more = len(text) + (0 if common in forks else common)
             forks = [*(fork for fork in forks if fork < common), common]
         fits = tokens_read + new <= tokens and attended + more <= _MAX_BRANCHING * tokens
-        if packed and fits and sampled + len(sample.sampled) <= columns:
+        if packed and fits:
             packed[-1].append(sample)
         else:
             packed.append([sample])
-            forks, tokens_read, sampled, attended = [], 0, 0, 0
+            forks, tokens_read, attended = [], 0, 0
             new = more = len(text)
-        tokens_read, sampled, attended = (
-            tokens_read + new,
-            sampled + len(sample.sampled),
-            attended + more,
-        )
+        tokens_read, attended = tokens_read + new, attended + more
         before = text
     return packed
 

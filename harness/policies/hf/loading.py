@@ -19,7 +19,7 @@ from harness.errors import ModelError
 from harness.policies.hf.allocator import keep_freed
 from harness.policies.hf.cpu_attention import share_heads
 from harness.policies.hf.loading_report import require_complete
-from harness.policies.hf.model_support import plan_loading
+from harness.policies.hf.model_support import LoadPlan, plan_loading
 from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.memory_check import require_memory
 from harness.policies.model_files import ModelSource
@@ -101,7 +101,8 @@ def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loade
         with quiet():
             plan = plan_loading(name, source.folder)
             tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
-            read, report = read_weights(source.folder, settings.dtype, plan.attention)
+            attention = _attention(name, settings, plan)
+            read, report = read_weights(source.folder, settings.dtype, attention)
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
@@ -113,6 +114,21 @@ def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loade
     model.requires_grad_(False)
     share_heads(model)
     return Loaded(model, tokenizer, settings, plan.context, plan.attention == "eager", plan.notes)
+
+
+def _attention(name: str, settings: ModelSettings, plan: LoadPlan) -> str | None:
+    """The attention to load with; None for transformers' own choice.
+
+    Raises:
+        ModelError: The setting is not the one that the model needs.
+    """
+    asked = settings.attn_implementation
+    if plan.attention is not None and asked not in ("auto", plan.attention):
+        raise ModelError(
+            f"The model '{name}' needs the attention '{plan.attention}', not '{asked}': leave out "
+            "model.attn_implementation."
+        )
+    return plan.attention if asked == "auto" else asked
 
 
 def read_weights(folder: Path, dtype: str, attention: str | None) -> tuple[Any, dict[str, Any]]:

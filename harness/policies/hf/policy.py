@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from harness.errors import ModelError
 from harness.policies.base import CompletionStream, Loss, Request, Sample, Step
 from harness.policies.chat.rendering import Rendering
+from harness.policies.hf.activation_memory import ModelShape, checkpointing_needed
 from harness.policies.hf.constrained_decoding import ConstraintCompiler
 from harness.policies.hf.decoder import Decoder, M, TransformersDecoder
 from harness.policies.hf.export import export_adapter, export_merged
@@ -31,6 +33,8 @@ from harness.policies.hf.lora import LoraAdapter, LoraShape
 from harness.policies.hf.sampler import Sampler
 from harness.policies.hf.trainer import Trainer, TrainForward
 from harness.policies.hf.transformers_forward import ForwardState, TransformersForward
+from harness.policies.hf.training.padded_forward import PaddedForward
+from harness.policies.memory_check import free_memory
 from harness.policies.model_files import ModelSource, quantisation, weights_hash
 from harness.policies.reference import Reference
 from harness.settings.model import ModelSettings
@@ -55,6 +59,7 @@ class HFPolicy:
         self.settings = loaded.settings
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
         self._forward = TransformersForward(self._model)
+        self._padded_forward = PaddedForward(self._forward)
         self.rendering = Rendering(self._tokenizer, self._model.generation_config)
         self.notes = loaded.notes + self.rendering.notes
         text = self._model.config.get_text_config()
@@ -220,19 +225,36 @@ class HFPolicy:
         return self._adapter
 
     def _trainer(self) -> Trainer:
+        forward, adapter = self._train_forward, self._ensure_adapter()
+        if self.settings.checkpointing == "on" and not forward.can_checkpoint:
+            raise ModelError(
+                f"The layers of '{self.name}' cannot be checkpointed: leave out "
+                "model.checkpointing, and lower model.micro_batch_tokens if memory runs out."
+            )
         return Trainer(
-            self._train_forward, self._ensure_adapter(), self.settings.micro_batch_tokens
+            forward,
+            adapter,
+            self.settings.micro_batch_tokens,
+            lambda tokens: self._needs_checkpointing(forward, tokens),
         )
+
+    def _needs_checkpointing(self, forward: TrainForward, tokens: int) -> bool:
+        s = self.settings
+        if not forward.can_checkpoint:
+            return False
+        shape = ModelShape.of(self._model.config, s.lora_rank, self._model.dtype.itemsize)
+        free = free_memory(s.device)
+        if free is not None and s.device == "cuda":
+            # Free within PyTorch, although not for others.
+            free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return checkpointing_needed(s.checkpointing, shape, tokens, free, forward.packed)
 
     @property
     def _train_forward(self) -> TrainForward:
-        """The forward pass of updates.
-
-        The packed one is used on CPUs only, where its sums have a fixed order.
-        """
-        if self._llama is None or self._model.device.type != "cpu":
-            return self._forward
-        return PackedForward(self._llama, self._forward.vocabulary)
+        """The forward pass of updates: the packed one where it supports model and device."""
+        if self._llama is None or self._model.device.type == "mps":
+            return self._padded_forward
+        return PackedForward(self._llama)
 
     def _set_version(self, version: int) -> None:
         self._version = version

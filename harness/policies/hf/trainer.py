@@ -7,7 +7,7 @@ instead of N. The division into micro-batches changes nothing but rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,11 +16,8 @@ from torch import Tensor
 
 from harness.errors import ModelError
 from harness.policies.base import BatchSize, Loss, Sample, Step, TokenBatch
-from harness.policies.hf.batching import micro_batches, split_by_length, tree_batches
+from harness.policies.hf.training.chunked_logprobs import CompletionStates, sampled_logprobs
 from harness.policies.hf.lora import LoraAdapter
-from harness.policies.hf.token_sampling import nucleus
-
-_MAX_LOGITS = 2**28  # numbers in one pass's logits: 1 GiB in float32, without the gradient
 
 
 @dataclass(slots=True)
@@ -40,89 +37,77 @@ class TrainForward(Protocol):
     """A forward pass with gradients: transformers' own, or `fast_llama`'s packed one."""
 
     device: torch.device
-    vocabulary: int
-    padded: bool
-    """True where long completions make short ones in the same micro-batch cost as much."""
+    packed: bool
+    """True for the packed pass, which keeps less for the backward pass than transformers' own."""
 
-    def completion_logits(self, batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
-        """Logits [place, vocabulary], and the place [sampled token] of each sampled token's logits.
+    @property
+    def can_checkpoint(self) -> bool:
+        """True where the model has layers that can be computed again."""
+        ...
 
-        Sampled tokens are in order, completion after completion; one place may serve several
-        completions. Equal prompts are neighbours in the batch.
+    def micro_batches(
+        self, samples: Sequence[Sample], tokens: int, checkpointing: bool
+    ) -> list[list[Sample]]:
+        """Divide samples into batches of which each processes at most `tokens` tokens at once.
+
+        A sample with more tokens is a batch of its own.
+        """
+        ...
+
+    def piece_tokens(self, batch: Sequence[Sample], checkpointing: bool) -> int:
+        """The number of tokens that a batch processes at once."""
+        ...
+
+    def completion_states(self, batch: Sequence[Sample], checkpointing: bool) -> CompletionStates:
+        """The final hidden states from which sampled tokens are predicted.
+
+        With `checkpointing`, the backward pass computes each layer again instead of keeping what it
+        needs of it. Equal prompts are neighbours in the batch.
         """
         ...
 
 
-def logprobs(forward: TrainForward, batch: Sequence[Sample]) -> Tensor:
+def logprobs(forward: TrainForward, batch: Sequence[Sample], checkpointing: bool = False) -> Tensor:
     """Log-probabilities [sequence, token] of the sampled tokens at each sample's temperature.
 
     With top_p < 1 they are renormalised over the nucleus, as the sampler drew them.
     """
-    full, mass = _completion_logprobs(forward, batch)
+    full, mass = _completion_logprobs(forward, batch, checkpointing)
     return full if mass is None else full - mass
 
 
 def _completion_logprobs(
-    forward: TrainForward, batch: Sequence[Sample]
+    forward: TrainForward, batch: Sequence[Sample], checkpointing: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities over the whole vocabulary, and the log of the nucleus's mass.
 
     Both are [sequence, token], 0 beyond a completion's end. The mass is None where top_p = 1
     throughout.
     """
-    device, lengths = forward.device, [len(s.sampled) for s in batch]
-    logits, places = forward.completion_logits(batch)
-    logits = logits.float()
-    temperatures = torch.tensor([s.temperature or 1.0 for s in batch for _ in s.sampled])
-    targets = torch.tensor([i for s in batch for i in s.sampled], device=device)
-    target_logits = logits.flatten().index_select(0, places * logits.shape[1] + targets)
-    chosen = torch.zeros_like(target_logits)
-    # By temperature, so that a place's logits are summed once for all completions that share it.
-    for temperature in sorted(set(temperatures.tolist())):
-        scaled = logits / temperature if temperature != 1 else logits
-        at_temperature = (temperatures == temperature).to(device)
-        total = scaled.logsumexp(-1).index_select(0, places)
-        chosen = torch.where(at_temperature, target_logits / temperature - total, chosen)
+    lengths = [len(s.sampled) for s in batch]
+    chosen, masses = sampled_logprobs(batch, forward.completion_states(batch, checkpointing))
 
     def in_rows(flat: Tensor) -> Tensor:
         return torch.nn.utils.rnn.pad_sequence(list(torch.split(flat, lengths)), batch_first=True)
 
-    if all(s.top_p == 1 for s in batch):
-        return in_rows(chosen), None
-    # One reply at a time: sorting a vocabulary takes several times the room of its logits.
-    masses = [
-        _log_nucleus_mass(logits[at] / (s.temperature or 1.0), each, s.top_p)
-        for at, each, s in zip(
-            torch.split(places, lengths), torch.split(targets, lengths), batch, strict=True
-        )
-    ]
-    return in_rows(chosen), in_rows(torch.cat(masses))
-
-
-def _log_nucleus_mass(logits: Tensor, targets: Tensor, top_p: float) -> Tensor:
-    """Log of the summed probability [token] of the nucleus in logits [token, vocabulary].
-
-    The drawn token belongs to it, whatever rounding says. Which tokens belong has no gradient.
-    """
-    if top_p == 1:
-        return logits.new_zeros(len(logits))
-    with torch.no_grad():
-        probabilities = logits.double().softmax(-1)
-        kept = nucleus(probabilities, torch.full_like(probabilities[:, :1], top_p)) > 0
-        kept.scatter_(1, targets[:, None], True)
-    return logits.masked_fill(~kept, float("-inf")).logsumexp(-1) - logits.logsumexp(-1)
+    return in_rows(chosen), None if masses is None else in_rows(masses)
 
 
 class Trainer:
     """Takes gradient steps on an adapter."""
 
     def __init__(
-        self, forward: TrainForward, adapter: LoraAdapter, micro_batch_tokens: int
+        self,
+        forward: TrainForward,
+        adapter: LoraAdapter,
+        micro_batch_tokens: int,
+        needs_checkpointing: Callable[[int], bool],
     ) -> None:
+        """`needs_checkpointing` decides from the tokens of an update's largest batch."""
         self._forward = forward
         self._adapter = adapter
         self._tokens = micro_batch_tokens
-        self._columns = max(1, _MAX_LOGITS // forward.vocabulary)
+        self._needs_checkpointing = needs_checkpointing
 
     def step(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
         """Take one step; see `TrainablePolicy.update`. A sample without tokens counts in the mean.
@@ -136,13 +121,9 @@ class Trainer:
         # None instead of zeros: AdamW then skips a parameter that no pass reached.
         self._adapter.optimizer.zero_grad(set_to_none=True)
         try:
-            packed = [
-                batch
-                for part in (split_by_length(sampled) if self._forward.padded else [sampled])
-                for batch in self._micro_batches(part)
-            ]
-            for batch in packed:
-                self._accumulate(batch, size, loss, step, totals)
+            checkpointing, batches = self._micro_batches(sampled)
+            for batch in batches:
+                self._accumulate(batch, checkpointing, size, loss, step, totals)
             norm = self._apply(step, totals)
         finally:
             # Also after an error. Gradients would only take room while completions are sampled.
@@ -156,10 +137,13 @@ class Trainer:
             "ratio_max": totals.ratio_max,
         }
 
-    def _micro_batches(self, samples: Sequence[Sample]) -> list[list[Sample]]:
-        if not self._forward.padded:
-            return tree_batches(samples, self._tokens, self._columns)
-        return micro_batches(samples, self._tokens, self._columns)
+    def _micro_batches(self, samples: Sequence[Sample]) -> tuple[bool, list[list[Sample]]]:
+        """The batches of an update, and the decision on checkpointing."""
+        batches = self._forward.micro_batches(samples, self._tokens, checkpointing=False)
+        most = max((self._forward.piece_tokens(b, False) for b in batches), default=0)
+        if not self._needs_checkpointing(most):
+            return False, batches
+        return True, self._forward.micro_batches(samples, self._tokens, checkpointing=True)
 
     def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
         """Log-probabilities [T] of each sample, as the next step would compute them."""
@@ -167,32 +151,39 @@ class Trainer:
         found: dict[int, tuple[float, ...]] = {}
         sampled = [s for s in samples if s.sampled]
         with torch.no_grad(), self._adapter.switched(on=True):
-            for batch in self._micro_batches(sampled):
+            for batch in self._forward.micro_batches(sampled, self._tokens, checkpointing=False):
                 for sample, row in zip(batch, logprobs(self._forward, batch), strict=True):
                     found[id(sample)] = tuple(row[: len(sample.sampled)].tolist())
         return [found.get(id(sample), ()) for sample in samples]
 
     def _accumulate(
-        self, batch: list[Sample], size: BatchSize, loss: Loss, step: Step, totals: UpdateTotals
+        self,
+        batch: list[Sample],
+        checkpointing: bool,
+        size: BatchSize,
+        loss: Loss,
+        step: Step,
+        totals: UpdateTotals,
     ) -> None:
         device, width = self._forward.device, max(len(s.sampled) for s in batch)
         reference = None
         if step.reference:
             with torch.no_grad(), self._adapter.switched(on=False):
-                reference = logprobs(self._forward, batch)
-        with self._adapter.switched(on=True):
-            new, mass = _completion_logprobs(self._forward, batch)
+                reference = logprobs(self._forward, batch, checkpointing)
         old = _padded([s.logprobs for s in batch], width, device)
-        if mass is not None:
-            # The sampler records log-probabilities over the whole vocabulary. Its weights are those
-            # before this step, so the nucleus had the same mass then.
-            new, old = new - mass, old - mass.detach()
         mask = _padded([[1.0] * len(s.sampled) for s in batch], width, device)
         advantage = torch.tensor([[s.advantage] for s in batch], device=device)
-        part = loss(TokenBatch(new, old, reference, advantage, mask), size)
-        # A loss may come out constant, and `backward` refuses one without a gradient.
-        if part.requires_grad:
-            torch.autograd.backward(part)
+        # Also for the backward pass, which computes checkpointed layers again.
+        with self._adapter.switched(on=True):
+            new, mass = _completion_logprobs(self._forward, batch, checkpointing)
+            if mass is not None:
+                # The sampler records log-probabilities over the whole vocabulary. Its weights are
+                # those before this step, so the nucleus had the same mass then.
+                new, old = new - mass, old - mass.detach()
+            part = loss(TokenBatch(new, old, reference, advantage, mask), size)
+            # A loss may come out constant, and `backward` refuses one without a gradient.
+            if part.requires_grad:
+                torch.autograd.backward(part)
         difference = (new.detach() - old)[mask > 0]
         totals.loss += float(part.detach())
         totals.gap += float(difference.abs().double().sum())

@@ -1,4 +1,4 @@
-"""Transformers' own forward pass, with an explicit KV state: for sampling and training any model.
+"""Transformers' own forward pass, with an explicit KV state: for any model.
 
 Rows are padded on the left of each piece; `mask` marks the columns that hold tokens, and no other
 column is attended to.
@@ -16,8 +16,6 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from harness.errors import ModelError
-from harness.policies.base import Sample
-from harness.policies.hf.batching import MIN_SHARED_PREFIX, Ids, prefix_groups
 
 _GROWTH = 64  # columns allocated at a time when a cache grows without gradients
 
@@ -146,12 +144,9 @@ class TransformersForward:
         ModelError: The model keeps a state other than keys and values.
     """
 
-    padded = True
-
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.device = model.device
-        self.vocabulary: int = model.config.get_text_config().vocab_size
         accepted = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in accepted
         self._limits_logits = "logits_to_keep" in accepted
@@ -207,41 +202,3 @@ class TransformersForward:
         )
         # With 0 the slice holds every column, as `logits_to_keep=0` asks for.
         return output.logits[:, -logits:], ForwardState(layers, mask)
-
-    def completion_logits(self, batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
-        """See `TrainForward.completion_logits`.
-
-        Each prompt is processed once, except for its last token, which is processed with each
-        completion, so that one pass gives all of a completion's logits.
-        """
-        counts: dict[Ids, int] = {}
-        for sample in batch:
-            counts[sample.prompt] = counts.get(sample.prompt, 0) + 1
-        state = self._prefill([prompt[:-1] for prompt in counts])
-        if state is not None:
-            state = state.repeat(list(counts.values()))
-        # Padded on the right for once: nothing continues this state.
-        width = max(len(s.sampled) for s in batch)
-        ids = torch.zeros(len(batch), width, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for i, s in enumerate(batch):
-            ids[i, : len(s.sampled)] = torch.tensor([s.prompt[-1], *s.sampled[:-1]])
-            mask[i, : len(s.sampled)] = 1
-        mask = mask.to(self.device)
-        logits, _ = self.forward(ids.to(self.device), mask, state, logits=0)
-        return logits.flatten(0, 1), mask.flatten().nonzero()[:, 0]
-
-    def _prefill(self, prompts: list[Ids]) -> ForwardState | None:
-        """Process prompts, shared prefixes once; None where there is nothing to process."""
-        if not any(prompts):
-            return None
-        groups = prefix_groups(prompts)
-        worthwhile = (
-            len(prompts) > len(groups) and min(len(h) for h, _ in groups) >= MIN_SHARED_PREFIX
-        )
-        if not worthwhile or not self.allows_gaps:
-            return self.forward_pieces(prompts)[1]
-        state = self.forward_pieces([h for h, _ in groups])[1].repeat(
-            [len(group) for _, group in groups]
-        )
-        return self.forward_pieces([p[len(h) :] for h, group in groups for p in group], state)[1]

@@ -8,49 +8,81 @@ equal those of transformers' forward pass up to rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
+from torch.utils.checkpoint import checkpoint
 
 from harness.policies.base import Sample
+from harness.policies.hf.batching import tree_batches, tree_tokens
+from harness.policies.hf.training.chunked_logprobs import CompletionStates, Head
 from harness.policies.hf.fast_llama.autograd import adapted, normed
 from harness.policies.hf.fast_llama.fused_weights import FusedLlama, Norm, Norms, Projection
-from harness.policies.hf.fast_llama.tree_packing import AttentionCall, pack
+from harness.policies.hf.fast_llama.tree_packing import SMALL_SCORES, AttentionCall, pack
 
-_UNFUSED_SCORES = 2**20  # scores of one call, up to which unfused attention is faster
+Rotation = tuple[Tensor, Tensor]
+"""Cosine and signed sine [token, 1, channel]."""
+
+# Nothing here is random, so that no generator's state needs to be kept.
+_recomputed: Any = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
 
 
 class PackedForward:
-    """A `TrainForward` for supported models; on a CPU its sums have a fixed order."""
+    """A `TrainForward` for supported models; its sums have a fixed order."""
 
-    padded = False
+    packed = True
+    can_checkpoint = True
 
-    def __init__(self, llama: FusedLlama, vocabulary: int) -> None:
-        self.vocabulary = vocabulary
+    def __init__(self, llama: FusedLlama) -> None:
         self.device = llama.device
         self._llama = llama
+        self._head = Head(llama.head.weight, llama.head.bias)
 
-    def completion_logits(self, batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
-        """See `TrainForward.completion_logits`."""
-        llama, packed = self._llama, pack(batch)
+    def micro_batches(
+        self, samples: Sequence[Sample], tokens: int, checkpointing: bool
+    ) -> list[list[Sample]]:
+        """See `TrainForward.micro_batches`."""
+        return tree_batches(samples, tokens)
+
+    def piece_tokens(self, batch: Sequence[Sample], checkpointing: bool) -> int:
+        """See `TrainForward.piece_tokens`."""
+        return tree_tokens(batch)
+
+    def completion_states(self, batch: Sequence[Sample], checkpointing: bool) -> CompletionStates:
+        """See `TrainForward.completion_states`."""
+        llama, packed = self._llama, pack(batch, self.device)
         x = F.embedding(packed.ids, llama.embedding)
-        rotation = llama.rotation(packed.positions[:, None], packed.longest)
-        cos, sin = rotation[0][:, 0], rotation[1][:, 0]
-        for norms, parts in zip(llama.norms, llama.projections, strict=True):
-            qkv, out, gate_up, down = parts
-            heads = _product(qkv, _norm(norms.attention, x))
-            heads = heads.view(len(x), -1, llama.channels)
-            x = x + _product(out, self._attention(norms, heads, cos, sin, packed.calls))
-            gate, up = _product(gate_up, _norm(norms.network, x)).chunk(2, -1)
-            x = x + _product(down, F.silu(gate) * up)
-        x = _norm(llama.final_norm, F.embedding(packed.logit_tokens, x))
-        return F.linear(x, llama.head.weight, llama.head.bias), packed.logit_of
+        cos, sin = llama.rotation(packed.positions[:, None], packed.longest)
+        rotation = cos[:, 0], sin[:, 0]
+        for layer in range(len(llama.norms)):
+            run = partial(self._layer, layer)
+            if checkpointing:
+                run = partial(_recomputed, run)
+            x = run(x, rotation, packed.calls)
+        hidden = _norm(llama.final_norm, F.embedding(packed.logit_tokens, x))
+        return CompletionStates(hidden, packed.logit_of, self._head)
+
+    def _layer(
+        self, layer: int, x: Tensor, rotation: Rotation, calls: Sequence[AttentionCall]
+    ) -> Tensor:
+        """One layer's output [token, channel] for its input."""
+        norms = self._llama.norms[layer]
+        qkv, out, gate_up, down = self._llama.projections[layer]
+        heads = _product(qkv, _norm(norms.attention, x))
+        heads = heads.view(len(x), -1, self._llama.channels)
+        x = x + _product(out, self._attention(norms, heads, rotation, calls))
+        gate, up = _product(gate_up, _norm(norms.network, x)).chunk(2, -1)
+        return x + _product(down, F.silu(gate) * up)
 
     def _attention(
-        self, norms: Norms, heads: Tensor, cos: Tensor, sin: Tensor, calls: Sequence[AttentionCall]
+        self, norms: Norms, heads: Tensor, rotation: Rotation, calls: Sequence[AttentionCall]
     ) -> Tensor:
         """Map queries, keys and values [token, head, channel] to mixed values [token, channel]."""
+        cos, sin = rotation
         shared = self._llama.kv_heads
         query_heads = heads.shape[1] - 2 * shared
         rotated, values = torch.split(heads, [query_heads + shared, shared], 1)
@@ -73,21 +105,57 @@ class PackedForward:
             segments, call.keys.shape[1], 2, -1, llama.channels
         )
         keys, values = kv_padded.permute(2, 0, 3, 1, 4)
-        unfused_is_exact = (
-            q_padded.dtype == torch.float32
-        )  # the fused kernel computes in float32 for any dtype
-        if unfused_is_exact and q_padded.shape[1] * call.mask.numel() <= _UNFUSED_SCORES:
-            mixed = _unfused(q_padded, keys, values, call.mask, llama.scale)
-        else:
-            mixed = F.scaled_dot_product_attention(
-                q_padded,
-                keys,
-                values,
-                attn_mask=call.mask.to(q_padded.dtype),
-                scale=llama.scale,
-                enable_gqa=q_padded.shape[1] != keys.shape[1],
-            )
+        mixed = _mixed(q_padded, keys, values, call, llama.scale)
         return F.embedding(call.back, mixed.transpose(1, 2).reshape(segments * width, -1))
+
+
+def _mixed(q: Tensor, keys: Tensor, values: Tensor, call: AttentionCall, scale: float) -> Tensor:
+    """Attention [segment, head, token, channel] in the way that suits the call and the device."""
+    unfused_is_exact = q.dtype == torch.float32  # the fused kernel computes in it for any dtype
+    if call.mask is not None and unfused_is_exact and q.shape[1] * call.scores <= SMALL_SCORES:
+        return _unfused(q, keys, values, call.mask, scale)
+    if call.causal:
+        return _fused(q, keys, values, scale, causal=True)
+    if call.aligned and q.device.type == "cuda":
+        # A description of the mask, which the GPU's kernels follow without building it.
+        described = causal_lower_right(q.shape[2], keys.shape[2])
+        return _fused(q, keys, values, scale, mask=described)
+    if call.mask is not None:
+        return _fused(q, keys, values, scale, mask=call.mask)
+
+    def block(first: int, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        return _fused(q, keys, values, scale, mask=call.bias(first, first + q.shape[2]))
+
+    # Computed again in the backward pass, which would otherwise keep the masks of all blocks.
+    parts, rows = [], call.block_rows()
+    for first in range(0, q.shape[2], rows):
+        part = q[:, :, first : first + rows]
+        columns = call.columns(first + part.shape[2])
+        parts.append(_recomputed(block, first, part, keys[:, :, :columns], values[:, :, :columns]))
+    return torch.cat(parts, 2)
+
+
+def _fused(
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    scale: float,
+    mask: Tensor | None = None,
+    causal: bool = False,
+) -> Tensor:
+    groups = q.shape[1] // keys.shape[1]
+    half = q.dtype in (torch.bfloat16, torch.float16)
+    if groups > 1 and q.device.type == "cuda" and not (causal and half):
+        # Of the GPU's kernels that bound memory, only that without a mask shares heads in place.
+        keys, values = (
+            x[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2) for x in (keys, values)
+        )
+        groups = 1
+    if mask is not None and type(mask) is Tensor:
+        mask = mask.to(q.dtype)
+    return F.scaled_dot_product_attention(
+        q, keys, values, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=groups > 1
+    )
 
 
 def _unfused(q_padded: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
@@ -100,7 +168,7 @@ def _unfused(q_padded: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale
     # The query heads that share a KV head become rows of one product.
     q_padded = q_padded.reshape(-1, sharing * width, channels)
     keys, values = (x.reshape(-1, columns, channels) for x in (keys, values))
-    added = mask.expand(-1, heads, -1, -1).reshape(len(q_padded), -1, columns)
+    added = mask.expand(segments, heads, -1, -1).reshape(len(q_padded), -1, columns)
     scores = torch.baddbmm(added, q_padded, keys.transpose(1, 2), alpha=scale)
     return torch.bmm(scores.softmax(-1), values).view(segments, heads, width, channels)
 

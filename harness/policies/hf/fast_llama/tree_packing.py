@@ -8,16 +8,18 @@ turns. Only attention pads, where segments of about the same length go together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
 
 from harness.policies.base import Sample
+from harness.policies.hf.activation_memory import MASK_BYTES
 from harness.policies.hf.batching import Ids, common_prefix_length, model_input
 from harness.policies.hf.fast_llama.kv_cache import attention_bias
 
+SMALL_SCORES = 2**20  # scores of all heads of one call, up to which unfused attention is faster
 _MIN_GROUP = 8  # tokens; shorter segments are grouped together
 _CALL_COST = 512  # padded columns that cost as much as one more call
 _MIN_SAVED = 8  # tokens that one more segment has to save
@@ -57,16 +59,58 @@ class AttentionCall:
     """Segments whose attention is computed together; their tokens are `first` to `last` of the row.
 
     `queries` [segment, token] and `keys` [segment, column] are indices of tokens in the row
-    (queries count from `first`; padding is 0). `mask` [segment, 1, token, column] is the attention
-    bias. `back` [token] is each token's index in the result [segment × token].
+    (queries count from `first`; padding is 0, on the right). `before` has the number of tokens
+    before each segment: [1] where that is the same for all. `back` [token] is each token's index in
+    the result [segment × token].
     """
 
     first: int
     last: int
     queries: Tensor
     keys: Tensor
-    mask: Tensor
+    before: tuple[int, ...]
     back: Tensor
+    mask: Tensor | None = None
+    """The attention bias of all rows, for every layer; None where it is large or not needed."""
+
+    @property
+    def causal(self) -> bool:
+        """True where nothing precedes the segments: token i attends to columns 0 to i."""
+        return self.before == (0,)
+
+    @property
+    def aligned(self) -> bool:
+        """True where each token attends to one column more than the token before it, in all rows.
+
+        Columns past a segment's own are padding on the right, which no token of it attends to.
+        """
+        return len(self.before) == 1
+
+    @property
+    def scores(self) -> int:
+        """Scores of one head."""
+        return self.queries.numel() * self.keys.shape[1]
+
+    def columns(self, last: int) -> int:
+        """Columns that the tokens before `last` of each segment attend to."""
+        return min(self.keys.shape[1], max(self.before) + last)
+
+    def bias(self, first: int, last: int) -> Tensor:
+        """The attention bias [segment or 1, 1, token, column] of tokens `first` to `last`.
+
+        It has the columns that these tokens attend to.
+        """
+        device = self.queries.device
+        before = torch.tensor(self.before, device=device)
+        columns = torch.arange(self.columns(last), device=device)
+        # Padding tokens attend to something too: a row of −∞ alone would give NaN.
+        visible = columns <= (before[:, None] + torch.arange(first, last, device=device))[..., None]
+        return attention_bias(visible, torch.float32)[:, None]
+
+    def block_rows(self) -> int:
+        """Tokens of each segment whose attention bias keeps within `MASK_BYTES`."""
+        row = 4 * len(self.before) * self.keys.shape[1]
+        return max(1, min(self.queries.shape[1], MASK_BYTES // row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +130,8 @@ class PackedBatch:
     calls: list[AttentionCall] = field(default_factory=list)
 
 
-def pack(batch: Sequence[Sample]) -> PackedBatch:
-    """Pack a batch."""
+def pack(batch: Sequence[Sample], device: torch.device | None = None) -> PackedBatch:
+    """Pack a batch; the tensors lie on `device`, except for `logit_of`, which stays on the CPU."""
     texts = [model_input(s) for s in batch]
     extension = _longest_extensions(texts)
     last_segment: dict[Ids, Segment] = {}
@@ -106,12 +150,14 @@ def pack(batch: Sequence[Sample]) -> PackedBatch:
     ]
     logit_tokens = {i: index for index, i in enumerate(dict.fromkeys(before))}
     return PackedBatch(
-        torch.tensor([i for p in ordered for i in p.ids]),
-        torch.tensor([i for p in ordered for i in range(p.position, p.position + len(p.ids))]),
+        torch.tensor([i for p in ordered for i in p.ids], device=device),
+        torch.tensor(
+            [i for p in ordered for i in range(p.position, p.position + len(p.ids))], device=device
+        ),
         max(p.position + len(p.ids) for p in ordered),
-        torch.tensor(list(logit_tokens)),
+        torch.tensor(list(logit_tokens), device=device),
         torch.tensor([logit_tokens[i] for i in before]),
-        [_attention_call(group) for group in groups],
+        [_attention_call(group, device) for group in groups],
     )
 
 
@@ -170,24 +216,26 @@ def _length_groups(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
         yield from (part for part in (group[:cut], group[cut:]) if part)
 
 
-def _attention_call(segments: Sequence[Segment]) -> AttentionCall:
+def _attention_call(segments: Sequence[Segment], device: torch.device | None) -> AttentionCall:
     width = max(len(p.ids) for p in segments)
     rows = [p.token_indices for p in segments]
-    columns = max(map(len, rows))
     first, last = segments[0].start, segments[-1].start + len(segments[-1].ids)
     queries = [[*range(p.start - first, p.start - first + len(p.ids))] for p in segments]
-    # Padding tokens attend to something too: a row of −∞ alone would give NaN.
-    before = torch.tensor([len(r) - len(p.ids) for r, p in zip(rows, segments, strict=True)])
-    visible = torch.arange(columns) <= (before[:, None] + torch.arange(width))[:, :, None]
-    return AttentionCall(
+    before = tuple(len(r) - len(p.ids) for r, p in zip(rows, segments, strict=True))
+    back = [n * width + i for n, p in enumerate(segments) for i in range(len(p.ids))]
+    call = AttentionCall(
         first,
         last,
-        _table(queries, width),
-        _table(rows, columns),
-        attention_bias(visible, torch.float32)[:, None],
-        torch.tensor([n * width + i for n, p in enumerate(segments) for i in range(len(p.ids))]),
+        _table(queries, width, device),
+        _table(rows, max(map(len, rows)), device),
+        before[:1] if len(set(before)) == 1 else before,
+        torch.tensor(back, device=device),
     )
+    # Made once for all layers where it is small, or fits in one block of rows.
+    if call.scores <= SMALL_SCORES or (not call.causal and call.block_rows() == width):
+        call = replace(call, mask=call.bias(0, width))
+    return call
 
 
-def _table(rows: Sequence[Sequence[int]], width: int) -> Tensor:
-    return torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
+def _table(rows: Sequence[Sequence[int]], width: int, device: torch.device | None) -> Tensor:
+    return torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)

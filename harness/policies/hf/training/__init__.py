@@ -1,0 +1,1 @@
+"""The parts of an update: log-probabilities, and the padded forward pass with gradients."""
