@@ -99,6 +99,10 @@ class _Chunk:
             found = [i for i, t in enumerate(self.temperatures) if t == temperature]
             yield temperature, torch.tensor(found, device=self.rows.device)
 
+    def has_nucleus(self) -> Tensor:
+        """1 for tokens under top_p < 1, else 0."""
+        return torch.tensor([float(p < 1) for p in self.top_ps], device=self.rows.device)
+
     def nuclei(self, size: int) -> Iterator[tuple[float, float, Tensor]]:
         """Temperature, top_p and indices of tokens under top_p < 1, at most `size` at once."""
         settings = list(zip(self.temperatures, self.top_ps, strict=True))
@@ -187,7 +191,10 @@ class _Logprobs(Function):
         for chunk in ctx.plan.chunks:
             here = hidden[chunk.first : chunk.last]
             logits = ctx.head.logits(here)
-            mass = grad_mass[chunk.tokens] if ctx.plan.top_p and grad_mass is not None else None
+            mass = None
+            if grad_mass is not None and ctx.plan.top_p:
+                # Without a nucleus the mass is constant.
+                mass = grad_mass[chunk.tokens] * chunk.has_nucleus()
             grad = _chunk_gradient(
                 logits, chunk, sums[chunk.tokens], grad_chosen[chunk.tokens], mass, ctx
             )
