@@ -19,12 +19,10 @@ from transformers import (
 )
 
 from harness.policies.base import BatchSize, Sample, Step, TokenBatch
-from harness.policies.hf import chunked_logprobs
 from harness.policies.hf.activation_memory import (
     MASK_BYTES,
 )
 from harness.policies.hf.batching import padded_tokens, tree_tokens
-from harness.policies.hf.chunked_logprobs import CompletionStates, Head, sampled_logprobs
 from harness.policies.hf.fast_llama import tree_packing
 from harness.policies.hf.fast_llama.fused_weights import FusedLlama
 from harness.policies.hf.fast_llama.train_forward import PackedForward
@@ -32,8 +30,10 @@ from harness.policies.hf.fast_llama.tree_packing import pack
 from harness.policies.hf.lora import LoraAdapter, LoraShape
 from harness.policies.hf.token_sampling import nucleus
 from harness.policies.hf.trainer import Trainer, TrainForward
+from harness.policies.hf.training import chunked_logprobs
+from harness.policies.hf.training.chunked_logprobs import CompletionStates, Head, sampled_logprobs
+from harness.policies.hf.training.padded_forward import PaddedForward
 from harness.policies.hf.transformers_forward import TransformersForward
-from harness.policies.hf.transformers_training import PaddedForward
 from tests.policies.test_policies_lean import FAMILY, SIZES, made
 
 Open = Callable[[PreTrainedModel], TrainForward]

@@ -32,8 +32,8 @@ from harness.policies.hf.loading import choose_threads, load_model
 from harness.policies.hf.lora import LoraAdapter, LoraShape
 from harness.policies.hf.sampler import Sampler
 from harness.policies.hf.trainer import Trainer, TrainForward
-from harness.policies.hf.transformers_forward import ForwardState, TransformersForward
 from harness.policies.hf.training.padded_forward import PaddedForward
+from harness.policies.hf.transformers_forward import ForwardState, TransformersForward
 from harness.policies.memory_check import free_memory
 from harness.policies.model_files import ModelSource, quantisation, weights_hash
 from harness.policies.reference import Reference

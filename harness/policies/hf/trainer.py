@@ -16,8 +16,8 @@ from torch import Tensor
 
 from harness.errors import ModelError
 from harness.policies.base import BatchSize, Loss, Sample, Step, TokenBatch
-from harness.policies.hf.training.chunked_logprobs import CompletionStates, sampled_logprobs
 from harness.policies.hf.lora import LoraAdapter
+from harness.policies.hf.training.chunked_logprobs import CompletionStates, sampled_logprobs
 
 
 @dataclass(slots=True)

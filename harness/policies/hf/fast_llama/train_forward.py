@@ -19,10 +19,10 @@ from torch.utils.checkpoint import checkpoint
 
 from harness.policies.base import Sample
 from harness.policies.hf.batching import tree_batches, tree_tokens
-from harness.policies.hf.training.chunked_logprobs import CompletionStates, Head
 from harness.policies.hf.fast_llama.autograd import adapted, normed
 from harness.policies.hf.fast_llama.fused_weights import FusedLlama, Norm, Norms, Projection
 from harness.policies.hf.fast_llama.tree_packing import SMALL_SCORES, AttentionCall, pack
+from harness.policies.hf.training.chunked_logprobs import CompletionStates, Head
 
 Rotation = tuple[Tensor, Tensor]
 """Cosine and signed sine [token, 1, channel]."""
