@@ -28,7 +28,10 @@ class Identified(Protocol):
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """`weights`, `quantisation`, `rendering`, `engine` and `dtype` at version 0."""
+        """`weights`, `quantisation`, `rendering`, `engine` and `dtype` at version 0.
+
+        Also `configuration` where the same weights may be configured in several ways.
+        """
         ...
 
 

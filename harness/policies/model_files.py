@@ -18,16 +18,22 @@ from harness.errors import ModelError
 from harness.policies.memory_check import largest_free_memory
 
 _FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+# Fields of a configuration that change nothing: who wrote it, and with what.
+_WITHOUT_EFFECT = {"_name_or_path", "auto_map", "dtype", "torch_dtype", "transformers_version"}
 _INSTEAD = "name a local folder (hf:./folder) or an embedded model (smollm2) instead"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model's folder. `weights` and `quantisation` are set where its files do not state them."""
+    """A model's folder. `weights` and `quantisation` are set where its files do not state them.
+
+    `configuration` is "" for models that come as packages, whose files are always the same.
+    """
 
     folder: Path
     weights: str | None = None
     quantisation: str | None = None
+    configuration: str | None = None
 
 
 def cache_folder() -> Path:
@@ -76,6 +82,26 @@ def weights_hash(source: ModelSource) -> str:
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def configuration_identity(source: ModelSource) -> dict[str, str]:
+    """`configuration`: a hash of `config.json` and `generation_config.json`, where it is compared.
+
+    The same weights compute something else with other rotations of positions, and end their turns
+    elsewhere with other end tokens.
+    """
+    if source.configuration is not None:
+        return {"configuration": source.configuration} if source.configuration else {}
+    found = {}
+    for name in ("config.json", "generation_config.json"):
+        try:
+            fields = json.loads((source.folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        found[name] = {key: fields[key] for key in fields.keys() - _WITHOUT_EFFECT}
+    text = json.dumps(found, sort_keys=True)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return {"configuration": f"sha256:{digest}"}
+
+
 def quantisation(source: ModelSource) -> str:
     """The quantisation of the weights on disk; "none" where there is none."""
     if source.quantisation is not None:
@@ -122,7 +148,7 @@ def packaged_model(folder: Path) -> ModelSource:
             f"The weights in {folder.name} are not those of its card (sha256 {digest[:12]}… is"
             " here): install the project again, or type git checkout harness/policies."
         )
-    return ModelSource(folder)
+    return ModelSource(folder, configuration="")
 
 
 def _refuse_code(name: str, folder: Path) -> None:

@@ -49,10 +49,13 @@ def _same_as_before(folder: Path, env: TextEnvProtocol, policy: Policy) -> None:
         "weights": identity.get("weights", ""),
         "rendering": identity.get("rendering", ""),
     }
+    if configuration := identity.get("configuration"):
+        now["model configuration"] = configuration
     path = folder / "identity.json"
     if not path.exists():
         write_json(path, now)
-    before = read_json(path)
+    # A run from before the configuration was recorded is not compared by it.
+    before = {"model configuration": now.get("model configuration"), **read_json(path)}
     different = [name for name, value in now.items() if before.get(name) != value]
     if different:
         raise RunError(

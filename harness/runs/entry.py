@@ -88,6 +88,7 @@ def make_track(
         grader=grader_version_of(env),
         reduced=_reduced(request, env),
         family=family_of(env),
+        model_configuration=identity.get("configuration", ""),
     )
 
 

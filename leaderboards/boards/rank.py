@@ -28,6 +28,7 @@ def boards(entries: Iterable[Entry]) -> tuple[Board, ...]:
     tracks: dict[Track, list[Entry]] = {}
     for entry in entries:
         tracks.setdefault(entry.track, []).append(entry)
+    _join_unconfigured(tracks)
     made = [_board(track, mine) for track, mine in tracks.items()]
     made.sort(key=lambda b: (b.track.env, b.track.model, b.track.budget_episodes, b.track.id))
     families: dict[Track, list[Board]] = {}
@@ -40,6 +41,20 @@ def boards(entries: Iterable[Entry]) -> tuple[Board, ...]:
         for board in made
         for family in [families[replace(board.track, budget_episodes=0)]]
     )
+
+
+def _join_unconfigured(tracks: dict[Track, list[Entry]]) -> None:
+    """Put entries that state no model configuration on the one leaderboard they agree with.
+
+    They were written before it was recorded; with several such leaderboards, they stay apart.
+    """
+    configured: dict[Track, list[Track]] = {}
+    for track in tracks:
+        if track.model_configuration:
+            configured.setdefault(replace(track, model_configuration=""), []).append(track)
+    for track, alike in configured.items():
+        if len(alike) == 1 and track in tracks:
+            tracks[alike[0]] += tracks.pop(track)
 
 
 def _board(track: Track, entries: Sequence[Entry]) -> Board:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
 
-from leaderboards.records.added_settings import without_first_values
+from leaderboards.records.added_settings import added, without_first_values
 from leaderboards.records.field_checks import LARGEST, coerce_floats, require, require_range
 from leaderboards.records.migrations import SCHEMA, migrate
 from leaderboards.records.redact import named_strings, redacted
@@ -52,7 +52,8 @@ class Track:
     (initial weights), "current" or a policy's name. `engine` is the sampling backend, `grader` the
     grader's version. `reduced` is the reason for testing on a subset of the environment's usual
     tasks; `family` names the distribution from which each seed draws its own tasks; both are ""
-    otherwise. `max_tokens` is the limit of new tokens for one completion.
+    otherwise. `max_tokens` is the limit of new tokens for one completion. `model_configuration` is
+    the hash of the model's configuration files, "" where it is not compared.
 
     A field added from now on is declared with `added_settings.added`, so that published ids hold.
     """
@@ -80,6 +81,7 @@ class Track:
     grader: str
     reduced: str = ""
     family: str = ""
+    model_configuration: str = added("")
 
     def __post_init__(self) -> None:
         coerce_floats(self, "temperature", "top_p", "eval_temperature", "eval_top_p")

@@ -95,3 +95,15 @@ def test_every_field_that_the_first_entries_lack_is_declared_as_added():
     undeclared = [name for name, f in missing.items() if "omitted_at" not in f.metadata]
     assert undeclared == [], "declare new Track fields with added_settings.added(old value)"
     assert Entry.from_json(json.dumps(first)).track.id == "34243515d0ae"
+
+
+def test_an_entry_without_a_model_configuration_is_not_compared_by_it(make_entry):
+    old = make_entry(seed=0)
+    new = make_entry(seed=1, track={"model_configuration": "sha256:1"})
+    other = make_entry(seed=2, track={"model_configuration": "sha256:2"})
+    (board,) = boards([old, new])
+    assert board.track == new.track
+    assert [row.seeds for row in board.rows] == [(0, 1)]
+    # Which of the two configurations the old run had, nobody knows.
+    assert len(boards([old, new, other])) == 3
+    assert "model_configuration" not in encode(old.track)

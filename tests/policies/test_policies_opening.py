@@ -101,7 +101,8 @@ def test_a_local_folder_opens_with_its_resolved_settings_and_identity(tiny_model
     assert isinstance(policy, HFPolicy) and isinstance(again, HFPolicy)
     assert policy.settings.dtype == "float32"
     assert policy.context == 512
-    assert set(policy.identity) == {"weights", "quantisation", "rendering", "engine", "dtype"}
+    parts = {"weights", "quantisation", "rendering", "engine", "dtype", "configuration"}
+    assert set(policy.identity) == parts
     assert policy.identity == again.identity
     assert str(tiny_model) not in json.dumps(dict(policy.identity))
     assert require_trainable(policy) is policy

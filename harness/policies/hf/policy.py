@@ -35,7 +35,12 @@ from harness.policies.hf.trainer import Trainer, TrainForward
 from harness.policies.hf.training.padded_forward import PaddedForward
 from harness.policies.hf.transformers_forward import ForwardState, TransformersForward
 from harness.policies.memory_check import free_memory
-from harness.policies.model_files import ModelSource, quantisation, weights_hash
+from harness.policies.model_files import (
+    ModelSource,
+    configuration_identity,
+    quantisation,
+    weights_hash,
+)
 from harness.policies.reference import Reference
 from harness.settings.model import ModelSettings
 
@@ -103,7 +108,7 @@ class HFPolicy:
             "rendering": self.rendering.identity,
             "engine": self._engine,
             "dtype": self.settings.dtype,
-        }
+        } | configuration_identity(self._source)
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Answer what waits; see `Policy.generate`. Completions always carry their tokens.

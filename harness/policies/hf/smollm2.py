@@ -46,7 +46,9 @@ def find_smollm2() -> ModelSource:
     with locked(folder.with_suffix(".lock")):
         if not _intact(folder):
             _convert(_gguf(), folder)
-    return ModelSource(folder, weights=f"sha256:{SHA256}", quantisation=QUANTISATION)
+    return ModelSource(
+        folder, weights=f"sha256:{SHA256}", quantisation=QUANTISATION, configuration=""
+    )
 
 
 def _intact(folder: Path) -> bool:

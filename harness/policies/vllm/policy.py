@@ -24,7 +24,12 @@ from harness.policies.base import CompletionStream, Loss, Request, Sample, Step
 from harness.policies.chat.rendering import Ids, Rendering
 from harness.policies.hf.policy import HFPolicy
 from harness.policies.memory_check import require_memory
-from harness.policies.model_files import ModelSource, quantisation, weights_hash
+from harness.policies.model_files import (
+    ModelSource,
+    configuration_identity,
+    quantisation,
+    weights_hash,
+)
 from harness.policies.model_limits import foreign_tokens, read_limits
 from harness.policies.reference import Reference
 from harness.policies.vllm.adapter_store import AdapterStore
@@ -96,7 +101,7 @@ class VLLMPolicy:
             "rendering": self.rendering.identity,
             "engine": "vllm",
             "dtype": self.settings.dtype,
-        }
+        } | configuration_identity(self._source)
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Answer what waits; see `Policy.generate`. Completions always carry their tokens.
