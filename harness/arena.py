@@ -1,4 +1,10 @@
-"""The arena: the one environment, policy, budget and set of seeds that every method trains with."""
+"""The arena: the one environment, policy, budget and set of seeds that every method trains with.
+
+Episodes are stored as they end, so that a resumed run samples only those that are missing. Rows of
+a batch change each other's log-probabilities by rounding. A deterministic backend therefore samples
+in chunks, each of which is stored and resumed as a whole: a kill loses one chunk at most, and the
+run still ends byte for byte the same. On other backends a kill loses only unfinished episodes.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -7,11 +13,18 @@ from harness.env_pool import EnvPool
 from harness.errors import HarnessError
 from harness.metered import Metered
 from harness.policies.base import Sampling
-from harness.rollout import PromptRole, RolloutConfig, raise_if_outage, rollout
+from harness.rollout import PromptRole, RolloutConfig, Slots, raise_if_outage, rollout, slots
 from harness.round_data import Group, Rollouts, Round
 from harness.seeds import Seeds
+from harness.storage.round_journal import RoundJournal, Slot, StoredEpisode, slot_of
 from harness.text_env import MakeEnv
 from harness.types import Assignment, Episode, Task
+
+CHUNK = 96
+"""Most episodes of a chunk. Changing it changes batches, and with them the last digits of logits.
+
+Between two chunks the batch runs empty. Most rounds are one chunk.
+"""
 
 
 class RoundBudgetExceeded(HarnessError):
@@ -51,6 +64,8 @@ class Arena:
             # Seeds depend on the round's index alone, so a resumed run repeats the same numbers.
             seeds = self.seeds.child("round", index)
             self._round = Round(index, self.tasks(index), shape.prompts, shape.samples, seeds)
+            if self.policy.meter.journal is not None:
+                self.policy.meter.journal.begin(index, self.policy.version)
             yield self._round
 
     def tasks(self, index: int) -> tuple[Task, ...]:
@@ -78,20 +93,79 @@ class Arena:
         config = RolloutConfig(
             self.policy, self.envs, self.sampling, self._round.seeds.child("act"), self.prompt_role
         )
+        by_slot = slots(assignments)
         callback = self.policy.meter.callback
         callback.phase("rollouts", requested)
-        episodes: list[list[Episode]] = [[] for _ in assignments]
-        for position, episode in rollout(assignments, config):
-            episodes[position].append(episode)
-            self.policy.meter.episodes("act", 1)
-            callback.episode(episode, "act")
-        raise_if_outage([e for group in episodes for e in group], self.policy)
-        # Episodes end in any order; sorted, what a method sees does not depend on timing.
-        groups = (
-            Group(assignment, tuple(sorted(group, key=lambda e: e.sample)))
-            for assignment, group in zip(assignments, episodes, strict=True)
+        episodes = self._episodes(by_slot, config)
+        raise_if_outage(list(episodes.values()), self.policy)
+        # Episodes end in any order; in the order of assignment, what a method sees does not depend
+        # on timing.
+        groups: list[list[Episode]] = [[] for _ in assignments]
+        for slot, (position, _) in by_slot.items():
+            groups[position].append(episodes[slot])
+        return Rollouts(
+            self._round,
+            tuple(Group(a, tuple(group)) for a, group in zip(assignments, groups, strict=True)),
         )
-        return Rollouts(self._round, tuple(groups))
+
+    def _episodes(self, by_slot: Slots, config: RolloutConfig) -> dict[Slot, Episode]:
+        """The episodes of a rollout: stored ones first, then those that are missing."""
+        journal = self.policy.meter.journal
+        number = journal.next_rollout() if journal else 0
+        stored = {
+            slot: one
+            for slot, one in (journal.episodes(number).items() if journal else ())
+            if one.episode.policy_version == self.policy.version
+        }
+        episodes: dict[Slot, Episode] = {}
+        for chunk in self._chunks(list(by_slot)):
+            wanted = set(chunk)
+            here = {slot: one for slot, one in stored.items() if slot in wanted}
+            if len(here) < len(chunk) and self.policy.deterministic:
+                here = {}
+            for slot, one in here.items():
+                self._count(one)
+                episodes[slot] = one.episode
+            missing = [by_slot[slot][1] for slot in chunk if slot not in here]
+            episodes |= self._sample(missing, config, journal, number)
+        return episodes
+
+    def _chunks(self, slots: Sequence[Slot]) -> Iterator[Sequence[Slot]]:
+        """The slots that are sampled together, in chunks of equal size or one less."""
+        count = -(-len(slots) // CHUNK) if self.policy.deterministic else min(1, len(slots))
+        for n in range(count):
+            yield slots[len(slots) * n // count : len(slots) * (n + 1) // count]
+
+    def _count(self, stored: StoredEpisode) -> None:
+        """Count and report an episode that an earlier process of this run sampled."""
+        meter, episode = self.policy.meter, stored.episode
+        meter.replayed("act", [turn.completion for turn in episode.turns], stored.seconds)
+        meter.episodes("act", 1)
+        meter.callback.episode(episode, "act")
+
+    def _sample(
+        self,
+        assignments: Sequence[Assignment],
+        config: RolloutConfig,
+        journal: RoundJournal | None,
+        number: int,
+    ) -> dict[Slot, Episode]:
+        """Sample episodes, and store them in the journal."""
+        meter = self.policy.meter
+        ended: dict[Slot, Episode] = {}
+        unstored: list[Episode] = []
+        before = meter.spent.acting_seconds
+        for _, episode in rollout(assignments, config):
+            ended[slot_of(episode)] = episode
+            unstored.append(episode)
+            if journal and not self.policy.deterministic:
+                journal.add_episodes(number, unstored, meter.spent.acting_seconds - before)
+                unstored, before = [], meter.spent.acting_seconds
+            meter.episodes("act", 1)
+            meter.callback.episode(episode, "act")
+        if journal and unstored:
+            journal.add_episodes(number, unstored, meter.spent.acting_seconds - before)
+        return ended
 
     def close(self) -> None:
         """Close the environments."""

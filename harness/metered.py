@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
@@ -20,7 +21,8 @@ from harness.policies.base import (
     TrainablePolicy,
 )
 from harness.policies.capabilities import failures_of
-from harness.types import JSON
+from harness.storage.round_journal import RoundJournal, request_key
+from harness.types import JSON, Completion
 
 _PURPOSES: dict[Purpose, str] = {
     "act": "acting",
@@ -33,7 +35,10 @@ class Meter:
     """Counts what a run spends, and reports it to the callback.
 
     A reflection model of its own may run while the policy trains, so counting takes a lock.
+    `journal` keeps the unfinished iteration of a run that is on disk.
     """
+
+    journal: RoundJournal | None = None
 
     def __init__(self, callback: Callback, spent: Usage | None = None) -> None:
         self.spent = spent or Usage()
@@ -49,6 +54,14 @@ class Meter:
         """Count a completion of that many tokens."""
         self._add(**{f"{_PURPOSES[purpose]}_tokens": tokens})
         self.callback.tokens(purpose, 1, tokens)
+
+    def replayed(self, purpose: Purpose, completions: Sequence[Completion], seconds: float) -> None:
+        """Count completions that an earlier process of this run sampled."""
+        tokens = sum(completion.sampled for completion in completions)
+        name = _PURPOSES[purpose]
+        self._add(**{f"{name}_tokens": tokens, f"{name}_seconds": seconds})
+        # No tokens for the callback, whose speed is that of this process.
+        self.callback.tokens(purpose, len(completions), 0)
 
     def sampled_for(self, purpose: Purpose, seconds: float) -> None:
         """Count seconds of sampling."""
@@ -69,11 +82,17 @@ class Meter:
 
 
 class Metered:
-    """A policy whose tokens and seconds are counted by one meter."""
+    """A policy whose tokens and seconds are counted by one meter.
 
-    def __init__(self, policy: Policy, meter: Meter) -> None:
+    `deterministic`: equal requests in equal order give equal completions. What such a policy
+    sampled together is stored and resumed together, because rows of a batch change each other by
+    rounding.
+    """
+
+    def __init__(self, policy: Policy, meter: Meter, deterministic: bool = True) -> None:
         self.inner = policy
         self.meter = meter
+        self.deterministic = deterministic
 
     @property
     def name(self) -> str:
@@ -98,13 +117,24 @@ class Metered:
     def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Complete the waiting requests, counting each completion under its purpose.
 
-        All requests of one call have the same purpose.
+        All requests of one call have the same purpose. Reflection that an earlier process of this
+        run has sampled for its unfinished iteration is answered from the round's journal.
         """
         if not waiting:
             return
         purpose = waiting[0].purpose
-        if purpose == "reflect":
-            self.meter.callback.phase("reflection", len(waiting))
+        if purpose != "reflect":
+            yield from self._sample(waiting, purpose)
+            return
+        self.meter.callback.phase("reflection", len(waiting))
+        if self.meter.journal is None:
+            yield from self._sample(waiting, purpose)
+        else:
+            yield from self._reflect(waiting, self.meter.journal)
+
+    def _sample(self, waiting: deque[Request], purpose: Purpose) -> CompletionStream:
+        if not waiting:
+            return
         completions = self.inner.generate(waiting)
         while True:
             # Only the policy's own time: the environment steps between two completions.
@@ -116,19 +146,49 @@ class Metered:
             self.meter.completion(purpose, answered[1].sampled)
             yield answered
 
+    def _reflect(self, waiting: deque[Request], journal: RoundJournal) -> CompletionStream:
+        """Answer from the journal what it holds, sample the rest and store it there."""
+        keys = self._keys(waiting)
+        stored = journal.take(list(keys.values()), together=self.deterministic)
+        for request in list(waiting):
+            if (found := stored.get(keys[request.id])) is not None:
+                waiting.remove(request)
+                self.meter.replayed("reflect", [found.completion], found.seconds)
+                yield request.id, found.completion
+        unstored: dict[str, Completion] = {}
+        before = self.meter.spent.reflection_seconds
+        for id, completion in self._sample(waiting, "reflect"):
+            if id in keys:  # one that joined later has none, and is sampled again after a kill
+                unstored[keys[id]] = completion
+            if unstored and not self.deterministic:
+                now = self.meter.spent.reflection_seconds
+                journal.add_completions(unstored, now - before)
+                unstored, before = {}, now
+            yield id, completion
+        if unstored:
+            journal.add_completions(unstored, self.meter.spent.reflection_seconds - before)
+
+    def _keys(self, requests: deque[Request]) -> dict[str, str]:
+        """The journal's key of each request, by request id; within its call where that counts."""
+        keys = {r.id: request_key(self.name, self.version, r) for r in requests}
+        if not self.deterministic:
+            return keys
+        call = sha256("".join(keys.values()).encode()).hexdigest()
+        return {id: f"{call}/{key}" for id, key in keys.items()}
+
 
 class MeteredTrainable(Metered):
     """A metered policy whose weights can be trained."""
 
     inner: TrainablePolicy
 
-    def __init__(self, policy: TrainablePolicy, meter: Meter) -> None:
-        super().__init__(policy, meter)
+    def __init__(self, policy: TrainablePolicy, meter: Meter, deterministic: bool = True) -> None:
+        super().__init__(policy, meter, deterministic)
 
     @property
     def reference(self) -> Policy:
         """The initial weights, on the same meter."""
-        return Metered(self.inner.reference, self.meter)
+        return Metered(self.inner.reference, self.meter, self.deterministic)
 
     def update(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
         """Take one gradient step, and count it."""
@@ -148,8 +208,8 @@ class MeteredTrainable(Metered):
         self.inner.load(folder)
 
 
-def metered(policy: Policy, meter: Meter) -> Metered:
+def metered(policy: Policy, meter: Meter, deterministic: bool = True) -> Metered:
     """Wrap a policy; a trainable one stays trainable."""
     if isinstance(policy, TrainablePolicy):
-        return MeteredTrainable(policy, meter)
-    return Metered(policy, meter)
+        return MeteredTrainable(policy, meter, deterministic)
+    return Metered(policy, meter, deterministic)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from harness.env_capabilities import abandon, reads_thoughts
 from harness.env_pool import EnvPool
@@ -20,6 +20,7 @@ from harness.errors import ModelError, UsageError
 from harness.policies.base import Policy, Purpose, Request, Sampling
 from harness.policies.capabilities import failures_of
 from harness.seeds import Seeds
+from harness.storage.round_journal import Slot
 from harness.system.secrets import redact
 from harness.text_env import EnvFailed, TextEnvProtocol
 from harness.types import (
@@ -35,6 +36,8 @@ from harness.types import (
 )
 
 PromptRole = Literal["system", "user"]
+Slots: TypeAlias = Mapping[Slot, tuple[int, Assignment]]
+"""For each episode to sample: the position of its assignment, and an assignment for it alone."""
 MAX_OPEN = 1024
 """Conversations open at once; the policy divides them into batches of its own size."""
 
@@ -260,20 +263,31 @@ def _failure(policy: Policy, id: str) -> str:
     return failures_of(policy).get(id, "the policy never replied")
 
 
+def slots(assignments: Iterable[Assignment]) -> Slots:
+    """The single episodes of these assignments, in order.
+
+    Raises:
+        ValueError: One of them was assigned twice.
+    """
+    found: dict[Slot, tuple[int, Assignment]] = {}
+    for position, a in enumerate(assignments):
+        for sample in range(a.first, a.first + a.samples):
+            slot = (a.prompt.id, str(a.task), sample)
+            # Two samples with one id would have one seed, and so be the same episode.
+            if slot in found:
+                raise ValueError(
+                    f"{'/'.join(map(str, slot))} was assigned twice; number the second group by "
+                    "`first`"
+                )
+            found[slot] = (position, Assignment(a.prompt, a.task, 1, sample))
+    return found
+
+
 def _episodes(
     assignments: Iterable[Assignment], config: RolloutConfig
 ) -> Iterator[tuple[int, _ActiveEpisode]]:
-    seen: set[str] = set()
-    for position, assignment in enumerate(assignments):
-        for sample in range(assignment.first, assignment.first + assignment.samples):
-            episode = _ActiveEpisode(assignment.prompt, assignment.task, sample, config)
-            # Two samples with one id would have one seed, and so be the same episode.
-            if episode.id in seen:
-                raise ValueError(
-                    f"{episode.id} was assigned twice; number the second group by `first`"
-                )
-            seen.add(episode.id)
-            yield position, episode
+    for (_, _, sample), (position, assignment) in slots(assignments).items():
+        yield position, _ActiveEpisode(assignment.prompt, assignment.task, sample, config)
 
 
 def _require_in_split(tasks: Collection[Task], envs: EnvPool) -> None:

@@ -29,6 +29,8 @@ def kind(path: str) -> str:
     """The part of a run directory that a path belongs to."""
     if "checkpoint" in path:
         return "checkpoint"
+    if "unfinished_round" in path:
+        return "round"
     return "entry" if any(name in path for name in ENTRY) else "logs"
 
 

@@ -30,13 +30,14 @@ AIMS = (
     "training",
     "reflection",
     "evaluation",
+    "round",
     "checkpoint",
     "entry",
     "logs",
     "any",
     "cut",
 )
-_FILES = ("checkpoint", "entry", "logs")
+_FILES = ("round", "checkpoint", "entry", "logs")
 _ANY = ("any", "cut")
 _LEFT = 3  # rounds of a run
 _BYTES = ("champion.json", "champion.txt", "population.jsonl", "test.jsonl", "episodes.jsonl")
@@ -198,6 +199,10 @@ def cut_power(folder: Path, rng: random.Random) -> None:
                 file.truncate(at)
                 if rng.random() < 0.5:
                     file.truncate(size)  # zeros, as some file systems leave them
+    unfinished = folder / "unfinished_round.jsonl"
+    if unfinished.exists():  # wherever it is cut, what is missing is sampled again
+        with unfinished.open("r+b") as file:
+            file.truncate(rng.randint(0, unfinished.stat().st_size))
 
 
 def timeless(value: Any) -> Any:
@@ -229,6 +234,7 @@ def differences(one: Path, other: Path, ordered: bool) -> list[str]:
         if first != second:
             wrong.append(f"{name} differs")
     left = [p.name for p in other.rglob("*") if p.name.endswith((".part", ".tmp", ".old"))]
+    left += [p.name for p in other.glob("unfinished*")]
     return wrong + [f"{name} was left behind" for name in left]
 
 

@@ -18,7 +18,7 @@ from harness.errors import RunError
 from harness.evaluate import Interrupted, evaluate, evaluation_tasks, record_test_agent
 from harness.metered import Meter, Metered, MeteredTrainable, metered
 from harness.method import Method, ReflectsConcurrently
-from harness.policies import open_policy, require_trainable
+from harness.policies import deterministic, open_policy, require_trainable
 from harness.policies.base import Policy
 from harness.policies.capabilities import close as close_policy
 from harness.policies.capabilities import identity_of, notes_of, settings_of
@@ -75,7 +75,9 @@ def reflector_for(request: Config, policy: Metered, meter: Meter) -> Policy:
     if name == "initial":
         # A policy that is never trained is its own reference.
         return policy.reference if isinstance(policy, MeteredTrainable) else policy
-    return policy if name == "current" else metered(open_policy(name, request.model), meter)
+    if name == "current":
+        return policy
+    return metered(open_policy(name, request.model), meter, deterministic(name))
 
 
 @dataclass
@@ -132,7 +134,7 @@ def build_run(
     if not (folder / "entry.json").exists():
         write_request(request, folder)
     meter = Meter(callbacks)
-    policy = metered(opened, meter)
+    policy = metered(opened, meter, deterministic(request.model_url))
     wanted = Shape(request.budget.tasks, request.budget.prompts, request.budget.samples)
     # A method that plays no training episodes has no rounds either.
     episodes = request.budget.episodes if agents.spec(request.method).plays else 0

@@ -4,13 +4,15 @@
     episodes.jsonl    one line per training episode, as it ends
     rounds.jsonl      one line per iteration: metrics, reward-hacking monitors, report, usage
     population.jsonl  the method's state after each iteration (prompts, ratings, lineage)
+    unfinished_round.jsonl  episodes and reflection of the iteration that has no checkpoint yet
     checkpoint/       the last finished iteration: method state, weights, optimizer, usage, lengths
     opening.json      the single held-out evaluation: which agents, and when it began
     test.jsonl        one line per test episode
     entry.json        the result for the leaderboard
 
-A checkpoint is one folder that is renamed into place; a killed run loses the unfinished iteration
-and nothing else, because its randomness is derived by name and its logs are cut back.
+A checkpoint is one folder that is renamed into place. A killed run repeats its unfinished iteration
+from the stored episodes and completions: its randomness is derived by name, and its logs are cut
+back.
 """
 
 import re
@@ -31,6 +33,7 @@ from harness.policies.staleness_record import staleness_of
 from harness.reward_hacking import alarms, logged, monitors
 from harness.round_data import Rollouts
 from harness.storage.atomic_files import Log, lines, publish, read_json, write_json
+from harness.storage.round_journal import RoundJournal
 from harness.storage.transcript import episode_json, finite
 from harness.types import JSON, Episode, Report
 
@@ -47,6 +50,7 @@ class Run(Callback):
         self.meter = meter
         self.checkpoint = folder / "checkpoint"
         self.logs = {name: Log(folder / f"{name}.jsonl") for name in _LOGS}
+        self.journal = meter.journal = RoundJournal(folder / "unfinished_round.jsonl")
         self._round = 0
         self._signs: list[Mapping[str, float | None]] = []
         _finish_swap(self.checkpoint)
@@ -61,6 +65,7 @@ class Run(Callback):
         if not self.checkpoint.exists():
             for log in self.logs.values():
                 log.cut(0)
+            self.journal.discard_unless(0)
             return 0
         state = read_json(self.checkpoint / "state.json")
         if state.get("schema") != SCHEMA:
@@ -79,6 +84,7 @@ class Run(Callback):
         for name, length in cast(Mapping[str, int], state["logs"]).items():
             self.logs[name].cut(length)
         self._round = cast(int, state["round"])
+        self.journal.discard_unless(self._round)
         self._signs = monitors_of(self.folder)
         return self._round
 
@@ -110,6 +116,7 @@ class Run(Callback):
         )
         self.logs["population"].append({"round": rollouts.round.index, "state": state})
         self._write_checkpoint(state)
+        self.journal.finish()
         # After the checkpoint: what is reported can no longer be lost.
         self.meter.callback.round(rollouts, report, self.meter.spent)
         for alarm in alarms(self._signs):
@@ -150,6 +157,7 @@ class Run(Callback):
 
     def close(self) -> None:
         """Close the logs."""
+        self.journal.close()
         for log in self.logs.values():
             log.close()
 

@@ -5,10 +5,16 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from standin import Body, completion, served
+
+from benchmarks.soak._server import chance
 
 WORLD = '''
 import gymnasium
@@ -51,13 +57,15 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def request(model: Path, run_dir: str) -> list[str]:
-    settings = (
+def request(model: Path, run_dir: str, method: str = "espl") -> list[str]:
+    settings: tuple[str, ...] = (
         *("model.threads=1", "model.batch_rows=8", "model.lora_rank=4", "budget.tasks=3"),
-        *("method.learning_rate=0.01", "method.crossover=0.5", "sampling.max_tokens=12"),
+        "sampling.max_tokens=12",
         "reflection.model=scripted:constant=ADD: look twice",
     )
-    words = ["run", "--env", "parity:Mine/Parity-v0", "--model", f"hf:{model}", "--method", "espl"]
+    if method == "espl":
+        settings += ("method.learning_rate=0.01", "method.crossover=0.5")
+    words = ["run", "--env", "parity:Mine/Parity-v0", "--model", f"hf:{model}", "--method", method]
     words += ["--preset", "laptop", "--episodes", "96", "--test-tasks", "40", "--samples", "4"]
     return [*words, "--run-dir", run_dir, *(w for s in settings for w in ("--set", s))]
 
@@ -111,3 +119,116 @@ def test_a_killed_run_ends_like_one_never_killed(tmp_path, tiny_model):
     state = json.loads((tmp_path / "whole" / "checkpoint" / "state.json").read_text())
     assert state["spent"]["gradient_steps"] > 0
     assert len(state["method"]["population"]) > 1
+
+
+def journal(run: Path) -> list[dict[str, Any]]:
+    """Whole lines of the file of the unfinished iteration."""
+    path = run / "unfinished_round.jsonl"
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["espl", "gepa"])
+def test_a_round_killed_between_two_chunks_goes_on_with_the_second(tmp_path, tiny_model, method):
+    (tmp_path / "parity.py").write_text(WORLD)
+    # 120 episodes an iteration: two chunks of 60.
+    words = [*request(tiny_model, "whole", method), "--episodes", "240", "--test-tasks", "4"]
+    words += ["--set", "budget.samples=20"]
+    whole = start(tmp_path, *words)
+    out, err = whole.communicate(timeout=280)
+    assert whole.returncode == 0, err
+    run, begun = tmp_path / "killed", [w if w != "whole" else "killed" for w in words]
+    process, kept, chunks = start(tmp_path, *begun), [], 0
+    while process.poll() is None:
+        lines = journal(run)
+        chunks = sum("episodes" in line for line in lines)
+        if chunks == 1 and lines[0]["round"] == 1:
+            process.kill()
+            break
+        time.sleep(0.001)
+    process.communicate()
+    kept = journal(run)
+    assert process.returncode == -9, "the run was over before it could be killed"
+    assert len(kept[1]["episodes"]) == 60
+    resumed = start(tmp_path, "resume", "killed")
+    grown: list[dict[str, Any]] = []
+    while resumed.poll() is None:
+        lines = journal(run)
+        grown = lines if len(lines) > len(grown) else grown
+        time.sleep(0.001)
+    out_again, err = resumed.communicate(timeout=280)
+    assert resumed.returncode == 0, err
+    # What had ended stays as it was, and is never sampled a second time.
+    assert grown[: len(kept)] == kept
+    rounds = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+    assert [line["spent"]["episodes"] for line in rounds] == [120, 240]
+    for name in SAME:
+        assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    state = tmp_path / "whole" / "checkpoint" / "policy"
+    for path in state.glob("*.safetensors"):
+        assert (run / "checkpoint" / "policy" / path.name).read_bytes() == path.read_bytes()
+    told, again = (json.loads(text)["runs"][0] for text in (out, out_again))
+    for entry in (told, again):
+        del entry["run_dir"], entry["entry"]
+    assert told == again
+    assert not (run / "unfinished_round.jsonl").exists()
+
+
+def key(body: Body) -> str:
+    """Identity of a request: what was asked, and with which seed."""
+    return json.dumps([body["messages"], body["seed"]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["evolution", "gepa"])
+@pytest.mark.parametrize("aim", ["rollouts", "reflection"])
+def test_an_endpoint_is_asked_for_nothing_that_had_ended(tmp_path, method, aim):
+    (tmp_path / "parity.py").write_text(WORLD)
+    held, dead = threading.Event(), threading.Event()
+    counts: Counter[str] = Counter()
+    dying = True
+    # 24 episodes an iteration: the second is held after six. GEPA may reflect only once.
+    most, stored = (30, 6) if aim == "rollouts" else (2, 2) if method == "evolution" else (0, 0)
+
+    def answer(body: Body, earlier: int) -> tuple[int, Body]:
+        acting = body["messages"][-1]["content"].startswith("number ")
+        kind = "rollouts" if acting else "reflection"
+        if earlier:  # the first one asks whether the server is there
+            counts[kind] += 1
+        # Held from the moment aimed at until the client is dead.
+        if dying and kind == aim and counts[kind] > most:
+            held.set()
+            dead.wait(60)
+        text = f"{int(1e6 * chance(key(body)))}" if acting else "ADD: look twice"
+        return 200, completion(text, tokens=3)
+
+    with served(answer) as (url, seen):
+        words = ["run", "--env", "parity:Mine/Parity-v0", "--model", url, "--method", method]
+        words += ["--preset", "laptop", "--episodes", "72", "--test-tasks", "4", "--samples", "1"]
+        words += ["--set", "budget.tasks=3", "--set", "budget.samples=4", "--run-dir", "out"]
+        words += ["--set", "model.concurrency=4"]
+        process = start(tmp_path, *words)
+        assert held.wait(120)
+        # What was answered before is on its way to the disk.
+        field = "episodes" if aim == "rollouts" else "completions"
+        while sum(len(line.get(field, ())) for line in journal(tmp_path / "out")) < stored:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+        dying = False
+        dead.set()
+        kept = journal(tmp_path / "out")
+        before = len(seen)
+        resumed = start(tmp_path, "resume", "out")
+        _, err = resumed.communicate(timeout=280)
+        assert resumed.returncode == 0, err
+    first, again = seen[1:before], seen[before + 1 :]
+    asked = Counter(map(key, first))
+    assert kept[1:] and asked
+    repeated = [body for body in again if key(body) in asked]
+    # Only what was in flight when the process died.
+    assert len(repeated) <= 4
+    spent = json.loads((tmp_path / "out" / "checkpoint" / "state.json").read_text())["spent"]
+    assert spent["episodes"] == 72 and spent["acting_tokens"] == 72 * 3
