@@ -55,6 +55,19 @@ def count(minimum: int) -> Callable[[str | int], int]:
     return read
 
 
+def amount(text: str | float) -> float:
+    """An amount of money or time; 0 sets no limit."""
+    if not isinstance(text, str):
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise typer.BadParameter(f"a number from 0 on, like 2.5; got {text!r}")
+    return value
+
+
 def points(text: str | float) -> float:
     """A difference in points, as a reward: 5 is 0.05."""
     if not isinstance(text, str):
@@ -247,6 +260,28 @@ Jobs = Annotated[
         metavar="N",
         help="runs at once, for processes and ray",
         panel=EXECUTION,
+    ),
+]
+MaxCost = Annotated[
+    Any,
+    option(
+        "--max-cost",
+        parser=amount,
+        metavar="AMOUNT",
+        help="stop each run, resumably, before the iteration that would cost more in all, at "
+        "prices.* of sampled tokens",
+        panel=BUDGET,
+    ),
+]
+MaxHours = Annotated[
+    Any,
+    option(
+        "--max-hours",
+        parser=amount,
+        metavar="HOURS",
+        help="stop each run, resumably, before the iteration that would take longer; a resume "
+        "begins anew",
+        panel=BUDGET,
     ),
 ]
 SplitName = Literal["validation", "test"]

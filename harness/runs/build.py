@@ -27,6 +27,7 @@ from harness.rollout import RolloutConfig
 from harness.runs.checks.grader_selftest import check_graders
 from harness.runs.entry import make_entry
 from harness.runs.envs import env_maker
+from harness.runs.limits import LimitReached, RunLimits, rounds_logged
 from harness.runs.request import write_request
 from harness.seeds import Seeds
 from harness.settings.config import Config
@@ -94,6 +95,7 @@ class RunContext:
     run: Run
     callbacks: Callbacks
     reflector: Policy
+    limits: RunLimits
 
     def evaluation_table(self, *names: str) -> RolloutConfig:
         """Rollout configuration of an evaluation; `names` choose its random stream."""
@@ -148,12 +150,17 @@ def build_run(
         request.sampling.sampling(),
         seeds.child("train"),
         request.run.prompt_role,
-        stop,
+        lambda: stop() or limits.stop_before_iteration(),
     )
     run = Run(folder, policy, meter)
+    limits = RunLimits(
+        request.limits, request.prices, lambda: meter.spent, lambda: rounds_logged(folder)
+    )
     callbacks.add(run)
     reflector = reflector_for(request, policy, meter)
-    return RunContext(request, folder, policy, meter, env, plan, arena, run, callbacks, reflector)
+    return RunContext(
+        request, folder, policy, meter, env, plan, arena, run, callbacks, reflector, limits
+    )
 
 
 def make_method(run_context: RunContext) -> Method:
@@ -193,6 +200,7 @@ def run_one(request: Config, folder: Path, callbacks: Callbacks, stop: Callable[
         try:
             method = make_method(run_context)
             agent = train(method, run_context.arena, run_context.run)
+            _stop_at_limit(run_context)
             if stop():
                 # A stop ends training without an error, and this agent is not the final one.
                 raise Interrupted
@@ -201,6 +209,20 @@ def run_one(request: Config, folder: Path, callbacks: Callbacks, stop: Callable[
             return entry
         finally:
             run_context.close()
+
+
+def _stop_at_limit(run_context: RunContext) -> None:
+    """Stop where a limit ended training, or the evaluation would exceed one.
+
+    Raises:
+        LimitReached: So; what is stored is whole and can be resumed.
+    """
+    limits, request = run_context.limits, run_context.request
+    tests = run_context.env.size("test")
+    samples = min(request.evaluation.tasks or tests, tests) * request.evaluation.samples
+    missing = samples - len(list(lines(run_context.folder / "test.jsonl")))
+    if limits.reached or limits.stop_before_evaluation(missing):
+        raise LimitReached(f"{run_context.folder}: {limits.reached}")
 
 
 def write_final_agent(agent: Agent, folder: Path) -> None:

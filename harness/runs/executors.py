@@ -22,6 +22,7 @@ from harness.runs.finish import (
     standings,
     unfinished,
 )
+from harness.runs.limits import LimitReached
 from harness.runs.progress_table import title
 from harness.runs.request import read_request, write_request
 from harness.runs.subprocess_pool import Job, SubprocessPool, harness_command
@@ -67,6 +68,7 @@ class Serial:
         """See `Executor.work`."""
         console = pipe_safe(SafeConsole(stderr=True))
         threads = 0
+        limited: list[str] = []
         for run_dir in run_dirs:
             request = read_request(run_dir)
             # Measured once an experiment: two of its runs should not differ in it by accident.
@@ -82,9 +84,13 @@ class Serial:
                 finish_one(request, run_dir, watchers, self._options.stop, self._options.track)
                 # The run has written what it measured into its own request.
                 threads = read_request(run_dir).model.threads
+            except LimitReached as reached:
+                limited.append(str(reached))  # the other runs have limits of their own
             finally:
                 if view is not None:
                     view.close()
+        if limited:
+            raise LimitReached("; ".join(limited))
 
 
 class Processes:

@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.display.console_text import plain
 from harness.errors import RunError
 from harness.evaluate import Interrupted
+from harness.runs.limits import LimitReached
 
 _PATIENCE = 60  # seconds to save in, once asked to stop
 
@@ -58,6 +59,7 @@ class SubprocessPool:
         self._jobs, self._ended, self._look = jobs, ended, look
         self._gpus = gpus if len(gpus) > 1 else ()
         self._running: dict[subprocess.Popen[bytes], _Started] = {}
+        self._limited: list[str] = []
 
     def work(self, wanted: Sequence[Job], stop: Callable[[], bool] = lambda: False) -> None:
         """Run them all.
@@ -65,6 +67,7 @@ class SubprocessPool:
         Raises:
             RunError: One failed; with its last words.
             Interrupted: `stop` said so; what ran was asked to save, and has ended.
+            LimitReached: Some stopped at a limit of their own; the others have ended.
         """
         waiting = deque(wanted)
         try:
@@ -79,6 +82,8 @@ class SubprocessPool:
                 time.sleep(0.2)
         finally:
             self._stop()
+        if self._limited:
+            raise LimitReached("; ".join(self._limited))
 
     def _start(self, job: Job) -> None:
         job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +115,10 @@ class SubprocessPool:
             if process.poll() is None:
                 continue
             del self._running[process]
+            if process.returncode == LimitReached.exit_code:
+                last = job.log.read_text(errors="replace").strip().splitlines()[-1:]
+                self._limited.append(plain("".join(last).removeprefix(LimitReached.saved), 1000))
+                continue
             if process.returncode != 0:
                 told = plain(job.log.read_text(errors="replace").strip()[-300:], 300)
                 raise RunError(

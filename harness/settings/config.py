@@ -17,6 +17,7 @@ from harness.settings.sections import (
     BudgetSection,
     EnvSection,
     EvaluationSection,
+    LimitsSection,
     PricesSection,
     ReflectionSection,
     RunSection,
@@ -52,6 +53,7 @@ class Config:
     reflection: ReflectionSection = field(default_factory=ReflectionSection)
     run: RunSection = field(default_factory=RunSection)
     prices: PricesSection = field(default_factory=PricesSection)
+    limits: LimitsSection = field(default_factory=LimitsSection)
     executor: ExecutorSection = field(default_factory=ExecutorSection)
 
     def to_tables(self) -> dict[str, dict[str, Scalar]]:
@@ -61,8 +63,11 @@ class Config:
         tables["model"] = {"url": self.model_url, **tables["model"]}
         own = asdict(self.method_settings) if self.method_settings is not None else {}
         tables["method"] = {"name": self.method, **own}
+        # Written down only where they are not the usual way.
         if self.executor == ExecutorSection():
-            del tables["executor"]  # written down only where it is not the usual way
+            del tables["executor"]
+        if self.limits == LimitsSection():
+            del tables["limits"]
         return {s: {k: v for k, v in table.items() if v is not None} for s, table in tables.items()}
 
 

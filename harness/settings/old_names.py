@@ -11,6 +11,7 @@ from harness.settings.sections import (
     BudgetSection,
     EnvSection,
     EvaluationSection,
+    LimitsSection,
     PricesSection,
     ReflectionSection,
     RunSection,
@@ -27,6 +28,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "reflection": ReflectionSection,
     "run": RunSection,
     "prices": PricesSection,
+    "limits": LimitsSection,
     "executor": ExecutorSection,
 }
 """The typed sections by name; `[method]` belongs to the method, and `[env]` has options besides."""

@@ -133,6 +133,18 @@ class RunSection(Settings):
 
 
 @settings
+class LimitsSection(Settings):
+    """`[limits]`: what one run may spend; it stops before an iteration that would exceed it."""
+
+    section: ClassVar[str] = "limits"
+
+    max_cost: Annotated[float, Ge(0), Le(1e12), EXECUTES, UnitName("of prices.currency")] = 0.0
+    """Cost of all sampled tokens at `[prices]`, from the beginning of the run; 0 sets no limit."""
+    max_hours: Annotated[float, Ge(0), Le(1e6), EXECUTES, UnitName("hours")] = 0.0
+    """Wall-clock time since this process began or resumed the run; 0 sets no limit."""
+
+
+@settings
 class PricesSection(Settings):
     """`[prices]`: the price of a million sampled tokens; unset is unknown, and never guessed."""
 

@@ -12,6 +12,7 @@ from harness.display.safe_console import SafeConsole
 from harness.display.trackers import check_trackers
 from harness.evaluate import Interrupted
 from harness.runs.executors import perform
+from harness.runs.limits import LimitReached
 from harness.runs.resolve import Requested, resolve
 from harness.runs.run_dirs import lay_out, new_folder
 from harness.runs.signals import stop_on_signals
@@ -41,6 +42,7 @@ def request_from(arguments: Arguments, methods: Sequence[str]) -> Requested:
         data_dir=arguments.data_dir,
         accept_data=arguments.accept_data,
         executor=executor_options(arguments),
+        limits=limit_options(arguments),
     )
 
 
@@ -52,6 +54,13 @@ def executor_options(arguments: Arguments) -> dict[str, Scalar]:
         "address": typed.get("address"),
         "jobs": typed.get("jobs"),
     }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def limit_options(arguments: Arguments) -> dict[str, Scalar]:
+    """The keys of `[limits]` whose flags were given."""
+    typed = vars(arguments)  # not every command has these options
+    given = {"max_cost": typed.get("max_cost"), "max_hours": typed.get("max_hours")}
     return {key: value for key, value in given.items() if value is not None}
 
 
@@ -101,6 +110,9 @@ def run_and_report(
     with stop_on_signals(lambda line: console.print(line)) as stop:
         try:
             entries = perform(run_dirs, quiet or as_json, stop, track, executor)
+        except LimitReached as reached:
+            console.print(f"{reached.saved}{reached}", soft_wrap=True)
+            return reached.exit_code
         except Interrupted:
             where = run_dirs[0] if len(run_dirs) == 1 else run_dirs[0].parent
             console.print(f"stopped and saved; continue with: harness resume {where}")

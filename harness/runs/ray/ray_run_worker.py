@@ -24,6 +24,7 @@ from harness.evaluate import Interrupted
 from harness.policies.base import Purpose
 from harness.rollout import reason
 from harness.runs.finish import finish_one
+from harness.runs.limits import LimitReached
 from harness.runs.ray.run_snapshot import Snapshot, install, take
 from harness.runs.request import build_request
 from harness.settings.sources import Scalar
@@ -53,9 +54,9 @@ class RunTask:
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """The end of an attempt; `code` (an exit code) and `message` describe a failure."""
+    """The end of an attempt; `code` (an exit code) and `message` describe a failure or a limit."""
 
-    status: Literal["done", "stopped", "failed"]
+    status: Literal["done", "stopped", "limited", "failed"]
     code: int = 0
     message: str = ""
 
@@ -161,6 +162,9 @@ def attempt(task: RunTask, collector: Any, save: Snapshot | None) -> AttemptResu
         _await_lock(folder)
         request = build_request(task.request)
         finish_one(request, folder, Callbacks([sender]), sender.stop, task.track)
+    except LimitReached as reached:
+        sender.send()
+        return AttemptResult("limited", reached.exit_code, str(reached))
     except Interrupted:
         sender.send()
         return AttemptResult("stopped")

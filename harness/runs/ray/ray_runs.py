@@ -18,6 +18,7 @@ from harness.errors import ExecutorError, HarnessError, RunError
 from harness.evaluate import Interrupted
 from harness.policies import kind_of
 from harness.runs.finish import FinishOptions, standings, unfinished
+from harness.runs.limits import LimitReached
 from harness.runs.progress_table import ProgressTable
 from harness.runs.ray.cluster import check_nodes, check_room, connected, on_node, run_resources
 from harness.runs.ray.ray_run_worker import AttemptResult, ResultCollector, RunTask, attempt
@@ -49,6 +50,7 @@ class RayRuns:
         self._attempts: dict[Path, int] = {}
         self._losses: dict[Path, int] = {}
         self._failed: dict[Path, AttemptResult] = {}
+        self.limited: list[str] = []
 
     def work(self, run_dirs: Sequence[Path]) -> None:
         """See `Executor.work`. A run that fails does not stop the others; all are named at the end.
@@ -77,6 +79,8 @@ class RayRuns:
                 view.close()
                 ray.kill(collector)
         self._raise_failures(len(waiting))
+        if self.limited:
+            raise LimitReached("; ".join(self.limited))
 
     def _check_cluster(self, ray: Any, waiting: Sequence[Path]) -> bool:
         """True if all machines see the run directories; an unusable setting is refused."""
@@ -232,6 +236,9 @@ class _Scheduler:
         except self._exceptions.RayError as error:
             self._lost(one, type(error).__name__)
             return
+        if ended.status == "limited":
+            self._runs.limited.append(ended.message)
+            self._view.state(one.run_dir, "stopped")
         if ended.status == "failed":
             self._runs.fail(one.run_dir, ended)
             self._view.state(one.run_dir, "failed")
