@@ -52,14 +52,17 @@ def kind_of(url: str) -> str:
     return scheme_of(url)
 
 
-def check_url(url: str) -> None:
+def check_url(url: str, opens: bool = True) -> None:
     """Refuse a URL that cannot be opened, as far as is known without loading or calling anything.
+
+    Where the model will not be opened, what is installed on this machine does not matter.
 
     Raises:
         UsageError: There is no such backend, or the address is not valid.
         ModelError: The folder it names is not there.
     """
-    find_backend(url).check(url)
+    backend = find_backend(url)
+    (backend.check if opens else backend.parse)(url)
 
 
 def trainable(url: str) -> bool:

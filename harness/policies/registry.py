@@ -34,6 +34,7 @@ class PolicyBackend:
 
     `open` loads or reaches the model behind a URL; it gets the URL whole. `check` refuses a URL
     that cannot be opened, as far as that is known without loading or calling anything.
+    `parse` refuses only a malformed URL, whatever is installed here, which is enough for a plan.
     `deterministic` promises that equal requests with equal seeds give equal completions. `about` is
     its line in `harness model list`.
     """
@@ -43,6 +44,7 @@ class PolicyBackend:
     trainable: bool = False
     deterministic: bool = False
     check: Callable[[str], None] = _accept
+    parse: Callable[[str], None] = _accept
 
 
 def _smollm2() -> ModelSource:
@@ -113,6 +115,16 @@ def _open_vllm(url: str, settings: ModelSettings) -> Policy:
     return open_vllm(url, _source(parse_address(url).model), settings)
 
 
+def _parse_hf(url: str) -> None:
+    _check_folder("hf", url.partition(":")[2])
+
+
+def _parse_vllm(url: str) -> None:
+    from harness.policies.vllm.url import parse_address
+
+    _check_folder("vllm", parse_address(url).model)
+
+
 def _check_vllm(url: str) -> None:
     from harness.policies.vllm.base import require_vllm
     from harness.policies.vllm.url import parse_address
@@ -162,19 +174,39 @@ def _check_scripted(url: str) -> None:
 
 BUILT_IN: Mapping[str, PolicyBackend] = {
     "hf": PolicyBackend(
-        _open_hf, "Hugging Face models, loaded here", True, deterministic=True, check=_check_hf
+        _open_hf,
+        "Hugging Face models, loaded here",
+        True,
+        deterministic=True,
+        check=_check_hf,
+        parse=_parse_hf,
     ),
     "vllm": PolicyBackend(
-        _open_vllm, "the same, sampled by vLLM and trained here", True, check=_check_vllm
+        _open_vllm,
+        "the same, sampled by vLLM and trained here",
+        True,
+        check=_check_vllm,
+        parse=_parse_vllm,
     ),
     "tinker": PolicyBackend(
-        _open_tinker, "models sampled and trained by Tinker", True, check=_check_tinker
+        _open_tinker,
+        "models sampled and trained by Tinker",
+        True,
+        check=_check_tinker,
+        parse=_check_tinker,
     ),
     "openai": PolicyBackend(
-        _open_openai, "OpenAI-compatible endpoints; sample only", check=_check_openai
+        _open_openai,
+        "OpenAI-compatible endpoints; sample only",
+        check=_check_openai,
+        parse=_check_openai,
     ),
     "scripted": PolicyBackend(
-        _open_scripted, "fixed completions", deterministic=True, check=_check_scripted
+        _open_scripted,
+        "fixed completions",
+        deterministic=True,
+        check=_check_scripted,
+        parse=_check_scripted,
     ),
 }
 FORMS: Mapping[str, str] = {

@@ -19,6 +19,7 @@ from harness.runs.envs import (
     whole_options,
 )
 from harness.runs.hosted_checks import check_hosted, hosted_defaults
+from harness.runs.limits import check_limits
 from harness.runs.off_policy import DEFAULT_CORRECTION, correction_note, needs_correction
 from harness.runs.request import build_request
 from harness.settings.config import Config, env_tables, from_tables
@@ -53,6 +54,8 @@ class Requested:
     accept_data: bool = False
     executor: Mapping[str, Scalar] = field(default_factory=dict)
     """Keys of `[executor]`: name, address, jobs."""
+    limits: Mapping[str, Scalar] = field(default_factory=dict)
+    """Keys of `[limits]`: max_cost, max_hours."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def _flags(requested: Requested) -> dict[str, dict[str, Scalar]]:
         ("evaluation", "tasks"): requested.test_tasks,
         ("evaluation", "samples"): requested.samples,
     }
-    tables = {"executor": dict(requested.executor)} if requested.executor else {}
+    own = {"executor": requested.executor, "limits": requested.limits}
+    tables = {name: dict(table) for name, table in own.items() if table}
     for (section, key), value in given.items():
         if value is not None:
             tables.setdefault(section, {})[key] = value
@@ -108,10 +112,11 @@ def _methods(requested: Requested, tables: Tables) -> tuple[str, ...]:
     return requested.methods or (str(tables.get("method", {}).get("name", "espl")),)
 
 
-def resolve(requested: Requested) -> Resolved:
+def resolve(requested: Requested, opens: bool = True) -> Resolved:
     """Lay preset, file and flags over each other, once per method and seed.
 
-    Whatever can be refused is refused here, before anything is written or loaded.
+    Whatever can be refused is refused here, before anything is written or loaded. A plan does not
+    open the model, so what opening it needs may be missing.
     """
     typed, renamed = _typed(requested)
     env_name = _env(requested.preset, typed)
@@ -132,10 +137,11 @@ def resolve(requested: Requested) -> Resolved:
     try:
         tables = _suit(tables, env, preset, typed)
         methods = _methods(requested, tables)
-        _check(draft, typed, methods)
+        _check(draft, typed, methods, opens)
         requests = tuple(_each(tables, typed, methods, _seeds(requested, draft, typed)))
         for request in requests:
             check_hosted(request)
+            check_limits(request.limits, request.prices)
         notes += _fit(requests[0], env) + _warnings(requests[0], env)
         given = tables.get("method", {})
         if any(needs_correction(method, draft.model_url, given) for method in methods):
@@ -216,7 +222,7 @@ def _seeds(requested: Requested, draft: Config, typed: Tables) -> tuple[int, ...
     return (draft.run.seed,)
 
 
-def _check(draft: Config, typed: Tables, methods: Sequence[str]) -> None:
+def _check(draft: Config, typed: Tables, methods: Sequence[str], opens: bool) -> None:
     if len(set(methods)) != len(methods):
         raise UsageError(f"A method is named twice in {','.join(methods)}; name each once.")
     # A setting may belong to one method of several, so it has to be known to any of them.
@@ -226,12 +232,12 @@ def _check(draft: Config, typed: Tables, methods: Sequence[str]) -> None:
             if not known:
                 raise UsageError(f"{', '.join(methods)} has no settings, so no method.{key}.")
             raise unknown(f"setting [method] of {', '.join(methods)}", key, known)
-    check_url(draft.model_url)
+    check_url(draft.model_url, opens)
     trains = any(agents.trains_weights(method) for method in methods)
     if trains and not trainable(draft.model_url):
         raise untrainable(draft.model_url)
     if draft.reflection.separate:
-        check_url(draft.reflection.model)
+        check_url(draft.reflection.model, opens)
 
 
 def _fit(request: Config, env: TextEnvProtocol) -> list[str]:

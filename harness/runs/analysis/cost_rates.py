@@ -1,13 +1,15 @@
 """Cost of an episode, measured in existing runs, or else assumed with a note."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import envs
 from harness.policies import kind_of
 from harness.runs.entry import public_model
 from harness.settings.config import Config
+from harness.storage.atomic_files import lines
 from harness.system import hardware
 from leaderboards.boards.formatting import counted
 from leaderboards.records.entry import Entry
@@ -23,13 +25,15 @@ class Rates:
     """Sampled tokens, seconds and bytes; `basis` says what each rests on.
 
     `acting` and `reflecting` are tokens for each training episode, `evaluating` for each test
-    episode, `seconds` for each sampled token, training included; None: not known.
+    episode, `seconds` for each sampled token, training included; None: not known. `training` are
+    the seconds of updates for each training episode. `disk` leaves checkpoints out.
     """
 
     acting: float
     reflecting: float
     evaluating: float
     seconds: float | None
+    training: float | None
     disk: float
     basis: str
 
@@ -70,6 +74,7 @@ def _measured(found: Sequence[Stored], request: Config, basis: str) -> Rates | N
         reflecting=sum(e.spent.reflection_tokens for e in trained) / played if played else 0.0,
         evaluating=sum(e.spent.evaluation_tokens for e in entries) / evaluated,
         seconds=seconds / tokens if tokens and seconds else None,
+        training=_training(found),
         disk=_disk(found),
         basis=basis,
     )
@@ -93,7 +98,25 @@ def _disk(found: Sequence[Stored]) -> float:
 def _size(place: Path) -> int:
     if place.is_file():
         return place.stat().st_size
-    return sum(p.stat().st_size for p in place.rglob("*") if p.is_file())
+    # A checkpoint does not grow with episodes; a plan counts it apart.
+    files = (p for p in place.rglob("*") if p.is_file())
+    return sum(p.stat().st_size for p in files if "checkpoint" not in p.relative_to(place).parts)
+
+
+def _training(found: Sequence[Stored]) -> float | None:
+    """Seconds of updates for each training episode, from the logs of runs that lie here."""
+    spent = [one for one in map(_last_usage, found) if one]
+    episodes = sum(float(one.get("episodes", 0)) for one in spent)
+    return sum(float(one.get("training_seconds", 0)) for one in spent) / episodes if spent else None
+
+
+def _last_usage(one: Stored) -> Mapping[str, Any]:
+    """The usage at the end of a run's last iteration; empty where its log does not lie here."""
+    if one.path.name != "entry.json":
+        return {}
+    records = [record for _, record in lines(one.path.parent / "rounds.jsonl")]
+    last = records[-1] if records else {}
+    return cast(Mapping[str, Any], last.get("spent", {})) if isinstance(last, dict) else {}
 
 
 def _assumed(request: Config) -> Rates:
@@ -108,9 +131,9 @@ def _assumed(request: Config) -> Rates:
             # One test episode of one token: the time of a token.
             hours = hardware.predicted_hours(0, 1, 1, request.model.batch_rows)
             seconds = hours * 3600
-            basis += ", each decoding step 30 ms (a data-centre GPU)"
+            basis += ", each decoding step 30 ms (computed for a data-centre GPU, not measured)"
         else:
             basis += f"; nothing is known of its speed on this machine ({device})"
     disk = tokens * _BYTES_A_TOKEN + _BYTES_AN_EPISODE
     reflecting = 0.0 if request.method in _SILENT else tokens / 3
-    return Rates(tokens, reflecting, tokens, seconds, disk, basis)
+    return Rates(tokens, reflecting, tokens, seconds, None, disk, basis)

@@ -9,9 +9,11 @@ import envs
 from harness import budget
 from harness.budget import Shape
 from harness.runs.analysis.cost_rates import Rates, rates
+from harness.runs.analysis.memory import PlannedMemory, plan_memory
 from harness.runs.analysis.prices import (
     PriceEstimate,
     PriceTable,
+    longest_prompt,
     prompt_tokens,
     spending,
 )
@@ -36,7 +38,10 @@ from leaderboards.stats.scores import result
 
 @dataclass(frozen=True, slots=True)
 class PlannedCost:
-    """Predicted cost of all seeds of one method; `seconds` None: not known. `disk` is in bytes."""
+    """Predicted cost of all seeds of one method; `seconds` None: not known.
+
+    `training_seconds` are those of the updates alone. `disk` is in bytes, checkpoints included.
+    """
 
     method: str
     runs: int
@@ -46,6 +51,7 @@ class PlannedCost:
     reflection_tokens: float
     evaluation_tokens: float
     seconds: float | None
+    training_seconds: float | None
     disk: float
     basis: str
 
@@ -65,6 +71,7 @@ class Planned:
     warnings: tuple[str, ...]
     money: tuple[PriceEstimate, ...]
     prices: PriceTable | None
+    memory: PlannedMemory
 
     @property
     def evaluation_share(self) -> float:
@@ -99,7 +106,13 @@ def plan(
     spread, basis = _spread(first, stored)
     contrasts = max(1, len(by_method) - 1)
     found = smallest(design, spread, contrasts)
-    costs = tuple(_cost(mine, train, tasks, rates(mine[0], stored)) for mine in by_method.values())
+    # The method that trains weights needs most; the others have the same model.
+    trained = (mine[0] for mine in by_method.values() if agents.trains_weights(mine[0].method))
+    memory = plan_memory(next(trained, first), longest_prompt(first, prompt))
+    costs = tuple(
+        _cost(mine, train, tasks, rates(mine[0], stored), memory.checkpoint)
+        for mine in by_method.values()
+    )
     warnings = _warnings(design, spread, contrasts, found, effect) if len(by_method) > 1 else ()
     return Planned(
         env=first.env.name,
@@ -111,22 +124,15 @@ def plan(
         contrasts=contrasts,
         smallest=found,
         warnings=tuple(warnings),
-        money=tuple(
-            spending(
-                by_method[c.method][0],
-                prompt,
-                c.training_episodes,
-                c.test_episodes,
-                (c.acting_tokens, c.reflection_tokens, c.evaluation_tokens),
-                prices,
-            )
-            for c in costs
-        ),
+        money=tuple(_money(by_method[c.method][0], prompt, c, prices) for c in costs),
         prices=prices,
+        memory=memory,
     )
 
 
-def _cost(requests: Sequence[Config], train: int, tasks: int, known: Rates) -> PlannedCost:
+def _cost(
+    requests: Sequence[Config], train: int, tasks: int, known: Rates, checkpoint: int
+) -> PlannedCost:
     one, runs = requests[0], len(requests)
     shape = Shape(one.budget.tasks, one.budget.prompts, one.budget.samples)
     episodes = one.budget.episodes if agents.spec(one.method).plays else 0
@@ -145,9 +151,18 @@ def _cost(requests: Sequence[Config], train: int, tasks: int, known: Rates) -> P
         reflection_tokens=reflecting,
         evaluation_tokens=evaluating,
         seconds=None if known.seconds is None else tokens * known.seconds,
-        disk=(training + testing) * known.disk,
+        training_seconds=None if known.training is None else training * known.training,
+        disk=(training + testing) * known.disk
+        + (runs * checkpoint if agents.trains_weights(one.method) else 0),
         basis=known.basis,
     )
+
+
+def _money(
+    request: Config, prompt: float, cost: PlannedCost, prices: PriceTable | None
+) -> PriceEstimate:
+    tokens = (cost.acting_tokens, cost.reflection_tokens, cost.evaluation_tokens)
+    return spending(request, prompt, cost.training_episodes, cost.test_episodes, tokens, prices)
 
 
 def _spread(request: Config, stored: Sequence[Stored]) -> tuple[Spread, str]:
@@ -198,6 +213,7 @@ def _warnings(
 def total(costs: Sequence[PlannedCost]) -> PlannedCost:
     """The cost of all methods together; its time is unknown if that of one is."""
     known = [c.seconds for c in costs if c.seconds is not None]
+    trained = [c.training_seconds for c in costs if c.training_seconds is not None]
     return PlannedCost(
         method="all",
         runs=sum(c.runs for c in costs),
@@ -207,6 +223,7 @@ def total(costs: Sequence[PlannedCost]) -> PlannedCost:
         reflection_tokens=sum(c.reflection_tokens for c in costs),
         evaluation_tokens=sum(c.evaluation_tokens for c in costs),
         seconds=sum(known) if len(known) == len(costs) else None,
+        training_seconds=sum(trained) if len(trained) == len(costs) else None,
         disk=sum(c.disk for c in costs),
         basis="",
     )

@@ -95,6 +95,11 @@ def prompt_tokens(request: Config, env: TextEnvProtocol) -> float:
     return characters / _CHARACTERS_A_TOKEN
 
 
+def longest_prompt(request: Config, prompt: float) -> float:
+    """About how many tokens a first prompt has once its system prompt has evolved, if it does."""
+    return prompt + (_PRINCIPLES if agents.spec(request.method).plays else 0.0)
+
+
 def spending(
     request: Config,
     prompt: float,

@@ -12,6 +12,7 @@ from harness.cli.commands.run import request_from
 from harness.cli.select_rows import search_paths
 from harness.display.console_text import pipe_safe, plain
 from harness.display.safe_console import SafeConsole
+from harness.runs.analysis.memory import memory_lines
 from harness.runs.analysis.planning import Planned, PlannedCost, plan, total
 from harness.runs.analysis.prices import (
     read_prices,
@@ -23,7 +24,7 @@ from leaderboards.boards.formatting import count
 
 def main(arguments: Arguments) -> int:
     """Print the prediction; the exit code is always 0, because nothing was run."""
-    resolved = resolve(request_from(arguments, arguments.method))
+    resolved = resolve(request_from(arguments, arguments.method), opens=False)
     prices = read_prices(arguments.prices, resolved.configs[0].model_url)
     planned = plan(resolved.configs, search_paths(arguments.known), arguments.effect, prices)
     if arguments.json:
@@ -49,10 +50,18 @@ def _say(planned: Planned, notes: Sequence[str]) -> None:
         table.add_row(*_row(total(planned.costs)))
     console.print(table)
     console.print(f"evaluation takes {planned.evaluation_share:.0%} of all sampled tokens")
+    for cost in planned.costs:
+        if cost.training_seconds:
+            updates = f"of its time, updates take about {duration(cost.training_seconds)}"
+            console.print(Text(f"· {cost.method}: {updates}"))
     for basis in dict.fromkeys(c.basis for c in planned.costs):
         methods = ", ".join(c.method for c in planned.costs if c.basis == basis)
         console.print(Text(f"· {methods}: {basis}"))
-    for line in (*sentences(planned.model, planned.money, planned.prices), *_power(planned)):
+    for line in (
+        *memory_lines(planned.memory),
+        *sentences(planned.model, planned.money, planned.prices),
+        *_power(planned),
+    ):
         console.print(Text(line))
     for warning in planned.warnings:
         console.print(Text(f"! {warning}", style="yellow"))
