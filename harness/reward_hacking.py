@@ -136,7 +136,7 @@ def _rate(hits: Iterable[bool]) -> float:
 def monitors(rollouts: Rollouts) -> HackingMonitors:
     """The monitors of this round's completions and prompts."""
     episodes = [e for e in rollouts if e.turns]
-    completions = [e.turns[-1].completion.text for e in episodes]
+    completions = [e.turns[-1].completion.answer for e in episodes]
     rewarded = [e for e in episodes if e.success]
     disputed = [d for d in map(disagrees, rewarded) if d is not None]
     tasks = {e.turns[0].observation: e.answer for e in episodes}

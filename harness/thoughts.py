@@ -58,6 +58,11 @@ def opened_thought(prompt_end: str) -> str:
     return found[0].strip() if found else ""
 
 
+def has_mark(text: str) -> bool:
+    """True if a text holds a mark of thoughts."""
+    return _MARK.search(text) is not None
+
+
 def is_mark(token: str) -> bool:
     """True if a control token marks a thought, or is a part of such a mark."""
     return token in ("<|channel|>", "<|message|>") or _MARK.fullmatch(token) is not None

@@ -78,6 +78,15 @@ _DISTILLED = (
     "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<｜Assistant｜><think>\n' }}{% endif %}"
 )
+_SWITCHED = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}"
+    "{{ '<|im_start|>assistant\n' + m['content'].split('</think>')[-1].lstrip('\n') }}"
+    "{% else %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}{% endif %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|im_start|>assistant\n' }}"
+    "{% if enable_thinking is defined and not enable_thinking %}"
+    "{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+)
 _TOOLS = "{% for tool in tools %}{{ tool }}{% endfor %}" + CHAT_TEMPLATE
 _NO_SYSTEM = (
     "{% for m in messages %}{% if m['role'] == 'system' %}"
@@ -107,6 +116,7 @@ FAMILIES: Mapping[str, Family] = {
         ("<｜User｜>", "<｜Assistant｜>", "<think>", "</think>", "<tool_call>"),
         same=False,
     ),
+    "thinking with a switch": Family(_SWITCHED, "<|im_end|>", added=("<think>", "</think>")),
     "tools": Family(_TOOLS, "<|im_end|>"),
     "no system role": Family(_NO_SYSTEM, "<end_of_turn>", ("<start_of_turn>", "<end_of_turn>")),
 }

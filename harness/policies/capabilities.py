@@ -46,6 +46,16 @@ class Annotated(Protocol):
 
 
 @runtime_checkable
+class Thinks(Protocol):
+    """Knows if the model thinks before it answers."""
+
+    @property
+    def thinks(self) -> bool:
+        """True if it does."""
+        ...
+
+
+@runtime_checkable
 class Configured(Protocol):
     """Resolved its settings for this machine when it was opened."""
 
@@ -109,6 +119,11 @@ def identity_of(policy: object) -> Mapping[str, str]:
 def notes_of(policy: object) -> tuple[str, ...]:
     """The policy's remarks."""
     return policy.notes if isinstance(policy, Annotated) else ()
+
+
+def thinks_of(policy: object) -> bool:
+    """True if the policy's model is known to think before it answers."""
+    return policy.thinks if isinstance(policy, Thinks) else False
 
 
 def settings_of(policy: object, requested: ModelSettings) -> ModelSettings:

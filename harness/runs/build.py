@@ -21,10 +21,11 @@ from harness.method import Method, ReflectsConcurrently
 from harness.policies import deterministic, open_policy, require_trainable
 from harness.policies.base import Policy
 from harness.policies.capabilities import close as close_policy
-from harness.policies.capabilities import identity_of, notes_of, settings_of
+from harness.policies.capabilities import identity_of, notes_of, settings_of, thinks_of
 from harness.reward_hacking import alarms, copies
 from harness.rollout import RolloutConfig
 from harness.runs.checks.grader_selftest import check_graders
+from harness.runs.checks.lengths import with_reflection_limit
 from harness.runs.entry import make_entry
 from harness.runs.envs import env_maker
 from harness.runs.limits import LimitReached, RunLimits, rounds_logged
@@ -70,6 +71,14 @@ def resolved_request(request: Config, policy: Policy) -> Config:
     return replace(request, model=settings_of(policy, request.model))
 
 
+def _reflector_thinks(request: Config, policy: Policy, reflector: Policy) -> bool:
+    """True if the reflection model is known to think before it answers."""
+    if request.reflection.separate:
+        return thinks_of(reflector.inner if isinstance(reflector, Metered) else reflector)
+    # An endpoint does not tell; there the switch is known at most.
+    return thinks_of(policy) or request.model.thinking == "on"
+
+
 def reflector_for(request: Config, policy: Metered, meter: Meter) -> Policy:
     """The reflection model: initial weights, current weights, or another model."""
     name = request.reflection.model
@@ -78,7 +87,9 @@ def reflector_for(request: Config, policy: Metered, meter: Meter) -> Policy:
         return policy.reference if isinstance(policy, MeteredTrainable) else policy
     if name == "current":
         return policy
-    return metered(open_policy(name, request.model), meter, deterministic(name))
+    # The switch is set for the evaluated model; another model's template may have none.
+    other = open_policy(name, replace(request.model, thinking="default"))
+    return metered(other, meter, deterministic(name))
 
 
 @dataclass
@@ -132,11 +143,13 @@ def build_run(
         callbacks.note(note)
     # Resuming should not choose device, dtype and threads anew: they change what is sampled.
     request = resolved_request(request, opened)
+    meter = Meter(callbacks)
+    policy = metered(opened, meter, deterministic(request.model_url))
+    reflector = reflector_for(request, policy, meter)
+    request = with_reflection_limit(request, _reflector_thinks(request, opened, reflector))
     # A finished run may be opened again for analyses, and keeps the request that it ran with.
     if not (folder / "entry.json").exists():
         write_request(request, folder)
-    meter = Meter(callbacks)
-    policy = metered(opened, meter, deterministic(request.model_url))
     wanted = Shape(request.budget.tasks, request.budget.prompts, request.budget.samples)
     # A method that plays no training episodes has no rounds either.
     episodes = request.budget.episodes if agents.spec(request.method).plays else 0
@@ -157,7 +170,6 @@ def build_run(
         request.limits, request.prices, lambda: meter.spent, lambda: rounds_logged(folder)
     )
     callbacks.add(run)
-    reflector = reflector_for(request, policy, meter)
     return RunContext(
         request, folder, policy, meter, env, plan, arena, run, callbacks, reflector, limits
     )

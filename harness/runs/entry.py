@@ -89,6 +89,7 @@ def make_track(
         reduced=_reduced(request, env),
         family=family_of(env),
         model_configuration=identity.get("configuration", ""),
+        thinking=request.model.thinking,
     )
 
 

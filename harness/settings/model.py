@@ -7,6 +7,8 @@ from annotated_types import Ge, Le
 from harness.settings.build import Settings, settings
 from harness.settings.fields import EXECUTES, Formerly, Paper, UnitName
 
+Thinking = Literal["on", "off", "default"]
+
 
 @settings
 class ModelSettings(Settings):
@@ -56,6 +58,11 @@ class ModelSettings(Settings):
     constrained_decoding: Annotated[bool, Formerly("grammar")] = False
     """Let completions that are asked for in a form, such as edits, contain nothing else.
     Needs the extra `grammar`; results with it have a Track of their own. vLLM always does it."""
+
+    thinking: Thinking = "default"
+    """Thinking before the answer: "on" or "off" where the model's chat template has a switch for it
+    (enable_thinking, thinking), "default" as the template has it. Results with "on" or "off" have a
+    Track of their own. A separate reflection model keeps its default."""
 
     seed: Annotated[int, Ge(0)] = 0
     """Seed of the adapter's first weights. A run that is started without it takes

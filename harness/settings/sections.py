@@ -16,6 +16,8 @@ from harness.settings.fields import EXECUTES, Formerly, Paper, UnitName
 Scalar = bool | int | float | str
 Table = Mapping[str, Scalar]
 
+USUAL_REFLECTION = 1024
+"""Tokens of a reflection by a model that does not think first."""
 _PAPER = Paper("E-SPL App. A.5")
 
 
@@ -105,8 +107,9 @@ class ReflectionSection(Settings):
     """Sampling temperature; 0 is greedy."""
     top_p: Annotated[float, Ge(1e-6), Le(1)] = 1.0
     """Nucleus sampling: the probability mass that tokens are drawn from."""
-    max_tokens: Annotated[int, Ge(1), Le(10_000_000), UnitName("tokens")] = 1024
-    """Maximum new tokens of one reflection."""
+    max_tokens: Annotated[int | None, Ge(1), Le(10_000_000), UnitName("tokens")] = None
+    """Maximum new tokens of one reflection. Unset: 1024, or sampling.max_tokens where that is more
+    and the reflection model thinks before it answers."""
 
     @property
     def separate(self) -> bool:
@@ -115,7 +118,7 @@ class ReflectionSection(Settings):
 
     def sampling(self) -> Sampling:
         """These settings as policies take them."""
-        return Sampling(self.temperature, self.top_p, self.max_tokens)
+        return Sampling(self.temperature, self.top_p, self.max_tokens or USUAL_REFLECTION)
 
 
 @settings

@@ -130,6 +130,8 @@ def track_lines(track: Track) -> list[str]:
         f"backend: {plain(track.engine, 40)}{quantisation}, {track.mode}; "
         f"prompt role: {track.placement}; reflection model: {reflector}",
     ]
+    if track.thinking != "default":
+        lines.append(f"thinking: {track.thinking}, by the switch of the chat template")
     if track.family:
         lines.append(f"per-seed task distribution: {plain(track.family)}")
     if track.reduced:

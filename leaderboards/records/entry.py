@@ -53,7 +53,8 @@ class Track:
     grader's version. `reduced` is the reason for testing on a subset of the environment's usual
     tasks; `family` names the distribution from which each seed draws its own tasks; both are ""
     otherwise. `max_tokens` is the limit of new tokens for one completion. `model_configuration` is
-    the hash of the model's configuration files, "" where it is not compared.
+    the hash of the model's configuration files, "" where it is not compared. `thinking` is
+    "default" unless the chat template's switch was set.
 
     A field added from now on is declared with `added_settings.added`, so that published ids hold.
     """
@@ -82,6 +83,7 @@ class Track:
     reduced: str = ""
     family: str = ""
     model_configuration: str = added("")
+    thinking: Literal["default", "on", "off"] = added("default")
 
     def __post_init__(self) -> None:
         coerce_floats(self, "temperature", "top_p", "eval_temperature", "eval_top_p")

@@ -1,5 +1,6 @@
 """Mutation and crossover, with a reflector that follows a script."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +9,12 @@ import pytest
 from agents.parts.prompts.operators import EditLimits, crossover, mutate
 from agents.parts.prompts.reflection_context import mixed_outcomes, transcript, verdict
 from agents.parts.prompts.reflector import Reflector
+from agents.parts.prompts.serialization import episode_from_record, episode_record
 from agents.parts.prompts.template_filling import fill
 from harness.policies.base import Sampling
 from harness.policies.scripted import ScriptedPolicy
 from harness.seeds import Seeds
-from harness.types import Assignment, Ending, SystemPrompt
+from harness.types import Assignment, Completion, Ending, Finish, SystemPrompt
 
 BEST = SystemPrompt("Be brief.", ("Check the sign.", "Guess first."))
 OTHER = SystemPrompt("Be brief.", ("Draw a picture.",))
@@ -213,6 +215,40 @@ def test_a_verdict_tells_a_wrong_answer_from_a_cut_one(stage):
     cut = replace(wrong, ending=Ending.OVERLONG)
     assert verdict(cut) == "WRONG (reward 0, cut off at the token limit)"
     assert transcript(wrong) == "Reply 1: reply 1/0/0\nFeedback: feedback 1/0"
+
+
+def completed(stage, completion):
+    episode = stage.episode(Assignment(BEST, stage.task(1), 1), 0, 0.0)
+    (turn,) = episode.turns
+    return replace(episode, turns=(replace(turn, completion=completion),), feedback="")
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        Completion("<think>6 · 7</think>\n42", Finish.STOP, 9),
+        Completion("42", Finish.STOP, 9, reasoning="6 · 7"),
+    ],
+)
+def test_thought_and_answer_stand_apart_whoever_told_them_apart(stage, completion):
+    episode = completed(stage, completion)
+    assert transcript(episode) == "Thought 1: 6 · 7\nReply 1: 42"
+    again = episode_from_record(json.loads(json.dumps(episode_record(episode))))
+    assert transcript(again) == transcript(episode)
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        Completion("<think>so it is \\boxed{42}, but", Finish.LENGTH, 9),
+        Completion("", Finish.LENGTH, 9, reasoning="so it is \\boxed{42}, but"),
+    ],
+)
+def test_an_unfinished_thought_is_shown_as_one_and_not_as_an_answer(stage, completion):
+    told = transcript(completed(stage, completion))
+    assert told == (
+        "Thought 1 (cut off before any answer): so it is \\boxed{42}, but\nReply 1: (none)"
+    )
 
 
 def test_where_room_is_short_tool_results_are_shortened_before_calls(stage):

@@ -136,6 +136,16 @@ def test_a_missing_answer_is_reported_and_not_invented():
     assert asking.calls == 3
 
 
+def test_an_unfinished_thought_is_no_answer_and_the_setting_that_helps_is_named():
+    policy, _ = heard(lambda request: "<think>ADD: perhaps, and then")
+    asking = reflector(policy)
+    asked = [ReflectionRequest("a", {"principles": "x"})]
+    assert asking.query("mutation", "aggregate", asked) == {}
+    (reason,) = asking.unanswered
+    assert "its thought was not finished within" in reason
+    assert "reflection.max_tokens" in reason
+
+
 def test_thinking_is_not_part_of_an_answer():
     policy, _ = heard(lambda request: "<think>ADD: no</think>\nNONE")
     asked = [ReflectionRequest("a", {"principles": "x"})]

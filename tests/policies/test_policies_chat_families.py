@@ -3,8 +3,10 @@
 import pytest
 
 from benchmarks.models.templates import FAMILIES, Family
+from harness.errors import UsageError
 from harness.policies.chat.rendering import Rendering
-from harness.types import Message
+from harness.settings.model import Thinking
+from harness.types import Completion, Finish, Message
 
 TALK = (Message("user", "one"), Message("assistant", "two"), Message("user", "three"))
 
@@ -67,6 +69,77 @@ def test_added_tokens_cannot_be_written_by_text_from_outside() -> None:
     assert "controls:" in rendering.identity
 
 
+SWITCHED = FAMILIES["thinking with a switch"].tokenizer()
+THOUGHT = "<think>\nsix times seven\n</think>\n\n42"
+
+
+def later_prompt(rendering: Rendering, reply: str) -> str:
+    """The prompt of the turn after `reply`, which was sampled here."""
+    sampled = tuple(SWITCHED(f"{reply}<|im_end|>", add_special_tokens=False)["input_ids"])
+    talk = (TALK[0], Message("assistant", reply, sampled), TALK[2])
+    return str(SWITCHED.decode(rendering.prompt(talk).ids))
+
+
+@pytest.mark.parametrize(
+    ("thinking", "ask", "thinks"),
+    [("default", "", True), ("on", "", True), ("off", "<think>\n\n</think>\n\n", False)],
+)
+def test_thinking_is_switched_as_the_template_switches_it(
+    thinking: Thinking, ask: str, thinks: bool
+) -> None:
+    rendering = Rendering(SWITCHED, thinking=thinking)
+    prompt = SWITCHED.decode(rendering.prompt(TALK[:1]).ids)
+    assert prompt == f"<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\n{ask}"
+    assert rendering.thinks is thinks
+    assert any(f"Thinking is {thinking}" in n for n in rendering.notes) is (thinking != "default")
+    # Where the prompt closes the thought, a reply is an answer from its first token on.
+    ids = tuple(SWITCHED("42", add_special_tokens=False)["input_ids"])
+    assert Completion(rendering.text(ids), Finish.STOP, 2).answer == "42"
+
+
+@pytest.mark.parametrize("thinking", ["default", "off"])
+def test_earlier_thoughts_are_removed_as_the_template_removes_them(thinking: Thinking) -> None:
+    rendering = Rendering(SWITCHED, thinking=thinking)
+    talk = [{"role": m.role, "content": m.content} for m in TALK]
+    talk[1]["content"] = THOUGHT
+    expected = SWITCHED.apply_chat_template(
+        talk, tokenize=False, add_generation_prompt=True, enable_thinking=thinking == "default"
+    )
+    assert "six" not in expected
+    assert later_prompt(rendering, THOUGHT) == expected
+    assert "thoughts removed" in rendering.identity
+    assert "append-only" not in rendering.identity
+
+
+def test_a_reply_without_a_thought_keeps_its_tokens() -> None:
+    rendering = Rendering(SWITCHED)
+    sampled = (200, 7, 7, 201)  # ids that no encoding of their text would give back
+    first = rendering.prompt(TALK[:1]).ids
+    talk = (TALK[0], Message("assistant", "?", sampled), TALK[2])
+    assert rendering.prompt(talk).ids[: len(first) + 4] == first + sampled
+
+
+@pytest.mark.parametrize("thinking", ["on", "off"])
+def test_a_template_without_a_switch_is_refused_where_one_is_asked_for(thinking: Thinking) -> None:
+    for name in ("chatml", "thinking, added tokens"):
+        with pytest.raises(UsageError, match=f"model.thinking={thinking} .* has no switch"):
+            Rendering(FAMILIES[name].tokenizer(), thinking=thinking)
+
+
+@pytest.mark.parametrize(
+    ("name", "thinks"),
+    [
+        ("chatml", False),
+        ("tools", False),
+        ("channels", True),
+        ("messages", True),
+        ("thinking, added tokens", True),
+    ],
+)
+def test_a_model_that_thinks_is_known_by_its_template(name: str, thinks: bool) -> None:
+    assert Rendering(FAMILIES[name].tokenizer()).thinks is thinks
+
+
 def test_added_tokens_that_are_plain_text_stay_whole() -> None:
     family = Family(FAMILIES["chatml"].template, "<|im_end|>", added=("    ", "Zürich"))
     tokenizer = family.tokenizer()
@@ -78,7 +151,7 @@ def test_added_tokens_that_are_plain_text_stay_whole() -> None:
 
 def test_what_a_template_does_to_earlier_turns_is_said() -> None:
     notes = Rendering(FAMILIES["thinking, added tokens"].tokenizer()).notes
-    assert any("removes thoughts from earlier replies" in note for note in notes)
+    assert any("without their thoughts, as the chat template does" in note for note in notes)
     moving = (
         "{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] %}"
         "{% set messages = messages[1:] %}{% endif %}{% for m in messages %}"

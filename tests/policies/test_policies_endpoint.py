@@ -4,7 +4,8 @@ import threading
 import time
 from collections import deque
 from contextlib import AbstractContextManager
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 from standin import Body, completion, served
@@ -65,6 +66,25 @@ def test_a_grammar_is_sent_only_to_a_server_that_is_said_to_take_one() -> None:
     with served(always) as (url, seen):
         list(unchecked(url.replace("#", "?grammar=vllm#")).generate(deque([ask(1, grammar="a+")])))
     assert seen[0]["structured_outputs"] == {"regex": "a+"}
+
+
+@pytest.mark.parametrize("thinking", ["on", "off"])
+def test_the_switch_of_thinking_is_passed_to_the_servers_template(
+    thinking: Literal["on", "off"],
+) -> None:
+    with served(always) as (url, seen):
+        policy = open_policy(url.replace("#", "?grammar=vllm#"), replace(FAST, thinking=thinking))
+        list(policy.generate(deque([ask(1, grammar="a+")])))
+    on = thinking == "on"
+    for body in seen:  # the first is the check, where a server that takes none would refuse
+        assert body["chat_template_kwargs"] == {"enable_thinking": on, "thinking": on}
+    assert seen[-1]["structured_outputs"] == {"regex": "a+"}
+
+
+def test_by_default_nothing_is_said_of_thinking() -> None:
+    with served(always) as (url, seen):
+        list(open_policy(url, FAST).generate(deque([ask(1)])))
+    assert not any("chat_template_kwargs" in body for body in seen)
 
 
 def test_a_reply_cut_off_says_so() -> None:

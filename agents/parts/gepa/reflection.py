@@ -17,7 +17,6 @@ from agents.parts.prompts.reflector import Reflector
 from agents.parts.prompts.round_report import reflection_report
 from agents.parts.prompts.template_filling import shorten
 from harness.policies.base import Request
-from harness.policies.capabilities import failures_of
 from harness.round_data import Group, Rollouts
 from harness.types import Episode, Message, Report, SystemPrompt
 
@@ -94,11 +93,10 @@ def rewrite(parent: SystemPrompt, groups: Sequence[Group], reflector: Reflector)
         "reflect",
     )
     reflector.calls += 1
-    completions = [c.answer for _, c in reflector.policy.generate(deque([request]))]
-    answer = completions[0].strip() if completions else ""
+    reply = dict(reflector.policy.generate(deque([request]))).get(id)
+    answer = "" if reply is None else reply.answer.strip()
     if not answer:
-        failures = failures_of(reflector.policy)
-        reflector.unanswered.append(f"{id} ({failures.get(id, 'the reply was empty')})")
+        reflector.unanswered.append(f"{id} ({reflector.reason(id, reply)})")
         return OperatorResult((parent,), None, "nothing was written")
     text = InstructionProposalSignature.output_extractor(answer)["new_instruction"]
     child = SystemPrompt(text, (), (parent.id,), "gepa")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.round_data import Rollouts
-from harness.types import Ending, Episode, Task
+from harness.types import Completion, Ending, Episode, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,19 @@ def transcript(episode: Episode) -> str | tuple[str, ...]:
         if number > 1:
             # "World" is the environment. Reflection models read it, so results depend on the word.
             lines.append(f"World: {turn.observation}")
-        lines.append(f"Reply {number}: {turn.completion.text}")
+        lines.append(_reply(number, turn.completion))
     if episode.feedback:
         lines.append(f"Feedback: {episode.feedback}")
     return "\n".join(lines) if len(episode.turns) < 2 else tuple(lines)
+
+
+def _reply(number: int, completion: Completion) -> str:
+    """A completion as the reflection model reads it: a thought never passes for an answer."""
+    thought, answer = completion.thought.strip(), completion.answer.strip()
+    if not thought and completion.thought_finished:
+        return f"Reply {number}: {completion.text}"
+    cut = "" if completion.thought_finished else " (cut off before any answer)"
+    return f"Thought {number}{cut}: {thought}\nReply {number}: {answer or '(none)'}"
 
 
 def numbered(principles: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from agents.parts.prompts.template_filling import fill, template
 from harness.policies.base import Policy, Request, Sampling
 from harness.policies.capabilities import failures_of
 from harness.seeds import Seeds
-from harness.types import Message
+from harness.types import Completion, Message
 
 COMPACT = 2048
 """Models with a context of at most this many tokens get the short form of each template."""
@@ -69,14 +69,24 @@ class Reflector:
         }
         self.calls += len(requests)
         # All at once: the policy batches them, and a slow one delays nobody.
-        replies = {id: c.answer.strip() for id, c in self.policy.generate(deque(requests.values()))}
-        failures = failures_of(self.policy)
+        replies = dict(self.policy.generate(deque(requests.values())))
         answers = {}
         # In the order of questions, not of arrival: the order of edits decides what they do.
         for id, question in zip(requests, questions, strict=True):
-            if replies.get(id):
-                answers[question.item] = replies[id]
+            reply = replies.get(id)
+            if reply is not None and (answer := reply.answer.strip()):
+                answers[question.item] = answer
             else:
-                empty = "the reply was empty" if id in replies else "no reply came"
-                self.unanswered.append(f"{id} ({failures.get(id, empty)})")
+                self.unanswered.append(f"{id} ({self.reason(id, reply)})")
         return answers
+
+    def reason(self, id: str, reply: Completion | None) -> str:
+        """The reason why a request has no answer."""
+        if reply is None:
+            return failures_of(self.policy).get(id, "no reply came")
+        if reply.thought_finished:
+            return "the reply was empty"
+        return (
+            f"its thought was not finished within {reply.sampled:,} tokens; "
+            "reflection.max_tokens sets the limit"
+        )

@@ -55,10 +55,7 @@ def episode_record(episode: Episode) -> dict[str, JSON]:
         "task": str(episode.task),
         "sample": episode.sample,
         "version": episode.policy_version,
-        "turns": [
-            [t.observation, t.completion.text, t.completion.finish.value, t.completion.sampled]
-            for t in episode.turns
-        ],
+        "turns": [_turn_record(turn) for turn in episode.turns],
         "ending": episode.ending.value,
         "reward": episode.reward,
         "success": episode.success,
@@ -67,11 +64,22 @@ def episode_record(episode: Episode) -> dict[str, JSON]:
     }
 
 
+def _turn_record(turn: Turn) -> list[JSON]:
+    """A turn; with the thought only where a server told it apart, as records had none before."""
+    said = turn.completion
+    apart = [said.reasoning] if said.reasoning else []
+    return [turn.observation, said.text, said.finish.value, said.sampled, *apart]
+
+
 def episode_from_record(record: Mapping[str, Any]) -> Episode:
     """The episode from its record, without tokens and turn rewards."""
     turns = tuple(
-        Turn(observation, Completion(text, Finish(finish), sampled), 0.0)
-        for observation, text, finish, sampled in record["turns"]
+        Turn(
+            observation,
+            Completion(text, Finish(finish), sampled, reasoning=thought[0] if thought else ""),
+            0.0,
+        )
+        for observation, text, finish, sampled, *thought in record["turns"]
     )
     return Episode(
         record["prompt"],

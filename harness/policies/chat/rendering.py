@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from harness.errors import ModelError
 from harness.policies.chat.control_tokens import other_control_tokens, special_tokens
 from harness.policies.chat.template import read_template
-from harness.thoughts import is_mark, opened_thought
+from harness.settings.model import Thinking
+from harness.thoughts import is_mark, opened_thought, split_thoughts
 from harness.types import Message
 
 if TYPE_CHECKING:
@@ -42,17 +43,26 @@ def _as_unicode(text: str) -> str:
 
 
 class Rendering:
-    """A model's rendering: `notes` for users, an `identity`, and the end tokens `ends`."""
+    """A model's rendering: `notes` for users, an `identity`, and the end tokens `ends`.
+
+    `thinks` is True if the model thinks before it answers.
+    """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, generation: GenerationConfig | None = None
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        generation: GenerationConfig | None = None,
+        thinking: Thinking = "default",
     ) -> None:
         self._tokenizer = tokenizer
-        self._template = template = read_template(tokenizer)
+        self._template = template = read_template(tokenizer, thinking)
+        self.thinks = template.thinks
         self._bare, self._ask = self._marker(template.bare), self._marker(template.ask)
         self._bridge = self._marker(template.bridge)
         self._opening = self._marker(template.opening or "")
         self._between = self._marker(template.between or "")
+        # Before an earlier reply; the same as before the next one unless thoughts are removed.
+        self._before = self._ask if template.history is None else self._marker(template.history)
         special = special_tokens(tokenizer)
         fixed = (self._bare, self._ask, self._bridge, self._opening, self._between)
         others = other_control_tokens(tokenizer, fixed)
@@ -91,16 +101,22 @@ class Rendering:
         system, turns = self._check(conversation)
         ids, first = self._head(system), turns[0]
         head = len(ids)
-        ids += self._content(first) + self._ask
+        ids += self._content(first)
         for reply, user in zip(turns[1::2], turns[2::2], strict=True):
-            # Decoded and encoded again, a reply could become other tokens than those sampled.
-            said = reply.tokens if reply.tokens is not None else self._content(reply)
-            # The template ends the turn itself, some with white space or another token before; a
-            # reply cut off has no end token.
-            if said and said[-1] in self.ends:
-                said = said[:-1]
-            ids += said + self._bridge + self._content(user) + self._ask
-        return RenderedPrompt(ids, head)
+            ids += self._before + self._past(reply) + self._bridge + self._content(user)
+        return RenderedPrompt(ids + self._ask, head)
+
+    def _past(self, reply: Message) -> Ids:
+        """An earlier reply without its end token; without its thought, where those are removed."""
+        split = split_thoughts(reply.content)
+        if self._template.history is not None and split.answer != reply.content:
+            answer = self._template.lead + split.answer.lstrip("\n")
+            return self._content(Message("assistant", answer))
+        # Decoded and encoded again, a reply could become other tokens than those sampled.
+        said = reply.tokens if reply.tokens is not None else self._content(reply)
+        # The template ends the turn itself, some with white space or another token before; a reply
+        # cut off has no end token.
+        return said[:-1] if said and said[-1] in self.ends else said
 
     def text(self, sampled: Ids) -> str:
         """A completion's text: without its end token and control tokens, but for marks of thoughts.

@@ -2,7 +2,8 @@
 
 The template never sees a real message. It renders marker words, and the text between them surrounds
 any message of that role. Conversations are then put together append-only: the prompt of a
-completion is, token for token, a prefix of the next turn's prompt.
+completion is, token for token, a prefix of the next turn's prompt. Only where the template removes
+thoughts from earlier replies they are removed here too, which changes the turns before.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from harness.errors import ModelError
+from harness.policies.chat.thinking import Render, Variables, find_switch, switched, thinks
+from harness.settings.model import Thinking
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,6 +52,10 @@ class ChatTemplate:
     With a system message: opening, system, between, user, ask. Without: bare, user, ask. Then for
     each further turn: reply, bridge, user, ask. `closing` follows a reply that ends the text, and
     `inside` stands between the thought and the answer of one reply, where they are written apart.
+
+    `history` stands instead of `ask` before an earlier reply, and `lead` begins its answer, where
+    thoughts are removed from earlier replies; `history` is None where they stay. `thinks` is True
+    if the model thinks before it answers.
     """
 
     opening: str | None
@@ -57,6 +65,9 @@ class ChatTemplate:
     bridge: str
     closing: str
     inside: str
+    history: str | None
+    lead: str
+    thinks: bool
     trims: bool
     notes: tuple[str, ...]
     identity: str
@@ -65,9 +76,12 @@ class ChatTemplate:
 class _Probe:
     """Renders marker conversations with one tokenizer's template."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, template: str, variables: Variables | None = None
+    ) -> None:
         self._tokenizer = tokenizer
         self._template = template
+        self._variables = variables or {}
 
     def render(self, messages: list[tuple[str, str]], thought: str = "", ask: bool = True) -> str:
         """Render messages, the last with a thought, up to the next completion if `ask` is set."""
@@ -81,13 +95,14 @@ class _Probe:
             return self._apply(talk, ask, [])
 
     def _apply(self, talk: list[dict[str, str]], ask: bool, tools: list[Any] | None) -> str:
+        variables: dict[str, Any] = {"strftime_now": _DAY.strftime, **self._variables}
         rendered = self._tokenizer.apply_chat_template(
             talk,
             tools=tools,
             chat_template=self._template,
             tokenize=False,
             add_generation_prompt=ask,
-            strftime_now=_DAY.strftime,
+            **variables,
         )
         return str(rendered)
 
@@ -139,16 +154,22 @@ def _inside(probe: _Probe) -> str:
     return before.rpartition(_THOUGHT)[2] if _THOUGHT in before else ""
 
 
+def _stripped(probe: _Probe) -> str | None:
+    """The text before an earlier reply whose thought the template removes; None where it stays."""
+    user, (_, answer), later = _turns(2)
+    reply = f"<think>\n{_THOUGHT}\n</think>\n\n{answer}"
+    try:
+        text = probe.render([user, ("assistant", reply), later])
+    except _FAILURES:
+        return None
+    before, found, _ = text.partition(answer)
+    return None if _THOUGHT in text or not found else before.rpartition(user[1])[2]
+
+
 def _history_notes(probe: _Probe, system: tuple[str, str] | None) -> Iterator[str]:
     """Notes on how the template renders earlier turns, which here stay as they were."""
     turns = _turns(2)
     try:
-        reply = f"<think>\n{_THOUGHT}\n</think>\n\n{turns[1][1]}"
-        if _THOUGHT not in probe.render([turns[0], ("assistant", reply), turns[2]]):
-            yield (
-                "The chat template removes thoughts from earlier replies: here they stay, as "
-                "sampled."
-            )
         if system is not None:
             whole = probe.render([("system", _SYSTEM), *turns])
             if not whole.startswith(f"{system[0]}{_SYSTEM}{system[1]}{turns[0][1]}"):
@@ -170,6 +191,16 @@ def _unasked(bare: str, system: tuple[str, str] | None) -> str:
     return ""
 
 
+def _system_notes(template: str, bare: str, system: tuple[str, str] | None) -> Iterator[str]:
+    """Notes on the system message, and on what the template writes by itself."""
+    if system is None:
+        yield "The chat template has no system role: it opens the first user message."
+    if unasked := _unasked(bare, system):
+        yield f"Without a system prompt the chat template inserts its own: '{unasked}'"
+    if "strftime_now" in template:
+        yield f"The chat template writes the date: it is always {_DAY:%d %B %Y}."
+
+
 def _template_of(tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[str]]:
     """The tokenizer's template, or the plain one with a note."""
     template = tokenizer.chat_template
@@ -184,14 +215,28 @@ def _template_of(tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[str]]:
     return template, ["The model has no chat template: plain 'User:' and 'Assistant:' are used."]
 
 
-def read_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
-    """Extract the fixed text of the tokenizer's chat template.
+def _switching(tokenizer: PreTrainedTokenizerBase, template: str) -> Render:
+    """A rendering of a first prompt, with and without a system message, by variables."""
+
+    def render(variables: Variables) -> str:
+        probe, user = _Probe(tokenizer, template, variables), ("user", _USER.format(0))
+        pieces = []
+        for talk in ([user], [("system", _SYSTEM), user]):
+            with suppress(*_FAILURES):
+                pieces.append(probe.render(talk))
+        return "\0".join(pieces)
+
+    return render
+
+
+def _read_turns(probe: _Probe) -> tuple[str, str, str, str, bool]:
+    """The text before the first message, a reply, an earlier reply and a later message.
+
+    Last, True where every turn is rendered alike, whatever follows.
 
     Raises:
         ModelError: The template cannot render a user's message.
     """
-    template, notes = _template_of(tokenizer)
-    probe = _Probe(tokenizer, template)
     try:
         bare, ask = probe.around(_turns(1))
         first, history, bridge, asked = probe.around(_turns(2))
@@ -202,28 +247,67 @@ def read_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
             f"The model's chat template cannot render user and assistant in turn ({error}): "
             "choose an instruction-tuned model with a text template."
         ) from error
-    stable = (first, history, asked) == (bare, ask, ask)
-    stable = stable and longer == [first, history, bridge, history, bridge, asked]
-    if not stable:
+    alike = longer == [first, history, bridge, history, bridge, asked]
+    return bare, ask, history, bridge, alike and (first, asked) == (bare, ask)
+
+
+def _past_notes(stripped: bool, strips: bool, thinking_model: bool) -> Iterator[str]:
+    """Notes on the thoughts of earlier replies: whether template and rendering remove them."""
+    if strips:
+        yield "Earlier replies are shown without their thoughts, as the chat template does."
+    elif stripped:
+        yield "The chat template removes thoughts from earlier replies: here they stay, as sampled."
+    elif thinking_model:
+        yield "Earlier replies keep their thoughts, as in the chat template."
+
+
+def read_template(
+    tokenizer: PreTrainedTokenizerBase, thinking: Thinking = "default"
+) -> ChatTemplate:
+    """Extract the fixed text of the tokenizer's chat template.
+
+    Raises:
+        ModelError: The template cannot render a user's message.
+        UsageError: It has no switch for the thinking that was asked for.
+    """
+    template, notes = _template_of(tokenizer)
+    render = _switching(tokenizer, template)
+    switch = find_switch(render)
+    variables = switched(thinking, switch)
+    notes += [f"Thinking is {thinking}: {name} of the chat template is set." for name in variables]
+    probe = _Probe(tokenizer, template, variables)
+    bare, ask, history, bridge, regular = _read_turns(probe)
+    stable, stripped = regular and history == ask, _stripped(probe)
+    strips = regular and stripped is not None and stripped.startswith(history)
+    thinking_model = thinks(template, ask, switch, render, variables)
+    notes += _past_notes(stripped is not None, strips, thinking_model)
+    if not stable and not strips:
         notes.append(
             "The chat template changes earlier turns: append-only rendering is used instead."
         )
     system = _system(probe)
-    if system is None:
-        notes.append("The chat template has no system role: it opens the first user message.")
-    if unasked := _unasked(bare, system):
-        notes.append(f"Without a system prompt the chat template inserts its own: '{unasked}'")
-    if "strftime_now" in template:
-        notes.append(f"The chat template writes the date: it is always {_DAY:%d %B %Y}.")
+    opening, between = system if system else (None, None)
+    notes += _system_notes(template, bare, system)
     notes += _history_notes(probe, system)
     # Contents are encoded apart from the template, so a template that strips them is imitated.
     padded = probe.render([("user", f" {_USER.format(0)} ")])
     trims = f" {_USER.format(0)} " not in padded
-    opening, between = system if system else (None, None)
     facts = [template, opening, between, bare, ask, bridge, trims, stable]
     # Source and renderings: a new release of jinja2 may change the latter alone.
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    kind = ["append-only"] * (not stable) + ["system in user"] * (system is None)
-    identity = " ".join([f"template:{digest}", *kind])
-    around = (bare, ask, bridge, _closing(probe), _inside(probe))
-    return ChatTemplate(opening, between, *around, trims, tuple(notes), identity)
+    kind = ["append-only"] * (not stable and not strips) + ["system in user"] * (system is None)
+    return ChatTemplate(
+        opening=opening,
+        between=between,
+        bare=bare,
+        ask=ask,
+        bridge=bridge,
+        closing=_closing(probe),
+        inside=_inside(probe),
+        history=history if strips else None,
+        lead=(stripped or "").removeprefix(history),
+        thinks=thinking_model,
+        trims=trims,
+        notes=tuple(notes),
+        identity=" ".join([f"template:{digest}", *kind, *["thoughts removed"] * strips]),
+    )

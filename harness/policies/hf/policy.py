@@ -65,7 +65,9 @@ class HFPolicy:
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
         self._forward = TransformersForward(self._model)
         self._padded_forward = PaddedForward(self._forward)
-        self.rendering = Rendering(self._tokenizer, self._model.generation_config)
+        self.rendering = Rendering(
+            self._tokenizer, self._model.generation_config, settings.thinking
+        )
         self.notes = loaded.notes + self.rendering.notes
         text = self._model.config.get_text_config()
         self.context: int | None = loaded.context
@@ -98,6 +100,11 @@ class HFPolicy:
     def reference(self) -> Reference:
         """The model before its first update: the same weights, with the adapter disabled."""
         return self._reference
+
+    @property
+    def thinks(self) -> bool:
+        """True if the model thinks before it answers."""
+        return self.rendering.thinks
 
     @property
     def identity(self) -> Mapping[str, str]:

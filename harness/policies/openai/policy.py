@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from harness.errors import HarnessError, ModelError, UsageError, unknown
 from harness.policies.base import CompletionStream, Request
+from harness.policies.chat.thinking import template_options
 from harness.policies.openai.parameters import (
     OPTIONAL,
     EndpointParameters,
@@ -304,6 +305,9 @@ class EndpointPolicy:
         # and then would never meet it. Hence the streamed reading, with a clock of our own.
         end, data = time.monotonic() + self._settings.timeout, bytearray()
         create = self._client.chat.completions.with_streaming_response.create
+        options["extra_body"] = template_options(self._settings.thinking) | options.get(
+            "extra_body", {}
+        )
         with create(model=self._address.model, **options) as response:
             parts = response.iter_bytes()
             while True:

@@ -52,7 +52,7 @@ class TinkerPolicy:
             "gives no sampler",
             lambda: service.client.create_sampling_client(base_model=self._model),
         )
-        self.rendering, tokenizer = read_rendering(self._model, base)
+        self.rendering, tokenizer = read_rendering(self._model, base, settings.thinking)
         limits = read_limits(tokenizer)
         self.context = told or limits.context
         self._limits = replace(limits, context=self.context)
@@ -98,6 +98,11 @@ class TinkerPolicy:
     def reference(self) -> Reference:
         """The base model, which the service serves beside the adapter."""
         return self._reference
+
+    @property
+    def thinks(self) -> bool:
+        """True if the model thinks before it answers."""
+        return self.rendering.thinks
 
     @property
     def identity(self) -> Mapping[str, str]:

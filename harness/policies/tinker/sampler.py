@@ -20,6 +20,7 @@ from harness.types import Completion, Finish, Tokens
 
 if TYPE_CHECKING:
     from harness.policies.chat.rendering import Rendering
+    from harness.settings.model import Thinking
 
 SEEDS = 2**31  # the service keeps seeds in 32 bits
 _PROBE = 60.0  # seconds that a server has for one token
@@ -191,7 +192,7 @@ class TinkerSampler:
         return get_future(pending)
 
 
-def read_rendering(model: str, client: Any) -> tuple[Rendering, str]:
+def read_rendering(model: str, client: Any, thinking: Thinking) -> tuple[Rendering, str]:
     """The rendering of the tokenizer that the SDK names for a model, and where that came from."""
     from transformers import GenerationConfig
 
@@ -208,4 +209,4 @@ def read_rendering(model: str, client: Any) -> tuple[Rendering, str]:
     generation = None
     with suppress(OSError, ValueError):
         generation = GenerationConfig.from_pretrained(tokenizer.name_or_path)
-    return Rendering(tokenizer, generation), str(tokenizer.name_or_path)
+    return Rendering(tokenizer, generation, thinking), str(tokenizer.name_or_path)

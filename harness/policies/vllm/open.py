@@ -21,7 +21,7 @@ from harness.policies.vllm.local_engine import EngineSettings, LocalVLLMEngine
 from harness.policies.vllm.policy import VLLMPolicy
 from harness.policies.vllm.server import VLLMServer
 from harness.policies.vllm.url import VLLMAddress, parse_address
-from harness.settings.model import ModelSettings
+from harness.settings.model import ModelSettings, Thinking
 from harness.system.hardware import cores
 from harness.types import Message
 
@@ -42,7 +42,7 @@ def open_vllm(url: str, source: ModelSource, settings: ModelSettings) -> VLLMPol
     settings = _resolved(settings)
     if not address.base_url:
         require_memory(url, source.folder, settings.device, settings.dtype)
-    rendering = read_rendering(url, source)
+    rendering = read_rendering(url, source, settings.thinking)
     adapters = AdapterStore(address.adapters)
     try:
         engine = _engine(address, source, settings, rendering)
@@ -54,11 +54,12 @@ def open_vllm(url: str, source: ModelSource, settings: ModelSettings) -> VLLMPol
     return VLLMPolicy(url, model, source, settings, engine, rendering, adapters, _release)
 
 
-def read_rendering(url: str, source: ModelSource) -> Rendering:
+def read_rendering(url: str, source: ModelSource, thinking: Thinking = "default") -> Rendering:
     """The model's chat rendering, without loading its weights.
 
     Raises:
         ModelError: There is no readable tokenizer.
+        UsageError: Its chat template has no switch for the thinking that was asked for.
     """
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
@@ -76,7 +77,7 @@ def read_rendering(url: str, source: ModelSource) -> Rendering:
             f"The model '{url}' cannot be loaded ({type(error).__name__}: {reason}): a causal "
             "language model as safetensors, with its tokenizer, is expected."
         ) from error
-    return Rendering(tokenizer, generation)
+    return Rendering(tokenizer, generation, thinking)
 
 
 def _resolved(settings: ModelSettings) -> ModelSettings:

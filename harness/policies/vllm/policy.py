@@ -93,6 +93,11 @@ class VLLMPolicy:
         return self._reference
 
     @property
+    def thinks(self) -> bool:
+        """True if the model thinks before it answers."""
+        return self.rendering.thinks
+
+    @property
     def identity(self) -> Mapping[str, str]:
         """Everything that decides the completions at version 0, for records."""
         return {

@@ -18,6 +18,7 @@ from harness.runs.analysis.prices import (
     read_prices,
     sentences,
 )
+from harness.runs.checks.lengths import length_lines
 from harness.runs.resolve import resolve
 from leaderboards.boards.formatting import count
 
@@ -25,13 +26,14 @@ from leaderboards.boards.formatting import count
 def main(arguments: Arguments) -> int:
     """Print the prediction; the exit code is always 0, because nothing was run."""
     resolved = resolve(request_from(arguments, arguments.method), opens=False)
+    notes = (*resolved.notes, *length_lines(resolved.configs))
     prices = read_prices(arguments.prices, resolved.configs[0].model_url)
     planned = plan(resolved.configs, search_paths(arguments.known), arguments.effect, prices)
     if arguments.json:
         values = {**asdict(planned), "evaluation_share": planned.evaluation_share}
-        print(json.dumps({**values, "notes": list(resolved.notes)}))
+        print(json.dumps({**values, "notes": list(notes)}))
         return 0
-    _say(planned, resolved.notes)
+    _say(planned, notes)
     return 0
 
 

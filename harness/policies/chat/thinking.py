@@ -1,0 +1,58 @@
+"""Chat templates of models that think: their switch, and what becomes of earlier thoughts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from harness.errors import UsageError
+from harness.settings.model import Thinking
+from harness.thoughts import has_mark, opened_thought
+
+SWITCHES = ("enable_thinking", "thinking")
+"""Variables by which chat templates switch thinking on and off."""
+_CLOSED = re.compile(r"(?:</\w+>|\[/THINK\]|◁/think▷)\s*\Z", re.IGNORECASE)
+
+Variables = Mapping[str, bool]
+Render = Callable[[Variables], str]
+"""A probe's rendering with these variables set; "" where the template cannot."""
+
+
+def find_switch(render: Render) -> str:
+    """The variable that makes a difference in a template; "" where none does."""
+    return next((s for s in SWITCHES if render({s: True}) != render({s: False})), "")
+
+
+def switched(thinking: Thinking, switch: str) -> Variables:
+    """The variables that set a template as requested.
+
+    Raises:
+        UsageError: Something was requested, and the template has no switch.
+    """
+    if thinking == "default":
+        return {}
+    if not switch:
+        raise UsageError(
+            f"model.thinking={thinking} was asked for, but the model's chat template has no switch "
+            f"for it ({' or '.join(SWITCHES)}): leave it out, or choose a model that has one."
+        )
+    return {switch: thinking == "on"}
+
+
+def template_options(thinking: Thinking) -> dict[str, Variables]:
+    """What a request asks of a server's chat template (vLLM, SGLang and others take it)."""
+    if thinking == "default":
+        return {}
+    return {"chat_template_kwargs": dict.fromkeys(SWITCHES, thinking == "on")}
+
+
+def thinks(template: str, ask: str, switch: str, render: Render, variables: Variables) -> bool:
+    """True if the model thinks before it answers, as far as its template tells."""
+    if opened_thought(ask):
+        return True
+    # A thought that the prompt opens and closes again is how templates switch thinking off.
+    if _CLOSED.search(ask):
+        return False
+    if switch:
+        return render(variables) == render({switch: True})
+    return has_mark(template) or "reasoning_content" in template
