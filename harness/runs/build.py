@@ -29,6 +29,7 @@ from harness.runs.checks.lengths import with_reflection_limit
 from harness.runs.entry import make_entry
 from harness.runs.envs import env_maker
 from harness.runs.limits import LimitReached, RunLimits, rounds_logged
+from harness.runs.off_policy import mismatch_notes
 from harness.runs.request import write_request
 from harness.seeds import Seeds
 from harness.settings.config import Config
@@ -319,5 +320,10 @@ def _test(
         records,
         adapter_hash=_adapter_hash(run_context.folder, agent),
         reflector=run_context.reflector,
-        notes=(*notes, *_evolved_nothing(run_context.folder), *_hacked(run_context.folder, agent)),
+        notes=(
+            *notes,
+            *mismatch_notes(run_context.request),
+            *_evolved_nothing(run_context.folder),
+            *_hacked(run_context.folder, agent),
+        ),
     )

@@ -20,7 +20,12 @@ from harness.runs.envs import (
 )
 from harness.runs.hosted_checks import check_hosted, hosted_defaults
 from harness.runs.limits import check_limits
-from harness.runs.off_policy import DEFAULT_CORRECTION, correction_note, needs_correction
+from harness.runs.off_policy import (
+    DEFAULT_CORRECTION,
+    correction_note,
+    mismatch,
+    needs_correction,
+)
 from harness.runs.request import build_request
 from harness.settings.config import Config, env_tables, from_tables
 from harness.settings.executor import check_removed
@@ -143,9 +148,9 @@ def resolve(requested: Requested, opens: bool = True) -> Resolved:
             check_hosted(request)
             check_limits(request.limits, request.prices)
         notes += _fit(requests[0], env) + _warnings(requests[0], env)
-        given = tables.get("method", {})
-        if any(needs_correction(method, draft.model_url, given) for method in methods):
-            notes.append(correction_note())
+        url, model, given = draft.model_url, draft.model, tables.get("method", {})
+        if any(needs_correction(method, url, model, given) for method in methods):
+            notes.append(correction_note(mismatch(url, model)))
     finally:
         env.close()
     return Resolved(requests, (*renamed, *notes))
@@ -304,12 +309,12 @@ def _each(
     seeds: Sequence[int],
 ) -> Iterator[Config]:
     draft = from_tables({name: typed.get(name, {}) for name in ("env", "run")})
-    url = str(tables.get("model", {}).get("url", ""))
+    chosen = from_tables({"model": tables.get("model", {})})
     for method in methods:
         # Each method gets the settings it knows; `_check` has refused those that none knows.
         known = {f.name for f in fields(agents.config_type(method))}
         own = {k: v for k, v in tables.get("method", {}).items() if k in known}
-        if needs_correction(method, url, own):
+        if needs_correction(method, chosen.model_url, chosen.model, own):
             own["correction"] = DEFAULT_CORRECTION
         for seed in seeds:
             layer: dict[str, dict[str, Scalar]] = {
