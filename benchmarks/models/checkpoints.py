@@ -21,13 +21,14 @@ SIZES: Mapping[str, int] = {
     **_sized(24, "moe_shared_expert_intermediate_size shared_intermediate_size"),
     **_sized(24, "expert_ffn_hidden_size"),
     **_sized(2, "num_hidden_layers n_layer n_layers num_layers decoder_layers num_decoder_layers"),
+    **_sized(2, "encoder_layers num_encoder_layers"),
     **_sized(4, "num_attention_heads n_head n_heads num_heads decoder_attention_heads"),
     **_sized(4, "encoder_attention_heads time_step_rank linear_num_value_heads"),
     **_sized(2, "num_key_value_heads multi_query_group_num index_n_heads linear_num_key_heads"),
     **_sized(4, "num_experts num_local_experts n_routed_experts moe_num_experts"),
     **_sized(2, "num_experts_per_tok num_experts_per_token moe_k top_k moe_topk"),
     **_sized(1, "n_shared_experts num_shared_experts moe_num_shared_experts n_group topk_group"),
-    **_sized(1, "first_k_dense_replace encoder_layers num_encoder_layers num_codebooks"),
+    **_sized(1, "first_k_dense_replace num_codebooks"),
     **_sized(1, "mamba_n_groups n_groups"),
     **_sized(2, "mamba_expand expand"),
     **_sized(8, "head_dim kv_lora_rank q_lora_rank qk_rope_head_dim qk_nope_head_dim v_head_dim"),
@@ -46,6 +47,8 @@ SIZES: Mapping[str, int] = {
 
 OWN: Mapping[str, Mapping[str, Any]] = {
     **{kind: {"is_decoder": True} for kind in ("bert", "roberta", "electra", "roformer")},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 16},
+    "zaya": {"num_experts_per_tok": 1},
 }
 """What an architecture needs beyond `SIZES`."""
 
@@ -60,7 +63,8 @@ def tiny_config(kind: str, **fields: Any) -> Any:
 
     architecture: Any = CONFIG_MAPPING[kind]
     default = architecture()
-    text = default.get_text_config(decoder=True)
+    # The decoder of an encoder-decoder has its configuration in common with the encoder.
+    text = default if default.is_encoder_decoder else default.get_text_config(decoder=True)
     known = text.to_dict()
     sizes: dict[str, Any] = {
         name: size
@@ -69,6 +73,8 @@ def tiny_config(kind: str, **fields: Any) -> Any:
     }
     # Derived again from the number of layers.
     sizes |= {"layer_types": None} if "layer_types" in known else {}
+    if "kv_lora_rank" in known:  # latent attention has a key for each head
+        sizes["num_key_value_heads"] = sizes["num_attention_heads"]
     sizes |= dict(OWN.get(kind, {})) | fields
     if text is default:
         return architecture(**sizes)

@@ -30,7 +30,8 @@ class Identified(Protocol):
     def identity(self) -> Mapping[str, str]:
         """`weights`, `quantisation`, `rendering`, `engine` and `dtype` at version 0.
 
-        Also `configuration` where the same weights may be configured in several ways.
+        Also `configuration` where the same weights may be configured in several ways, and `adapter`
+        where training leaves out parts of the model.
         """
         ...
 

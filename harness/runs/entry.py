@@ -90,6 +90,7 @@ def make_track(
         family=family_of(env),
         model_configuration=identity.get("configuration", ""),
         thinking=request.model.thinking,
+        adapter=identity.get("adapter", ""),
     )
 
 

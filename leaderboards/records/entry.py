@@ -55,6 +55,8 @@ class Track:
     otherwise. `max_tokens` is the limit of new tokens for one completion. `model_configuration` is
     the hash of the model's configuration files, "" where it is not compared. `thinking` is
     "default" unless the chat template's switch was set.
+    `adapter` names the parts of the model that training leaves out, "" where it adapts every linear
+    layer.
 
     A field added from now on is declared with `added_settings.added`, so that published ids hold.
     """
@@ -84,6 +86,7 @@ class Track:
     family: str = ""
     model_configuration: str = added("")
     thinking: Literal["default", "on", "off"] = added("default")
+    adapter: str = added("")
 
     def __post_init__(self) -> None:
         coerce_floats(self, "temperature", "top_p", "eval_temperature", "eval_top_p")

@@ -13,9 +13,10 @@ from harness.policies.hf.activation_memory import (
     checkpointing_needed,
     layer_bytes,
 )
+from harness.policies.hf.adapters.lora_layers import LoraShape
 from harness.policies.hf.fast_llama.fused_weights import FusedLlama
 from harness.policies.hf.fast_llama.train_forward import PackedForward
-from harness.policies.hf.lora import LoraAdapter, LoraShape
+from harness.policies.hf.lora import LoraAdapter
 from tests.policies.test_policies_lean import FAMILY, SIZES, made
 
 

@@ -8,12 +8,13 @@ import torch
 from transformers import PreTrainedModel
 
 from harness.policies.base import Sample
+from harness.policies.hf.adapters.lora_layers import LoraShape
 from harness.policies.hf.batching import tree_batches
 from harness.policies.hf.fast_llama import train_forward
 from harness.policies.hf.fast_llama.fused_weights import FusedLlama
 from harness.policies.hf.fast_llama.train_forward import PackedForward
 from harness.policies.hf.fast_llama.tree_packing import pack
-from harness.policies.hf.lora import LoraAdapter, LoraShape
+from harness.policies.hf.lora import LoraAdapter
 from harness.policies.hf.trainer import logprobs
 from tests.policies.test_policies_lean import FAMILY, made
 

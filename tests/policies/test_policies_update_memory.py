@@ -22,12 +22,13 @@ from harness.policies.base import BatchSize, Sample, Step, TokenBatch
 from harness.policies.hf.activation_memory import (
     MASK_BYTES,
 )
+from harness.policies.hf.adapters.lora_layers import LoraShape
 from harness.policies.hf.batching import padded_tokens, tree_tokens
 from harness.policies.hf.fast_llama import tree_packing
 from harness.policies.hf.fast_llama.fused_weights import FusedLlama
 from harness.policies.hf.fast_llama.train_forward import PackedForward
 from harness.policies.hf.fast_llama.tree_packing import pack
-from harness.policies.hf.lora import LoraAdapter, LoraShape
+from harness.policies.hf.lora import LoraAdapter
 from harness.policies.hf.token_sampling import nucleus
 from harness.policies.hf.trainer import Trainer, TrainForward
 from harness.policies.hf.training import chunked_logprobs

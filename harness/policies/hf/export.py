@@ -1,43 +1,146 @@
-"""Export of a trained model: as a peft adapter, or as a full model with the adapter merged in."""
+"""Export of a trained model: as a peft adapter, or as a full model with the adapter merged in.
+
+An export is written beside its place, read back and compared, and only then moved there.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
+from torch import Tensor
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from harness.policies.hf.loading import quiet
+from harness.errors import ModelError
+from harness.policies.chat.rendering import Rendering
+from harness.policies.hf.loading import quiet, read_weights
+from harness.policies.hf.loading_report import require_complete
 from harness.policies.hf.lora import LoraAdapter
+from harness.policies.hf.model_support import plan_loading
+
+_GENERATION = "generation_config.json"
+_PROBE_LENGTH = 24  # tokens whose log-probabilities are compared
+_SAME = 1e-3  # nats between two float32 models that hold the same weights
+_ROUNDED = 0.1  # nats on average between a float32 model and one of another dtype
 
 
 def export_adapter(adapter: LoraAdapter, base: str, folder: Path) -> None:
     """Write `adapter_model.safetensors` and `adapter_config.json`, as peft reads them."""
     from peft import get_peft_model_state_dict
 
-    folder.mkdir(parents=True, exist_ok=True)
-    # The vocabulary never changes; otherwise peft would query the Hub about it.
-    state = get_peft_model_state_dict(adapter.wrapped, save_embedding_layers=False)
-    save_file({k: v.contiguous() for k, v in state.items()}, folder / "adapter_model.safetensors")
-    config = adapter.wrapped.peft_config["default"]
-    # The model's name, not its path on this machine.
-    config.base_model_name_or_path = base.removeprefix("hf:")
-    config.save_pretrained(folder)
+    with _written_beside(folder) as draft:
+        # The vocabulary never changes; otherwise peft would query the Hub about it.
+        state = get_peft_model_state_dict(adapter.wrapped, save_embedding_layers=False)
+        tensors = {k: v.contiguous() for k, v in state.items()}
+        save_file(tensors, draft / "adapter_model.safetensors")
+        config = adapter.wrapped.peft_config["default"]
+        # The model's name, not its path on this machine.
+        config.base_model_name_or_path = base.removeprefix("hf:")
+        config.save_pretrained(draft)
 
 
 def export_merged(
-    source: Path, adapter: LoraAdapter, tokenizer: PreTrainedTokenizerBase, folder: Path
+    name: str,
+    source: Path,
+    adapter: LoraAdapter,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
 ) -> None:
-    """Write the model with the adapter merged in, in float32: bfloat16 rounds the delta away."""
-    with quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-        )
-        weights = dict(model.named_parameters())
-        with torch.no_grad():
-            for name, delta in adapter.deltas().items():
-                weights[name].add_(delta.cpu())
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+    """Write the model with the adapter merged in, in float32: bfloat16 rounds the delta away.
+
+    Raises:
+        ModelError: What was written is not what the policy computes; nothing is left behind.
+    """
+    trained: PreTrainedModel = adapter.wrapped.base_model.model
+    with quiet(), _written_beside(folder) as draft:
+        try:
+            plan = plan_loading(name, source)
+            merged, _ = read_weights(source, "float32", plan.attention)
+            merged = merged.float()  # dequantised weights have a type of their own
+            _add(merged, adapter)
+            with adapter.switched(on=True):
+                exact = all(p.dtype == torch.float32 for p in trained.parameters())
+                _require_same("merged", _logprobs(trained), _logprobs(merged), exact)
+            _save(merged, source, draft)
+            tokenizer.save_pretrained(draft)
+            expected = _logprobs(merged)
+            # Dropped first, so that no two copies have to be held.
+            del merged
+            again, report = read_weights(draft, "float32", plan.attention)
+            require_complete("the export", report)
+            _require_same("read back", expected, _logprobs(again), exact=True)
+            _require_same_rendering(tokenizer, draft)
+        except (OSError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(
+                f"The model '{name}' cannot be exported whole ({type(error).__name__}: {reason}): "
+                "export its adapter instead (without --merged)."
+            ) from error
+
+
+@contextmanager
+def _written_beside(folder: Path) -> Iterator[Path]:
+    """A draft folder whose files move into `folder` when the block ends without an error."""
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in sorted(draft.iterdir()):
+            os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _add(model: Any, adapter: LoraAdapter) -> None:
+    weights = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, delta in adapter.deltas().items():
+            weights[name].add_(delta.cpu())
+
+
+def _save(model: Any, source: Path, draft: Path) -> None:
+    own = source / _GENERATION
+    if own.exists():
+        # Saved as it is: transformers refuses to write what it reads, such as a temperature
+        # without do_sample.
+        neutral: Any = GenerationConfig  # which has no types
+        model.generation_config = neutral()
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    # The names of quantised tensors are no names for what was dequantised.
+    model.save_pretrained(draft, save_original_format="quantization_config" not in config)
+    if own.exists():
+        shutil.copyfile(own, draft / _GENERATION)
+
+
+def _logprobs(model: Any) -> Tensor:
+    """Log-probabilities [token, vocabulary] of a fixed text."""
+    vocabulary = model.config.get_text_config(decoder=True).vocab_size
+    ids = (torch.arange(_PROBE_LENGTH) * 7919 + 11) % vocabulary
+    with torch.no_grad():
+        logits: Tensor = model.eval()(input_ids=ids[None].to(model.device)).logits
+    return logits[0].float().log_softmax(-1).cpu()
+
+
+def _require_same(step: str, one: Tensor, two: Tensor, exact: bool) -> None:
+    difference = (one - two).abs()
+    # In other dtypes single numbers differ by rounding, but their average hardly does.
+    measured = float(difference.max() if exact else difference.mean())
+    if not measured <= (_SAME if exact else _ROUNDED):  # also where it is not a number
+        raise ValueError(f"{step}, its log-probabilities differ by {measured:.2g}")
+
+
+def _require_same_rendering(tokenizer: PreTrainedTokenizerBase, draft: Path) -> None:
+    read: Callable[..., PreTrainedTokenizerBase] = AutoTokenizer.from_pretrained
+    again = Rendering(read(draft, trust_remote_code=False))
+    if again.identity != Rendering(tokenizer).identity:
+        raise ValueError("read back, its tokenizer renders conversations differently")

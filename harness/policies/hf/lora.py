@@ -8,26 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft.tuners.lora.layer import ParamWrapper
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from harness.errors import ModelError
+from harness.policies.hf.adapters.lora_layers import LoraShape, attach
+from harness.policies.hf.adapters.merged_experts import MergedExperts
 
 _OPTIMIZER_PARTS = ("step", "exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True, slots=True)
-class LoraShape:
-    """The settings that must agree for an adapter to be loaded."""
-
-    rank: int
-    alpha: int
-    seed: int
 
 
 class LoraAdapter:
@@ -35,18 +27,8 @@ class LoraAdapter:
 
     def __init__(self, model: PreTrainedModel, shape: LoraShape) -> None:
         self.shape = shape
-        # No dropout: an update compares its log-probabilities with those of the sampler.
-        config = LoraConfig(
-            r=shape.rank,
-            lora_alpha=shape.alpha,
-            lora_dropout=0.0,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
-        devices = [model.device] if model.device.type == "cuda" else []
-        # peft draws initial weights from the global generator; `reset` replaces them.
-        with torch.random.fork_rng(devices=devices):
-            self.wrapped = get_peft_model(model, config)
+        self.wrapped = attach(model, shape)
+        self._experts = MergedExperts(model)
         self._layers = [m for m in model.modules() if isinstance(m, BaseTunerLayer)]
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.parameters: dict[str, torch.nn.Parameter] = dict(sorted(trained.items()))
@@ -130,6 +112,14 @@ class LoraAdapter:
         """The adapter's contribution to each base weight, in float32, by the weight's name."""
         found = {}
         for name, module in self.wrapped.base_model.model.named_modules():
-            if isinstance(module, BaseTunerLayer):
-                found[f"{name}.weight"] = module.get_delta_weight("default").detach().float()
+            if not isinstance(module, BaseTunerLayer):
+                continue
+            # Wrappers of the tensors of one module stand inside each other.
+            part = module.parameter_name if isinstance(module, ParamWrapper) else "weight"
+            weight = f"{name.replace('.base_layer', '')}.{part}"
+            found[weight] = module.get_delta_weight("default").detach().float()
         return found
+
+    def drop_merged(self) -> None:
+        """Drop experts merged for sampling: the weights have changed, or memory is needed."""
+        self._experts.clear()

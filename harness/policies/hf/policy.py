@@ -21,6 +21,8 @@ from harness.errors import ModelError
 from harness.policies.base import CompletionStream, Loss, Request, Sample, Step
 from harness.policies.chat.rendering import Rendering
 from harness.policies.hf.activation_memory import ModelShape, checkpointing_needed
+from harness.policies.hf.adapters.lora_coverage import measure_coverage
+from harness.policies.hf.adapters.lora_layers import LoraShape
 from harness.policies.hf.constrained_decoding import ConstraintCompiler
 from harness.policies.hf.decoder import Decoder, M, TransformersDecoder
 from harness.policies.hf.export import export_adapter, export_merged
@@ -29,7 +31,7 @@ from harness.policies.hf.fast_llama.fused_weights import FusedLlama, unsupported
 from harness.policies.hf.fast_llama.prefix_cache import KVState
 from harness.policies.hf.fast_llama.train_forward import PackedForward
 from harness.policies.hf.loading import choose_threads, load_model
-from harness.policies.hf.lora import LoraAdapter, LoraShape
+from harness.policies.hf.lora import LoraAdapter
 from harness.policies.hf.sampler import Sampler
 from harness.policies.hf.trainer import Trainer, TrainForward
 from harness.policies.hf.training.padded_forward import PaddedForward
@@ -71,6 +73,8 @@ class HFPolicy:
         self.notes = loaded.notes + self.rendering.notes
         text = self._model.config.get_text_config()
         self.context: int | None = loaded.context
+        self._coverage = measure_coverage(self._model)
+        self.notes += self._coverage.notes
         self._version = 0
         self._weights = weights_hash(source)
         self._llama = self._fast_forward()
@@ -109,13 +113,16 @@ class HFPolicy:
     @property
     def identity(self) -> Mapping[str, str]:
         """Everything that decides the completions at version 0, for records."""
-        return {
+        identity = {
             "weights": self._weights,
             "quantisation": quantisation(self._source),
             "rendering": self.rendering.identity,
             "engine": self._engine,
             "dtype": self.settings.dtype,
-        } | configuration_identity(self._source)
+        }
+        if self._coverage.identity:
+            identity["adapter"] = self._coverage.identity
+        return identity | configuration_identity(self._source)
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Answer what waits; see `Policy.generate`. Completions always carry their tokens.
@@ -146,6 +153,8 @@ class HFPolicy:
         if not samples:
             return dict.fromkeys(_METRICS, 0.0)
         self.drop_cache()
+        if self._adapter is not None:
+            self._adapter.drop_merged()
         # Dropped before the step, whose activations need the room.
         metrics = self._trainer().step(samples, loss, step)
         self._set_version(self._version + 1)
@@ -202,7 +211,7 @@ class HFPolicy:
         """
         adapter = self._ensure_adapter()
         if merged:
-            export_merged(self._source.folder, adapter, self._tokenizer, folder)
+            export_merged(self.name, self._source.folder, adapter, self._tokenizer, folder)
         else:
             export_adapter(adapter, self.name, folder)
 
@@ -270,6 +279,8 @@ class HFPolicy:
 
     def _set_version(self, version: int) -> None:
         self._version = version
+        if self._adapter is not None:
+            self._adapter.drop_merged()
         # The reference's sampler keeps its caches: its weights never change.
         self._sampler.invalidate()
 

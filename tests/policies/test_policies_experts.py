@@ -1,0 +1,103 @@
+"""Mixtures of experts: what training adapts is said, and sampling merges experts once an update."""
+
+from collections import deque
+from pathlib import Path
+
+import pytest
+import torch
+from peft.tuners.lora.layer import ParamWrapper
+
+from benchmarks.models.checkpoints import tiny_checkpoint
+from harness.policies.base import Request, Sample, Sampling, Step
+from harness.policies.hf.policy import HFPolicy
+from harness.policies.model_files import ModelSource
+from harness.settings.model import ModelSettings
+from harness.types import Message
+
+LOCAL = ModelSettings(device="cpu", threads=1, batch_rows=4, lora_rank=4, lora_alpha=8)
+
+
+def opened(kind: str, folder: Path) -> HFPolicy:
+    return HFPolicy("hf:tiny", ModelSource(tiny_checkpoint(kind, folder)), LOCAL)
+
+
+def sampled(policy: HFPolicy) -> list[Sample]:
+    requests = deque(
+        Request(str(i), (Message("user", "w" * (1 + 9 * i)),), Sampling(max_tokens=8), seed=i)
+        for i in range(3)
+    )
+    found = [completion.tokens for _, completion in policy.generate(requests)]
+    return [
+        Sample(t.prompt, t.sampled, t.logprobs, advantage=(-1.0) ** i)
+        for i, t in enumerate(t for t in found if t is not None)
+    ]
+
+
+def reinforce(batch, size):
+    return -(batch.advantage * batch.new * batch.mask).sum() / size.sequences
+
+
+@pytest.mark.parametrize(
+    ("kind", "left_out"),
+    [
+        ("granitemoe", "block_sparse_moe.experts.down_proj"),
+        ("gpt_oss", "mlp.experts.gate_up_proj"),
+        ("deepseek_v3", "mlp.shared_experts.up_proj"),
+    ],
+)
+def test_what_the_adapter_leaves_out_is_noted_and_part_of_the_identity(
+    tmp_path: Path, kind: str, left_out: str
+) -> None:
+    policy = opened(kind, tmp_path)
+    assert left_out in policy.identity["adapter"]
+    assert any("of the weights in matrices" in note for note in policy.notes)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mixtral"])
+def test_a_model_that_is_covered_whole_says_nothing(tmp_path: Path, kind: str) -> None:
+    policy = opened(kind, tmp_path)
+    assert "adapter" not in policy.identity
+    assert not any("matrices" in note for note in policy.notes)
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe"])
+def test_sampling_merges_experts_once_after_an_update(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = opened(kind, tmp_path)
+    policy.update(sampled(policy), reinforce, Step(learning_rate=0.05))
+    merges: list[int] = []
+    factors = ParamWrapper.get_delta_factors
+
+    def counted(layer, name):
+        merges.append(id(layer))
+        return factors(layer, name)
+
+    monkeypatch.setattr(ParamWrapper, "get_delta_factors", counted)
+    samples = sampled(policy)
+    assert len(samples) == 3
+    assert merges
+    assert len(merges) == len(set(merges))
+    # The merged tensors are those that the trainer computes with.
+    for sample, trained in zip(samples, policy.logprobs(samples), strict=True):
+        assert torch.allclose(torch.tensor(sample.logprobs), torch.tensor(trained), atol=1e-5)
+
+
+def test_the_reference_samples_without_the_adapter(tmp_path: Path) -> None:
+    policy = opened("mixtral", tmp_path)
+    before = [s.logprobs for s in sampled(policy)]
+    policy.update(sampled(policy), reinforce, Step(learning_rate=0.05))
+    assert [s.logprobs for s in sampled(policy)] != before
+    requests = deque([Request("0", (Message("user", "w"),), Sampling(max_tokens=8), seed=0)])
+    ((_, completion),) = policy.reference.generate(requests)
+    assert completion.tokens is not None
+    assert completion.tokens.logprobs == pytest.approx(before[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["llama4_text", "phimoe"])
+def test_models_with_a_router_of_their_own_can_be_trained(tmp_path: Path, kind: str) -> None:
+    policy = opened(kind, tmp_path)
+    policy.update(sampled(policy), reinforce, Step(learning_rate=0.05))
+    samples = sampled(policy)
+    for sample, trained in zip(samples, policy.logprobs(samples), strict=True):
+        assert torch.allclose(torch.tensor(sample.logprobs), torch.tensor(trained), atol=1e-5)
