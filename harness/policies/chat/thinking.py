@@ -40,7 +40,7 @@ def switched(thinking: Thinking, switch: str) -> Variables:
 
 
 def template_options(thinking: Thinking) -> dict[str, Variables]:
-    """What a request asks of a server's chat template (vLLM, SGLang and others take it)."""
+    """A request's options for a server's chat template (vLLM, SGLang and others take them)."""
     if thinking == "default":
         return {}
     return {"chat_template_kwargs": dict.fromkeys(SWITCHES, thinking == "on")}
