@@ -35,7 +35,7 @@ class Coverage:
 
     @property
     def identity(self) -> str:
-        """What is left out, for the Track; "" where nothing is."""
+        """The parts left out, for the Track; "" where there are none."""
         return f"without {', '.join(self.left_out)}" if self.left_out else ""
 
     @property
