@@ -20,6 +20,8 @@ _BYTES = {
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
     **dict.fromkeys(("F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL"), 1),
 }
+# Mistral's models hold their weights a second time, in a format of their own under this name.
+CONSOLIDATED = "consolidated"
 _MAX_HEADER = 100_000_000  # bytes; safetensors refuses longer ones too
 
 
@@ -35,13 +37,23 @@ class WeightsSize:
         return self.parameters * (4 if dtype == "float32" else 2)
 
 
+def is_weight_file(name: str) -> bool:
+    """True for the name of a file of weights that transformers reads."""
+    return name.endswith(".safetensors") and not name.startswith(CONSOLIDATED)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """A model's files of weights, by name."""
+    return sorted(p for p in folder.glob("*.safetensors") if is_weight_file(p.name))
+
+
 def weights_size(folder: Path) -> WeightsSize:
-    """Add up the tensors of all safetensors files, from their headers alone.
+    """Add up the tensors of all weight files, from their headers alone.
 
     A file that is not safetensors counts nothing; loading it reports what is wrong with it.
     """
     numbers = stored = 0
-    for shape, kind in (one for path in folder.glob("*.safetensors") for one in _tensors(path)):
+    for shape, kind in (one for path in weight_files(folder) for one in _tensors(path)):
         count = 1
         for side in shape:
             count *= side

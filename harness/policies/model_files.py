@@ -15,7 +15,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from harness.errors import ModelError
-from harness.policies.memory_check import largest_free_memory
+from harness.policies.memory_check import (
+    CONSOLIDATED,
+    is_weight_file,
+    largest_free_memory,
+    weight_files,
+)
 
 _FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 # Fields of a configuration that change nothing: who wrote it, and with what.
@@ -77,7 +82,7 @@ def weights_hash(source: ModelSource) -> str:
     """The weights' identity: given, or the sha256 over names and hashes of all weight files."""
     if source.weights is not None:
         return source.weights
-    files = sorted(source.folder.glob("*.safetensors"))
+    files = weight_files(source.folder)
     lines = [f"{f.name} {cached_hash(f)}\n" for f in files]
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -127,7 +132,9 @@ def find_model(name: str) -> ModelSource:
         repository, _, revision = name.partition("@")
         folder = _download(repository, revision or None)
     _refuse_code(name, folder)
-    missing = [n for n in ("config.json", "*.safetensors") if not any(folder.glob(n))]
+    there = {"config.json": (folder / "config.json").exists()}
+    there["*.safetensors"] = bool(weight_files(folder))
+    missing = [pattern for pattern, found in there.items() if not found]
     if missing:
         raise ModelError(
             f"The model '{name}' has no {' and no '.join(missing)}: weights are read as "
@@ -152,21 +159,32 @@ def packaged_model(folder: Path) -> ModelSource:
 
 
 def _refuse_code(name: str, folder: Path) -> None:
-    """Refuse a model whose folder contains a program that loading would run.
+    """Refuse a model that only a program in its folder can load.
 
-    No setting allows it. Such a model can be served elsewhere and named as openai:….
+    No setting allows it. Such a model can be served elsewhere and named as openai:…. Where
+    transformers has a class of its own for the model, that is used and the program left alone.
     """
     for config in ("config.json", "tokenizer_config.json"):
         try:
             declared = json.loads((folder / config).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue  # an unreadable file is refused where it is needed
-        if isinstance(declared, dict) and declared.get("auto_map"):
+        if not isinstance(declared, dict) or not declared.get("auto_map"):
+            continue
+        if config == "tokenizer_config.json" or not _known(declared.get("model_type")):
             raise ModelError(
                 f"The model '{name}' is defined by a program of its own (auto_map in {config}), and"
                 " programs of models are never run here: choose one that transformers knows, or"
                 " serve it yourself and name it as openai:http://HOST/v1#MODEL."
             )
+
+
+def _known(model_type: object) -> bool:
+    """True for a model type that transformers itself can load."""
+    # Its names alone; the package is imported no sooner than a model needs it.
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
 def _download(name: str, revision: str | None) -> Path:
@@ -177,7 +195,10 @@ def _download(name: str, revision: str | None) -> Path:
         return Path(
             # Not the subfolders, which often hold the same weights in other formats.
             snapshot_download(
-                name, revision=revision, allow_patterns=_FILES, ignore_patterns=["*/*"]
+                name,
+                revision=revision,
+                allow_patterns=_FILES,
+                ignore_patterns=["*/*", f"{CONSOLIDATED}*"],
             )
         )
     except (OSError, ValueError) as error:
@@ -199,7 +220,7 @@ def _refuse_download(name: str) -> None:
         siblings = HfApi().model_info(name, files_metadata=True, timeout=10).siblings or []
     except Exception:  # the client's connection errors are not OSErrors
         return  # the download reports what is wrong
-    names = [s for s in siblings if "/" not in s.rfilename and s.rfilename.endswith(".safetensors")]
+    names = [s for s in siblings if "/" not in s.rfilename and is_weight_file(s.rfilename)]
     size = sum(s.size or 0 for s in names)
     cache = Path(constants.HF_HUB_CACHE)
     there = next((p for p in (cache, *cache.parents) if p.exists()), Path("/"))

@@ -9,9 +9,12 @@ import pytest
 
 from harness.errors import ModelError, UsageError
 from harness.policies import model_files, open_policy
-from harness.policies.model_files import find_model, packaged_model
+from harness.policies.capabilities import identity_of, notes_of
+from harness.policies.memory_check import weights_size
+from harness.policies.model_files import ModelSource, find_model, packaged_model, weights_hash
 from harness.policies.registry import EMBEDDED
 from harness.settings.config import from_tables
+from harness.settings.model import ModelSettings
 
 POCKET = EMBEDDED["pocket"]().folder
 
@@ -36,10 +39,35 @@ def test_a_model_that_brings_a_program_is_refused_and_the_program_not_run(tmp_pa
     (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Evil: pass\n")
     told = json.loads((folder / config).read_text())
     told["auto_map"] = {"AutoModelForCausalLM": "evil.Evil", "AutoTokenizer": ["evil.Evil", None]}
+    if config == "config.json":
+        told["model_type"] = "evil"
     (folder / config).write_text(json.dumps(told))
     with pytest.raises(ModelError, match="programs of models are never run here"):
         open_policy(f"hf:{folder}")
     assert not mark.exists()
+
+
+def test_a_program_beside_a_model_that_transformers_knows_is_not_run(tmp_path):
+    folder, mark = copied(tmp_path), tmp_path / "ran"
+    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Evil: pass\n")
+    told = json.loads((folder / "config.json").read_text())
+    classes = ("AutoConfig", "AutoModelForCausalLM", "AutoTokenizer")
+    told["auto_map"] = dict.fromkeys(classes, "evil.Evil")
+    (folder / "config.json").write_text(json.dumps(told))
+    policy = open_policy(f"hf:{folder}", ModelSettings(device="cpu", threads=1))
+    assert not mark.exists()
+    assert any("auto_map" in note and "own llama is used" in note for note in notes_of(policy))
+    assert identity_of(policy)["weights"] == weights_hash(ModelSource(POCKET))
+
+
+def test_weights_stored_a_second_time_are_neither_weighed_nor_hashed(tmp_path):
+    folder = copied(tmp_path)
+    shutil.copyfile(folder / "model.safetensors", folder / "consolidated.safetensors")
+    assert weights_size(folder) == weights_size(POCKET)
+    assert weights_hash(ModelSource(folder)) == weights_hash(ModelSource(POCKET))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"no \*.safetensors"):
+        find_model(str(folder))
 
 
 def test_there_is_no_setting_that_trusts_programs():

@@ -53,6 +53,11 @@ def plan_loading(name: str, folder: Path) -> LoadPlan:
         notes.append(
             "The model caps its attention scores, which only transformers' eager attention does."
         )
+    if config.to_dict().get("auto_map"):
+        notes.append(
+            "The model's folder names a program of its own (auto_map), which is not run: "
+            f"transformers' own {config.model_type} is used."
+        )
     context: int | None = fields.get("max_position_embeddings")
     short = min(_original_lengths(fields), default=None)
     if short is not None and (context is None or short < context):
