@@ -21,6 +21,7 @@ from benchmarks.speed.race import serve_sizes
 from benchmarks.speed.sampling import Once, open_model
 from benchmarks.speed.work import WORKS
 from harness.policies.base import Request, Sample, Sampling
+from harness.policies.hf.admission import RowLimit
 from harness.policies.hf.batching import tree_batches
 from harness.policies.hf.decoder import Decoder, M
 from harness.policies.hf.fast_llama.tree_packing import pack
@@ -136,7 +137,7 @@ def taught(policy: HFPolicy, samples: Sequence[Sample]) -> int:
 def seat(policy: HFPolicy, rows: int, replies: int) -> None:
     """So many completions of mixed lengths, 8 per prompt, `rows` of them at a time."""
     sampler: Any = policy._sampler
-    sampler._batch_rows = rows
+    sampler._limit = RowLimit(rows)
     wanted = asked(replies // 8, 8, 64)
     lengths = np.random.default_rng(0).integers(REPLY // 8, REPLY + 1, replies)
     list(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from harness.policies.memory_plan import EpisodeSizes
 from harness.settings.model import ModelSettings
 
 
@@ -99,6 +100,21 @@ class PreparesTraining(Protocol):
 
 
 @runtime_checkable
+class FitsMemory(Protocol):
+    """Runs in this machine's memory, and can adapt what it reads at once."""
+
+    def fit_memory(self, episodes: EpisodeSizes) -> tuple[str, ...]:
+        """Adapt settings to the memory that is free, before anything is sampled.
+
+        Returns a note for each change.
+
+        Raises:
+            ModelError: The longest episode does not fit; names the setting that helps.
+        """
+        ...
+
+
+@runtime_checkable
 class Exportable(Protocol):
     """Can write its trained weights for use elsewhere."""
 
@@ -135,6 +151,11 @@ def settings_of(policy: object, requested: ModelSettings) -> ModelSettings:
 def versions_of(policy: object) -> Mapping[str, str]:
     """Releases of other software that the policy runs on."""
     return policy.versions if isinstance(policy, Versioned) else {}
+
+
+def fit_memory(policy: object, episodes: EpisodeSizes) -> tuple[str, ...]:
+    """Let the policy adapt to the memory that is free; a note for each change."""
+    return policy.fit_memory(episodes) if isinstance(policy, FitsMemory) else ()
 
 
 def close(policy: object) -> None:

@@ -103,12 +103,29 @@ def _host_memory() -> int | None:
         found += [int(limit) - used] if limit.isdigit() else []
     except (OSError, ValueError, IndexError):
         pass
+    found += list(_process_limits())
     if not found and hasattr(os, "sysconf"):
         try:
             found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
         except (OSError, ValueError):
             return None
     return min(found, default=None)
+
+
+def _process_limits() -> Iterator[int]:
+    """What limits of this process (ulimit) leave; nothing where there is none."""
+    try:
+        import resource
+
+        sizes = [
+            int(n) * resource.getpagesize() for n in Path("/proc/self/statm").read_text().split()
+        ]
+    except (ImportError, OSError, ValueError):
+        return
+    for kind, used in ((resource.RLIMIT_AS, sizes[0]), (resource.RLIMIT_DATA, sizes[5])):
+        soft, _ = resource.getrlimit(kind)
+        if soft != resource.RLIM_INFINITY:
+            yield max(0, soft - used)
 
 
 def require_memory(name: str, folder: Path, device: str, dtype: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.policies.hf import activation_memory
 from harness.policies.hf.activation_memory import Checkpointing, ModelShape
+from harness.settings.model import ModelSettings
 
 # Architectures whose layers are attention with separate projections, and a gated MLP.
 _GATED = frozenset(
@@ -125,6 +126,16 @@ class ModelSizes:
 
 
 @dataclass(frozen=True, slots=True)
+class EpisodeSizes:
+    """Tokens of a run's longest episode, and how many episodes an update learns from."""
+
+    prompt: int
+    reply: int
+    count: int
+    trains: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryWork:
     """The work that memory is planned for.
 
@@ -144,6 +155,25 @@ class MemoryWork:
     checkpointing: Checkpointing = "auto"
     merged: bool = False
     packed: bool = True
+
+    @classmethod
+    def of(
+        cls, episodes: EpisodeSizes, settings: ModelSettings, itemsize: int, packed: bool
+    ) -> MemoryWork:
+        """The work of a run whose model has these settings."""
+        return cls(
+            rows=settings.batch_rows,
+            prompt=episodes.prompt,
+            reply=episodes.reply,
+            batch_tokens=episodes.count * (episodes.prompt + episodes.reply),
+            micro_batch_tokens=settings.micro_batch_tokens,
+            itemsize=itemsize,
+            rank=settings.lora_rank,
+            trains=episodes.trains,
+            checkpointing=settings.checkpointing,
+            merged=itemsize == _FLOAT and packed,
+            packed=packed,
+        )
 
     @property
     def longest(self) -> int:
@@ -182,6 +212,11 @@ def _standing(sizes: ModelSizes, work: MemoryWork) -> dict[str, int]:
             found["merged weights"] = sizes.linear_parameters * _FLOAT
         found |= {"adapter": adapter, "optimizer": _MOMENTS * adapter}
     return found
+
+
+def standing_memory(sizes: ModelSizes, work: MemoryWork) -> int:
+    """Bytes of what stays in memory from update to update: weights, adapter, optimizer."""
+    return sum(_standing(sizes, work).values())
 
 
 def kv_row_bytes(sizes: ModelSizes, itemsize: int, tokens: int) -> int:
@@ -234,8 +269,7 @@ def update_memory(
 def fits(sizes: ModelSizes, work: MemoryWork, memory: int) -> bool:
     """True if one row can be sampled, and updates taken, in so many bytes."""
     one = replace(work, rows=1, micro_batch_tokens=1)
-    standing = sum(_standing(sizes, work).values())
-    update = update_memory(sizes, one, memory - standing)
+    update = update_memory(sizes, one, memory - standing_memory(sizes, work))
     return max(sampling_memory(sizes, one).total, update.total if update else 0) <= memory
 
 

@@ -26,6 +26,7 @@ from harness.reward_hacking import alarms, copies
 from harness.rollout import RolloutConfig
 from harness.runs.checks.grader_selftest import check_graders
 from harness.runs.checks.lengths import with_reflection_limit
+from harness.runs.checks.memory import fit_to_memory
 from harness.runs.entry import make_entry
 from harness.runs.envs import env_maker
 from harness.runs.limits import LimitReached, RunLimits, rounds_logged
@@ -140,7 +141,7 @@ def build_run(
     check_graders(env)
     opened = open_policy(request.model_url, request.model)
     _same_as_before(folder, env, opened)
-    for note in notes_of(opened):
+    for note in (*notes_of(opened), *fit_to_memory(request, folder, opened)):
         callbacks.note(note)
     # Resuming should not choose device, dtype and threads anew: they change what is sampled.
     request = resolved_request(request, opened)

@@ -29,6 +29,11 @@ class ModelSettings(Settings):
     batch_rows: Annotated[int, Ge(1), Le(65_536), EXECUTES, UnitName("completions")] = 32
     """Completions sampled at the same time."""
 
+    kv_cache_gb: Annotated[float, Ge(0), Le(1_000_000), EXECUTES, UnitName("GB")] = 0.0
+    """Memory for keys and values of completions that are sampled at the same time: fewer than
+    batch_rows run where those of all, at their longest, would take more. 0 sets no limit; a run
+    sets one where memory would not suffice, and records it."""
+
     micro_batch_tokens: Annotated[int, Ge(1), Le(100_000_000), EXECUTES, UnitName("tokens")] = 8192
     """Tokens in one forward pass, padding included, when prompts are read and when gradients are
     computed. A completion with more tokens is one piece."""

@@ -141,9 +141,11 @@ class LimitsSection(Settings):
 
     section: ClassVar[str] = "limits"
 
-    max_cost: Annotated[float, Ge(0), Le(1e12), EXECUTES, UnitName("of prices.currency")] = 0.0
+    max_cost: Annotated[
+        float, Ge(0), Le(1_000_000_000_000), EXECUTES, UnitName("of prices.currency")
+    ] = 0.0
     """Cost of all sampled tokens at `[prices]`, from the beginning of the run; 0 sets no limit."""
-    max_hours: Annotated[float, Ge(0), Le(1e6), EXECUTES, UnitName("hours")] = 0.0
+    max_hours: Annotated[float, Ge(0), Le(1_000_000), EXECUTES, UnitName("hours")] = 0.0
     """Wall-clock time since this process began or resumed the run; 0 sets no limit."""
 
 

@@ -20,6 +20,7 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from harness.policies import open_policy
 from harness.policies.base import BatchSize, Request, Sample, Sampling, Step, TokenBatch
+from harness.policies.hf.admission import RowLimit
 from harness.policies.hf.decoder import TransformersDecoder
 from harness.policies.hf.fast_llama.decode import FastDecoder
 from harness.policies.hf.fast_llama.fused_weights import FusedLlama, unsupported
@@ -184,7 +185,7 @@ def plain(policy: HFPolicy, adapted: bool) -> Sampler[Any]:
     decoder = TransformersDecoder(
         TransformersForward(policy._model), lambda: policy._switched(adapted)
     )
-    return Sampler(decoder, policy.rendering, policy.context, 5, 4096)
+    return Sampler(decoder, policy.rendering, policy.context, RowLimit(5), 4096)
 
 
 def reinforce(batch: TokenBatch, size: BatchSize) -> torch.Tensor:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from harness.policies.chat.rendering import Rendering
 from harness.policies.hf.activation_memory import ModelShape, checkpointing_needed
 from harness.policies.hf.adapters.lora_coverage import measure_coverage
 from harness.policies.hf.adapters.lora_layers import LoraShape
+from harness.policies.hf.admission import RowLimit
 from harness.policies.hf.constrained_decoding import ConstraintCompiler
 from harness.policies.hf.decoder import Decoder, M, TransformersDecoder
 from harness.policies.hf.export import export_adapter, export_merged
@@ -37,6 +39,8 @@ from harness.policies.hf.trainer import Trainer, TrainForward
 from harness.policies.hf.training.padded_forward import PaddedForward
 from harness.policies.hf.transformers_forward import ForwardState, TransformersForward
 from harness.policies.memory_check import free_memory
+from harness.policies.memory_fit import fit_settings
+from harness.policies.memory_plan import EpisodeSizes, MemoryWork, ModelSizes, kv_row_bytes
 from harness.policies.model_files import (
     ModelSource,
     configuration_identity,
@@ -65,6 +69,7 @@ class HFPolicy:
         loaded = load_model(name, source, settings)
         self.settings = loaded.settings
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
+        self._sizes = ModelSizes.of_config(self._model.config.to_dict())
         self._forward = TransformersForward(self._model)
         self._padded_forward = PaddedForward(self._forward)
         self.rendering = Rendering(
@@ -264,10 +269,7 @@ class HFPolicy:
         if not forward.can_checkpoint:
             return False
         shape = ModelShape.of(self._model.config, s.lora_rank, self._model.dtype.itemsize)
-        free = free_memory(s.device)
-        if free is not None and s.device == "cuda":
-            # Free within PyTorch, although not for others.
-            free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        free = self._free_memory()
         return checkpointing_needed(s.checkpointing, shape, tokens, free, forward.packed)
 
     @property
@@ -301,5 +303,41 @@ class HFPolicy:
 
     def _make_sampler(self, decoder: Decoder[M]) -> Sampler[M]:
         s = self.settings
-        rows, tokens = s.batch_rows, s.micro_batch_tokens
-        return Sampler(decoder, self.rendering, self.context, rows, tokens, self._constraints)
+        return Sampler(
+            decoder,
+            self.rendering,
+            self.context,
+            self._row_limit(),
+            s.micro_batch_tokens,
+            self._constraints,
+        )
+
+    def _row_limit(self) -> RowLimit:
+        s, sizes = self.settings, self._sizes
+        if not s.kv_cache_gb or sizes is None:
+            return RowLimit(s.batch_rows)
+        item = self._model.dtype.itemsize
+        return RowLimit(s.batch_rows, int(s.kv_cache_gb * 1e9), partial(kv_row_bytes, sizes, item))
+
+    def fit_memory(self, episodes: EpisodeSizes) -> tuple[str, ...]:
+        """See `FitsMemory.fit_memory`."""
+        free = self._free_memory()
+        if self._sizes is None or free is None:
+            return ()
+        work = MemoryWork.of(
+            episodes, self.settings, self._model.dtype.itemsize, self._train_forward.packed
+        )
+        fitted = fit_settings(self.name, self._sizes, work, self.settings, free)
+        if fitted.settings != self.settings:
+            self.settings = fitted.settings
+            self._sampler = self._new_sampler(adapted=True)
+            self._reference_sampler = self._new_sampler(adapted=False)
+            self._reference = Reference(self, self._reference_sampler.generate, {})
+        return (fitted.note,) if fitted.note else ()
+
+    def _free_memory(self) -> int | None:
+        free = free_memory(self.settings.device)
+        if free is not None and self.settings.device == "cuda":
+            # Free within PyTorch, although not for others.
+            free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return free

@@ -8,7 +8,7 @@ the batch change logits by rounding only (about 1e-6 in float32, 1e-2 in bfloat1
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from harness.policies.base import CompletionStream, Request
 from harness.policies.chat.rendering import Ids, Rendering
+from harness.policies.hf.admission import RowLimit
 from harness.policies.hf.constrained_decoding import ConstraintCompiler
 from harness.policies.hf.conversation_cache import CachedConversation, ConversationCache
 from harness.policies.hf.decoder import Decoder, M
@@ -53,18 +54,18 @@ class Sampler(Generic[M]):
         decoder: Decoder[M],
         rendering: Rendering,
         context: int | None,
-        batch_rows: int,
+        limit: RowLimit,
         prefill_tokens: int,
         constraints: ConstraintCompiler | None = None,
     ) -> None:
         self._decoder = decoder
         self._rendering = rendering
         self._context = context
-        self._batch_rows = batch_rows
+        self._limit = limit
         self._prefill_tokens = prefill_tokens
         self._constraints = constraints
         self._system_prefixes: OrderedDict[Ids, M] = OrderedDict()
-        self._conversations: ConversationCache[M] = ConversationCache(batch_rows)
+        self._conversations: ConversationCache[M] = ConversationCache(limit.rows)
         # The last prompt, while copies of it wait to be admitted.
         self._last_prefilled: _PrefilledPrompt[M] | None = None
 
@@ -90,8 +91,9 @@ class Sampler(Generic[M]):
             running = batch.rows if batch else []
             # Admitting several rows at a time is cheaper than one by one, and neighbouring copies
             # of a prompt are prefilled once.
-            if waiting and self._batch_rows - len(running) >= max(1, self._batch_rows // 4):
-                admitted = [self._sequence_of(r) for r in self._take(waiting, len(running))]
+            most = self._most_rows(running, waiting) if waiting else 0
+            if waiting and most - len(running) >= max(1, most // 4):
+                admitted = [self._sequence_of(r) for r in self._take(waiting, running)]
                 # A prompt that fills the context is answered at once: no tokens, and cut off.
                 yield from (
                     (row.request.id, self._completion(row)) for row in admitted if not row.limit
@@ -112,8 +114,33 @@ class Sampler(Generic[M]):
                 if end:
                     yield row.request.id, self._completion(row)
 
-    def _take(self, waiting: deque[Request], running: int) -> list[Request]:
-        return [waiting.popleft() for _ in range(min(len(waiting), self._batch_rows - running))]
+    def _most_rows(self, running: Sequence[SequenceState[M]], waiting: deque[Request]) -> int:
+        """The rows that may run together once the first waiting request is one of them."""
+        if self._limit.kv_bytes is None:
+            return self._limit.rows
+        longest = max((len(row.prompt) + row.limit for row in running), default=0)
+        return self._limit.admitted(max(longest, self._tokens_of(waiting[0])))
+
+    def _tokens_of(self, request: Request) -> int:
+        """Tokens of a request's prompt and of its longest completion."""
+        prompt = len(self._rendering.prompt(request.conversation).ids)
+        whole = prompt + request.sampling.max_tokens
+        return whole if self._context is None else max(prompt, min(whole, self._context))
+
+    def _take(self, waiting: deque[Request], running: Sequence[SequenceState[M]]) -> list[Request]:
+        """Take requests from the front while rows and memory allow."""
+        taken = [waiting.popleft()]
+        if self._limit.kv_bytes is None:
+            free = self._limit.rows - len(running) - 1
+            return taken + [waiting.popleft() for _ in range(min(len(waiting), free))]
+        longest = max((len(row.prompt) + row.limit for row in running), default=0)
+        longest = max(longest, self._tokens_of(taken[0]))
+        while waiting:
+            longest = max(longest, self._tokens_of(waiting[0]))
+            if len(running) + len(taken) >= self._limit.admitted(longest):
+                break
+            taken.append(waiting.popleft())
+        return taken
 
     def _sequence_of(self, request: Request) -> SequenceState[M]:
         prompt = self._rendering.prompt(request.conversation)

@@ -8,6 +8,7 @@ from harness.policies import kind_of
 from harness.policies.memory_check import free_memory
 from harness.policies.memory_plan import (
     PACKED,
+    EpisodeSizes,
     MemoryNeed,
     MemoryWork,
     ModelSizes,
@@ -51,28 +52,16 @@ class PlannedMemory:
     exported_model: int = 0
 
 
-def memory_work(
-    request: Config, sizes: ModelSizes, dtype: str, prompt: float, packed: bool
-) -> MemoryWork:
-    """The largest work of a run: full rows of full length, and all episodes of an iteration."""
-    model, shape = request.model, request.budget
-    reply = request.sampling.max_tokens
-    if sizes.context is not None:
-        reply = min(reply, max(1, sizes.context - round(prompt)))
+def episode_sizes(
+    request: Config, prompt: float, context: int | None = None, trains: bool | None = None
+) -> EpisodeSizes:
+    """The longest episodes of a run; `prompt` is the tokens of a first prompt."""
+    shape, reply = request.budget, request.sampling.max_tokens
+    if context is not None:
+        reply = min(reply, max(1, context - round(prompt)))
     episodes = shape.tasks * shape.prompts * shape.samples
-    return MemoryWork(
-        rows=model.batch_rows,
-        prompt=round(prompt),
-        reply=reply,
-        batch_tokens=episodes * (round(prompt) + reply),
-        micro_batch_tokens=model.micro_batch_tokens,
-        itemsize=4 if dtype == "float32" else 2,
-        rank=model.lora_rank,
-        trains=agents.trains_weights(request.method),
-        checkpointing=model.checkpointing,
-        merged=dtype == "float32" and packed,
-        packed=packed,
-    )
+    trained = agents.trains_weights(request.method) if trains is None else trains
+    return EpisodeSizes(round(prompt), reply, episodes, trained)
 
 
 def plan_memory(request: Config, prompt: float) -> PlannedMemory:
@@ -87,7 +76,8 @@ def plan_memory(request: Config, prompt: float) -> PlannedMemory:
     device, dtype = _resolved(request.model)
     own = request.model.forward != "transformers" and device != "mps"
     packed = own and sizes.model_type in PACKED
-    work = memory_work(request, sizes, dtype, prompt, packed)
+    episodes = episode_sizes(request, prompt, sizes.context)
+    work = MemoryWork.of(episodes, request.model, 4 if dtype == "float32" else 2, packed)
     here = hardware.detect().device
     free = free_memory(device) if device == here else None
     # Where it is not known what is free, "auto" is taken to checkpoint, which needs least.

@@ -18,7 +18,7 @@ from harness.settings.config import Config
 from harness.text_env import TextEnvProtocol
 
 PUBLISHED = "published"
-_CHARACTERS_A_TOKEN = 3  # fewer than any tokenizer for English needs, so that sums are not too low
+CHARACTERS_A_TOKEN = 3  # fewer than any tokenizer for English needs, so that sums are not too low
 _PRINCIPLES = 10 * 32 * 1.4  # tokens of an evolved prompt: ten principles of 32 words (E-SPL §3)
 _LOOKED_AT = 20  # tasks whose texts are read for their length
 _KINDS = ("prefill", "sample", "train")
@@ -92,7 +92,7 @@ def prompt_tokens(request: Config, env: TextEnvProtocol) -> float:
     looked = range(min(_LOOKED_AT, env.size("train")))
     texts = [str(env.reset(seed=seed)[0]) for seed in looked]
     characters = sum(map(len, texts)) / max(1, len(texts)) + len(request.run.prompt or "")
-    return characters / _CHARACTERS_A_TOKEN
+    return characters / CHARACTERS_A_TOKEN
 
 
 def longest_prompt(request: Config, prompt: float) -> float:
