@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from agents.context import MethodContext, MethodSpec
 from agents.parts.rl import kl
 from agents.parts.rl.config import RLConfig, WeightsConfig
-from agents.parts.rl.importance_correction import mismatch_lines
+from agents.parts.rl.importance_correction import handover_lines, mismatch_lines
 from agents.parts.rl.loss_card import build_loss, card
 from agents.parts.rl.training_samples import PromptTokens, training_samples
 from harness.policies.base import Step
@@ -57,7 +57,10 @@ class RL:
             config.learning_rate, config.beta1, config.beta2, config.max_grad_norm, config.kl > 0
         )
         metrics = self.policy.update(batch.samples, loss, step)  # θ ← θ + α ∇J
-        return Report({**batch.metrics, **metrics}, mismatch_lines(config.correction, metrics))
+        return Report(
+            {**batch.metrics, **metrics},
+            mismatch_lines(config.correction, metrics) + handover_lines(metrics),
+        )
 
     def final_agent(self) -> Agent:
         """The initial prompt with the trained weights."""

@@ -174,7 +174,7 @@ def make_entry(
 
 def _lasting(notes: Sequence[str]) -> tuple[str, ...]:
     """Notes about the model and its completions, without those about this machine."""
-    here = ("CPU threads", "Memory:")
+    here = ("CPU threads", "Memory:", "Engine:")
     return tuple(redacted(redact(note)) for note in notes if not note.startswith(here))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from torch_engine import TorchEngine, ask, play, reinforce
 
+from agents.parts.rl.importance_correction import handover_lines
 from harness.errors import ModelError
 from harness.policies.base import Policy, Request, Sampling, Step, TrainablePolicy
 from harness.policies.hf.policy import HFPolicy
@@ -105,6 +106,33 @@ def test_raw_log_probabilities_are_refused_unless_the_temperature_is_one(
     with pytest.raises(ModelError, match="--logprobs-mode processed_logprobs"):
         policy.update(play(policy, sampling=Sampling(0.5, 1.0, 4)), reinforce, STEP)
     assert policy.version == 1
+
+
+def test_the_time_that_the_engine_takes_is_told(policy: VLLMPolicy) -> None:
+    told = policy.update(play(policy), reinforce, STEP)
+    assert told["sleep_seconds"] >= 0
+    assert told["handover_seconds"] > 0  # an adapter was written and read
+    (line,) = handover_lines(told)
+    assert line.startswith("the engine slept and woke in ")
+    assert handover_lines({"loss": 1.0}) == ()
+
+
+def test_a_step_that_fails_gives_memory_back_before_the_engine_wakes(
+    policy: VLLMPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = play(policy)
+    policy.update(samples, reinforce, STEP)
+    trainer, told = policy._trainer, engine_of(policy).told
+    told.clear()
+    monkeypatch.setattr("harness.policies.vllm.policy._release", lambda t: told.append("release"))
+
+    def out_of_memory(*_: object) -> dict[str, float]:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer, "update", out_of_memory)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        policy.update(samples, reinforce, STEP)
+    assert told == ["sleep", "release", "wake"]
 
 
 def test_each_version_has_a_folder_of_its_own_and_old_ones_go(

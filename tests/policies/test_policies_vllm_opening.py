@@ -153,7 +153,7 @@ def replied(body: Body, **changes: Any) -> Body:
         },
     } | changes
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-    head = {"id": "c", "object": "text_completion", "created": 0, "model": "m"}
+    head = {"id": "c", "object": "text_completion", "created": 0, "model": body["model"]}
     return {**head, "choices": [choice], "usage": usage}
 
 

@@ -80,6 +80,16 @@ def corrected(batch: TokenBatch, correction: Correction) -> tuple[TokenBatch, Te
     return replace(batch, old=old), weight
 
 
+def handover_lines(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """A log line on the time that another engine took, where it samples and was handed weights."""
+    if "handover_seconds" not in metrics:
+        return ()
+    return (
+        f"the engine slept and woke in {metrics['sleep_seconds']:.1f} s and took the adapter in "
+        f"{metrics['handover_seconds']:.1f} s",
+    )
+
+
 def mismatch_lines(correction: str, metrics: Mapping[str, float]) -> tuple[str, ...]:
     """A log line on the measured mismatch, where it is being corrected."""
     if correction == "none" or "logprob_gap" not in metrics:

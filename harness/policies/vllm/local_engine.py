@@ -9,10 +9,13 @@ process's. Usable by itself: `LocalVLLMEngine(folder, EngineSettings())`, `gener
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing import active_children, resource_tracker
@@ -22,12 +25,15 @@ from typing import Any
 from harness.errors import ModelError
 from harness.policies.base import Sampling
 from harness.policies.vllm.base import SampledStream, SampledTokens, TokenRequest, require_vllm
+from harness.policies.vllm.engine_log import cause_in, output_to
+from harness.policies.vllm.engine_memory import DeviceMemory, EngineMemory, plan_engine
 from harness.policies.vllm.watchdog import Watchdog
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # the maximum ranks that vLLM supports
 _GIB = 2**30
 _CPU_CACHE = 2.0  # GiB for keys and values, by default
-_GPU_SHARE = 0.5  # of the device's memory, so that the trainer's copy fits beside it
+_USUAL_ROWS = 32
+_USUAL_SHARE = 0.5  # of the memory of a device that nothing is computed for
 _SEEDS = 2**63
 
 # Defaults; variables that the user has set are kept.
@@ -45,12 +51,13 @@ _ENVIRONMENT = {
 class EngineSettings:
     """Start-up options of an engine; 0 leaves each at its default.
 
+    `rows` is how many completions run at once, by default as many as there is memory for on a GPU.
     `cache` is GiB for keys and values, `context` the tokens of prompt and completion together,
     `threads` the CPU threads.
     """
 
     dtype: str = "auto"
-    rows: int = 32
+    rows: int = 0
     rank: int = 32
     cache: float = 0.0
     context: int = 0
@@ -114,9 +121,13 @@ class LocalVLLMEngine:
         self._done: dict[str, SampledTokens] = {}
         self._adapters: dict[str, Any] = {}
         self._asleep = False
-        before = set(active_children())
-        with _starting(self.settings.threads):
+        self._log = Path(tempfile.mkdtemp(prefix="espl-vllm-")) / "engine.log"
+        before, began = set(active_children()), time.monotonic()
+        # Whoever asks vLLM for its log sees it; otherwise a failure would be sixty lines of it.
+        asked = "VLLM_LOGGING_LEVEL" in os.environ
+        with _starting(self.settings.threads), nullcontext() if asked else output_to(self._log):
             self._start(folder)
+        self.notes += (f"Engine: vLLM started in {time.monotonic() - began:.0f} s.",)
         # The harness may have other children, which the watchdog must leave alone.
         started = set(active_children()) - before
         self._watchdog = Watchdog([p.pid for p in started if p.pid is not None])
@@ -131,11 +142,12 @@ class LocalVLLMEngine:
         try:
             self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**self._arguments(folder)))
         except Exception as error:  # any failure to start vLLM is one error here
-            reason = " ".join(str(error).split())[:300]
+            # The engine's own processes know the cause; this one is told that they ended.
+            cause = cause_in(self._log) or f"{type(error).__name__}: {error}"
             raise ModelError(
-                f"vLLM cannot serve the model here ({type(error).__name__}: {reason}): where "
-                "memory is short, try ?context=2048 or ?cache=4 after the model's name; "
-                "VLLM_LOGGING_LEVEL=INFO says more."
+                f"vLLM cannot serve the model here ({' '.join(cause.split())[:300]}): where "
+                "memory is short, try ?context=2048 or ?cache=4 after the model's name. "
+                f"{self._more()}"
             ) from error
         self.context: int | None = self._engine.model_config.max_model_len
         if not self._sleeps:
@@ -143,16 +155,34 @@ class LocalVLLMEngine:
                 f"Memory: on a {self.device} vLLM cannot give it back while weights are trained.",
             )
 
+    def _more(self) -> str:
+        """Where a failure's details are."""
+        if self._log.exists():
+            return f"Its log is {self._log}."
+        return "VLLM_LOGGING_LEVEL=INFO says more."
+
+    def _shared_memory(self, folder: Path) -> EngineMemory | None:
+        """The engine's part of a GPU's memory; None on other devices."""
+        if self.device != "cuda":  # as vLLM calls AMD's, too
+            return None
+        import torch
+
+        free, total = torch.cuda.mem_get_info()
+        wanted, device = self.settings, DeviceMemory(total, free)
+        found = plan_engine(folder, wanted.dtype, wanted.rank, wanted.context, device, self._sleeps)
+        self.notes += (found.note(total),)
+        return found
+
     def _arguments(self, folder: Path) -> Mapping[str, Any]:
         wanted, cpu = self.settings, self.device == "cpu"
-        cache = wanted.cache or (_CPU_CACHE if cpu else 0)
+        cache, memory = wanted.cache or (_CPU_CACHE if cpu else 0), self._shared_memory(folder)
         return {
             "model": str(folder),
             "dtype": wanted.dtype,
-            "max_num_seqs": wanted.rows,
+            "max_num_seqs": wanted.rows or (memory.rows if memory else _USUAL_ROWS),
             "max_model_len": wanted.context or None,
             "kv_cache_memory_bytes": int(cache * _GIB) if cache else None,
-            "gpu_memory_utilization": _GPU_SHARE,
+            "gpu_memory_utilization": memory.share if memory else _USUAL_SHARE,
             "enable_prefix_caching": True,
             # A prompt read in pieces makes a CPU engine with seeds stop (0.32: "CPU Generator does
             # not use offset").
@@ -226,10 +256,10 @@ class LocalVLLMEngine:
 
     def _died(self, error: Exception) -> ModelError:
         self.dead = True
-        reason = " ".join(str(error).split())[:200]
+        cause = cause_in(self._log) or f"{type(error).__name__}: {error}"
         return ModelError(
-            f"vLLM's engine has stopped ({type(error).__name__}: {reason}): go on from the last "
-            "finished round with harness resume; VLLM_LOGGING_LEVEL=INFO says more."
+            f"vLLM's engine has stopped ({' '.join(cause.split())[:300]}): go on from the last "
+            f"finished round with harness resume. {self._more()}"
         )
 
     def load_adapter(self, folder: Path) -> str:
@@ -281,6 +311,7 @@ class LocalVLLMEngine:
             self._engine.engine_core.shutdown()
             # Last: were this process killed during the shutdown, the watchdog would still end them.
             self._watchdog.let_go()
+            shutil.rmtree(self._log.parent, ignore_errors=True)
 
 
 def _parameters(ask: TokenRequest) -> Any:

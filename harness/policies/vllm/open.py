@@ -93,9 +93,11 @@ def _engine(
 ) -> VLLMEngine:
     if address.base_url:
         return VLLMServer(address, settings, rendering.prompt(_PROBE).ids)
+    # On a GPU the engine runs as many as there is memory for, unless another number was set.
+    usual = settings.device != "cpu" and settings.batch_rows == ModelSettings().batch_rows
     wanted = EngineSettings(
         dtype=settings.dtype,
-        rows=settings.batch_rows,
+        rows=0 if usual else settings.batch_rows,
         rank=settings.lora_rank,
         cache=address.cache,
         context=address.context,

@@ -12,6 +12,7 @@ accounting (no episode is lost or counted twice), not equality of bytes.
 from __future__ import annotations
 
 import gc
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -196,17 +197,24 @@ class VLLMPolicy:
             ModelError: Loss or gradient is not a finite number (the weights are as they were), the
                 log-probabilities are not those that training needs, or vLLM takes no adapter.
         """
+        clock = time.monotonic
         # Before the trainer opens its copy of the weights, which needs the room.
+        began = clock()
         self.engine.sleep()
+        slept = clock() - began
         try:
             trainer = self._open_trainer()
             metrics = trainer.update(self._with_full_logprobs(trainer, samples), loss, step)
-            _release(trainer)
         finally:
+            if self._trainer is not None:
+                _release(self._trainer)  # or waking would fail where a step ran out of memory
+            began = clock()
             self.engine.wake()
+            slept += clock() - began
+        began = clock()
         if trainer.version != self._served[0]:  # without samples the version stays
             self._serve(trainer.version, lambda part: trainer.export(part, False))
-        return metrics
+        return metrics | {"sleep_seconds": slept, "handover_seconds": clock() - began}
 
     def prepare(self) -> None:
         """Check, before the first episode, that there is memory for a copy to train.
