@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 from harness.budget import BudgetPlan
 from harness.env_pool import EnvPool
-from harness.errors import HarnessError
+from harness.errors import HarnessError, ModelError
 from harness.metered import Metered
 from harness.policies.base import Sampling
-from harness.rollout import PromptRole, RolloutConfig, Slots, raise_if_outage, rollout, slots
+from harness.rollout import PromptRole, RolloutConfig, Slots, raise_if_unanswered, rollout, slots
 from harness.round_data import Group, Rollouts, Round
 from harness.seeds import Seeds
 from harness.storage.round_journal import RoundJournal, Slot, StoredEpisode, slot_of
 from harness.text_env import MakeEnv
-from harness.types import Assignment, Episode, Task
+from harness.types import Assignment, Ending, Episode, Task
 
 CHUNK = 96
 """Most episodes of a chunk. Changing it changes batches, and with them the last digits of logits.
@@ -81,7 +81,7 @@ class Arena:
 
         Raises:
             RoundBudgetExceeded: More than B·M·N episodes were assigned.
-            ModelError: The policy answered no request at all.
+            ModelError: The policy answered no request at all, or all failures are time-outs.
         """
         assert self._round is not None, "rounds() comes first"
         requested = sum(assignment.samples for assignment in assignments)
@@ -96,8 +96,16 @@ class Arena:
         by_slot = slots(assignments)
         callback = self.policy.meter.callback
         callback.phase("rollouts", requested)
-        episodes = self._episodes(by_slot, config)
-        raise_if_outage(list(episodes.values()), self.policy)
+        journal = self.policy.meter.journal
+        number = journal.next_rollout() if journal else 0
+        episodes = self._episodes(by_slot, config, number)
+        try:
+            raise_if_unanswered(list(episodes.values()), self.policy)
+        except ModelError:
+            if journal:  # no outcomes, so a resumed run asks again
+                failed = (slot for slot, e in episodes.items() if e.ending is Ending.FAILED)
+                journal.forget(number, failed)
+            raise
         # Episodes end in any order; in the order of assignment, what a method sees does not depend
         # on timing.
         groups: list[list[Episode]] = [[] for _ in assignments]
@@ -108,10 +116,9 @@ class Arena:
             tuple(Group(a, tuple(group)) for a, group in zip(assignments, groups, strict=True)),
         )
 
-    def _episodes(self, by_slot: Slots, config: RolloutConfig) -> dict[Slot, Episode]:
+    def _episodes(self, by_slot: Slots, config: RolloutConfig, number: int) -> dict[Slot, Episode]:
         """The episodes of a rollout: stored ones first, then those that are missing."""
         journal = self.policy.meter.journal
-        number = journal.next_rollout() if journal else 0
         stored = {
             slot: one
             for slot, one in (journal.episodes(number).items() if journal else ())

@@ -12,7 +12,7 @@ from typing import cast
 
 from harness.errors import RunError
 from harness.metered import Meter
-from harness.rollout import RolloutConfig, raise_if_outage, rollout
+from harness.rollout import RolloutConfig, raise_if_unanswered, rollout
 from harness.seeds import Seeds
 from harness.storage.atomic_files import Log, lines, read_json, write_json
 from harness.storage.transcript import episode_json
@@ -104,7 +104,7 @@ def _evaluate_chunk(
         episodes[position] = episode
         meter.episodes("evaluate", 1)
         meter.callback.episode(episode, "evaluate")
-    raise_if_outage(episodes.values(), config.policy)
+    raise_if_unanswered(episodes.values(), config.policy)
     chunk = [episode_json(episodes[n]) for n in range(len(assignments))]
     for line in chunk:
         log.append(line)

@@ -18,7 +18,7 @@ from harness.env_capabilities import abandon, reads_thoughts
 from harness.env_pool import EnvPool
 from harness.errors import ModelError, UsageError
 from harness.policies.base import Policy, Purpose, Request, Sampling
-from harness.policies.capabilities import failures_of
+from harness.policies.capabilities import TIMED_OUT, failures_of
 from harness.seeds import Seeds
 from harness.storage.round_journal import Slot
 from harness.system.secrets import redact
@@ -319,12 +319,27 @@ def _admit(
         active[current.id] = (position, current)
 
 
-def raise_if_outage(episodes: Collection[Episode], policy: Policy) -> None:
-    """Stop where a policy answered no request at all: that is an outage, not a set of outcomes."""
+def raise_if_unanswered(episodes: Collection[Episode], policy: Policy) -> None:
+    """Stop where requests were left unanswered by an outage, or all for lack of time.
+
+    Neither is a set of outcomes: unscored, they would censor what takes long.
+
+    Raises:
+        ModelError: The policy answered no request at all, or all failures are time-outs.
+    """
     failures = failures_of(policy)
     if episodes and failures and not any(episode.turns for episode in episodes):
         reason = next(iter(failures.values()))
+        if not reason.startswith(TIMED_OUT):
+            raise ModelError(
+                f"{policy.name} answered none of {len(episodes)} requests ({reason}); when it is "
+                "available again, continue with harness resume."
+            )
+    failed = [episode for episode in episodes if episode.ending is Ending.FAILED]
+    if failed and all(episode.error.startswith(TIMED_OUT) for episode in failed):
         raise ModelError(
-            f"{policy.name} answered none of {len(episodes)} requests ({reason}); when it is "
-            "available again, continue with harness resume."
+            f"{len(failed)} of {len(episodes)} completions of {policy.name} got no new content "
+            "within model.timeout seconds, and nothing else failed: set model.timeout higher or "
+            "model.concurrency lower in the run's config.toml, then continue with harness resume, "
+            "which samples only these again."
         )

@@ -12,6 +12,9 @@ from typing import Protocol, runtime_checkable
 from harness.policies.memory_plan import EpisodeSizes
 from harness.settings.model import ModelSettings
 
+TIMED_OUT = "out of time: "
+"""The beginning of a failure's reason where the completion was given up for lack of time."""
+
 
 @runtime_checkable
 class ReportsFailures(Protocol):

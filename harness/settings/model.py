@@ -77,7 +77,9 @@ class ModelSettings(Settings):
     """Requests in flight at an endpoint."""
 
     timeout: Annotated[float, Ge(0.001), Le(31_536_000), EXECUTES, UnitName("seconds")] = 120.0
-    """Time that one request to an endpoint may take, from the first byte to the last."""
+    """Time without new content after which a completion from an endpoint is given up. One that
+    grows may take longer. An endpoint that does not stream has, in addition, a time for its tokens
+    that follows from sampling.max_tokens and the rate of earlier completions."""
 
     retries: Annotated[int, Ge(0), Le(1_000), EXECUTES] = 5
     """Times that a request is sent again after 5xx, a time-out, a lost connection or a malformed

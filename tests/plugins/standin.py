@@ -29,6 +29,39 @@ def completion(text: str = "hello", finish: str = "stop", tokens: int | None = 3
     }
 
 
+def event(chunk: Any) -> bytes:
+    """One server-sent event."""
+    return b"data: " + (chunk if isinstance(chunk, bytes) else json.dumps(chunk).encode()) + b"\n\n"
+
+
+def streamed(whole: Body, size: int = 1) -> Iterator[bytes]:
+    """A whole chat completion as the events of a stream, `size` characters of text in each."""
+    base = {k: v for k, v in whole.items() if k not in ("choices", "usage", "error")}
+    base["object"] = "chat.completion.chunk"
+    choices = whole.get("choices") or []
+    for choice in choices:
+        more = {k: v for k, v in choice.items() if k in ("index", "error")}
+        message = choice.get("message", {})
+        yield event(base | {"choices": [more | {"delta": {"role": "assistant", "content": ""}}]})
+        for name, value in message.items():
+            if name == "role" or value is None:
+                continue
+            parts = [value[n : n + size] for n in range(0, len(value), size)]
+            for part in parts:
+                yield event(base | {"choices": [more | {"delta": {name: part}}], "usage": None})
+        if choice.get("logprobs"):
+            for token in choice["logprobs"]["content"]:
+                logprobs = {"content": [token]}
+                yield event(base | {"choices": [more | {"delta": {}, "logprobs": logprobs}]})
+        end = {"delta": {}, "finish_reason": choice.get("finish_reason")}
+        yield event(base | {"choices": [more | end]})
+    if whole.get("error"):
+        yield event({"error": whole["error"]})
+    if whole.get("usage"):
+        yield event(base | {"choices": [], "usage": whole["usage"]})
+    yield event(b"[DONE]")
+
+
 @contextmanager
 def served(answer: Answer) -> Iterator[tuple[str, list[Body]]]:
     """A loopback server that replies what `answer(body, earlier calls)` says; and what it saw."""
@@ -37,6 +70,14 @@ def served(answer: Answer) -> Iterator[tuple[str, list[Body]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def _reply(self, status: int, content: Any) -> None:
+            if isinstance(content, Iterator):  # the bytes of a stream
+                self.send_response(status)
+                self.send_header("Content-Type", "text/event-stream")
+                self.end_headers()
+                for part in content:
+                    self.wfile.write(part)
+                    self.wfile.flush()
+                return
             data = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

@@ -11,7 +11,10 @@ from typing import Any
 
 OPTIONAL = ("top_p", "temperature", "seed")
 """Parameters without which a request can be made."""
-_LIMITS = ("max_tokens", "max_completion_tokens")
+STREAM: Mapping[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+"""What asks for a stream that ends with a count of tokens. Sent whole or not at all."""
+_STREAMING = re.compile(r"\bstream(?:ing|_options)?\b", re.IGNORECASE)
+LIMITS = ("max_tokens", "max_completion_tokens")
 _REFUSES = re.compile(
     r"unsupported|not support|unknown|unrecogni[sz]ed|unexpected|extra[ _](?:inputs|fields)"
     r"|extra_forbidden|not permitted|not allowed|cannot both|deprecated|cannot find field"
@@ -79,16 +82,28 @@ class EndpointParameters:
     def __init__(self, limit: str = "max_tokens", omitted: frozenset[str] = frozenset()) -> None:
         self._limit, self._omitted = limit, omitted
         self._refused: frozenset[str] = frozenset()
+        self._streams = True
 
     @property
     def notes(self) -> tuple[str, ...]:
         """One sentence for each parameter that is left out."""
         asked = ((name, "The address omits") for name in sorted(self._omitted))
         refused = ((name, "The endpoint refuses") for name in sorted(self._refused & set(OPTIONAL)))
-        return tuple(
+        unsent = (
             f"{reason} {name}, so it is not sent and the server's own value holds."
             for name, reason in (*asked, *refused)
         )
+        if self._streams:
+            return tuple(unsent)
+        return (
+            *unsent,
+            "The endpoint does not stream with a count of tokens, so the time of a completion "
+            "follows from the token limit and the rate of earlier ones.",
+        )
+
+    def no_stream(self) -> None:
+        """Ask for whole completions from now on."""
+        self._streams = False
 
     def adapted(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options as this server takes them; `max_tokens` is the limit's name before."""
@@ -96,20 +111,23 @@ class EndpointParameters:
         if "max_tokens" in options:
             sent.pop("max_tokens", None)
             sent[self._limit] = options["max_tokens"]
-        return sent
+        return sent | (dict(STREAM) if self._streams else {})
 
     def learn(self, words: str, sent: Mapping[str, Any]) -> bool:
         """Read a refusal of what was sent; True where the request should be sent again."""
         if not _REFUSES.search(words):
             return False
-        named = [name for name in (*OPTIONAL, *_LIMITS) if re.search(rf"\b{name}\b", words)]
+        named = [name for name in (*OPTIONAL, *LIMITS) if re.search(rf"\b{name}\b", words)]
         for name in named:
             # Only what was sent can be left out; else the same request would be repeated for ever.
             if name in OPTIONAL and name in sent:
                 self._refused |= {name}
                 return True
-        limit = next((name for name in _LIMITS if name in sent), "")
-        other = next((name for name in _LIMITS if name != limit), "")
+        if "stream" in sent and _STREAMING.search(words):
+            self._streams = False
+            return True
+        limit = next((name for name in LIMITS if name in sent), "")
+        other = next((name for name in LIMITS if name != limit), "")
         # A server that names the other one takes it; one that ignored it would set no limit.
         if limit in named and other in named and other not in self._refused:
             self._refused |= {limit}

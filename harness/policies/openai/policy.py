@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 import weakref
 from collections import deque
 from collections.abc import Mapping
@@ -22,8 +21,11 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from harness.errors import HarnessError, ModelError, UsageError, unknown
 from harness.policies.base import CompletionStream, Request
+from harness.policies.capabilities import TIMED_OUT
 from harness.policies.chat.thinking import template_options
+from harness.policies.openai.pace import ServerPace, reading, watch_reads
 from harness.policies.openai.parameters import (
+    LIMITS,
     OPTIONAL,
     EndpointParameters,
     least_limit,
@@ -33,8 +35,9 @@ from harness.policies.openai.parameters import (
     room_left,
 )
 from harness.policies.openai.request_pool import RequestPool
-from harness.policies.openai.response import LARGEST, MalformedResponse, printable, read_completion
+from harness.policies.openai.response import MalformedResponse, printable
 from harness.policies.openai.retry import RetryPolicy
+from harness.policies.openai.stream import ResponseReader, UncountedStream
 from harness.settings.model import ModelSettings
 from harness.system.secrets import redact
 from harness.types import Completion, Finish
@@ -143,13 +146,16 @@ class EndpointPolicy:
         self._concurrency = settings.concurrency
         self._secret = _key(address)
         self._settings = settings
+        self._pace = ServerPace(settings.timeout)
+        # A proxy for the world outside knows nothing of this machine's own servers.
+        http_client = DefaultHttpxClient(trust_env=address.host not in _LOOPBACK)
+        watch_reads(http_client)
         self._client = OpenAI(
             api_key=self._secret,
             base_url=address.base_url,
             timeout=settings.timeout,
             max_retries=0,  # `Patience` knows of other requests
-            # A proxy for the world outside knows nothing of this machine's own servers.
-            http_client=DefaultHttpxClient(trust_env=address.host not in _LOOPBACK),
+            http_client=http_client,
         )
         weakref.finalize(self, self._client.close)
 
@@ -231,7 +237,7 @@ class EndpointPolicy:
         return RetryPolicy(settings.retries, settings.patience, transient, delay_of, self._probe)
 
     def _record(self, request: Request, result: Completion | Exception) -> CompletionStream:
-        from openai import OpenAIError
+        from openai import APITimeoutError, OpenAIError
 
         if isinstance(result, Completion):
             self.failures.pop(request.id, None)
@@ -240,7 +246,8 @@ class EndpointPolicy:
             while len(self.failures) >= _MAX_FAILURES:
                 # The oldest first: a dict keeps the order of insertion.
                 del self.failures[next(iter(self.failures))]
-            self.failures[request.id] = self._reason(result)
+            late = TIMED_OUT if isinstance(result, APITimeoutError) else ""
+            self.failures[request.id] = late + self._reason(result)
         elif isinstance(result, ModelError):
             raise ModelError(redact(str(result), (self._secret,)))
         else:
@@ -281,6 +288,8 @@ class EndpointPolicy:
             sent = self._parameters.adapted(options)
             try:
                 return self._ask(**sent)
+            except UncountedStream:
+                self._parameters.no_stream()
             except Exception as error:
                 words = refusal(error)
                 if not words:
@@ -298,30 +307,42 @@ class EndpointPolicy:
                     raise
 
     def _ask(self, **options: Any) -> Completion:
-        """One attempt. The time limit covers the whole response, however slowly bytes arrive."""
+        """One attempt, given up when the server's pace leaves it no more time."""
         from openai import APIConnectionError, APITimeoutError
 
-        # The client's own timeout holds from one read to the next: a server that sends a byte now
-        # and then would never meet it. Hence the streamed reading, with a clock of our own.
-        end, data = time.monotonic() + self._settings.timeout, bytearray()
+        # Read as it arrives: a server that sends a byte now and then would never meet the client's
+        # own time-out, which holds from one read to the next.
+        tokens = next(options[name] for name in LIMITS if name in options)
+        clock, reader = self._pace.send(tokens), ResponseReader(tokens)
         create = self._client.chat.completions.with_streaming_response.create
         options["extra_body"] = template_options(self._settings.thinking) | options.get(
             "extra_body", {}
         )
-        with create(model=self._address.model, **options) as response:
+        with reading(clock), create(model=self._address.model, **options) as response:
             parts = response.iter_bytes()
             while True:
                 try:
                     part = next(parts, None)
                 except Exception as error:  # of the HTTP library, which openai does not translate
+                    if clock.expired():
+                        raise APITimeoutError(response.http_request) from None
                     raise APIConnectionError(request=response.http_request) from error
                 if part is None:
-                    return read_completion(bytes(data))
-                data += part
-                if time.monotonic() > end:
+                    break
+                before = reader.growth
+                reader.feed(part)
+                if reader.streamed is not None:
+                    self._pace.streams = reader.streamed
+                if reader.growth > before:
+                    clock.growing()
+                if clock.expired():
                     raise APITimeoutError(response.http_request)
-                if len(data) > LARGEST:
-                    raise MalformedResponse(f"the reply is larger than {LARGEST >> 20} MiB")
+            completion = reader.completion()
+            if reader.streamed:
+                clock.ended()
+            else:
+                clock.arrived_whole(completion.sampled)
+            return completion
 
     def _not_found(self, error: Exception) -> HarnessError:
         from openai import OpenAIError

@@ -20,7 +20,7 @@ _STOPPED = frozenset(
 )
 _CUT_OFF = frozenset(("length", "max_tokens", "max_new_tokens", "max_output_tokens"))
 _FAILED = frozenset(("error", "abort", "aborted", "cancelled", "canceled", "timeout"))
-_REASONING = ("reasoning_content", "reasoning", "thinking")
+REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
 class MalformedResponse(ValueError):
@@ -32,7 +32,7 @@ class WithheldResponse(ValueError):
 
 
 def read_completion(data: bytes) -> Completion:
-    """The first choice of a chat completion.
+    """The first choice of a chat completion that came whole.
 
     Raises:
         MalformedResponse: It is none, or tells of an error of the server.
@@ -43,6 +43,11 @@ def read_completion(data: bytes) -> Completion:
         answer = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise MalformedResponse(f"the reply is no JSON: {str(error)[:100]}") from None
+    return completion_of(answer)
+
+
+def completion_of(answer: Any) -> Completion:
+    """The completion in a response that is JSON already; raises like `read_completion`."""
     if isinstance(answer, dict) and answer.get("error"):
         raise MalformedResponse(f"the server reported an error: {words_of(answer['error'])}")
     choices = answer.get("choices") if isinstance(answer, dict) else None
@@ -58,7 +63,7 @@ def read_completion(data: bytes) -> Completion:
     text, inner = _content(message.get("content"))
     if not text and isinstance(message.get("refusal"), str):
         text = message["refusal"]  # the model's own words under another name
-    reasoning = next(filter(None, (_thought(message.get(name)) for name in _REASONING)), "") + inner
+    reasoning = next(filter(None, (_thought(message.get(name)) for name in REASONING)), "") + inner
     finish = _finish(choice, bool(text.strip()), bool(reasoning), bool(message.get("tool_calls")))
     sampled = _sampled(answer, choice)
     if sampled == 0 and (text.strip() or reasoning):
