@@ -24,7 +24,7 @@ _LOOK = 0.25  # seconds between two looks at the clock while nothing arrives
 
 
 class ServerPace:
-    """What all requests to one server have shown. Thread-safe."""
+    """The record of what all requests to one server have shown. Thread-safe."""
 
     def __init__(self, idle: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.idle, self.clock = idle, clock
@@ -105,7 +105,11 @@ class RequestClock:
             return now - self._overtaken > server.idle + SLACK * slowest
 
 
-_reading = threading.local()
+class _Reading(threading.local):
+    clock: RequestClock | None = None
+
+
+_reading = _Reading()
 
 
 @contextmanager
@@ -124,14 +128,16 @@ def watch_reads(client: Any) -> bool:
 
     The client's own time-out is one number for each read, fixed when the request is sent. Whether a
     silent request is queued or lost shows only later. So the stream below the client reads in short
-    steps, and decides after each. Written against what httpx and httpx2 have in common.
+    steps, and decides after each; elsewhere the client's number cuts off silences. Written against
+    what httpx and httpx2 have in common.
     """
     transports = [client._transport, *(t for t in client._mounts.values() if t is not None)]
-    pools = [getattr(transport, "_pool", None) for transport in transports]
-    if not all(hasattr(pool, "_network_backend") for pool in pools):
+    try:
+        backends = [transport._pool._network_backend for transport in transports]
+    except AttributeError:
         return False
-    for pool in pools:
-        cast(Any, pool)._network_backend = _WatchedBackend(cast(Any, pool)._network_backend)
+    for transport, backend in zip(transports, backends, strict=True):
+        transport._pool._network_backend = _WatchedBackend(backend)
     return True
 
 
@@ -158,7 +164,7 @@ class _WatchedStream:
         return getattr(self._inner, name)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        clock: RequestClock | None = getattr(_reading, "clock", None)
+        clock = _reading.clock
         while clock is not None:
             try:
                 return cast(bytes, self._inner.read(max_bytes, _LOOK))

@@ -12,7 +12,7 @@ from typing import Any
 OPTIONAL = ("top_p", "temperature", "seed")
 """Parameters without which a request can be made."""
 STREAM: Mapping[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
-"""What asks for a stream that ends with a count of tokens. Sent whole or not at all."""
+"""Parameters of a stream that ends with a count of tokens; sent together or not at all."""
 _STREAMING = re.compile(r"\bstream(?:ing|_options)?\b", re.IGNORECASE)
 LIMITS = ("max_tokens", "max_completion_tokens")
 _REFUSES = re.compile(

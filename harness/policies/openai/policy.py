@@ -10,7 +10,6 @@ The key comes from OPENAI_API_KEY only and appears in no message.
 
 from __future__ import annotations
 
-import math
 import os
 import weakref
 from collections import deque
@@ -35,8 +34,8 @@ from harness.policies.openai.parameters import (
     room_left,
 )
 from harness.policies.openai.request_pool import RequestPool
-from harness.policies.openai.response import MalformedResponse, printable
-from harness.policies.openai.retry import RetryPolicy
+from harness.policies.openai.response import printable
+from harness.policies.openai.retry import RetryPolicy, delay_of, transient
 from harness.policies.openai.stream import ResponseReader, UncountedStream
 from harness.settings.model import ModelSettings
 from harness.system.secrets import redact
@@ -98,32 +97,6 @@ def _key(address: EndpointAddress) -> str:
     raise ModelError(
         f"The endpoint {address.base_url} needs a key: set the environment variable OPENAI_API_KEY."
     )
-
-
-def transient(error: Exception) -> bool:
-    """True where the same request may be answered a moment later."""
-    from openai import APIConnectionError, APIStatusError
-
-    if isinstance(error, APIStatusError):
-        # Those that the client library itself would try again.
-        return error.status_code in (408, 409, 429) or error.status_code >= 500
-    return isinstance(error, (APIConnectionError, MalformedResponse))
-
-
-def delay_of(error: Exception) -> float | None:
-    """The seconds after which a busy server wants the next request; None if it does not say."""
-    from openai import APIStatusError
-
-    if not isinstance(error, APIStatusError) or error.status_code not in (429, 503):
-        return None
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(error.response.headers.get(name, "")) * unit
-        except ValueError:
-            continue  # missing, or a date: the usual pauses do
-        if 0 <= seconds < math.inf:
-            return seconds
-    return None
 
 
 class EndpointPolicy:

@@ -6,12 +6,14 @@ for good: its episode is unscored. A server that answers no request is waited fo
 the run, so that no outage is ever counted as outcomes.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from harness.errors import ModelError
+from harness.policies.openai.response import MalformedResponse
 
 T = TypeVar("T")
 _FIRST, _LONGEST = 0.5, 30.0  # seconds between two tries, doubled each time
@@ -129,3 +131,29 @@ class RetryPolicy:
     def _wait(self, seconds: float) -> None:
         if self._abandoned.wait(max(0.0, seconds)):
             raise Abandoned
+
+
+def transient(error: Exception) -> bool:
+    """True where the same request may be answered a moment later."""
+    from openai import APIConnectionError, APIStatusError
+
+    if isinstance(error, APIStatusError):
+        # Those that the client library itself would try again.
+        return error.status_code in (408, 409, 429) or error.status_code >= 500
+    return isinstance(error, (APIConnectionError, MalformedResponse))
+
+
+def delay_of(error: Exception) -> float | None:
+    """The seconds after which a busy server wants the next request; None if it does not say."""
+    from openai import APIStatusError
+
+    if not isinstance(error, APIStatusError) or error.status_code not in (429, 503):
+        return None
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(error.response.headers.get(name, "")) * unit
+        except ValueError:
+            continue  # missing, or a date: the usual pauses do
+        if 0 <= seconds < math.inf:
+            return seconds
+    return None
