@@ -114,7 +114,7 @@ def _mixed(q: Tensor, keys: Tensor, values: Tensor, call: AttentionCall, scale: 
     unfused_is_exact = q.dtype == torch.float32  # the fused kernel computes in it for any dtype
     if call.mask is not None and unfused_is_exact and q.shape[1] * call.scores <= SMALL_SCORES:
         return _unfused(q, keys, values, call.mask, scale)
-    if call.causal:
+    if call.causal and (call.mask is None or q.device.type == "cuda"):
         return _fused(q, keys, values, scale, causal=True)
     if call.aligned and q.device.type == "cuda":
         # A description of the mask, which the GPU's kernels follow without building it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -79,7 +80,8 @@ class CompletionStates:
 class _Chunk:
     """Places `first` to `last`, and the sampled tokens there.
 
-    `rows` [token] are places counted from `first`; `targets` are the sampled ids.
+    `rows` [token] are places counted from `first`; `targets` are the sampled ids. `cells` are the
+    different logits of sampled tokens, as flat indices, and `cell_of` [token] the cell of each.
     """
 
     first: int
@@ -87,6 +89,8 @@ class _Chunk:
     tokens: slice
     rows: Tensor
     targets: Tensor
+    cells: Tensor
+    cell_of: Tensor
     temperatures: Sequence[float]
     top_ps: Sequence[float]
 
@@ -125,31 +129,33 @@ class _Plan:
     @staticmethod
     def of(batch: Sequence[Sample], states: CompletionStates, chunk_bytes: int) -> _Plan:
         """Plan the chunks of a batch's sampled tokens."""
-        hidden, weight = states.hidden, states.head.weight
-        vocabulary = len(weight) if weight is not None else hidden.shape[1]
+        device, weight = states.hidden.device, states.head.weight
+        vocabulary = len(weight) if weight is not None else states.hidden.shape[1]
         rows = max(1, chunk_bytes // (4 * vocabulary))
         places, order = torch.sort(states.places, stable=True)
-        targets = torch.tensor([i for s in batch for i in s.sampled])[order].to(hidden.device)
-        temperatures = [s.temperature or 1.0 for s in batch for _ in s.sampled]
-        top_ps = [s.top_p for s in batch for _ in s.sampled]
-        sorted_order = order.tolist()
-        starts = list(range(0, len(hidden), rows))
-        ends = torch.searchsorted(places, torch.tensor([*starts, len(hidden)])).tolist()
+        targets = torch.tensor([i for s in batch for i in s.sampled])[order]
+        settings = [(s.temperature or 1.0, s.top_p) for s in batch for _ in s.sampled]
+        settings = [settings[i] for i in order.tolist()]
+        starts = [*range(0, len(states.hidden), rows), len(states.hidden)]
+        ends = torch.searchsorted(places, torch.tensor(starts)).tolist()
         chunks = []
-        for first, begin, end in zip(starts, ends[:-1], ends[1:], strict=True):
-            indices = sorted_order[begin:end]
+        for (first, last), (begin, end) in zip(pairwise(starts), pairwise(ends), strict=True):
+            here, sampled = places[begin:end] - first, targets[begin:end]
+            cells, cell_of = torch.unique(here * vocabulary + sampled, return_inverse=True)
             chunks.append(
                 _Chunk(
                     first,
-                    min(first + rows, len(hidden)),
+                    last,
                     slice(begin, end),
-                    (places[begin:end] - first).to(hidden.device),
-                    targets[begin:end],
-                    [temperatures[i] for i in indices],
-                    [top_ps[i] for i in indices],
+                    here.to(device),
+                    sampled.to(device),
+                    cells.to(device),
+                    cell_of.to(device),
+                    [temperature for temperature, _ in settings[begin:end]],
+                    [top_p for _, top_p in settings[begin:end]],
                 )
             )
-        return _Plan(order, chunks, max(1, rows // _NUCLEUS_COST), any(p < 1 for p in top_ps))
+        return _Plan(order, chunks, max(1, rows // _NUCLEUS_COST), any(p < 1 for _, p in settings))
 
 
 class _Logprobs(Function):
@@ -280,8 +286,10 @@ def _chunk_gradient(
             outside = ~_nucleus_mask(scaled, chunk.targets[tokens], top_p)
             inside = scaled.masked_fill_(outside, -torch.inf).softmax(-1)
             _add_at(result, rows, inside.mul_((grad_mass[tokens] / temperature)[:, None]))
-    scales = torch.tensor(chunk.temperatures, device=grad.device)
-    _add_at(result.view(-1), chunk.rows * result.shape[1] + chunk.targets, grad / scales)
+    # Summed by cell first, so that adding to the large tensor meets no index twice.
+    rising = grad.new_zeros(len(chunk.cells))
+    _add_at(rising, chunk.cell_of, grad / torch.tensor(chunk.temperatures, device=grad.device))
+    result.view(-1).index_add_(0, chunk.cells, rising)
     return head.before_softcap(result, logits)
 
 
