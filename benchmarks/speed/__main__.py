@@ -4,6 +4,7 @@
     python -m benchmarks.speed --trl VENV/bin/python      also against TRL, in its own environment
     python -m benchmarks.speed sampling --models pocket --repeats 9
     python -m benchmarks.speed start costs                what the harness itself costs
+    python -m benchmarks.speed memory                     what an update takes
     python -m benchmarks.speed laws --chart docs/growth.svg
 
 TRL is no dependency: python -m venv VENV && VENV/bin/pip install trl==1.16.0 torch==2.13.0 peft.
@@ -34,6 +35,7 @@ from benchmarks.speed.choices import (
 )
 from benchmarks.speed.costs import costs
 from benchmarks.speed.laws import laws
+from benchmarks.speed.memory import memory
 from benchmarks.speed.race import Reading, Row, Worker, race, ratios, speed, wall
 from benchmarks.speed.start import start
 from benchmarks.speed.work import WORKS
@@ -118,7 +120,7 @@ def growth(model: str, asked: argparse.Namespace) -> Iterator[Row]:
     yield from laws(model, asked.repeats, common, asked.chart)
 
 
-HARNESS = {"start": start, "costs": costs}
+HARNESS = {"start": start, "costs": costs, "memory": memory}
 SECTIONS = {
     "sampling": sampling,
     "trl": against_trl,

@@ -20,7 +20,10 @@ Checkpointing = Literal["auto", "on", "off"]
 
 _SHARE = 0.5  # of free memory that activations may take before they are computed again instead
 _FLOAT = 4  # bytes of a number in float32
-_OWN_FORWARD = 2  # times the packed pass's activations that transformers' modules keep, with peft
+_GRADIENT = 0.6  # of what a layer keeps: what computing its gradient takes beside that
+_OWN_FORWARD = (
+    1.65  # times the packed pass's activations that transformers' modules keep, with peft
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +110,15 @@ def activation_bytes(
     """Bytes at the peak of reading `tokens` tokens at once and computing their gradients.
 
     Weights, adapter, its gradients and the optimizer come on top. With checkpointing one layer at a
-    time is computed again, and while its gradient is computed it takes about as much once more.
+    time is computed again.
     """
-    one = layer_bytes(shape) * tokens * (1 if packed else _OWN_FORWARD)
-    if checkpointing:
-        layers = shape.layers * checkpointed_layer_bytes(shape) * tokens + 2 * one
-    else:
-        layers = (shape.layers + 1) * one
-    # Final states and their gradient, at every token.
-    final = 4 * shape.hidden * shape.itemsize * tokens
-    return layers + final + logits_bytes(shape, tokens)
+    one = int(layer_bytes(shape) * tokens * (1 if packed else _OWN_FORWARD))
+    final = shape.hidden * shape.itemsize * tokens
+    layer = checkpointed_layer_bytes(shape) * tokens if checkpointing else one
+    # Whichever takes more: the head with its gradients, or the layer whose gradient is computed,
+    # which checkpointing makes anew beforehand.
+    head = 2 * final + logits_bytes(shape, tokens)
+    return shape.layers * layer + 2 * final + max(head, int(_GRADIENT * one) + one * checkpointing)
 
 
 def checkpointing_needed(
