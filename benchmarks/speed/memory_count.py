@@ -26,8 +26,9 @@ from harness.policies.hf.lora import LoraAdapter, LoraShape
 from harness.policies.hf.training.chunked_logprobs import sampled_logprobs
 
 PROMPT = 300  # tokens
-_COMMON: Mapping[str, Any] = {
-    "num_hidden_layers": 36,
+LAYERS = 36
+RANK = 32
+COMMON: Mapping[str, Any] = {
     "num_attention_heads": 32,
     "num_key_value_heads": 8,
     "head_dim": 128,
@@ -98,15 +99,15 @@ def _flash(
     return result
 
 
-def count(name: str, tokens: int, checkpointing: bool, rank: int = 32) -> Count:
+def count(name: str, tokens: int, checkpointing: bool, layers: int = LAYERS) -> Count:
     """Count one update of one completion of `tokens` tokens, prompt included, in bfloat16."""
     with torch.device("meta"):
-        config = Qwen3Config(**_COMMON, **MODELS[name])
+        config = Qwen3Config(**COMMON, **MODELS[name], num_hidden_layers=layers)
         model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.requires_grad_(False)
     forward = PackedForward(FusedLlama(model))
     weights = _bytes([*model.parameters()])
-    adapter = LoraAdapter(model, LoraShape(rank, rank, 0))
+    adapter = LoraAdapter(model, LoraShape(RANK, RANK, 0))
     trained = 3 * _bytes([*adapter.parameters.values()])  # itself and AdamW's two moments
     sampled = tokens - PROMPT
     one = Sample((1,) * PROMPT, (3,) * sampled, (0.0,) * sampled, 1.0)

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import Qwen3Config
 
+from benchmarks.speed.memory_count import COMMON, MODELS, RANK, count
 from harness.policies.base import Sample
 from harness.policies.hf.activation_memory import (
     ModelShape,
@@ -52,6 +54,27 @@ def test_the_formula_gives_what_autograd_keeps(name: str) -> None:
     assert plain / 1500 == pytest.approx(layer_bytes(shape), rel=0.1)
     assert recomputed / 1500 == pytest.approx(checkpointed_layer_bytes(shape), rel=0.1)
     assert recomputed < plain / 5
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_formula_gives_the_peak_counted_at_true_dimensions(
+    name: str, checkpointing: bool
+) -> None:
+    found = count(name, 15_000, checkpointing, layers=4)
+    config = Qwen3Config(**COMMON, **MODELS[name], num_hidden_layers=4)
+    shape = ModelShape.of(config, RANK, itemsize=2)
+    gradients = found.adapter // 3
+    expected = activation_bytes(shape, 15_000, checkpointing) + gradients
+    assert found.peak - found.weights - found.adapter == pytest.approx(expected, rel=0.1)
+
+
+def test_qwen3_4b_fits_a_reply_of_15000_tokens_in_25_gigabytes() -> None:
+    # What every further layer adds is its weights, its adapter, and its kept input.
+    two, four = (count("Qwen3-4B", 15_000, True, layers=n) for n in (2, 4))
+    assert two.peak + 17 * (four.peak - two.peak) <= 25e9
+    without = [count("Qwen3-4B", 15_000, False, layers=n).peak for n in (2, 4)]
+    assert without[0] + 17 * (without[1] - without[0]) > 80e9
 
 
 def test_checkpointing_is_used_where_activations_would_take_most_of_the_free_memory() -> None:
