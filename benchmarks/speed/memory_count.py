@@ -20,9 +20,10 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, Qwen3Config
 
 from harness.policies.base import Sample
+from harness.policies.hf.adapters.lora_layers import LoraShape
 from harness.policies.hf.fast_llama.fused_weights import FusedLlama
 from harness.policies.hf.fast_llama.train_forward import PackedForward
-from harness.policies.hf.lora import LoraAdapter, LoraShape
+from harness.policies.hf.lora import LoraAdapter
 from harness.policies.hf.training.chunked_logprobs import sampled_logprobs
 
 PROMPT = 300  # tokens

@@ -19,10 +19,11 @@ from benchmarks.speed.race import serve
 from benchmarks.speed.sampling import Once
 from benchmarks.speed.updates import reinforce
 from harness.policies.base import Sample, Step
+from harness.policies.hf.adapters.lora_layers import LoraShape
 from harness.policies.hf.allocator import keep_freed
 from harness.policies.hf.fast_llama.fused_weights import FusedLlama
 from harness.policies.hf.fast_llama.train_forward import PackedForward
-from harness.policies.hf.lora import LoraAdapter, LoraShape
+from harness.policies.hf.lora import LoraAdapter
 from harness.policies.hf.trainer import Trainer
 
 PROMPT = 16  # tokens
