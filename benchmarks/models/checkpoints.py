@@ -48,6 +48,8 @@ SIZES: Mapping[str, int] = {
 OWN: Mapping[str, Mapping[str, Any]] = {
     **{kind: {"is_decoder": True} for kind in ("bert", "roberta", "electra", "roformer")},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 16},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "zaya": {"num_experts_per_tok": 1},
 }
 """What an architecture needs beyond `SIZES`."""

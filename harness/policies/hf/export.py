@@ -22,9 +22,9 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from harness.errors import ModelError
 from harness.policies.chat.rendering import Rendering
 from harness.policies.hf.loading import quiet, read_weights
-from harness.policies.hf.loading_report import require_complete
 from harness.policies.hf.lora import LoraAdapter
-from harness.policies.hf.model_support import plan_loading
+from harness.policies.hf.support.loading_report import require_complete
+from harness.policies.hf.support.model_support import plan_loading
 
 _GENERATION = "generation_config.json"
 _PROBE_LENGTH = 24  # tokens whose log-probabilities are compared

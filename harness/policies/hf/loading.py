@@ -18,8 +18,8 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from harness.errors import ModelError
 from harness.policies.hf.allocator import keep_freed
 from harness.policies.hf.cpu_attention import share_heads
-from harness.policies.hf.loading_report import require_complete
-from harness.policies.hf.model_support import LoadPlan, plan_loading
+from harness.policies.hf.support.loading_report import require_complete
+from harness.policies.hf.support.model_support import LoadPlan, plan_loading
 from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.memory_check import require_memory
 from harness.policies.model_files import ModelSource
@@ -33,18 +33,12 @@ _UNREADABLE = (OSError, ValueError, KeyError, ImportError, SafetensorError)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A loaded model, with its settings resolved for this machine.
-
-    `context` is the longest text in tokens, where one is known; `notes` are remarks for users.
-    `eager` is True where the model needs transformers' eager attention.
-    """
+    """A loaded model, with its settings resolved for this machine, and what its `plan` asks for."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     settings: ModelSettings
-    context: int | None
-    eager: bool
-    notes: tuple[str, ...]
+    plan: LoadPlan
 
 
 @contextmanager
@@ -113,7 +107,7 @@ def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loade
     model: PreTrainedModel = read.to(settings.device).eval()
     model.requires_grad_(False)
     share_heads(model)
-    return Loaded(model, tokenizer, settings, plan.context, plan.attention == "eager", plan.notes)
+    return Loaded(model, tokenizer, settings, plan)
 
 
 def _attention(name: str, settings: ModelSettings, plan: LoadPlan) -> str | None:

@@ -29,12 +29,13 @@ from harness.policies.hf.constrained_decoding import ConstraintCompiler
 from harness.policies.hf.decoder import Decoder, M, TransformersDecoder
 from harness.policies.hf.export import export_adapter, export_merged
 from harness.policies.hf.fast_llama.decode import FastDecoder
-from harness.policies.hf.fast_llama.fused_weights import FusedLlama, unsupported
 from harness.policies.hf.fast_llama.prefix_cache import KVState
 from harness.policies.hf.fast_llama.train_forward import PackedForward
 from harness.policies.hf.loading import choose_threads, load_model
 from harness.policies.hf.lora import LoraAdapter
 from harness.policies.hf.sampler import Sampler
+from harness.policies.hf.support.agreement import LENGTH, require_agreement
+from harness.policies.hf.support.fast_path import fast_forward
 from harness.policies.hf.trainer import Trainer, TrainForward
 from harness.policies.hf.training.padded_forward import PaddedForward
 from harness.policies.hf.transformers_forward import ForwardState, TransformersForward
@@ -71,19 +72,22 @@ class HFPolicy:
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
         self._sizes = ModelSizes.of_config(self._model.config.to_dict())
         self._forward = TransformersForward(self._model)
+        if loaded.plan.counts_columns:
+            self._forward.allows_gaps = False
         self._padded_forward = PaddedForward(self._forward)
         self.rendering = Rendering(
             self._tokenizer, self._model.generation_config, settings.thinking
         )
-        self.notes = loaded.notes + self.rendering.notes
+        self.notes = loaded.plan.notes + self.rendering.notes
         text = self._model.config.get_text_config()
-        self.context: int | None = loaded.context
+        self.context: int | None = loaded.plan.context
         self._coverage = measure_coverage(self._model)
         self.notes += self._coverage.notes
         self._version = 0
         self._weights = weights_hash(source)
-        self._llama = self._fast_forward()
-        self._engine = "transformers+eager" if loaded.eager else "transformers"
+        self._llama, notes = fast_forward(name, self._model, settings.forward)
+        self.notes += notes
+        self._engine = "transformers+eager" if loaded.plan.attention else "transformers"
         self._constraints: ConstraintCompiler | None = None
         if settings.constrained_decoding:
             self._constraints = ConstraintCompiler(
@@ -91,6 +95,7 @@ class HFPolicy:
             )
             self.notes += (self._constraints.note,)
             self._engine += "+grammar"
+        self._require_agreement()
         self._sampler = self._new_sampler(adapted=True)
         self._reference_sampler = self._new_sampler(adapted=False)
         self._reference = Reference(self, self._reference_sampler.generate, {})
@@ -225,24 +230,6 @@ class HFPolicy:
         shape = {"lora_rank": s.lora_rank, "lora_alpha": s.lora_alpha, "adapter seed": s.seed}
         return {"schema": _SCHEMA, "weights": self._weights} | shape
 
-    def _fast_forward(self) -> FusedLlama | None:
-        """The weights for the fast forward pass; None where transformers' own is used.
-
-        Raises:
-            ModelError: `model.forward` is "fast", and the model is not supported.
-        """
-        choice = self.settings.forward
-        why = "model.forward says so" if choice == "transformers" else unsupported(self._model)
-        if why is None:
-            return FusedLlama(self._model)
-        if choice == "fast":
-            raise ModelError(
-                f"The fast forward pass does not support '{self.name}', because {why}: leave out "
-                "model.forward, which then takes transformers' own."
-            )
-        self.notes += (f"Sampling by transformers' own forward pass: {why}.",)
-        return None
-
     def _ensure_adapter(self) -> LoraAdapter:
         if self._adapter is None:
             s = self.settings
@@ -297,9 +284,25 @@ class HFPolicy:
     def _new_sampler(self, adapted: bool) -> Sampler[KVState] | Sampler[ForwardState]:
         if self._llama is not None:
             return self._make_sampler(FastDecoder(self._llama, adapted))
-        return self._make_sampler(
-            TransformersDecoder(self._forward, lambda: self._switched(adapted))
-        )
+        return self._make_sampler(self._transformers_decoder(adapted))
+
+    def _transformers_decoder(self, adapted: bool) -> TransformersDecoder:
+        return TransformersDecoder(self._forward, lambda: self._switched(adapted))
+
+    def _require_agreement(self) -> None:
+        """Compare the forward pass with transformers' own, once for each model.
+
+        Models that come as packages are compared by this project's tests.
+        """
+        short = self.context is not None and self.context < LENGTH
+        if self._source.configuration == "" or short:
+            return
+        if self._llama is not None:
+            decoder = FastDecoder(self._llama, adapted=False)
+            require_agreement(self.name, self._model, decoder, self.identity)
+        else:
+            plain = self._transformers_decoder(adapted=False)
+            require_agreement(self.name, self._model, plain, self.identity)
 
     def _make_sampler(self, decoder: Decoder[M]) -> Sampler[M]:
         s = self.settings

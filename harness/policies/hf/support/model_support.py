@@ -17,6 +17,8 @@ from harness.errors import ModelError
 
 # Decoders whose configuration says `is_decoder: false` all the same.
 _CAUSAL_ANYWAY = ("gpt_neox", "gpt_neox_japanese", "trocr")
+# MPT's biases and GPT-Neo's windows, which no cache shows.
+_COUNTS_COLUMNS = ("gpt_neo", "mpt")
 _INSTEAD = "choose another model, or serve it as openai:http://HOST/v1#MODEL"
 
 
@@ -25,11 +27,13 @@ class LoadPlan:
     """The attention, context and notes that a model's configuration asks for.
 
     `attention` is the implementation to load with; None for transformers' own choice. `context` is
-    the longest text in tokens; None where the configuration states none.
+    the longest text in tokens; None where the configuration states none. `counts_columns` is True
+    where attention goes by columns, so that none may be left unused within a text.
     """
 
     attention: str | None
     context: int | None
+    counts_columns: bool
     notes: tuple[str, ...] = ()
 
 
@@ -68,7 +72,7 @@ def plan_loading(name: str, folder: Path) -> LoadPlan:
             "positions by other factors, which changes texts already processed."
         )
         context = short
-    return LoadPlan(attention, context, tuple(notes))
+    return LoadPlan(attention, context, config.model_type in _COUNTS_COLUMNS, tuple(notes))
 
 
 def _require_causal(name: str, config: Any) -> None:

@@ -1,0 +1,1 @@
+"""Refuses models that could not be used rightly: by configuration, weights and comparison."""
