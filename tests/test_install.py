@@ -37,6 +37,16 @@ def test_every_dependency_is_pinned():
         assert pinned()[name] in requirement.specifier, requirement
 
 
+def test_the_ranges_leave_room_for_the_newest_vllm():
+    """vLLM 0.33 pins torch; `.ci/resolve` asks the index for a whole solution beside it."""
+    project = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
+    ranges = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}
+    for name, version in (("torch", "2.14.0"), ("transformers", "5.20.2")):
+        assert Version(version) in ranges[name]
+    extra = Requirement(project["optional-dependencies"]["vllm"][0])
+    assert all(Version(v) in extra.specifier for v in ("0.32.0", "0.33.0"))
+
+
 def closure(names: Iterable[str]) -> set[str]:
     """Packages that the installed metadata says these need, themselves included."""
     found: set[str] = set()
