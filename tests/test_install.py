@@ -38,7 +38,7 @@ def test_every_dependency_is_pinned():
 
 
 def test_the_ranges_leave_room_for_the_newest_vllm():
-    """vLLM 0.33 pins torch; `.ci/resolve` asks the index for a whole solution beside it."""
+    """The newest one pins torch; `.ci/resolve` asks the index for a whole solution beside it."""
     project = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
     ranges = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}
     for name, version in (("torch", "2.14.0"), ("transformers", "5.20.2")):
