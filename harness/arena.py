@@ -91,7 +91,12 @@ class Arena:
                 f"round has {self.plan.shape.episodes}; assign at most tasks × prompts × samples."
             )
         config = RolloutConfig(
-            self.policy, self.envs, self.sampling, self._round.seeds.child("act"), self.prompt_role
+            self.policy,
+            self.envs,
+            self.sampling,
+            self._round.seeds.child("act"),
+            self.prompt_role,
+            deterministic=self.policy.deterministic,
         )
         by_slot = slots(assignments)
         callback = self.policy.meter.callback

@@ -6,174 +6,47 @@ one turn at a time, so that they can be stepped in threads.) A failed episode is
 crash: any exception of environment or grader ends that episode as failed, with its reason.
 """
 
-import math
-import traceback
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeAlias
 
-from harness.env_capabilities import abandon, reads_thoughts
+from harness.active_episode import ActiveEpisode, PromptRole, RolloutConfig, first_messages, reason
 from harness.env_pool import EnvPool
 from harness.errors import ModelError, UsageError
-from harness.policies.base import Policy, Purpose, Request, Sampling
+from harness.policies.base import Policy, Request
 from harness.policies.capabilities import TIMED_OUT, failures_of
-from harness.seeds import Seeds
 from harness.storage.round_journal import Slot
-from harness.system.secrets import redact
-from harness.text_env import EnvFailed, TextEnvProtocol
-from harness.types import (
-    Assignment,
-    Completion,
-    Ending,
-    Episode,
-    Finish,
-    Message,
-    SystemPrompt,
-    Task,
-    Turn,
-)
+from harness.types import Assignment, Ending, Episode, Task
 
-PromptRole = Literal["system", "user"]
+__all__ = [
+    "PromptRole",
+    "RolloutConfig",
+    "Slots",
+    "first_messages",
+    "raise_if_unanswered",
+    "reason",
+    "rollout",
+    "slots",
+]
+
 Slots: TypeAlias = Mapping[Slot, tuple[int, Assignment]]
 """For each episode to sample: the position of its assignment, and an assignment for it alone."""
 MAX_OPEN = 1024
 """Conversations open at once; the policy divides them into batches of its own size."""
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutConfig:
-    """Settings that all episodes of one batch share."""
-
-    policy: Policy
-    envs: EnvPool
-    sampling: Sampling
-    seeds: Seeds
-    prompt_role: PromptRole = "system"
-    purpose: Purpose = "act"
-
-
-def first_messages(prompt: str, observation: str, role: PromptRole) -> tuple[Message, ...]:
-    """The messages before the first completion; an empty prompt adds none."""
-    if not prompt:
-        return (Message("user", observation),)
-    if role == "user":
-        return (Message("user", f"{prompt}\n\n{observation}"),)
-    return (Message("system", prompt), Message("user", observation))
-
-
-@dataclass(slots=True)
-class _ActiveEpisode:
-    """An episode in progress."""
-
-    prompt: SystemPrompt
-    task: Task
-    sample: int
-    config: RolloutConfig
-    env: TextEnvProtocol | None = None
-    observation: str = ""
-    messages: tuple[Message, ...] = ()
-    turns: list[Turn] = field(default_factory=list)
-    info: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        return f"{self.prompt.id}/{self.task}/{self.sample}/{len(self.turns)}"
-
-    def request(self) -> Request:
-        """The request for the next completion.
-
-        Its seed depends on prompt, task, sample and turn alone, so that a completion does not
-        depend on which others share its batch, nor on timing.
-        """
-        key = (self.prompt.id, str(self.task), self.sample, len(self.turns))
-        seed = self.config.seeds.key(*key)
-        return Request(self.id, self.messages, self.config.sampling, seed, self.config.purpose)
-
-    def reset(self) -> Episode | None:
-        """Start the task; returns a failed episode if the environment cannot."""
-        try:
-            self.env = self.config.envs.acquire(self.task.split)
-            self.observation, self.info = self.env.reset(seed=self.task.seed)
-        except Exception as error:
-            return self.end(Ending.FAILED, reason(error))
-        role = self.config.prompt_role
-        self.messages = first_messages(self.prompt.text, self.observation, role)
-        return None
-
-    def step(self, completion: Completion) -> Episode | None:
-        """Pass a completion to the environment; returns the episode if that ended it."""
-        assert self.env is not None
-        earned, problem = 0.0, ""
-        try:
-            said = completion.answer  # a thought is never read as an answer
-            if reads_thoughts(self.env) and completion.thought_finished:
-                said = completion.text
-            observation, reward, terminated, truncated, self.info = self.env.step(said)
-            # Read before the reward: what could not be graded has no score, not even 0.
-            scored = self.info.get("outcome", "scored") == "scored"
-            if scored:
-                earned = float(reward)
-            problem = (
-                "" if scored else str(self.info.get("feedback") or "the environment gave no score")
-            )
-        except Exception as error:
-            problem = reason(error)
-        if not math.isfinite(earned):
-            problem, earned = f"the environment's reward was {earned}, which is no number", 0.0
-        self.turns.append(Turn(self.observation, completion, earned))
-        if problem:
-            return self.end(Ending.FAILED, problem)
-        if completion.finish is Finish.LENGTH:
-            # A cut-off completion would be followed by turns that answer half a sentence.
-            abandon(self.env)  # it may hold a session or a process
-            return self.end(Ending.OVERLONG)
-        if terminated or truncated:
-            return self.end(Ending.TERMINATED if terminated else Ending.TRUNCATED)
-        sampled = completion.tokens.sampled if completion.tokens else None
-        answer = Message("assistant", completion.text, sampled)
-        self.messages = (*self.messages, answer, Message("user", observation))
-        self.observation = observation
-        return None
-
-    def end(self, ending: Ending, error: str = "") -> Episode:
-        # An environment that failed may be broken: it is closed, never reused.
-        if self.env is not None and error:
-            self.config.envs.discard(self.env)
-        elif self.env is not None:
-            self.config.envs.release(self.task.split, self.env)
-        return Episode(
-            prompt_id=self.prompt.id,
-            task=self.task,
-            sample=self.sample,
-            policy_version=self.config.policy.version,
-            turns=tuple(self.turns),
-            ending=ending,
-            reward=sum(turn.reward for turn in self.turns),
-            success=bool(self.info.get("success", False)) and ending is not Ending.FAILED,
-            feedback=str(self.info.get("feedback", "")),
-            answer=str(self.info.get("answer", "")),
-            error=error,
-        )
-
-
-def reason(error: Exception) -> str:
-    """An exception and where it was raised, in one line without secrets."""
-    if isinstance(error, EnvFailed):
-        return redact(str(error))
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
-    return redact(f"{type(error).__name__}: {error}{where}")
-
-
 def rollout(
-    assignments: Iterable[Assignment], config: RolloutConfig, max_open: int = MAX_OPEN
+    assignments: Iterable[Assignment],
+    config: RolloutConfig,
+    max_open: int = MAX_OPEN,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[int, Episode]]:
     """Sample every assignment; yields (position of the assignment, episode) as episodes end.
 
     At most `max_open` conversations are open at once. Requests are made in an order that no clock
-    decides, so that a result never depends on timing.
+    decides, so that a result never depends on timing; unless the policy's results do anyway. Once
+    `stop` says so, only requests that were sent are waited for, and what is left has no episode.
 
     Raises:
         UsageError: A task is not in its split.
@@ -189,17 +62,19 @@ def rollout(
     except Exception:
         concurrency = 1  # an environment that cannot be made fails each episode, with the reason
     if concurrency == 1:
-        yield from _continuous(queue, config, max_open)
+        yield from _continuous(queue, config, max_open, stop)
+    elif config.deterministic:
+        yield from _lockstep(queue, config, concurrency, stop)
     else:
-        yield from _lockstep(queue, config, concurrency)
+        yield from _Overlapped(queue, config, concurrency, stop).run()
 
 
-Queue = deque[tuple[int, _ActiveEpisode]]
-Active = dict[str, tuple[int, _ActiveEpisode]]
+Queue = deque[tuple[int, ActiveEpisode]]
+Active = dict[str, tuple[int, ActiveEpisode]]
 
 
 def _continuous(
-    queue: Queue, config: RolloutConfig, max_open: int
+    queue: Queue, config: RolloutConfig, max_open: int, stop: Callable[[], bool]
 ) -> Iterator[tuple[int, Episode]]:
     """Continuous batching, for fast environments: each completion is graded as it arrives."""
     waiting: deque[Request] = deque()
@@ -214,28 +89,38 @@ def _continuous(
                 # still holds their earlier turns.
                 waiting.appendleft(current.request())
                 active[current.id] = (position, current)
-                continue
-            yield position, episode
-            yield from _admit(active, queue, waiting, max_open)
+            else:
+                yield position, episode
+                yield from _admit(active, queue, waiting, max_open)
+            if stop():
+                _withdraw(active, queue, waiting)
         # `generate` has returned, so what is still open gets no reply any more.
         for id, (position, current) in active.items():
             yield position, current.end(Ending.FAILED, _failure(config.policy, id))
         active.clear()
 
 
+def _withdraw(active: Active, queue: Queue, waiting: deque[Request]) -> None:
+    """Take back everything that was not sent to the policy yet."""
+    queue.clear()
+    for request in waiting:
+        active.pop(request.id)[1].drop()
+    waiting.clear()
+
+
 def _lockstep(
-    queue: Queue, config: RolloutConfig, concurrency: int
+    queue: Queue, config: RolloutConfig, concurrency: int, stop: Callable[[], bool]
 ) -> Iterator[tuple[int, Episode]]:
     """One turn of all open conversations at a time, for slow environments (containers, say).
 
     They step in threads while other completions are sampled. A fast one waits for the slow ones,
     so that the batches do not depend on which was fast.
     """
-    active: list[tuple[int, _ActiveEpisode]] = []
+    active: list[tuple[int, ActiveEpisode]] = []
     with ThreadPoolExecutor(concurrency, "env") as executor:
         while queue or active:
             entering = [queue.popleft() for _ in range(min(len(queue), concurrency - len(active)))]
-            opened = list(executor.map(_ActiveEpisode.reset, [one for _, one in entering]))
+            opened = list(executor.map(ActiveEpisode.reset, [one for _, one in entering]))
             started = list(zip(entering, opened, strict=True))
             yield from ((position, failed) for (position, _), failed in started if failed)
             active += [one for one, failed in started if failed is None]
@@ -256,6 +141,64 @@ def _lockstep(
                 else:
                     yield position, episode
             active = remaining
+            if stop():
+                for _, current in active:
+                    current.drop()
+                return
+
+
+class _Overlapped:
+    """Slow environments that step in threads while other completions are sampled.
+
+    Only for policies whose results may come in any order: a conversation goes on as soon as its own
+    environment has answered, so that the policy's window of requests stays full.
+    """
+
+    def __init__(
+        self, queue: Queue, config: RolloutConfig, concurrency: int, stop: Callable[[], bool]
+    ) -> None:
+        self.queue, self.config, self.concurrency, self.stop = queue, config, concurrency, stop
+        self.waiting: deque[Request] = deque()
+        self.active: Active = {}
+        self.stepping: dict[Future[Episode | None], tuple[int, ActiveEpisode]] = {}
+
+    def run(self) -> Iterator[tuple[int, Episode]]:
+        with ThreadPoolExecutor(self.concurrency, "env") as executor:
+            while self.queue or self.waiting or self.stepping:
+                self._open(executor)
+                if not self.waiting:
+                    wait(self.stepping, return_when=FIRST_COMPLETED)
+                yield from self._answered()
+                for id, completion in self.config.policy.generate(self.waiting):
+                    position, current = self.active.pop(id)
+                    step = executor.submit(current.step, completion)
+                    self.stepping[step] = (position, current)
+                    yield from self._answered()
+                    if self.stop():
+                        _withdraw(self.active, self.queue, self.waiting)
+                    self._open(executor)
+                # `generate` has returned, so what is still open gets no reply any more.
+                for id, (position, current) in self.active.items():
+                    yield position, current.end(Ending.FAILED, _failure(self.config.policy, id))
+                self.active.clear()
+
+    def _open(self, executor: ThreadPoolExecutor) -> None:
+        while self.queue and len(self.active) + len(self.stepping) < self.concurrency:
+            position, current = self.queue.popleft()
+            self.stepping[executor.submit(current.reset)] = (position, current)
+
+    def _answered(self) -> Iterator[tuple[int, Episode]]:
+        """Environments that have answered: episodes that have ended, and further requests."""
+        for step in [step for step in self.stepping if step.done()]:
+            position, current = self.stepping.pop(step)
+            episode = step.result()
+            if episode is not None:
+                yield position, episode
+            elif self.stop():
+                current.drop()
+            else:
+                self.waiting.append(current.request())
+                self.active[current.id] = (position, current)
 
 
 def _failure(policy: Policy, id: str) -> str:
@@ -285,9 +228,9 @@ def slots(assignments: Iterable[Assignment]) -> Slots:
 
 def _episodes(
     assignments: Iterable[Assignment], config: RolloutConfig
-) -> Iterator[tuple[int, _ActiveEpisode]]:
+) -> Iterator[tuple[int, ActiveEpisode]]:
     for (_, _, sample), (position, assignment) in slots(assignments).items():
-        yield position, _ActiveEpisode(assignment.prompt, assignment.task, sample, config)
+        yield position, ActiveEpisode(assignment.prompt, assignment.task, sample, config)
 
 
 def _require_in_split(tasks: Collection[Task], envs: EnvPool) -> None:

@@ -119,6 +119,7 @@ class RunContext:
             Seeds(self.request.run.seed).child(*names),
             self.request.run.prompt_role,
             "evaluate",
+            self.policy.deterministic,
         )
 
     def close(self) -> None:
