@@ -1,6 +1,6 @@
 """Selection of rows by run directory, entry file or method name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import RunError, UsageError, unknown
@@ -77,10 +77,3 @@ def _only(name: str, rows: Sequence[Row]) -> Row:
         )
     labels = ", ".join(sorted({row.label for row in rows}))
     raise UsageError(f"{name} matches several rows ({labels}); name one of them, with --in FOLDER.")
-
-
-def tracks_of(rows: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
-    """Pairs of the first row and each row of another Track."""
-    for row in rows[1:]:
-        if track_differences(rows[0].entries[0].track, row.entries[0].track):
-            yield rows[0], row

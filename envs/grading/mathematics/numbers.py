@@ -1,7 +1,7 @@
 """Equality of two formulas: exact, or to more digits than could agree by chance."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -65,11 +65,6 @@ def equal(one: Node, other: Node, ring: bool = True) -> bool:
     steep = _steep(one) or _steep(other)
     points = _far_points(names, 1 if steep else len(_FAR))
     return all(_far(one, other, ring, point) is not False for point in points)
-
-
-def zero(node: Node) -> bool:
-    """True if the value is 0 for all values of the variables."""
-    return equal(node, Node("num"))
 
 
 def _points(names: list[str]) -> Iterator[tuple[dict[str, Fraction], bool]]:
@@ -284,6 +279,3 @@ def both_signs(node: Node) -> list[Node]:
     if turned or plain == 1:
         return [signs(node, [sign], True) for sign in (1, -1)]
     return [signs(node, list(flips), False) for flips in itertools.product((1, -1), repeat=plain)]
-
-
-Equality = Callable[[Node, Node], bool]

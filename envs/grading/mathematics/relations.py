@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from envs.grading.mathematics.brackets import split
-from envs.grading.mathematics.lexer import Token, written
+from envs.grading.mathematics.lexer import Token
 from envs.grading.mathematics.nodes import (
     Answer,
     Contradiction,
@@ -15,7 +15,6 @@ from envs.grading.mathematics.nodes import (
     Region,
     Sequence,
     Words,
-    number,
 )
 from envs.grading.mathematics.numbers import constant, equal, number_value
 from envs.grading.mathematics.sets import EVERYTHING, as_region, point, without
@@ -195,11 +194,3 @@ def variable(name: str) -> Node:
 def difference(relation: MathRelation) -> Node:
     """Its left side less its right side."""
     return Node("add", (relation.left, Node("neg", (relation.right,))))
-
-
-ZERO = number(0)
-
-
-def names_written(tokens: list[Token]) -> str:
-    """The tokens of a name as one text."""
-    return written(tokens)
