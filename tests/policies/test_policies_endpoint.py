@@ -81,6 +81,25 @@ def test_the_switch_of_thinking_is_passed_to_the_servers_template(
     assert seen[-1]["structured_outputs"] == {"regex": "a+"}
 
 
+@pytest.mark.parametrize(
+    ("text", "thought", "answer", "finished"),
+    [
+        ("6 · 7 is \\boxed{42}, or", "6 · 7 is \\boxed{42}, or", "", False),
+        ("6 · 7</think>it is 4", "6 · 7", "it is 4", True),
+        ("<think>6 · 7", "6 · 7", "", False),
+    ],
+)
+def test_a_thought_that_the_servers_template_opened_is_no_answer_where_it_is_cut_off(
+    text: str, thought: str, answer: str, finished: bool
+) -> None:
+    with served(lambda body, _: (200, completion(text, "length", 9))) as (url, _):
+        policy = unchecked(url, replace(FAST, thinking="on"))
+        ((_, said),) = policy.generate(deque([ask(1)]))
+        ((_, plain),) = unchecked(url).generate(deque([ask(1)]))
+    assert (said.thought, said.answer, said.thought_finished) == (thought, answer, finished)
+    assert plain.text == text  # where nothing was asked for, nothing is assumed
+
+
 def test_by_default_nothing_is_said_of_thinking() -> None:
     with served(always) as (url, seen):
         list(open_policy(url, FAST).generate(deque([ask(1)])))

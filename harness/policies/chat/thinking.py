@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from harness.errors import UsageError
 from harness.settings.model import Thinking
 from harness.thoughts import has_mark, opened_thought
+from harness.types import Completion, Finish
 
 SWITCHES = ("enable_thinking", "thinking")
 """Variables by which chat templates switch thinking on and off."""
@@ -44,6 +46,17 @@ def template_options(thinking: Thinking) -> dict[str, Variables]:
     if thinking == "default":
         return {}
     return {"chat_template_kwargs": dict.fromkeys(SWITCHES, thinking == "on")}
+
+
+def without_unmarked_thought(said: Completion, thinking: Thinking) -> Completion:
+    """A server's completion, as a thought where it is cut off within one that bears no mark.
+
+    The server's template opened it in the prompt, and no parser there told it apart.
+    """
+    marked = said.reasoning or has_mark(said.text)
+    if thinking != "on" or said.finish is Finish.STOP or marked:
+        return said
+    return replace(said, text="", reasoning=said.text)
 
 
 def thinks(template: str, ask: str, switch: str, render: Render, variables: Variables) -> bool:

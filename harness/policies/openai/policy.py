@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from harness.errors import HarnessError, ModelError, UsageError, unknown
 from harness.policies.base import CompletionStream, Request
 from harness.policies.capabilities import TIMED_OUT
-from harness.policies.chat.thinking import template_options
+from harness.policies.chat.thinking import template_options, without_unmarked_thought
 from harness.policies.openai.pace import ServerPace, reading, watch_reads
 from harness.policies.openai.parameters import (
     LIMITS,
@@ -260,7 +260,7 @@ class EndpointPolicy:
         while True:
             sent = self._parameters.adapted(options)
             try:
-                return self._ask(**sent)
+                return without_unmarked_thought(self._ask(**sent), self._settings.thinking)
             except UncountedStream:
                 self._parameters.no_stream()
             except Exception as error:
