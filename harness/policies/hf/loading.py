@@ -99,6 +99,11 @@ def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loade
             read, report = read_weights(source.folder, settings.dtype, attention)
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]
+        if isinstance(error, ImportError) and settings.attn_implementation != "auto":
+            raise ModelError(
+                f"model.attn_implementation='{settings.attn_implementation}' cannot be used here "
+                f"({reason}): install what it needs, or leave the setting out."
+            ) from error
         raise ModelError(
             f"The model '{name}' cannot be loaded ({type(error).__name__}: {reason}): a causal "
             "language model as safetensors, with its tokenizer, is expected."
