@@ -71,7 +71,7 @@ def test_settings_of_a_resumed_run_are_kept() -> None:
 @pytest.mark.parametrize(
     ("gigabytes", "settings", "helps"),
     [
-        (8.5, {}, r"set sampling.max_tokens=13\d\d\d \(a reduced Track\)"),
+        (7.0, {}, r"set sampling.max_tokens=13\d\d\d \(a reduced Track\)"),
         (20.0, {"checkpointing": "off"}, "set model.checkpointing=auto"),
         (11.0, {"dtype": "float32"}, "set model.dtype=bfloat16"),
         (0.5, {}, "choose a smaller model"),
