@@ -1,6 +1,6 @@
 """Callbacks of a run: logs, live views and trackers get events; they cannot change the run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from typing_extensions import override
 
@@ -18,6 +18,11 @@ class Callback:
 
     def tokens(self, purpose: Purpose, replies: int, tokens: int) -> None:
         """The policy returned `replies` completions of `tokens` tokens together."""
+
+    def sampling(self, unfinished: Callable[[], int]) -> None:
+        """The policy begins to sample: `unfinished` counts the tokens, so far, of completions that
+        have not ended. It may be called at any time, from any thread.
+        """
 
     def episode(self, episode: Episode, purpose: Purpose) -> None:
         """An episode ended."""
@@ -48,6 +53,11 @@ class Callbacks(Callback):
     def tokens(self, purpose: Purpose, replies: int, tokens: int) -> None:
         for callback in self._callbacks:
             callback.tokens(purpose, replies, tokens)
+
+    @override
+    def sampling(self, unfinished: Callable[[], int]) -> None:
+        for callback in self._callbacks:
+            callback.sampling(unfinished)
 
     @override
     def episode(self, episode: Episode, purpose: Purpose) -> None:

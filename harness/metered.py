@@ -8,6 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
+from typing_extensions import override
+
 from harness.budget import Usage
 from harness.callbacks import Callback
 from harness.policies.base import (
@@ -20,7 +22,7 @@ from harness.policies.base import (
     Step,
     TrainablePolicy,
 )
-from harness.policies.capabilities import failures_of
+from harness.policies.capabilities import failures_of, unfinished_tokens_of
 from harness.storage.round_journal import RoundJournal, request_key
 from harness.types import JSON, Completion
 
@@ -135,6 +137,7 @@ class Metered:
     def _sample(self, waiting: deque[Request], purpose: Purpose) -> CompletionStream:
         if not waiting:
             return
+        self.meter.callback.sampling(self._unfinished)
         completions = self.inner.generate(waiting)
         while True:
             # Only the policy's own time: the environment steps between two completions.
@@ -145,6 +148,9 @@ class Metered:
                 return
             self.meter.completion(purpose, answered[1].sampled)
             yield answered
+
+    def _unfinished(self) -> int:
+        return unfinished_tokens_of(self.inner)
 
     def _reflect(self, waiting: deque[Request], journal: RoundJournal) -> CompletionStream:
         """Answer from the journal what it holds, sample the rest and store it there."""
@@ -177,6 +183,18 @@ class Metered:
         return {id: f"{call}/{key}" for id, key in keys.items()}
 
 
+class _MeteredReference(Metered):
+    """The initial weights of a policy, which itself counts what they sample."""
+
+    def __init__(self, learner: TrainablePolicy, meter: Meter, deterministic: bool) -> None:
+        super().__init__(learner.reference, meter, deterministic)
+        self._learner = learner
+
+    @override
+    def _unfinished(self) -> int:
+        return unfinished_tokens_of(self._learner)
+
+
 class MeteredTrainable(Metered):
     """A metered policy whose weights can be trained."""
 
@@ -188,7 +206,7 @@ class MeteredTrainable(Metered):
     @property
     def reference(self) -> Policy:
         """The initial weights, on the same meter."""
-        return Metered(self.inner.reference, self.meter, self.deterministic)
+        return _MeteredReference(self.inner, self.meter, self.deterministic)
 
     def update(self, samples: Sequence[Sample], loss: Loss, step: Step) -> dict[str, float]:
         """Take one gradient step, and count it."""

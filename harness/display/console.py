@@ -5,7 +5,7 @@ Where the reader closes the stream, a view prints nothing more and the run conti
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isnan
 from textwrap import wrap
 from threading import Event, Lock, Thread
@@ -42,7 +42,8 @@ class View(Callback):
         self.console, self.title, self.rounds = pipe_safe(console), plain(title), rounds
         self._lock = Lock()  # reflection may run beside training
         self._phase, self._done, self._total, self._tokens = "starting", 0, 0, 0
-        self._began = self._phase_began = time.monotonic()
+        self._began = self._phase_began = self._estimated = time.monotonic()
+        self._unfinished: Callable[[], int] = int
         self._first: int | None = None
         self._round = 0
 
@@ -71,6 +72,10 @@ class View(Callback):
                 self._done += replies
 
     @override
+    def sampling(self, unfinished: Callable[[], int]) -> None:
+        self._unfinished = unfinished
+
+    @override
     def episode(self, episode: Episode, purpose: Purpose) -> None:
         self.on_event()
         with self._lock:
@@ -85,6 +90,7 @@ class View(Callback):
         index = rollouts.round.index
         self._first = index if self._first is None else self._first
         self._round = index + 1
+        self._estimated = time.monotonic()
         self.on_iteration(rollouts, report, spent)
 
     def on_iteration(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
@@ -96,18 +102,27 @@ class View(Callback):
             return f"{self._total} samples" if self._total else ""
         return f"{self._done} of {self._total or '?'} {_UNITS[self._phase]}"
 
+    def sampled(self) -> int:
+        """Tokens sampled since the phase began, those of unfinished completions included."""
+        return self._tokens + self._unfinished()
+
     def speed(self) -> str:
         """Tokens sampled a second since the phase began."""
         elapsed = time.monotonic() - self._phase_began
-        return f"{self._tokens / max(elapsed, 1e-9):.0f} tokens/s"
+        return f"{self.sampled() / max(elapsed, 1e-9):.0f} tokens/s"
 
     def time_left(self) -> str:
-        """Time for the iterations left, at the mean speed of those of this process."""
+        """Time for the iterations left, at the mean speed of those of this process.
+
+        Estimated anew when an iteration ends. Between two it only falls, and an iteration that
+        takes longer than the mean adds nothing: the others are still to come.
+        """
         if self._first is None:
             return "estimating"
         # A resumed run began at a later iteration, so only those of this process count.
-        each = (time.monotonic() - self._began) / (self._round - self._first)
-        return f"{duration(each * (self.rounds - self._round))} of training"
+        each = (self._estimated - self._began) / (self._round - self._first)
+        left, passed = self.rounds - self._round, time.monotonic() - self._estimated
+        return f"{duration(max(0.0, each * (left - 1), each * left - passed))} of training"
 
 
 class Lines(View):
@@ -150,7 +165,7 @@ class Lines(View):
 
     def _state(self) -> str:
         since = f"{self._phase} for {duration(time.monotonic() - self._phase_began)}"
-        speed = self.speed() if self._tokens else ""
+        speed = self.speed() if self.sampled() else ""
         return ", ".join(part for part in (since, self.progress(), speed) if part)
 
     def _print(self, line: str) -> None:

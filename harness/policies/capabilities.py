@@ -81,6 +81,16 @@ class Versioned(Protocol):
 
 
 @runtime_checkable
+class CountsUnfinished(Protocol):
+    """Knows how far the completions are that have not ended."""
+
+    @property
+    def unfinished_tokens(self) -> int:
+        """Their tokens so far; may be read from any thread."""
+        ...
+
+
+@runtime_checkable
 class Closeable(Protocol):
     """Holds processes or connections that have to be released."""
 
@@ -129,6 +139,11 @@ class Exportable(Protocol):
 def failures_of(policy: object) -> Mapping[str, str]:
     """The reason for each request without a completion, by request id."""
     return policy.failures if isinstance(policy, ReportsFailures) else {}
+
+
+def unfinished_tokens_of(policy: object) -> int:
+    """Tokens so far of completions that have not ended; 0 where the policy does not count them."""
+    return policy.unfinished_tokens if isinstance(policy, CountsUnfinished) else 0
 
 
 def identity_of(policy: object) -> Mapping[str, str]:

@@ -195,3 +195,31 @@ def test_a_round_in_which_nothing_was_scored_has_no_reward():
     lines.round(rollouts, Report(), Usage())
     lines.close()
     assert "reward —" in spoken(lines)[0]
+
+
+def test_speed_counts_tokens_as_they_come(clock):
+    view, unfinished = Lines(Console(file=io.StringIO()), "t", 12), [0]
+    view.phase("rollouts", 4)
+    view.sampling(lambda: unfinished[0])
+    clock.now += 10
+    unfinished[0] = 500  # no completion has ended yet
+    assert view.speed() == "50 tokens/s"
+    view.tokens("act", 1, 300)
+    unfinished[0] = 200
+    assert view.speed() == "50 tokens/s"
+    view.close()
+
+
+def test_time_left_never_counts_up(clock):
+    view = Lines(Console(file=io.StringIO(), width=200), "t", 12)
+    view.phase("rollouts", 4)
+    clock.now += 60
+    view.round(played(0, {ROOT: 1.0}), Report(), Usage())
+    shown = []
+    for _ in range(100):
+        shown.append(view.time_left())
+        clock.now += 2
+    # Eleven minutes at first; ten are surely to come, however long this iteration takes.
+    assert shown[0] == "11 min 00 s of training" and shown[15] == "10 min 30 s of training"
+    assert set(shown[31:]) == {"10 min 00 s of training"}
+    view.close()

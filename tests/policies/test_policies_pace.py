@@ -273,3 +273,32 @@ def test_a_round_whose_only_failures_are_time_outs_stops_and_can_go_on(tmp_path:
     assert questions(seen)[before:] == ["question 3"] * 2
     assert policy.meter.spent.episodes == 16
     assert policy.meter.spent.acting_tokens == 16 * 3
+
+
+def test_tokens_are_counted_as_they_are_streamed() -> None:
+    half, go_on = threading.Event(), threading.Event()
+
+    def pausing(body: Body, earlier: int) -> tuple[int, Any]:
+        def stream() -> Iterator[bytes]:
+            for n in range(10):
+                if n == 5:
+                    half.set()
+                    go_on.wait(20)
+                yield event({"choices": [{"index": 0, "delta": {"content": "a"}}]})
+            yield from streamed(completion("a"))
+
+        return 200, stream()
+
+    with served(pausing) as (url, _):
+        policy = opened(url, timeout=20.0)
+        found: list[object] = []
+        asking = threading.Thread(target=lambda: found.extend(policy.generate(ask(1))))
+        asking.start()
+        assert half.wait(20)
+        until = time.monotonic() + 20
+        while policy.unfinished_tokens < 5 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert policy.unfinished_tokens == 5
+        go_on.set()
+        asking.join(20)
+    assert len(found) == 1 and policy.unfinished_tokens == 0

@@ -75,9 +75,8 @@ class HFPolicy:
         if loaded.plan.counts_columns:
             self._forward.allows_gaps = False
         self._padded_forward = PaddedForward(self._forward)
-        self.rendering = Rendering(
-            self._tokenizer, self._model.generation_config, settings.thinking
-        )
+        generation = self._model.generation_config
+        self.rendering = Rendering(self._tokenizer, generation, settings.thinking)
         self.notes = loaded.plan.notes + self.rendering.notes
         text = self._model.config.get_text_config()
         self.context: int | None = loaded.plan.context
@@ -119,6 +118,11 @@ class HFPolicy:
     def thinks(self) -> bool:
         """True if the model thinks before it answers."""
         return self.rendering.thinks
+
+    @property
+    def unfinished_tokens(self) -> int:
+        """Tokens so far of completions that are being sampled, by either set of weights."""
+        return self._sampler.unfinished_tokens + self._reference_sampler.unfinished_tokens
 
     @property
     def identity(self) -> Mapping[str, str]:

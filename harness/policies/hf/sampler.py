@@ -66,6 +66,7 @@ class Sampler(Generic[M]):
         self._constraints = constraints
         self._system_prefixes: OrderedDict[Ids, M] = OrderedDict()
         self._conversations: ConversationCache[M] = ConversationCache(limit.rows)
+        self._running: list[SequenceState[M]] = []
         # The last prompt, while copies of it wait to be admitted.
         self._last_prefilled: _PrefilledPrompt[M] | None = None
 
@@ -74,6 +75,11 @@ class Sampler(Generic[M]):
         self._decoder.invalidate()
         self._system_prefixes.clear()
         self._conversations.clear()
+
+    @property
+    def unfinished_tokens(self) -> int:
+        """Tokens sampled so far by the running rows."""
+        return sum(len(row.sampled) for row in self._running)
 
     def drop_cache(self) -> None:
         """Free the KV cache of conversations between two turns."""
@@ -110,6 +116,7 @@ class Sampler(Generic[M]):
             # Before the decode step, which consumes the batch's KV cache.
             self._cache_conversations(batch, ended)
             batch = self._decode_step(batch, [i for i, end in enumerate(ended) if end])
+            self._running = batch.rows if batch else []
             for row, end in zip(rows, ended, strict=True):
                 if end:
                     yield row.request.id, self._completion(row)

@@ -60,6 +60,10 @@ class RequestClock:
         with server.lock:
             server.waiting.add(self)
 
+    def arriving(self, streamed: bool) -> None:
+        """The first bytes have arrived, and show whether the server streams."""
+        self._server.streams = streamed
+
     def growing(self) -> None:
         """New content has arrived."""
         server = self._server

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -36,7 +37,7 @@ from harness.policies.openai.parameters import (
 from harness.policies.openai.request_pool import RequestPool
 from harness.policies.openai.response import printable
 from harness.policies.openai.retry import RetryPolicy, delay_of, transient
-from harness.policies.openai.stream import ResponseReader, UncountedStream
+from harness.policies.openai.stream import ResponseReader, UncountedStream, read_all
 from harness.settings.model import ModelSettings
 from harness.system.secrets import redact
 from harness.types import Completion, Finish
@@ -120,6 +121,7 @@ class EndpointPolicy:
         self._secret = _key(address)
         self._settings = settings
         self._pace = ServerPace(settings.timeout)
+        self._readers: set[ResponseReader] = set()
         # A proxy for the world outside knows nothing of this machine's own servers.
         http_client = DefaultHttpxClient(trust_env=address.host not in _LOOPBACK)
         watch_reads(http_client)
@@ -140,6 +142,11 @@ class EndpointPolicy:
             "equal replies.",
             *self._parameters.notes,
         )
+
+    @property
+    def unfinished_tokens(self) -> int:
+        """Tokens of completions that are being streamed; an event is counted as one."""
+        return sum(reader.growth for reader in self._readers.copy())
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -281,41 +288,33 @@ class EndpointPolicy:
 
     def _ask(self, **options: Any) -> Completion:
         """One attempt, given up when the server's pace leaves it no more time."""
-        from openai import APIConnectionError, APITimeoutError
-
-        # Read as it arrives: a server that sends a byte now and then would never meet the client's
-        # own time-out, which holds from one read to the next.
         tokens = next(options[name] for name in LIMITS if name in options)
         clock, reader = self._pace.send(tokens), ResponseReader(tokens)
         create = self._client.chat.completions.with_streaming_response.create
         options["extra_body"] = template_options(self._settings.thinking) | options.get(
             "extra_body", {}
         )
-        with reading(clock), create(model=self._address.model, **options) as response:
-            parts = response.iter_bytes()
-            while True:
-                try:
-                    part = next(parts, None)
-                except Exception as error:  # of the HTTP library, which openai does not translate
-                    if clock.expired():
-                        raise APITimeoutError(response.http_request) from None
-                    raise APIConnectionError(request=response.http_request) from error
-                if part is None:
-                    break
-                before = reader.growth
-                reader.feed(part)
-                if reader.streamed is not None:
-                    self._pace.streams = reader.streamed
-                if reader.growth > before:
-                    clock.growing()
-                if clock.expired():
-                    raise APITimeoutError(response.http_request)
+        with (
+            reading(clock),
+            create(model=self._address.model, **options) as response,
+            self._counted(reader),
+        ):
+            read_all(response, reader, clock)
             completion = reader.completion()
             if reader.streamed:
                 clock.ended()
             else:
                 clock.arrived_whole(completion.sampled)
             return completion
+
+    @contextmanager
+    def _counted(self, reader: ResponseReader) -> Iterator[None]:
+        """Let `unfinished_tokens` count what this reader has read."""
+        self._readers.add(reader)
+        try:
+            yield
+        finally:
+            self._readers.discard(reader)
 
     def _not_found(self, error: Exception) -> HarnessError:
         from openai import OpenAIError

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import ModelError
+from harness.policies.openai.pace import RequestClock
 from harness.policies.openai.response import (
     LARGEST,
     REASONING,
@@ -168,3 +169,31 @@ def _parts(content: object) -> list[Any]:
     if content is None or content == "":
         return []
     return list(content) if isinstance(content, list) else [{"type": "text", "text": content}]
+
+
+def read_all(response: Any, reader: ResponseReader, clock: RequestClock) -> None:
+    """Read a response of the client to its end, or until its time is over.
+
+    As it arrives: a server that sends a byte now and then would never meet the client's own
+    time-out, which holds from one read to the next.
+    """
+    from openai import APIConnectionError, APITimeoutError
+
+    parts = response.iter_bytes()
+    while True:
+        try:
+            part = next(parts, None)
+        except Exception as error:  # of the HTTP library, which openai does not translate
+            if clock.expired():
+                raise APITimeoutError(response.http_request) from None
+            raise APIConnectionError(request=response.http_request) from error
+        if part is None:
+            return
+        before = reader.growth
+        reader.feed(part)
+        if reader.streamed is not None:
+            clock.arriving(reader.streamed)
+        if reader.growth > before:
+            clock.growing()
+        if clock.expired():
+            raise APITimeoutError(response.http_request)
