@@ -11,7 +11,7 @@ import harness.arena
 from harness.arena import Arena
 from harness.budget import BudgetPlan, Shape
 from harness.callbacks import Callback, Callbacks
-from harness.metered import Meter, Metered
+from harness.metered import Meter, Metered, MeteredTrainable
 from harness.policies.base import Request, Sampling
 from harness.seeds import Seeds
 from harness.storage.episode_record import episode_from, episode_record
@@ -317,3 +317,19 @@ def test_equal_requests_get_their_answers_in_the_order_of_sampling(tmp_path):
     assert [ask(again), ask(again), ask(again)] == [["1"], ["2"], ["3"]]
     assert again.meter.spent.reflection_tokens == 3
     again.meter.journal.close()
+
+
+def test_tokens_of_running_rows_are_known_to_callbacks(tiny_policy):
+    class Counting(Callback):
+        def sampling(self, unfinished):
+            self.unfinished = unfinished
+
+    callback = Counting()
+    policy = MeteredTrainable(tiny_policy, Meter(callback))
+    for asked in (policy, policy.reference):
+        requests = [
+            Request(str(n), (Message("user", "go"),), Sampling(max_tokens=n), n) for n in (2, 40)
+        ]
+        counts = [callback.unfinished() for _ in asked.generate(deque(requests))]
+        # The longer one runs on when the shorter one has ended.
+        assert counts[0] == 2 and counts[1] == 0
