@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 
 _PAIRS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
-_WHOLE = re.compile(r"(-?)0*([0-9]+)(?:\.0+)?")
+_WHOLE = re.compile(r"(-?)(?:0(?=[0-9]))*+([0-9]++)(?:\.0+)?")
 
 
 def canonical_text(text: str) -> str:

@@ -14,7 +14,7 @@ LARGEST_POWER = 10_000  # of an exponent or a factorial; more digits than any co
 
 _TOKEN = re.compile(r"\\+boxed\s*\{|\\.|[{}]", re.DOTALL)
 _WRAPPED = re.compile(r"\s*\\+boxed\s*\{(.*)\}\s*", re.DOTALL)
-_BOX = re.compile(r"\\+boxed\b")
+_BOX = re.compile(r"(?<!\\)\\+boxed\b")
 # Each is a way of handing in the question in place of the answer.
 _WORK = re.compile(
     r"(?<!_)(?<!_\{)\\(?:sum|prod|coprod|i*int|oint|lim(?:sup|inf)?|[bp]?mod|gcd|lcm|max|min|sup|inf|det"
@@ -24,7 +24,7 @@ _WORK = re.compile(
 _DOTS = re.compile(r"\\[lcd]?dots[a-z]?(?![a-z])|\.\.\.|…")
 _BASE = re.compile(r"\d\s*\}?\s*_")
 _POWER = re.compile(r"\^\s*(?:\{((?:[^{}]|\{[^{}]*\})*)\}|(\d)|\()")
-_FACTORIAL = re.compile(r"(\d+)\s*[)}]*\s*!")
+_FACTORIAL = re.compile(r"(?<!\d)(\d+)\s*+[)}]*+\s*+!")
 _CHAIN = re.compile(r"\^\s*\d+\s*\^")
 _CHOICE = re.compile(r"\\[dt]?binom\s*\{([^{}]*(?:\{[^{}]*\})?[^{}]*)\}")
 _EXPANSION = re.compile(r"\(([^()]*)\)\s*\^\s*\{?\s*\d{3}")

@@ -53,7 +53,7 @@ _NOISE = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|boxed|left|right)|[*`$\\{}\"“”]|</?[a-z]{1,6}>"
     r"|(?<!\w)_|_(?!\w)|(?<!\w)'(?=[A-Za-z]'(?!\w))|(?<='[A-Za-z])'"
 )
-_DECORATED = re.compile(r"^[^\w(\[]+|[\s✔✓✅]+$")
+_DECORATED = re.compile(r"^[^\w(\[]+|(?<![\s✔✓✅])[\s✔✓✅]+$")
 _LONGEST = 400
 
 

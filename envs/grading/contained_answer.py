@@ -42,7 +42,7 @@ _APPOSITION = re.compile(
     r"\s{0,3}(?:the|a|an|which|who|in|of|is|because|since|as|located|born|also|where|whose)\b",
     re.IGNORECASE,
 )
-_DATE = re.compile(r"[^\W\d_]+\s[0-9]{1,2}")
+_DATE = re.compile(r"(?<![^\W\d_])[^\W\d_]+\s[0-9]{1,2}")
 _MOST_PARTS = 2  # "Paris, France" is one place
 
 

@@ -40,7 +40,7 @@ _SCALE = re.compile(
     r"(k)\b|\s{0,2}(thousand|million|billion|trillion|dozen|hundred|mn|bn|lakh|crore)\b", re.I
 )
 _MINUS = re.compile(r"\b(?:minus|negative)\s+[$€£¥]?$", re.IGNORECASE)
-_SUBTRACTS = re.compile(r"[0-9)]\s*\w{0,12}\s*$")
+_SUBTRACTS = re.compile(r"[0-9)]\s*+\w{0,12}\s*$")
 _CLAUSE = re.compile(r"[.,;]\s|\b(?:but|so|therefore|thus|hence)\b", re.IGNORECASE)
 _SUBORDINATE = re.compile(
     r"[.,;:]\s|\(|\b(?:but|so|if|when|because|since|that|which|who|until|before|after|while)\b",

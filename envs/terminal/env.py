@@ -41,7 +41,7 @@ Done on a line of its own. Only regular files and folders in /work count."""
 
 _OPENS = re.compile(r"[ \t]*```[ \t]*(?:sh|bash|shell)?[ \t]*")
 _CLOSES = re.compile(r"[ \t]*```[ \t]*")
-_DONE = re.compile(r"^[ \t*_]*done[ \t]*[.!]?[ \t*_]*$", re.IGNORECASE | re.MULTILINE)
+_DONE = re.compile(r"^[ \t*_]*+done[ \t]*+[.!]?[ \t*_]*$", re.IGNORECASE | re.MULTILINE)
 _COMMAND_BYTES = 100_000
 _NO_ACTION = (
     "Nothing was run: the reply holds neither a block of commands, opened by ```sh and closed by "

@@ -17,7 +17,7 @@ from leaderboards.records.strict_json import JSON
 _START = r"""(?<![^\s=:,;|'"(\[{<])"""
 _REST = r"""[^\s,;|'")\]}>]*"""
 _ROOTS = "home|root|tmp|var|etc|opt|mnt|srv|usr|private|Users|Volumes|work|workspace|scratch|data"
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s,;|'\")\]}>#]*")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s,;|'\")\]}>#]*")
 _PATH = re.compile(
     rf"(?:(?<![A-Za-z0-9])[A-Za-z]:[\\/](?=[^\s\\/])"  # a drive
     rf"|{_START}\\\\(?=\w)"  # a share

@@ -4,6 +4,7 @@ Pure functions: prompts in, positions and differences out. Ratings have no influ
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -12,7 +13,7 @@ from typing import Literal
 from leaderboards.site.log import PopulationMember
 
 SIMILAR = 0.7  # above this ratio a principle was edited; below, one was removed and one added
-_LONGEST_DIFF = 2000  # characters; longer principles are not compared word by word
+_LONGEST_DIFF = 2000  # characters; longer principles are compared by their words' numbers only
 
 Part = tuple[Literal["same", "gone", "new"], str]
 
@@ -160,7 +161,7 @@ def _block(gone: Sequence[str], new: Sequence[str], others: Mapping[str, str]) -
     """Pair each removed principle with the most similar added one."""
     left = list(gone)
     for text in new:
-        ratios = [(SequenceMatcher(None, was, text, autojunk=False).ratio(), was) for was in left]
+        ratios = [(_similarity(was, text), was) for was in left]
         ratio, was = max(ratios, default=(0.0, ""))
         # What another parent has word by word was taken from it, however similar an old text is.
         if ratio > SIMILAR and text not in others:
@@ -169,6 +170,15 @@ def _block(gone: Sequence[str], new: Sequence[str], others: Mapping[str, str]) -
         else:
             yield Change("added", (("new", text),), others.get(text, ""))
     yield from (Change("removed", (("gone", text),)) for text in left)
+
+
+def _similarity(was: str, now: str) -> float:
+    """Share of two texts that is the same, 0 to 1: by characters, of long texts by words."""
+    if max(len(was), len(now)) <= _LONGEST_DIFF:
+        return SequenceMatcher(None, was, now, autojunk=False).ratio()
+    # Comparing characters takes time by the product of both lengths, seconds for a stranger's text.
+    old, new = Counter(was.split()), Counter(now.split())
+    return 2 * (old & new).total() / max(1, old.total() + new.total())
 
 
 def _words(was: str, now: str) -> Iterator[Part]:

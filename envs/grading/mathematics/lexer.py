@@ -50,7 +50,7 @@ _GAPS = re.compile(r"(?<=\\\\)\s*\[-?[0-9.]+\s*(?:pt|em|ex|mm|cm)\]")
 _LAST = re.compile(r"(?:\\\\|\\newline)\s*$")
 _ALIGNED = re.compile(r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|gather\*?|split)\}")
 _CHINESE = re.compile(r"^\s*((?:\\text\s*\{\s*)?)(?:最终答案|答案|答)(?:是|为)?\s*[:：]?\s*")
-_COUNTED = re.compile(r"\s*[元个人种]\s*(\}?)\s*$")
+_COUNTED = re.compile(r"(?<!\s)\s*[元个人种]\s*+(\}?)\s*$")
 _SETS = {"R": "ℝ", "Z": "ℤ", "N": "ℕ", "Q": "ℚ", "C": "ℂ"}
 _VARIANTS = {"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "varrho": "rho",
              "varsigma": "sigma", "straightphi": "phi"}  # fmt: skip

@@ -35,7 +35,6 @@ GENERATOR_VERSION = "1"
 _SIZES: Mapping[Split, int] = {"train": 100, "validation": 25, "test": 50}
 _MAX_ATTEMPTS = 400
 _MOVE = re.compile(r"\[[^\[\]]{1,100}\]")
-_ID = re.compile(r"([A-Za-z0-9]+)-v0(?:-(.+))?")
 _SCALE = {"Set": 20.0}
 """The highest reward of games whose reward is no share."""
 

@@ -32,7 +32,7 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 _PROMPT = re.compile(
-    r"(\d+) ?(?:input tokens|`?inputs`? tokens|tokens in your prompt"
+    r"(?<!\d)(\d{1,12}) ?(?:input tokens|`?inputs`? tokens|tokens in your prompt"
     r"|(?:tokens )?(?:from|in) the (?:input|messages|prompt))|n_prompt_tokens\W+(\d+)",
     re.IGNORECASE,
 )
