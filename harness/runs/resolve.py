@@ -9,7 +9,7 @@ import agents
 from harness.budget import Shape, plan
 from harness.env_capabilities import completion_tokens_of, redistributable
 from harness.errors import UsageError, unknown
-from harness.policies import check_url, trainable, untrainable
+from harness.policies import check_url, kind_of, trainable, untrainable
 from harness.policies.vllm import url as vllm_url
 from harness.runs.envs import (
     make_env,
@@ -238,6 +238,9 @@ def _check(draft: Config, typed: Tables, methods: Sequence[str], opens: bool) ->
                 raise UsageError(f"{', '.join(methods)} has no settings, so no method.{key}.")
             raise unknown(f"setting [method] of {', '.join(methods)}", key, known)
     check_url(draft.model_url, opens)
+    # The row would say so, and a script has no chat template that it could have been said to.
+    if draft.model.thinking != "default" and kind_of(draft.model_url) == "scripted":
+        raise UsageError("model.thinking changes nothing for a scripted model; leave it out.")
     trains = any(agents.trains_weights(method) for method in methods)
     if trains and not trainable(draft.model_url):
         raise untrainable(draft.model_url)

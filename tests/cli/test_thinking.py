@@ -65,6 +65,12 @@ def test_a_model_without_a_switch_is_refused_before_anything_is_sampled(
     assert not (run / "entry.json").exists()
 
 
+def test_a_script_does_not_think(tmp_path, capsys):
+    words = ["run", "--env", "arithmetic", "--model", "scripted:echo", "--method", "base"]
+    assert main([*words, "--set", "model.thinking=on", "--run-dir", str(tmp_path / "run")]) == 2
+    assert "model.thinking changes nothing for a scripted model" in capsys.readouterr().err
+
+
 def request(**tables):
     return build_request({"method": {"name": "espl"}, **tables})
 
