@@ -1,4 +1,4 @@
-"""How many rows the sampler runs at a time: no more than their keys and values have memory for."""
+"""Number of rows that the sampler runs at a time: no more than their keys and values have memory for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

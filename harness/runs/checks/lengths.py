@@ -33,7 +33,7 @@ def with_reflection_limit(request: Config, thinks: bool) -> Config:
 
 
 def length_lines(requests: Iterable[Config]) -> tuple[str, ...]:
-    """What a plan says about limits, once for each method that differs in it."""
+    """Lines of a plan about limits, one for each method that differs in it."""
     return tuple(dict.fromkeys(line for request in requests for line in _lines(request)))
 
 
