@@ -27,6 +27,8 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _FLOAT = 4  # bytes of a number in float32, the dtype of adapters
 _MOMENTS = 2  # numbers that AdamW keeps for each parameter
 _CAPACITY = 1 / 8  # share by which the sampler's tables may be larger than what they hold
+_MOST_SHARE, _HALF = 0.92, 0.5  # vLLM's own default, of a GPU that nobody else uses
+_RESERVE = 2 << 30  # bytes: what two processes need besides tensors, and gaps between tensors
 _MOST_TOKENS = 10_000_000  # of a reply; no model's context is longer
 
 
@@ -288,14 +290,19 @@ def longest_reply(sizes: ModelSizes, work: MemoryWork, memory: int) -> int:
     return low
 
 
-def engine_share(sizes: ModelSizes, work: MemoryWork, memory: int) -> float:
+def learner_bytes(sizes: ModelSizes, rank: int, itemsize: int) -> int:
+    """Bytes that a learner keeps on its device between updates."""
+    return sizes.parameters * itemsize + checkpoint_bytes(sizes, rank)
+
+
+def engine_share(learner: int, total: int, free: int, sleeps: bool = True) -> float:
     """The share of a GPU's memory that a vLLM engine may take beside a learner in one process.
 
-    What an update needs at its peak stays free; the engine has the rest.
+    What the learner keeps stays free. While an update is computed the engine sleeps, so that the
+    update has the rest; where it cannot sleep, half of the GPU is left for that.
     """
-    update = update_memory(sizes, work, memory)
-    needed = update.total if update else 0
-    return max(0.0, 1 - needed / memory)
+    most = _MOST_SHARE if sleeps else _HALF
+    return max(0.0, min(most, (free - learner - _RESERVE) / total))
 
 
 def checkpoint_bytes(sizes: ModelSizes, rank: int) -> int:

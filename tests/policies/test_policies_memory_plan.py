@@ -19,6 +19,7 @@ from harness.policies.memory_plan import (
     checkpoint_bytes,
     engine_share,
     fits,
+    learner_bytes,
     longest_reply,
     sampling_memory,
     update_memory,
@@ -138,13 +139,15 @@ def test_what_is_not_trained_needs_no_update_and_experts_have_none_that_is_known
     )
 
 
-def test_an_engine_gets_what_an_update_leaves() -> None:
-    sizes = sizes_of(QWEN3_4B)
-    update = update_memory(sizes, work(), 0)
-    assert update is not None
-    share = engine_share(sizes, work(checkpointing="on"), 80 * 10**9)
-    assert share == pytest.approx(1 - update.total / (80 * 10**9))
-    assert engine_share(sizes, work(), 10**9) == 0
+def test_an_engine_gets_what_the_learner_keeps_free_for_it() -> None:
+    learner, total = learner_bytes(sizes_of(QWEN3_4B), 32, 2), 80 * 10**9
+    # Weights as bfloat16; adapter and two moments of AdamW as float32.
+    assert learner == pytest.approx(8.04e9 + 3 * 4 * 66e6, rel=0.01)
+    share = engine_share(learner, total, 70 * 10**9)
+    assert share == pytest.approx((70e9 - learner - 2**31) / total)
+    assert engine_share(learner, 10 * total, 10 * total) == 0.92
+    assert engine_share(learner, total, total, sleeps=False) == 0.5
+    assert engine_share(learner, total, 10**9) == 0
 
 
 # Samples with a random model of Qwen3's architecture, few channels and the true vocabulary.

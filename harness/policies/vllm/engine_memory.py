@@ -13,11 +13,8 @@ from pathlib import Path
 
 from harness.errors import ModelError
 from harness.policies.memory_check import weights_size
-from harness.policies.memory_plan import ModelSizes, checkpoint_bytes
+from harness.policies.memory_plan import ModelSizes, engine_share, learner_bytes
 
-_MOST = 0.92  # vLLM's own default share of a GPU that nobody else uses
-_HALF = 0.5  # where the engine cannot sleep, so that a step has room beside it
-_RESERVE = 2 << 30  # bytes: what two processes need besides tensors, and gaps between tensors
 _WORKSPACE = 2 << 30  # bytes that an engine takes besides weights, keys and values
 _MOST_ROWS = 256
 # Completions rarely are as long as the context: room is planned for a quarter of it each. Where
@@ -63,9 +60,8 @@ def plan_engine(
     """
     sizes = ModelSizes.of_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     weights, item = weights_size(folder).loaded(dtype), 4 if dtype == "float32" else 2
-    learner = weights + (checkpoint_bytes(sizes, rank) if sizes else 0)
-    free = device.free - learner - _RESERVE
-    share = min(free / device.total, _MOST if sleeps else _HALF)
+    learner = learner_bytes(sizes, rank, item) if sizes else weights
+    share = engine_share(learner, device.total, device.free, sleeps)
     if share * device.total < weights + _WORKSPACE:
         raise ModelError(
             f"The GPU has {device.free / 1e9:.1f} GB free, but vLLM and the learner hold the model "

@@ -15,6 +15,7 @@ from harness.policies.memory_plan import (
     checkpoint_bytes,
     engine_share,
     export_bytes,
+    learner_bytes,
     longest_reply,
     sampling_memory,
     update_memory,
@@ -120,7 +121,8 @@ def _share(request: Config, sizes: ModelSizes, work: MemoryWork, device: str) ->
     total = hardware.detect().memory_gb * 1e9
     if not _served(request) or device != "cuda" or not total:
         return None
-    return engine_share(sizes, work, int(total))
+    learner = learner_bytes(sizes, work.rank, work.itemsize)
+    return engine_share(learner, int(total), int(total))
 
 
 def memory_lines(found: PlannedMemory) -> Iterator[str]:
