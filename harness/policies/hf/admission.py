@@ -1,4 +1,4 @@
-"""Number of rows that the sampler runs at a time: no more than their keys and values have memory for."""
+"""Number of rows that the sampler runs at a time, so that their keys and values fit the memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
