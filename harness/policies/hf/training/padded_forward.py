@@ -32,7 +32,6 @@ from harness.policies.hf.transformers_forward import ForwardState, TransformersF
 
 _LOG = logging.getLogger(__name__)
 
-_PROBE = [[0, 0]]  # ids of a text that shows what a model does with its output layer's result
 _SAME = 0.02  # largest relative difference of equal logits, in bfloat16
 
 
@@ -183,11 +182,14 @@ def _probed(model: Any, forward: TransformersForward, collect: Any) -> Head:
     for name in ("logit_scale", "logits_scaling"):
         if scale := stated.get(name):
             scales += [float(scale), 1 / float(scale)]
+    vocabulary = int(stated["vocab_size"])
+    # Not id 0, often the padding, whose embedding is 0: every scale gives its logits, all 0.
+    probe = [[vocabulary // 2, vocabulary // 3]]
     with torch.no_grad():
-        theirs = forward.forward_pieces(_PROBE, logits=0)[0].float()
+        theirs = forward.forward_pieces(probe, logits=0)[0].float()
         plain = Head(layer.weight, layer.bias)
         with collect(plain) as states:
-            forward.forward_pieces(_PROBE, logits=0)
+            forward.forward_pieces(probe, logits=0)
         if len(states) == 1 and states[0].shape[:2] == theirs.shape[:2]:
             for scale in scales:
                 head = Head(layer.weight, layer.bias, scale, softcap)
