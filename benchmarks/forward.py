@@ -29,10 +29,9 @@ def one(variant: str, arguments: list[str]) -> int:
     if variant in ("training only", "neither"):
 
         def plain(self: HFPolicy, adapted: bool) -> object:
-            decoder = TransformersDecoder(self._forward, lambda: self._switched(adapted))
-            return self._make_sampler(decoder)
+            return TransformersDecoder(self._forward, lambda: self._switched(adapted))
 
-        HFPolicy._new_sampler = plain  # type: ignore[method-assign, assignment]
+        HFPolicy._decoder = plain  # type: ignore[method-assign, assignment]
     if variant in ("decoding only", "neither"):
         forward = property(lambda self: self._padded_forward)
         HFPolicy._train_forward = forward  # type: ignore[assignment]

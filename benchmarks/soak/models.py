@@ -21,6 +21,8 @@ def soak(seed: int, count: int, folder: Path) -> Found:
         (folder / kind).mkdir()
         results.append(examine(kind, folder / kind))
     outcomes = [r.outcome for r in results]
-    figures = {name: outcomes.count(name) for name in sorted(set(outcomes))}
+    figures: dict[str, int | float | str] = {
+        name: outcomes.count(name) for name in sorted(set(outcomes))
+    }
     failures = [f"{r.kind}: {r.reason}" for r in results if r.outcome == "wrong"]
     return Found(figures, tuple(failures))

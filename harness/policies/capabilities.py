@@ -5,10 +5,11 @@ more has the members below; callers read them through the functions here, which 
 for a backend without them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from harness.policies.base import Sample
 from harness.policies.memory_plan import EpisodeSizes
 from harness.settings.model import ModelSettings
 
@@ -133,6 +134,19 @@ class Exportable(Protocol):
 
     def export(self, folder: Path, merged: bool) -> None:
         """Write a peft adapter, or with `merged` the whole model, into `folder`."""
+        ...
+
+
+@runtime_checkable
+class ComparesPlainly(Protocol):
+    """Can compute log-probabilities a second time, in the plainest way of another library."""
+
+    def logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """Log-probabilities of each sample's tokens, as an update computes them."""
+        ...
+
+    def plain_logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """Log-probabilities of each sample's tokens, one text at a time and without a cache."""
         ...
 
 

@@ -15,7 +15,9 @@ from harness.cli.main import main
 from harness.errors import UsageError
 from harness.policies import known_models, open_policy, registry
 from harness.policies.checks import CHECKS, check
-from harness.policies.registry import PolicyBackend, scheme_of
+from harness.policies.checks.agreement import check_agrees
+from harness.policies.checks.probe import PolicyTrial
+from harness.policies.registry import BUILT_IN, PolicyBackend, scheme_of
 from harness.policies.scripted import ScriptedPolicy
 from harness.runs.starters.babble import BACKEND, Babble
 from harness.settings.model import ModelSettings
@@ -221,3 +223,26 @@ def test_the_written_test_passes(tmp_path: Path):
     command = [sys.executable, "-m", "pytest", "-q", "test_own_other.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("part", ["sampler", "trainer"])
+def test_a_model_that_differs_from_transformers_is_found(tiny_policy, monkeypatch, tmp_path, part):
+    if part == "sampler":
+        # Answers of a higher temperature, recorded as if they were of the one requested.
+        generate = tiny_policy.generate
+
+        def hotter(waiting):
+            asked = [replace(r, sampling=replace(r.sampling, temperature=2.0)) for r in waiting]
+            waiting.clear()
+            return generate(deque(asked))
+
+        monkeypatch.setattr(tiny_policy, "generate", hotter)
+    else:
+        logprobs = tiny_policy.logprobs
+        monkeypatch.setattr(
+            tiny_policy, "logprobs", lambda s: [tuple(x - 0.1 for x in r) for r in logprobs(s)]
+        )
+    trial = PolicyTrial("hf:tiny", BUILT_IN["hf"], tiny_policy, tmp_path)
+    status, found = check_agrees(trial)
+    assert status == "failed"
+    assert f"The {part} differs from plain transformers" in found

@@ -14,6 +14,7 @@ from typing import Literal
 
 from harness.errors import HarnessError
 from harness.policies import capabilities
+from harness.policies.checks.agreement import check_agrees
 from harness.policies.checks.probe import ContractViolation, Outcome, PolicyTrial
 from harness.policies.checks.sampling import (
     check_answers,
@@ -78,6 +79,7 @@ CHECKS: Mapping[str, Callable[[PolicyTrial], Outcome]] = {
     "respects its context": check_context,
     "trains": check_trains,
     "saves and loads": check_restores,
+    "agrees with transformers": check_agrees,
     "closes": check_closes,
 }
 """Every check by its title, in order."""

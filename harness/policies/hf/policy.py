@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -26,19 +27,22 @@ from harness.policies.hf.adapters.lora_coverage import measure_coverage
 from harness.policies.hf.adapters.lora_layers import LoraShape
 from harness.policies.hf.admission import RowLimit
 from harness.policies.hf.constrained_decoding import ConstraintCompiler
-from harness.policies.hf.decoder import Decoder, M, TransformersDecoder
+from harness.policies.hf.decoder import Decoder, TransformersDecoder
 from harness.policies.hf.export import export_adapter, export_merged
 from harness.policies.hf.fast_llama.decode import FastDecoder
-from harness.policies.hf.fast_llama.prefix_cache import KVState
 from harness.policies.hf.fast_llama.train_forward import PackedForward
 from harness.policies.hf.loading import choose_threads, load_model
 from harness.policies.hf.lora import LoraAdapter
 from harness.policies.hf.sampler import Sampler
-from harness.policies.hf.support.agreement import LENGTH, require_agreement
+from harness.policies.hf.support.agreement import (
+    LENGTH,
+    plain_logprobs,
+    require_agreement,
+)
 from harness.policies.hf.support.fast_path import fast_forward
 from harness.policies.hf.trainer import Trainer, TrainForward
 from harness.policies.hf.training.padded_forward import PaddedForward
-from harness.policies.hf.transformers_forward import ForwardState, TransformersForward
+from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.memory_check import free_memory
 from harness.policies.memory_fit import fit_settings
 from harness.policies.memory_plan import EpisodeSizes, MemoryWork, ModelSizes, kv_row_bytes
@@ -178,6 +182,11 @@ class HFPolicy:
         """Log-probabilities [T] of each sample as the trainer computes them."""
         return self._trainer().logprobs(samples)
 
+    def plain_logprobs(self, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+        """See `ComparesPlainly.plain_logprobs`."""
+        with self._switched(on=True):
+            return plain_logprobs(self._model, samples)
+
     def save(self, folder: Path) -> None:
         """Write `adapter.safetensors` and `optimizer.safetensors` (once trained), `policy.json`."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -285,12 +294,9 @@ class HFPolicy:
         with self._adapter.switched(on):
             yield
 
-    def _new_sampler(self, adapted: bool) -> Sampler[KVState] | Sampler[ForwardState]:
+    def _decoder(self, adapted: bool) -> Decoder[Any]:
         if self._llama is not None:
-            return self._make_sampler(FastDecoder(self._llama, adapted))
-        return self._make_sampler(self._transformers_decoder(adapted))
-
-    def _transformers_decoder(self, adapted: bool) -> TransformersDecoder:
+            return FastDecoder(self._llama, adapted)
         return TransformersDecoder(self._forward, lambda: self._switched(adapted))
 
     def _require_agreement(self) -> None:
@@ -299,25 +305,14 @@ class HFPolicy:
         Models that come as packages are compared by this project's tests.
         """
         short = self.context is not None and self.context < LENGTH
-        if self._source.configuration == "" or short:
-            return
-        if self._llama is not None:
-            decoder = FastDecoder(self._llama, adapted=False)
+        if self._source.configuration != "" and not short:
+            decoder = self._decoder(adapted=False)
             require_agreement(self.name, self._model, decoder, self.identity)
-        else:
-            plain = self._transformers_decoder(adapted=False)
-            require_agreement(self.name, self._model, plain, self.identity)
 
-    def _make_sampler(self, decoder: Decoder[M]) -> Sampler[M]:
-        s = self.settings
-        return Sampler(
-            decoder,
-            self.rendering,
-            self.context,
-            self._row_limit(),
-            s.micro_batch_tokens,
-            self._constraints,
-        )
+    def _new_sampler(self, adapted: bool) -> Sampler[Any]:
+        decoder, tokens = self._decoder(adapted), self.settings.micro_batch_tokens
+        rows = self._row_limit()
+        return Sampler(decoder, self.rendering, self.context, rows, tokens, self._constraints)
 
     def _row_limit(self) -> RowLimit:
         s, sizes = self.settings, self._sizes

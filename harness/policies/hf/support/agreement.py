@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from harness.errors import ModelError
+from harness.policies.base import Sample
 from harness.policies.hf.decoder import Decoder, M
 from harness.policies.hf.loading import quiet
 from harness.policies.model_files import cache_folder
@@ -64,6 +65,19 @@ def measure(model: PreTrainedModel, decoder: Decoder[M]) -> LogprobDifference:
     # Both may forbid a token altogether.
     difference[(ours == plain)] = 0.0
     return LogprobDifference(float(difference.max()), float(difference.mean()))
+
+
+def plain_logprobs(model: PreTrainedModel, samples: Sequence[Sample]) -> list[tuple[float, ...]]:
+    """Log-probabilities of each sample's tokens: eager attention, no cache, one at a time."""
+    found = []
+    with quiet(), _eager(model), torch.no_grad():
+        for s in samples:
+            ids = torch.tensor([s.prompt + s.sampled], device=model.device)
+            whole: Any = model(input_ids=ids, use_cache=False)
+            logits = whole.logits[0, len(s.prompt) - 1 : -1].float() / (s.temperature or 1.0)
+            chosen = ids[0, len(s.prompt) :, None]
+            found.append(tuple(logits.log_softmax(-1).gather(1, chosen)[:, 0].tolist()))
+    return found
 
 
 def require_agreement(
