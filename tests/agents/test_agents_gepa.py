@@ -7,10 +7,14 @@ import pytest
 
 from agents.gepa import GEPA, GEPAConfig
 from agents.parts.gepa.bridge import Stopped, ThreadBridge
+from agents.parts.gepa.reflection import rewrite
 from agents.parts.gepa.search import GEPASearch
 from agents.parts.prompts.pareto_cover import pareto_cover
+from agents.parts.prompts.reflector import Reflector
 from harness.errors import RunError, UsageError
+from harness.policies.base import Sampling
 from harness.policies.scripted import ScriptedPolicy
+from harness.seeds import Seeds
 from harness.types import SystemPrompt, Task
 
 EDITS = GEPAConfig(reflection="edits")
@@ -247,3 +251,19 @@ def test_a_cover_takes_who_adds_most():
     assert pareto_cover(scores, 2) == [3, 1]
     assert pareto_cover(scores, 9) == [3, 1, 2, 0]
     assert pareto_cover([(1.0, 1.0), (1.0, 1.0)], 2) == [0]
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("<think>```\nBe brief\n```, but then", "its thought was not finished within"),
+        ("", "the reply was empty"),
+    ],
+)
+def test_a_reflection_that_ends_within_its_thought_writes_no_prompt(stage, reply, said):
+    rollouts = stage.table({stage.root: [[1, 0], [0, 1]]})
+    asking = Reflector(ScriptedPolicy(lambda _: reply), Sampling(max_tokens=99), Seeds(1))
+    result = rewrite(stage.root, list(rollouts.of(stage.root).groups), asking)
+    assert (result.child, result.reason) == (None, "nothing was written")
+    (unanswered,) = asking.unanswered
+    assert said in unanswered
