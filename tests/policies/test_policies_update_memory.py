@@ -24,7 +24,7 @@ from harness.policies.hf.activation_memory import (
 )
 from harness.policies.hf.adapters.lora_layers import LoraShape
 from harness.policies.hf.batching import padded_tokens, tree_tokens
-from harness.policies.hf.fast_llama import tree_packing
+from harness.policies.hf.fast_llama import train_forward, tree_packing
 from harness.policies.hf.fast_llama.fused_weights import FusedLlama
 from harness.policies.hf.fast_llama.train_forward import PackedForward
 from harness.policies.hf.fast_llama.tree_packing import pack
@@ -212,6 +212,22 @@ def test_attention_in_blocks_of_rows_equals_attention_with_one_mask(
     monkeypatch.setattr(tree_packing, "MASK_BYTES", 4 * 200)
     assert any(c.mask is None and not c.causal for c in pack(samples()).calls)
     assert_equal_gradients(update(forward, adapter, samples(), checkpointing), expected)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_attention_as_on_a_gpu_equals_attention_with_masks(
+    checkpointing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, forward, adapter = opened(FAMILY["qwen3"](), packed)
+    replies = [(first, *range(3, 20 - i)) for i, first in enumerate((60, 70, 80))]
+    branches = [Sample(tuple(range(90, 130)), r, (-1.0,) * len(r), 0.5) for r in replies]
+    for batch in (branches, [*branches, *samples()]):
+        expected = plain_gradients(model, adapter, batch)
+        # The same calls on a CPU: heads side by side, and masks that are described.
+        monkeypatch.setattr(train_forward, "_on_gpu", lambda x: True)
+        monkeypatch.setattr(train_forward, "SMALL_SCORES", 0)
+        assert_equal_gradients(update(forward, adapter, batch, checkpointing), expected)
+    assert {(c.causal, c.aligned) for c in pack(branches).calls} == {(True, True), (False, True)}
 
 
 def test_a_head_that_is_trained_gets_its_gradient() -> None:

@@ -114,9 +114,9 @@ def _mixed(q: Tensor, keys: Tensor, values: Tensor, call: AttentionCall, scale: 
     unfused_is_exact = q.dtype == torch.float32  # the fused kernel computes in it for any dtype
     if call.mask is not None and unfused_is_exact and q.shape[1] * call.scores <= SMALL_SCORES:
         return _unfused(q, keys, values, call.mask, scale)
-    if call.causal and (call.mask is None or q.device.type == "cuda"):
+    if call.causal and (call.mask is None or _on_gpu(q)):
         return _fused(q, keys, values, scale, causal=True)
-    if call.aligned and q.device.type == "cuda":
+    if call.aligned and _on_gpu(q):
         # A description of the mask, which the GPU's kernels follow without building it.
         described = causal_lower_right(q.shape[2], keys.shape[2])
         return _fused(q, keys, values, scale, mask=described)
@@ -135,6 +135,10 @@ def _mixed(q: Tensor, keys: Tensor, values: Tensor, call: AttentionCall, scale: 
     return torch.cat(parts, 2)
 
 
+def _on_gpu(x: Tensor) -> bool:
+    return x.device.type == "cuda"
+
+
 def _fused(
     q: Tensor,
     keys: Tensor,
@@ -145,7 +149,7 @@ def _fused(
 ) -> Tensor:
     groups = q.shape[1] // keys.shape[1]
     half = q.dtype in (torch.bfloat16, torch.float16)
-    if groups > 1 and q.device.type == "cuda" and not (causal and half):
+    if groups > 1 and _on_gpu(q) and not (causal and half):
         # Of the GPU's kernels that bound memory, only that without a mask shares heads in place.
         keys, values = (
             x[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2) for x in (keys, values)
