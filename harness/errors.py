@@ -4,6 +4,7 @@
     ├── UsageError (2)       the request cannot be understood; the message names the choices
     ├── DataError (3)        data is missing, unreachable or differs from its pinned hash
     ├── ModelError (4)       a model cannot be loaded, reached or trained
+    │   └── OutOfMemory      memory ran out while it sampled or trained
     ├── RunError (5)         a run directory is locked, damaged or of another schema
     ├── SelfTestError (6)    a grader misjudged an answer with a known verdict
     └── ExecutorError (7)    a cluster cannot be reached, or cannot run what is asked
@@ -38,6 +39,19 @@ class ModelError(HarnessError):
     """A model cannot be loaded, reached or trained."""
 
     exit_code = 4
+
+
+class OutOfMemory(ModelError):
+    """Memory ran out while a model sampled or trained.
+
+    `what` says what was too long, `setting` which setting of how a run is executed helps, as in
+    "model.batch_rows=8"; "" where only shorter texts do.
+    """
+
+    def __init__(self, what: str, setting: str) -> None:
+        helps = f"set {setting}" if setting else "free some, or set a smaller sampling.max_tokens"
+        super().__init__(f"{what}: {helps}.")
+        self.what, self.setting = what, setting
 
 
 class RunError(HarnessError):

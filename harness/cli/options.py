@@ -192,6 +192,15 @@ Sets = Annotated[
         panel=REQUEST,
     ),
 ]
+ExecutionSets = Annotated[
+    list[str] | None,
+    option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="one setting of how the run is executed, like model.batch_rows=8",
+        panel=EXECUTION,
+    ),
+]
 PromptFile = Annotated[
     Path | None,
     option("--prompt", metavar="FILE", help="a file with the initial system prompt", panel=REQUEST),

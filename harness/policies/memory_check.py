@@ -79,7 +79,9 @@ def free_memory(device: str) -> int | None:
     if device == "cuda":
         import torch
 
-        return int(torch.cuda.mem_get_info()[0])
+        # What PyTorch holds without using it is free for this process, although not for others.
+        held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0]) + held
     return _host_memory() if device == "cpu" else None
 
 

@@ -261,7 +261,8 @@ def update_memory(
     )
     whole = activation_memory.activation_bytes(shape, tokens, checkpoints, work.packed)
     logits = activation_memory.logits_bytes(shape, tokens)
-    standing = _standing(sizes, work)
+    # The sampler's merged weights are dropped before an update.
+    standing = _standing(sizes, replace(work, merged=False))
     name = "activations, with checkpointing" if checkpoints else "activations"
     return MemoryNeed(
         standing | {"gradients": standing["adapter"], name: whole - logits, "logits": logits}

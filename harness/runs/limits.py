@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.budget import Usage
 from harness.errors import UsageError
 from harness.evaluate import Interrupted
-from harness.runs.request import read_request, write_request
-from harness.settings.build import build
 from harness.settings.sections import LimitsSection, PricesSection
-from harness.settings.sources import Scalar
 from harness.storage.atomic_files import lines
 
 
@@ -36,17 +32,6 @@ def check_limits(limits: LimitsSection, prices: PricesSection) -> None:
             "--max-cost needs prices: add --set prices.currency=USD --set prices.rollout=0.60, the "
             "price of a million sampled tokens."
         )
-
-
-def set_limits(run_dirs: Sequence[Path], typed: Mapping[str, Scalar]) -> None:
-    """Give unfinished runs the limits that were typed; 0 takes one away."""
-    for run_dir in run_dirs if typed else ():
-        request = read_request(run_dir)
-        old = {"max_cost": request.limits.max_cost, "max_hours": request.limits.max_hours}
-        limits = build(LimitsSection, {**old, **typed}, "limits")
-        check_limits(limits, request.prices)
-        if not (run_dir / "entry.json").exists():
-            write_request(replace(request, limits=limits), run_dir)
 
 
 def rounds_logged(folder: Path) -> int:

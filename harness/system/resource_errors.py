@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness.errors import HarnessError, ModelError, RunError
+from harness.errors import HarnessError, ModelError, OutOfMemory, RunError
 
 _DISK = {
     errno.ENOSPC: "no space is left there; make room",
@@ -23,7 +23,10 @@ _DISK = {
 }
 # A library in Rust, such as safetensors, quotes the system's error in its own.
 _QUOTED = re.compile(r"\(os error (\d+)\)")
-_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
+_MEMORY = (
+    *("can't allocate memory", "Cannot allocate memory", "not enough memory", "out of memory"),
+    *("bad_alloc", "DefaultCPUAllocator"),
+)
 
 
 def as_resource_error(error: BaseException, what: str, then: str) -> HarnessError | None:
@@ -43,7 +46,11 @@ def as_resource_error(error: BaseException, what: str, then: str) -> HarnessErro
         named = getattr(error, "filename", None)
         place = f" ({named})" if named else ""
         return RunError(f"{what}{place}: {_DISK[number]}{f', then {then}' if then else ''}.")
-    if number == errno.ENOMEM or _out_of_memory(error):
+    if isinstance(error, OutOfMemory) and then:
+        helps = f"{then} --set {error.setting}" if error.setting else f"free some, then {then}"
+        anew = "" if error.setting else ", or start a new run with a smaller sampling.max_tokens"
+        return ModelError(f"{error.what}: {helps}{anew}.")
+    if number == errno.ENOMEM or out_of_memory(error):
         return ModelError(
             "Memory ran out; free some"
             f"{f', then {then}' if then else ''}, or start a new run with smaller "
@@ -52,7 +59,8 @@ def as_resource_error(error: BaseException, what: str, then: str) -> HarnessErro
     return None
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """True for an error that says that memory ran out, on this machine or on its GPU."""
     # torch's class by its name, so that torch is not imported for it. On a CPU torch raises a plain
     # RuntimeError, which only its words tell apart.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -65,9 +73,9 @@ def resource_errors_explained(what: str, then: str = "") -> Iterator[None]:
     """Raise resource errors inside the block as errors of one sentence."""
     try:
         yield
-    except HarnessError:
-        raise
     except Exception as error:
+        if isinstance(error, HarnessError) and not isinstance(error, OutOfMemory):
+            raise
         instead = as_resource_error(error, what, then)
         if instead is None:
             raise

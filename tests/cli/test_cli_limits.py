@@ -71,3 +71,22 @@ def test_a_limit_of_money_without_prices_is_refused_in_a_sentence(command, capsy
 def test_amounts_that_are_none_are_refused(words, capsys):
     assert main([*RUN, *words]) == 2
     assert "a number from 0 on" in capsys.readouterr().err
+
+
+def test_a_resume_changes_how_a_run_is_executed_and_nothing_else(capsys):
+    assert main([*PRICED, "--run-dir", "run", "--max-cost", "400"]) == 130
+    resume = ["resume", "run", "--quiet", "--json"]
+    for words, said in (
+        (["model.lora_rank=3"], "model.lora_rank says what is measured"),
+        (["sampling.max_tokens=3"], "sampling.max_tokens says what is measured"),
+        (["method.edits=1"], "method.edits says what is measured"),
+        (["model.batch_row=3"], "Did you mean 'batch_rows'"),
+        (["modle.batch_rows=3"], "Did you mean 'model'"),
+        (["model.batch_rows=0"], "must be at least 1"),
+    ):
+        assert main([*resume, "--set", *words]) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
+    before = Path("run/config.toml").read_text()
+    assert main([*resume, "--set", "model.batch_rows=7", "--max-cost", "0"]) == 0
+    after = Path("run/config.toml").read_text()
+    assert "batch_rows = 7" in after and "[limits]" in before and "[limits]" not in after

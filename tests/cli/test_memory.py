@@ -1,6 +1,8 @@
 """Memory that really runs out, in the middle of a training step."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -66,10 +68,14 @@ def test_a_run_that_is_out_of_memory_says_so_and_goes_on_when_there_is_some(home
     )
     assert child.returncode == 4, child.stderr[-2000:]
     (said,) = [line for line in child.stderr.splitlines() if line.startswith("harness: ")]
-    assert said.startswith("harness: Memory ran out; free some, then go on with harness resume run")
-    assert "model.batch_rows=…" in said and "model.micro_batch_tokens=…" in said
+    assert said.startswith("harness: Memory ran out while an update read ")
+    (setting,) = re.findall(r"go on with harness resume run --set (model\.\w+=\w+)\.", said)
     assert "Traceback" not in child.stderr
     assert not (home / "run" / "entry.json").exists()
+    shutil.copytree(home / "run", home / "changed")
     assert main(["resume", "run", "--quiet", "--json"]) == 0
     assert main([*RUN, "--run-dir", "whole"]) == 0
     assert differences(home / "whole", home / "run", ordered=True) == []
+    # With the setting that was named it goes on as well.
+    assert main(["resume", "changed", "--set", setting, "--quiet", "--json"]) == 0
+    assert setting.replace("=", " = ").split(".")[1] in (home / "changed/config.toml").read_text()

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from harness.cli.arguments import Arguments
 from harness.cli.commands.run import executor_options, limit_options, run_and_report
+from harness.runs.checks.execution_changes import change_execution
 from harness.runs.executors import executor_for
 from harness.runs.finish import unfinished
-from harness.runs.limits import set_limits
 from harness.runs.request import read_request, read_tables
 from harness.runs.run_dirs import existing
 from harness.settings.executor import check_removed, removed
 from harness.settings.old_names import written_name
-from harness.settings.sources import Scalar, read_toml
+from harness.settings.sources import Scalar, merge, read_sets, read_toml
 
 
 def main(arguments: Arguments) -> int:
@@ -21,7 +21,8 @@ def main(arguments: Arguments) -> int:
     # First: the options that are left over would be taken for those of a serial run.
     _check(unfinished(run_dirs), typed, arguments.run)
     executor = executor_for(run_dirs, typed)
-    set_limits(run_dirs, limit_options(arguments))
+    limits = {"limits": limit_options(arguments)}
+    change_execution(run_dirs, merge(read_sets(arguments.sets or ()), limits))
     return run_and_report(run_dirs, arguments.quiet, arguments.json, arguments.tracker, executor)
 
 

@@ -91,10 +91,12 @@ def evaluate(
     examples="""
     harness resume runs/my-run
     harness resume runs/my-run --executor processes --jobs 2
+    harness resume runs/my-run --set model.micro_batch_tokens=4096
     """,
 )
 def resume(
     run: o.Run,
+    sets: o.ExecutionSets = None,
     executor: o.Executor = None,
     address: o.Address = None,
     jobs: o.Jobs = None,

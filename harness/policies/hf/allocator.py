@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _TRIM, _MAP = -1, -3  # mallopt(3): M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
 _KEPT = 2**30  # bytes that may stay free at the end of the heap
 _BLOCK = 2**25  # bytes; larger blocks are still returned. glibc before 2.35 accepts no more
+_SMALL = 2**21  # bytes; smaller blocks are kept in an update too
 _kept = False  # set once `keep_freed` has configured the allocator
 
 
@@ -32,6 +35,25 @@ def keep_freed() -> bool:
     global _kept
     _kept = bool(library.mallopt(_MAP, _BLOCK)) and bool(library.mallopt(_TRIM, _KEPT))
     return _kept
+
+
+@contextmanager
+def large_blocks_returned() -> Iterator[None]:
+    """Within the block, return freed memory of 2 MiB or more at once, where `keep_freed` keeps it.
+
+    An update frees and takes blocks of many sizes. Kept, they leave gaps that the next sizes do not
+    fit, and several times the memory that is in use stays with the process.
+    """
+    if not _kept:
+        yield
+        return
+    return_freed()
+    library = ctypes.CDLL(None)
+    library.mallopt(_MAP, _SMALL)
+    try:
+        yield
+    finally:
+        library.mallopt(_MAP, _BLOCK)
 
 
 def return_freed() -> None:

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -44,6 +43,7 @@ from harness.policies.hf.trainer import Trainer, TrainForward
 from harness.policies.hf.training.padded_forward import PaddedForward
 from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.memory_check import free_memory
+from harness.policies.memory_errors import update_memory_explained
 from harness.policies.memory_fit import fit_settings
 from harness.policies.memory_plan import EpisodeSizes, MemoryWork, ModelSizes, kv_row_bytes
 from harness.policies.model_files import (
@@ -174,7 +174,9 @@ class HFPolicy:
         if self._adapter is not None:
             self._adapter.drop_merged()
         # Dropped before the step, whose activations need the room.
-        metrics = self._trainer().step(samples, loss, step)
+        lengths = [len(s.prompt) + len(s.sampled) for s in samples]
+        with update_memory_explained(sum(lengths), max(lengths), self.settings):
+            metrics = self._trainer().step(samples, loss, step)
         self._set_version(self._version + 1)
         return metrics
 
@@ -269,7 +271,7 @@ class HFPolicy:
         if not forward.can_checkpoint:
             return False
         shape = ModelShape.of(self._model.config, s.lora_rank, self._model.dtype.itemsize)
-        free = self._free_memory()
+        free = free_memory(self.settings.device)
         return checkpointing_needed(s.checkpointing, shape, tokens, free, forward.packed)
 
     @property
@@ -323,7 +325,7 @@ class HFPolicy:
 
     def fit_memory(self, episodes: EpisodeSizes) -> tuple[str, ...]:
         """See `FitsMemory.fit_memory`."""
-        free = self._free_memory()
+        free = free_memory(self.settings.device)
         if self._sizes is None or free is None:
             return ()
         work = MemoryWork.of(
@@ -336,10 +338,3 @@ class HFPolicy:
             self._reference_sampler = self._new_sampler(adapted=False)
             self._reference = Reference(self, self._reference_sampler.generate, {})
         return (fitted.note,) if fitted.note else ()
-
-    def _free_memory(self) -> int | None:
-        free = free_memory(self.settings.device)
-        if free is not None and self.settings.device == "cuda":
-            # Free within PyTorch, although not for others.
-            free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-        return free

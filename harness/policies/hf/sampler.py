@@ -22,6 +22,8 @@ from harness.policies.hf.constrained_decoding import ConstraintCompiler
 from harness.policies.hf.conversation_cache import CachedConversation, ConversationCache
 from harness.policies.hf.decoder import Decoder, M
 from harness.policies.hf.token_sampling import SequenceState, sample_tokens, uniforms
+from harness.policies.memory_errors import sampling_error
+from harness.system.resource_errors import out_of_memory
 from harness.types import Completion, Finish, Tokens
 
 _MAX_SYSTEM_PREFIXES = 8  # system prompts whose KV cache is kept between batches
@@ -86,7 +88,21 @@ class Sampler(Generic[M]):
         self._conversations.clear()
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
-        """Answer what waits, yielding completions as they end."""
+        """Answer what waits, yielding completions as they end.
+
+        Raises:
+            OutOfMemory: Memory ran out; says for how many rows, and how long they were.
+        """
+        self._running = []
+        try:
+            yield from self._generate(waiting)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            lengths = [len(row.prompt) + len(row.sampled) for row in self._running]
+            raise sampling_error(lengths) from error
+
+    def _generate(self, waiting: deque[Request]) -> CompletionStream:
         batch: _Batch[M] | None = None
         self._last_prefilled = None
         self._conversations.begin_batch(waiting)
@@ -100,6 +116,7 @@ class Sampler(Generic[M]):
             most = self._most_rows(running, waiting) if waiting else 0
             if waiting and most - len(running) >= max(1, most // 4):
                 admitted = [self._sequence_of(r) for r in self._take(waiting, running)]
+                self._running = [*running, *admitted]
                 # A prompt that fills the context is answered at once: no tokens, and cut off.
                 yield from (
                     (row.request.id, self._completion(row)) for row in admitted if not row.limit
@@ -111,7 +128,7 @@ class Sampler(Generic[M]):
                     continue
             assert batch is not None
             # Kept, because the next batch lacks the rows that ended.
-            rows = batch.rows
+            self._running = rows = batch.rows
             ended = self._sample(batch)
             # Before the decode step, which consumes the batch's KV cache.
             self._cache_conversations(batch, ended)

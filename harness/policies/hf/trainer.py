@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from harness.errors import ModelError
 from harness.policies.base import BatchSize, Loss, Sample, Step, TokenBatch
+from harness.policies.hf.allocator import large_blocks_returned
 from harness.policies.hf.lora import LoraAdapter
 from harness.policies.hf.training.chunked_logprobs import CompletionStates, sampled_logprobs
 
@@ -122,8 +124,10 @@ class Trainer:
         self._adapter.optimizer.zero_grad(set_to_none=True)
         try:
             checkpointing, batches = self._micro_batches(sampled)
-            for batch in batches:
-                self._accumulate(batch, checkpointing, size, loss, step, totals)
+            # Costs time, as checkpointing does, and like it pays where memory is short.
+            with large_blocks_returned() if checkpointing else nullcontext():
+                for batch in batches:
+                    self._accumulate(batch, checkpointing, size, loss, step, totals)
             norm = self._apply(step, totals)
         finally:
             # Also after an error. Gradients would only take room while completions are sampled.
