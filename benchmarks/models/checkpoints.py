@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.tiny import tiny_tokenizer
 
-_PARAMETERS = 3_000_000  # at most; a forgotten size would take gigabytes
+_PARAMETERS = 8_000_000  # at most; a forgotten size would take gigabytes
 
 
 def _sized(size: int, names: str) -> dict[str, int]:
@@ -50,6 +50,15 @@ OWN: Mapping[str, Mapping[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 16},
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "gemma3n_text": {
+        "num_hidden_layers": 3,
+        "num_kv_shared_layers": 0,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+        "intermediate_size": 48,
+        "activation_sparsity_pattern": None,
+    },
+    "mamba2": {"num_heads": 8, "head_dim": 8},
+    "zamba2": {"num_hidden_layers": 54},
     "zaya": {"num_experts_per_tok": 1},
 }
 """What an architecture needs beyond `SIZES`."""
@@ -65,23 +74,33 @@ def tiny_config(kind: str, **fields: Any) -> Any:
 
     architecture: Any = CONFIG_MAPPING[kind]
     default = architecture()
+    sizes = _shrunk(default)
+    own = dict(OWN.get(kind, {})) | fields
+    text = default.get_text_config()
     # The decoder of an encoder-decoder has its configuration in common with the encoder.
-    text = default if default.is_encoder_decoder else default.get_text_config(decoder=True)
-    known = text.to_dict()
+    if text is default or default.is_encoder_decoder:
+        return architecture(**sizes | own)
+    part = next(n for n in architecture.sub_configs if getattr(default, n, None) is text)
+    sizes[part] |= own
+    return architecture(**sizes)
+
+
+def _shrunk(default: Any) -> dict[str, Any]:
+    """Small values for the sizes of a configuration and of its parts."""
+    known = default.to_dict()
     sizes: dict[str, Any] = {
         name: size
         for name, size in SIZES.items()
         if name in known and not isinstance(known[name], dict | list)
     }
+    if "image_size" in known and "patch_size" in known:
+        sizes |= {"image_size": 16, "patch_size": 8}
     # Derived again from the number of layers.
     sizes |= {"layer_types": None} if "layer_types" in known else {}
     if "kv_lora_rank" in known:  # latent attention has a key for each head
         sizes["num_key_value_heads"] = sizes["num_attention_heads"]
-    sizes |= dict(OWN.get(kind, {})) | fields
-    if text is default:
-        return architecture(**sizes)
-    part = next(n for n in architecture.sub_configs if getattr(default, n, None) is text)
-    return architecture(**{part: sizes})
+    parts = {name: getattr(default, name, None) for name in default.sub_configs}
+    return sizes | {name: _shrunk(part) for name, part in parts.items() if part is not None}
 
 
 def tiny_checkpoint(kind: str, folder: Path, seed: int = 0, **fields: Any) -> Path:

@@ -98,6 +98,18 @@ def test_a_model_with_another_state_is_refused_before_its_weights_are_read(
     assert "a state other than keys and values" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["mistral3", "qwen2_5_vl", "t5"])
+def test_a_model_that_is_no_language_model_by_itself_is_refused_by_name(
+    tmp_path: Path, kind: str
+) -> None:
+    from transformers import CONFIG_MAPPING
+
+    CONFIG_MAPPING[kind]().save_pretrained(tmp_path)
+    told = refusal(tmp_path)
+    assert f"({kind}" in told
+    assert len(told) < 250
+
+
 def by_transformers(folder: Path, tokens: Tokens) -> torch.Tensor:
     """Log-probabilities of a completion by plain transformers: eager, no cache, one text."""
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()

@@ -94,7 +94,11 @@ def _require_keys_and_values(name: str, config: Any) -> None:
     """Refuse models that keep a state other than keys and values, which no row could share."""
     found = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if found is None:
-        return  # loading says that transformers knows no such language model
+        parts = ", which has other parts beside its language model" if config.sub_configs else ""
+        raise ModelError(
+            f"Transformers does not load '{name}' ({config.model_type}{parts}) as a causal "
+            f"language model: {_INSTEAD}."
+        )
     architecture: Any = found[0] if isinstance(found, tuple) else found
     unknown = _cache_layers(config) - {DynamicLayer, DynamicSlidingWindowLayer}
     takes_cache = "past_key_values" in inspect.signature(architecture.forward).parameters
