@@ -1,6 +1,8 @@
 """Chat templates with the traits of known families: where turns end, and what no text can write."""
 
 import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from benchmarks.models.templates import FAMILIES, Family
 from harness.errors import UsageError
@@ -163,3 +165,36 @@ def test_what_a_template_does_to_earlier_turns_is_said() -> None:
     notes = Rendering(Family(moving, "<|im_end|>").tokenizer()).notes
     assert any("moves the system prompt" in note for note in notes)
     assert not any("earlier replies" in note for note in notes)
+
+
+def sentencepiece() -> PreTrainedTokenizerFast:
+    """A tokenizer that puts a space before every text, as Llama 2's does."""
+    letters = [(c, -5.0) for c in "abcdefghijklmnopqrstuvwxyz[]/INST:<>\n"]
+    words = [("<unk>", 0.0), ("</s>", 0.0), ("▁", -4.0), ("▁hi", -3.0), *letters]
+    raw = Tokenizer(models.Unigram(words, unk_id=0))
+    raw.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    raw.decoder = decoders.Metaspace(prepend_scheme="first")
+    raw.add_special_tokens([AddedToken("</s>", special=True)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        eos_token="</s>",
+        unk_token="<unk>",
+        chat_template=(
+            "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ m['content'] + '</s>' }}"
+            "{% else %}{{ '[INST] ' + m['content'] + ' [/INST]' }}{% endif %}{% endfor %}"
+        ),
+    )
+
+
+def test_no_space_of_sentencepiece_comes_between_the_parts() -> None:
+    tokenizer = sentencepiece()
+    assert tokenizer.convert_ids_to_tokens(tokenizer("hi")["input_ids"]) == ["▁hi"]
+    rendering = Rendering(tokenizer)
+    ids = rendering.prompt((Message("user", "hi"),)).ids
+    assert "".join(tokenizer.convert_ids_to_tokens(list(ids))) == "▁[INST]▁hi▁[/INST]"
+    talk = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+    ids = rendering.prompt(talk).ids
+    written = "▁[INST]▁a▁[/INST]b</s>[INST]▁c▁[/INST]"
+    assert "".join(tokenizer.convert_ids_to_tokens(list(ids))) == written
+    assert rendering.identity.endswith(" spaces")
+    assert "spaces" not in Rendering(FAMILIES["chatml"].tokenizer()).identity

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from harness.errors import ModelError
 from harness.policies.chat.control_tokens import other_control_tokens, special_tokens
 from harness.policies.chat.template import read_template
+from harness.policies.chat.text_encoding import TextEncoder
 from harness.settings.model import Thinking
 from harness.thoughts import is_mark, opened_thought, split_thoughts
 from harness.types import Message
@@ -57,12 +58,12 @@ class Rendering:
         self._tokenizer = tokenizer
         self._template = template = read_template(tokenizer, thinking)
         self.thinks = template.thinks
-        self._bare, self._ask = self._marker(template.bare), self._marker(template.ask)
-        self._bridge = self._marker(template.bridge)
-        self._opening = self._marker(template.opening or "")
-        self._between = self._marker(template.between or "")
+        self._text = text = TextEncoder(tokenizer)
+        self._bare, self._opening = text.first(template.bare), text.first(template.opening or "")
+        self._ask, self._bridge = text.next(template.ask), text.next(template.bridge)
+        self._between = text.next(template.between or "")
         # Before an earlier reply; the same as before the next one unless thoughts are removed.
-        self._before = self._ask if template.history is None else self._marker(template.history)
+        self._before = self._ask if template.history is None else text.next(template.history)
         special = special_tokens(tokenizer)
         fixed = (self._bare, self._ask, self._bridge, self._opening, self._between)
         others = other_control_tokens(tokenizer, fixed)
@@ -85,6 +86,8 @@ class Rendering:
         digest = hashlib.sha256(vocabulary).hexdigest()[:16]
         self.identity = f"{template.identity} vocabulary:{digest}"
         # Added where earlier versions rendered differently, so that other Tracks stay.
+        if text.adds_space:
+            self.identity += " spaces"
         if others:
             self.identity += f" controls:{len(others)}"
         before = stated | {i for i in self._bridge[:1] if i in special}
@@ -160,13 +163,6 @@ class Rendering:
     def _content(self, message: Message) -> Ids:
         return self._encode(message.content.strip() if self._template.trims else message.content)
 
-    def _marker(self, text: str) -> Ids:
-        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _plain(self, text: str) -> Ids:
-        encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)
-        return tuple(encoded["input_ids"])
-
     def _forbidden(self, ids: Ids, text: str) -> bool:
         """True where a control token came out of text, other than "unknown" for the unknown."""
         unknown = self._tokenizer.unk_token_id
@@ -187,7 +183,7 @@ class Rendering:
         pieces = [_as_unicode(text)]
         while pieces:
             piece = pieces.pop()
-            encoded = self._plain(piece)
+            encoded = self._text.next(piece, plain=True)
             if not self._forbidden(encoded, piece):
                 ids += encoded
                 continue
@@ -208,8 +204,8 @@ class Rendering:
 
         Tokens that it also writes between thought and answer end a message, but not the turn.
         """
-        inside = set(self._marker(self._template.inside))
-        closing = [i for i in self._marker(self._template.closing) if i in self._controls]
+        inside = set(self._text.next(self._template.inside))
+        closing = [i for i in self._text.next(self._template.closing) if i in self._controls]
         # Some templates leave the last turn open, and close it by beginning the next one.
         closing = closing or [i for i in self._bridge[:1] if i in self._controls]
         return set([i for i in closing if i not in inside][:1])
@@ -226,6 +222,6 @@ class Rendering:
             whole = f"{template.bare}{system}\n\n{user}{template.ask}"
         else:
             whole = f"{template.opening}{system}{template.between}{user}{template.ask}"
-        if self._marker(whole) == apart:
+        if self._text.first(whole) == apart:
             return ()
         return ("Contents are encoded apart from role markers, which here gives other tokens.",)
