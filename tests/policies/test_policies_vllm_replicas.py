@@ -1,6 +1,7 @@
 """Several servers behind one address: an adapter is on each before it samples."""
 
 import json
+import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -168,9 +169,9 @@ def test_a_replica_that_takes_no_adapter_stops_the_step(tmp_path: Path) -> None:
 def test_a_server_that_is_down_or_serves_another_model_is_named_at_the_start() -> None:
     one, other = Replica(), Replica()
     other.name = "another"
-    with listening(one) as first, listening(other) as second:
-        with listening(one) as down:
-            pass  # its address is free again
+    with listening(one) as first, listening(other) as second, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody else gets this address, and nothing answers at it
+        down = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ModelError) as told:
             opened(first, first, second, down)
     said = str(told.value)
