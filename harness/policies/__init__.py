@@ -70,9 +70,9 @@ def trainable(url: str) -> bool:
     return find_backend(url).trainable
 
 
-def deterministic(url: str) -> bool:
-    """True where equal requests with equal seeds give equal completions."""
-    return find_backend(url).deterministic
+def deterministic(url: str, settings: ModelSettings) -> bool:
+    """True where equal requests with equal seeds give equal completions, and are to do so."""
+    return settings.deterministic and find_backend(url).deterministic
 
 
 def loaded_url(url: str) -> str:

@@ -91,7 +91,7 @@ def reflector_for(request: Config, policy: Metered, meter: Meter) -> Policy:
         return policy
     # The switch is set for the evaluated model; another model's template may have none.
     other = open_policy(name, replace(request.model, thinking="default"))
-    return metered(other, meter, deterministic(name))
+    return metered(other, meter, deterministic(name, request.model))
 
 
 @dataclass
@@ -147,7 +147,7 @@ def build_run(
     # Resuming should not choose device, dtype and threads anew: they change what is sampled.
     request = resolved_request(request, opened)
     meter = Meter(callbacks)
-    policy = metered(opened, meter, deterministic(request.model_url))
+    policy = metered(opened, meter, deterministic(request.model_url, request.model))
     reflector = reflector_for(request, policy, meter)
     request = with_reflection_limit(request, _reflector_thinks(request, opened, reflector))
     # A finished run may be opened again for analyses, and keeps the request that it ran with.

@@ -74,7 +74,7 @@ def make_track(
         placement=request.run.prompt_role,
         reflector=_reflector_name(request.reflection.model, reflector),
         engine=f"{identity.get('engine', '')} {identity.get('dtype', '')}".strip(),
-        mode="deterministic" if deterministic(request.model_url) else "fast",
+        mode="deterministic" if deterministic(request.model_url, request.model) else "fast",
         temperature=request.sampling.temperature,
         top_p=request.sampling.top_p,
         max_tokens=request.sampling.max_tokens,

@@ -54,6 +54,11 @@ class ModelSettings(Settings):
     the Llama family; "auto" takes the faster one where it supports the model, "fast" refuses other
     models. Results differ by rounding only, as with batch_rows."""
 
+    deterministic: bool = True
+    """Let a model that is loaded here end byte for byte the same after a kill: long iterations and
+    evaluations are sampled in chunks, and a kill loses the chunk in progress. With false there are
+    no chunks, a kill loses only unfinished episodes, and results have a Track of their own."""
+
     lora_rank: Annotated[int, Ge(1), Le(65_536), Paper("E-SPL App. A.5")] = 32
     """Rank of the LoRA adapter, on every linear layer."""
 

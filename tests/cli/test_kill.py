@@ -232,3 +232,34 @@ def test_an_endpoint_is_asked_for_nothing_that_had_ended(tmp_path, method, aim):
     assert len(repeated) <= 4
     spent = json.loads((tmp_path / "out" / "checkpoint" / "state.json").read_text())["spent"]
     assert spent["episodes"] == 72 and spent["acting_tokens"] == 72 * 3
+
+
+@pytest.mark.slow
+def test_without_determinism_a_kill_loses_only_unfinished_episodes(tmp_path, tiny_model):
+    (tmp_path / "parity.py").write_text(WORLD)
+    words = [*request(tiny_model, "out"), "--set", "model.deterministic=false"]
+    run, process, kept = tmp_path / "out", start(tmp_path, *words), list[dict[str, Any]]()
+    while process.poll() is None:
+        kept = journal(run)
+        if len(kept) > 5 and kept[0]["round"] > 0:
+            process.kill()
+            break
+        time.sleep(0.001)
+    process.communicate()
+    assert process.returncode == -9, "the run was over before it could be killed"
+    kept = journal(run)
+    resumed = start(tmp_path, "resume", "out")
+    _, err = resumed.communicate(timeout=280)
+    assert resumed.returncode == 0, err
+    entry = json.loads((run / "entry.json").read_text())
+    assert entry["track"]["mode"] == "fast" and entry["spent"]["episodes"] == 96
+    logged = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
+    again = [e for e in logged if e["round"] == kept[0]["round"]]
+    for line, episode in zip(kept[1:], again, strict=False):
+        if "episodes" not in line:
+            break
+        (stored,) = line["episodes"]
+        assert stored["prompt"] == episode["prompt"]
+        assert [t["completion"]["text"] for t in stored["turns"]] == [
+            t["reply"] for t in episode["turns"]
+        ]

@@ -2,15 +2,20 @@
 
 import json
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from standin import Body, completion, event, streamed
+from standin import Body, completion, event, served, streamed
 
 from harness.errors import ModelError
+from harness.policies.base import Request, Sampling
+from harness.policies.openai.policy import EndpointPolicy, parse_address
 from harness.policies.openai.response import MalformedResponse, WithheldResponse, read_completion
 from harness.policies.openai.stream import ResponseReader, UncountedStream
-from harness.types import Completion
+from harness.settings.model import ModelSettings
+from harness.types import Completion, Finish, Message
 
 TEXT = "The answer is \U0001f600 25.\n\ndata: no event"
 WHOLE: dict[str, Body] = {
@@ -128,3 +133,21 @@ def test_a_stream_beyond_its_token_limit_is_given_up() -> None:
 def test_a_stream_without_a_count_is_told_apart() -> None:
     with pytest.raises(UncountedStream):
         read(b"".join(streamed(completion(TEXT, tokens=None))))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_full_context_that_is_told_in_a_response_cuts_the_completion_off(stream: bool) -> None:
+    message = "This model's maximum context length is 100 tokens, and the prompt has 120."
+
+    def full(body: Body, earlier: int) -> tuple[int, Any]:
+        if body["messages"][-1]["content"] == "Hello":
+            return 200, completion()
+        whole = {"error": {"message": message}}
+        return 200, iter([event(whole)]) if stream else whole
+
+    with served(full) as (url, seen):
+        policy = EndpointPolicy(url, parse_address(url), ModelSettings(retries=2, patience=0.0))
+        request = Request("r", (Message("user", "long"),), Sampling(max_tokens=50), 1)
+        found = dict(policy.generate(deque([request])))
+    assert (found["r"].text, found["r"].finish, found["r"].sampled) == ("", Finish.LENGTH, 0)
+    assert len(seen) == 1

@@ -35,7 +35,7 @@ from harness.policies.openai.parameters import (
     room_left,
 )
 from harness.policies.openai.request_pool import RequestPool
-from harness.policies.openai.response import printable
+from harness.policies.openai.response import MalformedResponse, printable
 from harness.policies.openai.retry import RetryPolicy, delay_of, transient
 from harness.policies.openai.stream import ResponseReader, UncountedStream, read_all
 from harness.settings.model import ModelSettings
@@ -272,6 +272,9 @@ class EndpointPolicy:
                 self._parameters.no_stream()
             except Exception as error:
                 words = refusal(error)
+                # Once a stream has begun, a server has no status left to refuse with.
+                if isinstance(error, MalformedResponse) and overflows(str(error)):
+                    words = str(error)
                 if not words:
                     raise
                 if limit_spent(words):
