@@ -282,7 +282,7 @@ def raise_if_unanswered(episodes: Collection[Episode], policy: Policy) -> None:
     if failed and all(episode.error.startswith(TIMED_OUT) for episode in failed):
         raise ModelError(
             f"{len(failed)} of {len(episodes)} completions of {policy.name} got no new content "
-            "within model.timeout seconds, and nothing else failed: set model.timeout higher or "
-            "model.concurrency lower in the run's config.toml, then continue with harness resume, "
-            "which samples only these again."
+            "within model.timeout seconds, and nothing else failed: continue with harness resume "
+            "RUN --set model.timeout=SECONDS, or with a lower model.concurrency; only these "
+            "completions are sampled again."
         )

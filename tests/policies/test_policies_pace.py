@@ -264,7 +264,9 @@ def test_a_round_whose_only_failures_are_time_outs_stops_and_can_go_on(tmp_path:
             arena.close()
 
     with served(stuck) as (url, seen):
-        with pytest.raises(ModelError, match=r"2 of 16 completions .* set model\.timeout higher"):
+        with pytest.raises(
+            ModelError, match=r"2 of 16 completions .* --set model\.timeout=SECONDS"
+        ):
             rollout(url)
         done.set()
         slow, before = False, len(questions(seen))
