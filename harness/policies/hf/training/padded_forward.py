@@ -32,7 +32,7 @@ from harness.policies.hf.transformers_forward import ForwardState, TransformersF
 
 _LOG = logging.getLogger(__name__)
 
-_SAME = 0.02  # largest relative difference of equal logits, in bfloat16
+_SAME = 1e-4, 0.02  # largest relative difference of equal logits, in float32 and in shorter types
 
 
 class PaddedForward:
@@ -185,17 +185,17 @@ def _probed(model: Any, forward: TransformersForward, collect: Any) -> Head:
     vocabulary = int(stated["vocab_size"])
     # Not id 0, often the padding, whose embedding is 0: every scale gives its logits, all 0.
     probe = [[vocabulary // 2, vocabulary // 3]]
+    heads = [Head(layer.weight, layer.bias, scale, softcap) for scale in scales]
     with torch.no_grad():
         theirs = forward.forward_pieces(probe, logits=0)[0].float()
-        plain = Head(layer.weight, layer.bias)
-        with collect(plain) as states:
+        with collect(heads[0]) as states:
             forward.forward_pieces(probe, logits=0)
         if len(states) == 1 and states[0].shape[:2] == theirs.shape[:2]:
-            for scale in scales:
-                head = Head(layer.weight, layer.bias, scale, softcap)
-                ours = head.logits(states[0].flatten(0, 1))
-                if float((ours - theirs[0]).abs().max()) <= _SAME * float(theirs.abs().max()):
-                    return head
+            hidden = states[0].flatten(0, 1)
+            gaps = [float((head.logits(hidden) - theirs[0]).abs().max()) for head in heads]
+            same = _SAME[layer.weight.dtype != torch.float32] * float(theirs.abs().max())
+            if min(gaps) <= same:
+                return heads[gaps.index(min(gaps))]
     return Head(None)
 
 
