@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 from benchmarks.models.checkpoints import tiny_checkpoint
@@ -127,6 +128,23 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(
         policy.export(tmp_path / "merged", merged=True)
     assert [p.name for p in (tmp_path / "merged").iterdir()] == ["system_prompt.txt"]
     assert {p.name for p in tmp_path.iterdir()} == {"base", "merged"}
+
+
+def test_an_adapter_that_peft_would_read_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = trained(tiny_checkpoint("mixtral", tmp_path / "base"))
+    read = LoraConfig.from_pretrained
+
+    def forgetful(folder):
+        config = read(folder)
+        config.target_parameters = None
+        return config
+
+    monkeypatch.setattr(LoraConfig, "from_pretrained", forgetful)
+    with pytest.raises(ModelError, match="would not be read as it was written"):
+        policy.export(tmp_path / "adapter", merged=False)
+    assert {p.name for p in tmp_path.iterdir()} == {"base"}
 
 
 # peft looks for its own patterns of experts among modules, where they match parameters.

@@ -8,15 +8,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft.tuners.lora.layer import ParamWrapper
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+)
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from harness.errors import ModelError
@@ -26,25 +34,52 @@ from harness.policies.hf.lora import LoraAdapter
 from harness.policies.hf.support.loading_report import require_complete
 from harness.policies.hf.support.model_support import plan_loading
 
+_ADAPTER = "adapter_model.safetensors"
 _GENERATION = "generation_config.json"
 _PROBE_LENGTH = 24  # tokens whose log-probabilities are compared
 _SAME = 1e-3  # nats between two float32 models that hold the same weights
-_ROUNDED = 0.1  # nats on average between a float32 model and one of another dtype
+_ROUNDED = 0.5  # nats on average between a float32 model and one of another dtype
 
 
 def export_adapter(adapter: LoraAdapter, base: str, folder: Path) -> None:
-    """Write `adapter_model.safetensors` and `adapter_config.json`, as peft reads them."""
-    from peft import get_peft_model_state_dict
+    """Write `adapter_model.safetensors` and `adapter_config.json`, as peft reads them.
 
+    Raises:
+        ModelError: peft would read something else than was written.
+    """
     with _written_beside(folder) as draft:
-        # The vocabulary never changes; otherwise peft would query the Hub about it.
-        state = get_peft_model_state_dict(adapter.wrapped, save_embedding_layers=False)
-        tensors = {k: v.contiguous() for k, v in state.items()}
-        save_file(tensors, draft / "adapter_model.safetensors")
+        tensors = _tensors(adapter.wrapped)
+        save_file(tensors, draft / _ADAPTER)
         config = adapter.wrapped.peft_config["default"]
         # The model's name, not its path on this machine.
         config.base_model_name_or_path = base.removeprefix("hf:")
         config.save_pretrained(draft)
+        _require_readable(base, adapter.wrapped.base_model.model, draft, tensors)
+
+
+def _tensors(wrapped: Any) -> dict[str, Tensor]:
+    # The vocabulary never changes; otherwise peft would query the Hub about it.
+    state = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def _require_readable(name: str, model: Any, draft: Path, tensors: dict[str, Tensor]) -> None:
+    again = load_file(draft / _ADAPTER)
+    same = again.keys() == tensors.keys()
+    same = same and all(torch.equal(again[key], tensors[key].cpu()) for key in tensors)
+    # peft renames the experts of some architectures as it reads, so it is asked what it expects.
+    if same and any(isinstance(module, ParamWrapper) for module in model.modules()):
+        make: Any = AutoModelForCausalLM.from_config
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wrapped = get_peft_model(make(model.config), LoraConfig.from_pretrained(draft))
+        expected = {key: tensor.shape for key, tensor in _tensors(wrapped).items()}
+        same = expected == {key: tensor.shape for key, tensor in again.items()}
+    if not same:
+        raise ModelError(
+            f"The adapter of '{name}' would not be read as it was written: export the merged model "
+            "instead (--merged)."
+        )
 
 
 def export_merged(
