@@ -284,9 +284,9 @@ def _warnings(request: Config, env: TextEnvProtocol) -> list[str]:
     return [
         f"smollm2 has 135 M parameters and scores near zero on {name}; with replies of at most "
         f"{limit} tokens this is a reduced Track, good for trying the machinery",
-        f"the full run, about {max(1, round(hours))} h on one data-centre GPU if replies average "
-        f"{tokens} tokens: harness run --env {name} --method espl --model hf:Qwen/Qwen3-4B "
-        "--preset paper",
+        f"the full run, about {max(1, round(hours))} h on one data-centre GPU (computed, not "
+        f"measured: 30 ms a decoding step, replies of {tokens} tokens on average): harness run "
+        f"--env {name} --method espl --model hf:Qwen/Qwen3-4B --preset paper",
     ]
 
 

@@ -74,9 +74,9 @@ def detect() -> Machine:
 def default_model(machine: Machine, env: str = "") -> Choice:
     """The model made for `env`, or else the largest default that trains here on 4,096 tokens.
 
-    Computed, not measured: 32 rows of keys and values, one reply's activations without
-    checkpointing, and its logits over 152 k words take about 60 GB with 4 B parameters and
-    about 30 GB with 0.6 B.
+    Computed (`harness.policies.memory_plan`), not measured: sampling 32 such replies takes 35 GB
+    with 4 B parameters and 22 GB with 0.6 B, an update without checkpointing 51 and 15 GB. Smaller
+    devices can do the same with fewer rows and with checkpointing, but nobody has tried.
     """
     if env.startswith("calibration/"):
         return Choice(
