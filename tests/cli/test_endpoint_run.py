@@ -1,8 +1,13 @@
 """Prompt evolution behind an API, through the command line. The server is a loopback stand-in."""
 
 import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
-from standin import Body, completion, served
+from standin import Body, completion, served, streamed
 
 from harness.cli.main import main
 
@@ -96,3 +101,49 @@ def test_an_endpoint_that_is_gone_costs_no_test_opening(tmp_path, monkeypatch, c
         gone = False
         assert main(["resume", "out", "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"][0]["unscored"] == 0
+
+
+def test_slow_replies_are_neither_lost_nor_left_unscored(tmp_path, monkeypatch, capsys):
+    """Half of the completions grow for longer than model.timeout; one is stuck at first."""
+    monkeypatch.chdir(tmp_path)
+    go_on, stuck = threading.Event(), True
+
+    def slow(body: Body, earlier: int) -> tuple[int, Any]:
+        whole = replying(body, earlier)[1]
+        if not body["messages"][-1]["content"].startswith("What is"):
+            return 200, streamed(whole)
+        key = json.dumps([body["messages"], body["seed"]])
+        asked[key] += 1
+        if stuck and len(asked) == 5 and asked[key] == 1:
+            stalled.append(key)
+        if stuck and key in stalled:
+            go_on.wait(30)
+        events = list(streamed(whole))
+        return 200, slowly(events, 3.5 if body["seed"] % 2 else 0.0)
+
+    asked: Counter[str] = Counter()
+    stalled: list[str] = []
+    with served(slow) as (url, _):
+        words = ["run", "--env", "arithmetic", "--model", url, "--method", "base", *SMALL]
+        words += ["--set", "model.retries=0", "--set", "model.timeout=2"]
+        assert main([*words, "--run-dir", "out", "--json", "--quiet"]) == 4
+        told = capsys.readouterr().err
+        assert "1 of 12 completions" in told and "--set model.timeout=SECONDS" in told
+        stuck = False
+        go_on.set()
+        more = ["--set", "model.timeout=20"]
+        assert main(["resume", "out", *more, "--json", "--quiet"]) == 0
+    run = json.loads(capsys.readouterr().out)["runs"][0]
+    assert run["unscored"] == 0
+    outcomes = json.loads((tmp_path / "out/entry.json").read_text())["outcomes"]
+    assert [o["status"] for o in outcomes] == ["scored"] * 12
+    # Each was asked for once, and the stuck one once more.
+    assert sorted(asked.values()) == [1] * 11 + [2]
+    assert asked[stalled[0]] == 2
+
+
+def slowly(events: list[bytes], seconds: float) -> Iterator[bytes]:
+    """A stream that takes so long, evenly."""
+    for event in events:
+        time.sleep(seconds / len(events))
+        yield event

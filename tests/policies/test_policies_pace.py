@@ -34,7 +34,7 @@ def ask(count: int, tokens: int = 50) -> deque[Request]:
 
 
 def opened(url: str, **settings: Any) -> EndpointPolicy:
-    given = {"concurrency": 8, "timeout": 1.0, "retries": 2, "patience": 0.0, **settings}
+    given = {"concurrency": 16, "timeout": 2.0, "retries": 2, "patience": 0.0, **settings}
     return EndpointPolicy(url, parse_address(url), ModelSettings(**given))
 
 
@@ -56,7 +56,7 @@ def test_slow_replies_that_grow_are_neither_lost_nor_asked_for_again() -> None:
     def half_slow(body: Body, earlier: int) -> tuple[int, Any]:
         made = completion("a slow reply", tokens=3)
         slow = body.get("seed", 0) % 2
-        return 200, slowly(made, 2.5) if slow else streamed(made)
+        return 200, slowly(made, 4.0) if slow else streamed(made)
 
     with served(half_slow) as (url, seen):
         policy = opened(url)  # less time between two tokens than a slow reply takes
@@ -125,7 +125,7 @@ def test_requests_in_the_servers_queue_wait_while_it_works_on_others() -> None:
         return 200, stream()
 
     with served(in_turn) as (url, seen):
-        policy = opened(url)  # the last one waits four times as long as a silence may last
+        policy = opened(url)  # the last one waits twice as long as a silence may last
         found = dict(policy.generate(ask(8)))
     assert len(found) == 8 and policy.failures == {}
     assert len(questions(seen)) == 8
