@@ -132,8 +132,11 @@ class FitsMemory(Protocol):
 class Exportable(Protocol):
     """Can write its trained weights for use elsewhere."""
 
-    def export(self, folder: Path, merged: bool) -> None:
-        """Write a peft adapter, or with `merged` the whole model, into `folder`."""
+    def export(self, folder: Path, merged: bool, stored_dtype: bool = False) -> None:
+        """Write a peft adapter, or with `merged` the whole model, into `folder`.
+
+        A merged model is float32, or with `stored_dtype` of the dtype of its checkpoint.
+        """
         ...
 
 

@@ -108,6 +108,27 @@ def test_a_generation_config_with_a_temperature_alone_is_kept_as_it_is(tmp_path:
     assert opened(tmp_path / "merged").rendering.ends == policy.rendering.ends
 
 
+def test_a_merged_export_can_have_the_checkpoints_dtype(tmp_path: Path) -> None:
+    folder = tiny_checkpoint("llama", tmp_path / "base")
+    tensors = load_file(folder / "model.safetensors")
+    halved = {name: tensor.bfloat16() for name, tensor in tensors.items()}
+    save_file(halved, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    policy = trained(folder)
+    policy.export(tmp_path / "exact", merged=True)
+    policy.export(tmp_path / "rounded", merged=True, stored_dtype=True)
+    kinds = {
+        name: {t.dtype for t in load_file(tmp_path / name / "model.safetensors").values()}
+        for name in ("exact", "rounded")
+    }
+    assert kinds == {"exact": {torch.float32}, "rounded": {torch.bfloat16}}
+    mine = samples(policy)
+    rounded = opened(tmp_path / "rounded").logprobs(mine)
+    for one, two in zip(policy.logprobs(mine), rounded, strict=True):
+        assert torch.allclose(torch.tensor(one), torch.tensor(two), atol=0.3)
+
+
 def test_an_export_that_differs_is_refused_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

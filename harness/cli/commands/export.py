@@ -17,6 +17,8 @@ from leaderboards.records.store import read_entry
 def main(arguments: Arguments) -> int:
     """Write system_prompt.txt and, where weights were trained, the adapter or the merged model."""
     folder, to = arguments.run, arguments.to
+    if arguments.stored_dtype and not arguments.merged:
+        raise UsageError("--stored-dtype is of a merged model: give --merged too.")
     run_dirs = existing(folder)
     if len(run_dirs) > 1:
         raise UsageError(f"{folder} holds {len(run_dirs)} runs; name one, as {run_dirs[0]}.")
@@ -41,7 +43,7 @@ def main(arguments: Arguments) -> int:
     if policy is None:
         say(left)
         return 0
-    policy.export(to, arguments.merged)
+    policy.export(to, arguments.merged, arguments.stored_dtype)
     say(f"{to}: the {'merged model' if arguments.merged else 'adapter'}")
     return 0
 

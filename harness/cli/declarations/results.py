@@ -44,6 +44,14 @@ def export(
     merged: Annotated[
         bool, o.option("--merged", help="merge the LoRA adapter into the weights")
     ] = False,
+    stored_dtype: Annotated[
+        bool,
+        o.option(
+            "--stored-dtype",
+            help="write the merged weights in the checkpoint's dtype, which rounds them, instead "
+            "of float32",
+        ),
+    ] = False,
 ) -> None:
     """Write a run's weights and prompt for use elsewhere."""
 

@@ -88,8 +88,11 @@ def export_merged(
     adapter: LoraAdapter,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
+    stored_dtype: bool = False,
 ) -> None:
-    """Write the model with the adapter merged in, in float32: bfloat16 rounds the delta away.
+    """Write the model with the adapter merged in, in float32: bfloat16 rounds part of it away.
+
+    With `stored_dtype` it is rounded to the checkpoint's dtype all the same.
 
     Raises:
         ModelError: What was written is not what the policy computes; nothing is left behind.
@@ -104,9 +107,11 @@ def export_merged(
             with adapter.switched(on=True):
                 exact = all(p.dtype == torch.float32 for p in trained.parameters())
                 _require_same("merged", _logprobs(trained), _logprobs(merged), exact)
+            if stored_dtype:
+                merged = merged.to(_stored_dtype(source))
             _save(merged, source, draft)
             tokenizer.save_pretrained(draft)
-            expected = _logprobs(merged)
+            expected = _logprobs(merged.float())
             # Dropped first, so that no two copies have to be held.
             del merged
             again, report = read_weights(draft, "float32", plan.attention)
@@ -141,6 +146,15 @@ def _add(model: Any, adapter: LoraAdapter) -> None:
     with torch.no_grad():
         for name, delta in adapter.deltas().items():
             weights[name].add_(delta.cpu())
+
+
+def _stored_dtype(source: Path) -> torch.dtype:
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    found = getattr(torch, name.removeprefix("torch."), None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"its configuration states the dtype '{name}'")
+    return found
 
 
 def _save(model: Any, source: Path, draft: Path) -> None:

@@ -229,14 +229,15 @@ class HFPolicy:
             self._adapter.reset()
         self._set_version(version)
 
-    def export(self, folder: Path, merged: bool) -> None:
+    def export(self, folder: Path, merged: bool, stored_dtype: bool = False) -> None:
         """Write a peft adapter, or with `merged` the whole model with the adapter merged in.
 
         Merging happens in float32, into a copy. An untrained model exports an adapter of zeros.
         """
         adapter = self._ensure_adapter()
         if merged:
-            export_merged(self.name, self._source.folder, adapter, self._tokenizer, folder)
+            base = self._source.folder
+            export_merged(self.name, base, adapter, self._tokenizer, folder, stored_dtype)
         else:
             export_adapter(adapter, self.name, folder)
 

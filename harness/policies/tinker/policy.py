@@ -279,7 +279,7 @@ class TinkerPolicy:
         self._states = states
         self._serve(version)
 
-    def export(self, folder: Path, merged: bool) -> None:
+    def export(self, folder: Path, merged: bool, stored_dtype: bool = False) -> None:
         """Write the adapter in peft's own format, where a server of one's own gives it away.
 
         Raises:

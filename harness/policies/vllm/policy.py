@@ -240,9 +240,9 @@ class VLLMPolicy:
         trainer.load(folder)
         self._serve(trainer.version, lambda part: trainer.export(part, False))
 
-    def export(self, folder: Path, merged: bool) -> None:
+    def export(self, folder: Path, merged: bool, stored_dtype: bool = False) -> None:
         """Write the adapter in peft's own format, or the whole model with the adapter merged in."""
-        self._open_trainer().export(folder, merged)
+        self._open_trainer().export(folder, merged, stored_dtype)
 
     def close(self) -> None:
         """Release the engine and delete its adapters."""
