@@ -98,17 +98,26 @@ def _own(answer: dict[str, Any], text: str) -> None:
 
 
 def endpoint() -> Target:
-    """The body of an endpoint's response: a completion, or an error that callers expect."""
+    """An endpoint's response, whole or streamed: a completion, or an error that callers expect."""
     from harness.errors import ModelError
     from harness.policies.openai.response import (
         MalformedResponse,
         WithheldResponse,
         read_completion,
     )
+    from harness.policies.openai.stream import ResponseReader, UncountedStream
 
     def check(text: str) -> None:
+        data = text.encode("utf-8", "surrogatepass")
         with suppress(MalformedResponse, WithheldResponse, ModelError):
-            read_completion(text.encode("utf-8", "surrogatepass"))
+            read_completion(data)
+        events = b"".join(b"data: " + line + b"\n\n" for line in data.split(b"\n"))
+        for stream in (data, b": \n" + data, events, events + events + b"data: [DONE]\n\n"):
+            reader = ResponseReader(5)
+            with suppress(MalformedResponse, WithheldResponse, ModelError, UncountedStream):
+                for start in range(0, len(stream), 7):
+                    reader.feed(stream[start : start + 7])
+                reader.completion()
 
     return check
 
@@ -220,6 +229,9 @@ SAMPLES: dict[str, list[str]] = {
     "endpoint": [
         '{"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}],'
         ' "usage": {"completion_tokens": 1}}',
+        'data: {"choices": [{"delta": {"content": "4"}}]}\n\n'
+        'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+        'data: {"choices": [], "usage": {"completion_tokens": 1}}\n\ndata: [DONE]\n\n',
         "[" * 2000,
     ],
     "openenv": [

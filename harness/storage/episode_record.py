@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.types import JSON, Completion, Ending, Episode, Finish, Task, Tokens, Turn
 
-_SINGLE, _DOUBLE, _IDS = "<f4", "<f8", "<i8"
+_SINGLE, _DOUBLE, _IDS = "<f4", "<f8", "<i4"
 
 
 def episode_record(episode: Episode) -> dict[str, JSON]:

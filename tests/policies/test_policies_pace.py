@@ -93,7 +93,7 @@ def test_a_stream_that_stops_growing_is_given_up_however_it_stays_alive() -> Non
         return 200, stream()
 
     with served(pinging) as (url, _):
-        policy, began = opened(url, retries=0, timeout=0.5), time.monotonic()
+        policy, began = opened(url, retries=0, timeout=2.0), time.monotonic()
         assert sorted(dict(policy.generate(ask(3)))) == ["r0", "r2"]
         assert time.monotonic() - began < 10.0
     assert "APITimeoutError" in policy.failures["r1"]
@@ -250,7 +250,7 @@ def test_a_round_whose_only_failures_are_time_outs_stops_and_can_go_on(tmp_path:
         return 200, streamed(completion("fine"))
 
     def rollout(url: str) -> tuple[Rollouts, Metered]:
-        policy = metered(opened(url, retries=0, timeout=0.5), Meter(Callback()), False)
+        policy = metered(opened(url, retries=0, timeout=3.0), Meter(Callback()), False)
         policy.meter.journal = RoundJournal(tmp_path / "unfinished_round.jsonl")
         plan = BudgetPlan(Shape(8, 1, 2), 1, 0)
         make: Any = lambda split: Numbers()  # noqa: E731

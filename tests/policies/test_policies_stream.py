@@ -91,6 +91,10 @@ def test_a_streamed_completion_is_read_like_a_whole_one(whole: Body) -> None:
         data = b"".join(streamed(whole, size))
         assert outcome(read, data) == expected
         assert outcome(read, data.replace(b"\n", b"\r\n"), random.Random(size)) == expected
+    reader = ResponseReader(50)
+    for byte in b"\n" + data.rstrip():
+        reader.feed(bytes([byte]))
+    assert outcome(reader.completion) == expected
 
 
 def test_signs_of_life_are_no_content() -> None:

@@ -4,7 +4,7 @@ The result is read by `response`, so a streamed and a whole completion are judge
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.errors import ModelError
@@ -45,6 +45,7 @@ class ResponseReader:
         self._ended = False
         self._answer: dict[str, Any] = {}
         self._message: dict[str, Any] | None = None
+        self._pieces: dict[str, list[Any]] = {}  # of the message's texts, by field
         self._logprobs = 0
 
     def feed(self, part: bytes) -> None:
@@ -57,11 +58,19 @@ class ResponseReader:
         self._data += part
         if len(self._data) > LARGEST or self._size > LARGEST:
             raise MalformedResponse(f"the reply is larger than {LARGEST >> 20} MiB")
-        if self.streamed is None and (begin := self._data.lstrip()):
-            # By its content: not every server names its type.
-            self.streamed = begin.startswith(_FIELDS)
-        if self.streamed:
+        begun = self.streamed is None and self._begins()
+        # A long line is looked at once it is whole, not again with each of its parts.
+        if self.streamed and (begun or b"\n" in part):
             self._read_lines()
+
+    def _begins(self) -> bool:
+        """Tell from the first bytes whether this is a stream: not every server names the type."""
+        begin = bytes(self._data[:1000]).lstrip()
+        if begin.startswith(_FIELDS):
+            self.streamed = True
+        elif begin and not any(field.startswith(begin) for field in _FIELDS):
+            self.streamed = False
+        return self.streamed is not None
 
     def completion(self) -> Completion:
         """The completion, once all bytes are there.
@@ -72,6 +81,8 @@ class ResponseReader:
         """
         if not self.streamed:
             return read_completion(bytes(self._data))
+        self._data += b"\n"
+        self._read_lines()
         self._end_event()
         answer = self._answer
         choice = answer.get("choices", [{}])[0]
@@ -79,7 +90,8 @@ class ResponseReader:
         if not (ended or choice.get("error") or answer.get("error")):
             raise MalformedResponse("the stream ended before the completion did")
         if self._message is not None:
-            choice["message"] = self._message
+            texts = {name: _joined(pieces) for name, pieces in self._pieces.items()}
+            choice["message"] = self._message | texts
         if self._logprobs:
             choice["logprobs"] = {"content": [None] * self._logprobs}
         try:
@@ -142,33 +154,33 @@ class ResponseReader:
         if isinstance(delta, dict):
             self._message = {} if self._message is None else self._message
             for name in _TEXTS:
-                grew |= self._join(self._message, name, delta.get(name))
+                grew |= self._append(name, delta.get(name))
             if delta.get("tool_calls"):
                 self._message["tool_calls"] = grew = True
         self.growth += grew
         if self.growth > self._most:
             raise WithheldResponse("the server streams on beyond the token limit")
 
-    def _join(self, message: dict[str, Any], name: str, piece: object) -> bool:
-        """Append a piece of text to a field; True if there was any."""
+    def _append(self, name: str, piece: object) -> bool:
+        """Take a piece of a text; True if there was any."""
         if piece is None:
             return False
-        before = message.get(name)
-        if isinstance(piece, list) or isinstance(before, list):
-            first = _parts(before)
-            message[name] = first + _parts(piece)
-        elif isinstance(piece, str) and isinstance(before, str | None):
-            message[name] = (before or "") + piece
-        else:
-            message[name] = piece  # no text: reported by whoever reads the whole
+        self._pieces.setdefault(name, []).append(piece)
         self._size += len(piece) if isinstance(piece, str) else 0
         return bool(piece)
 
 
-def _parts(content: object) -> list[Any]:
-    if content is None or content == "":
-        return []
-    return list(content) if isinstance(content, list) else [{"type": "text", "text": content}]
+def _joined(pieces: Sequence[Any]) -> Any:
+    """A text, or a list of parts if some pieces are; anything else is left to the reader."""
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces)
+    parts: list[Any] = []
+    for piece in pieces:
+        if not isinstance(piece, str | list):
+            return piece
+        text = [{"type": "text", "text": piece}] if piece else []
+        parts += text if isinstance(piece, str) else piece
+    return parts
 
 
 def read_all(response: Any, reader: ResponseReader, clock: RequestClock) -> None:
