@@ -5,6 +5,9 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 from benchmarks.models.families import LIMIT, FamilyResult
+from benchmarks.models.templates import FAMILIES
+from harness.policies.chat.rendering import Rendering
+from harness.types import Message
 
 _HEAD = """# Models
 
@@ -31,6 +34,15 @@ _RIGHT = """
 adapts; what it leaves out is below. *Speed* is the tokens a CPU second of four tiny completions
 before and after an update.
 
+"""
+_TEMPLATES = """
+## Chat templates
+
+Templates written for this project, each with the trait of a family, and what is made of them. A
+conversation of three messages is compared with `apply_chat_template`.
+
+| trait | a turn ends with | the conversation | notes |
+|---|---|---|---|
 """
 _ERRORS = ("sampling", "turns", "trainer", "after an update", "merged", "gradient")
 _COLUMNS = ("type", "forward pass", *_ERRORS, "adapter", "speed")
@@ -69,3 +81,28 @@ def _parts(results: Sequence[FamilyResult]) -> Iterator[str]:
             for r in found:
                 reason = r.reason.replace("|", "\\|").replace("<", "&lt;")
                 yield f"| {r.kind} | {reason} |\n"
+    yield from _templates()
+
+
+def _templates() -> Iterator[str]:
+    """A row for each trait of chat templates."""
+    yield _TEMPLATES
+    talk = (Message("user", "one"), Message("assistant", "two"), Message("user", "three"))
+    for trait, family in FAMILIES.items():
+        tokenizer = family.tokenizer()
+        rendering = Rendering(tokenizer)
+        whole = tokenizer.apply_chat_template(
+            [{"role": m.role, "content": m.content} for m in talk],
+            tools=[],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        same = tokenizer.decode(list(rendering.prompt(talk).ids)) == whole
+        names = (str(tokenizer.convert_ids_to_tokens(i)) for i in sorted(rendering.ends))
+        ends = ", ".join(f"`{name}`".replace("|", "\\|") for name in names)
+        told = (
+            "as the template writes it"
+            if same
+            else "without the header of earlier replies, which the model samples"
+        )
+        yield f"| {trait} | {ends} | {told} | {' '.join(rendering.notes) or 'none'} |\n"

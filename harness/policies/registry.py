@@ -212,7 +212,7 @@ BUILT_IN: Mapping[str, PolicyBackend] = {
 FORMS: Mapping[str, str] = {
     "pocket": "1.1 M parameters, embedded, learns in seconds; for the calibration environments",
     "smollm2": "SmolLM2-135M-Instruct, embedded (135 M parameters, Apache-2.0); trainable",
-    "hf:ORG/NAME": "any causal language model of the Hugging Face Hub; trainable",
+    "hf:ORG/NAME": "a causal language model of the Hub (docs/models.md: which); trainable",
     "hf:ORG/NAME@REVISION": "the same, pinned to a branch, tag or commit; trainable",
     "hf:./FOLDER": "the same from a local folder of safetensors; trainable",
     "vllm:NAME": "the same models, and ORG/NAME or ./FOLDER, sampled by vLLM; trainable",
