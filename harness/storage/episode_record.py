@@ -11,10 +11,11 @@ from dataclasses import fields
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.types import JSON, Completion, Ending, Episode, Finish, Task, Tokens, Turn
 
-_SINGLE, _DOUBLE, _IDS = "<f4", "<f8", "<i4"
+_SINGLE, _DOUBLE, _IDS, _LONG_IDS = "<f4", "<f8", "<i4", "<i8"
 
 
 def episode_record(episode: Episode) -> dict[str, JSON]:
@@ -102,9 +103,9 @@ def _packed_tokens(tokens: Tokens) -> JSON:
     # Packed as bytes: a round of long completions has millions of tokens, and decimal digits would
     # take three times the room.
     return {
-        "prompt": _packed(tokens.prompt, _IDS),
-        "sampled": _packed(tokens.sampled, _IDS),
-        "logprobs": _packed(tokens.logprobs, _SINGLE),
+        "prompt": _packed_ids(tokens.prompt),
+        "sampled": _packed_ids(tokens.sampled),
+        "logprobs": _packed_logprobs(tokens.logprobs),
     }
 
 
@@ -116,16 +117,24 @@ def _unpacked_tokens(record: Mapping[str, Any]) -> Tokens:
     )
 
 
-def _packed(values: Sequence[float], dtype: str) -> JSON:
-    array = np.asarray(values, dtype)
+def _packed_ids(ids: Sequence[int]) -> JSON:
+    dtype = _IDS if max(ids, default=0) < 1 << 31 else _LONG_IDS
+    return _packed(np.asarray(ids, dtype), dtype)
+
+
+def _packed_logprobs(logprobs: Sequence[float]) -> JSON:
     # Samplers compute in single precision, but nothing obliges them to.
-    if tuple(array.tolist()) != tuple(values):
-        array = np.asarray(values, dtype := _DOUBLE)
+    single = np.asarray(logprobs, _SINGLE)
+    exact = tuple(single.tolist()) == tuple(logprobs)
+    return _packed(single, _SINGLE) if exact else _packed(np.asarray(logprobs, _DOUBLE), _DOUBLE)
+
+
+def _packed(array: NDArray[Any], dtype: str) -> JSON:
     return [dtype, base64.b64encode(array.tobytes()).decode("ascii")]
 
 
 def _unpacked(packed: Sequence[str]) -> tuple[float, ...]:
     dtype, data = packed
-    if dtype not in (_SINGLE, _DOUBLE, _IDS):
+    if dtype not in (_SINGLE, _DOUBLE, _IDS, _LONG_IDS):
         raise ValueError(f"'{dtype}' is no type of these records")
     return tuple(np.frombuffer(base64.b64decode(data), dtype).tolist())

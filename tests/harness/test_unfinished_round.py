@@ -250,7 +250,7 @@ def test_a_checkpoint_that_is_newer_than_the_file_leaves_it_aside(tmp_path, echo
 
 def test_a_record_reads_back_equal(tmp_path):
     tokens = Tokens((1, 2, 3), (70_000, 5), (-0.1, -2.5))
-    exact = Tokens((), (7,), (float("-inf"),))
+    exact = Tokens((), (2**40,), (float("-inf"),))
     turns = (
         Turn("a \ud800 b", Completion("x", Finish.STOP, 2, tokens), 0.1),
         Turn("", Completion("", Finish.LENGTH, 1, exact, reasoning="hm"), 0.2),
