@@ -1,6 +1,8 @@
 """A model that is too large is refused from its files' headers, before an hour of loading."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -88,6 +90,16 @@ def test_where_memory_is_not_known_nothing_is_refused(tiny_model, monkeypatch, d
     assert device != "cpu" or (memory_check.free_memory("cpu") or 0) > 10**8
     monkeypatch.setattr(memory_check, "free_memory", lambda device: None)
     memory_check.require_memory("hf:tiny", tiny_model, device, "float32")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="not run: limits of memory need Linux")
+def test_what_a_limit_of_this_process_leaves_is_what_is_free():
+    code = (
+        "import resource as r; r.setrlimit(r.RLIMIT_DATA, (10**9, r.RLIM_INFINITY));"
+        "from harness.policies.memory_check import free_memory; print(free_memory('cpu'))"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 10**8 < int(child.stdout) < 10**9
 
 
 def test_a_model_too_large_for_this_machine_is_not_downloaded(monkeypatch):

@@ -42,6 +42,7 @@ class PlannedMemory:
     parameters: int = 0
     context: int | None = None
     trains: bool = False
+    rows: int = 0
     sampling: Mapping[str, int] | None = None
     update: Mapping[str, int] | None = None
     free: int | None = None
@@ -95,6 +96,7 @@ def plan_memory(request: Config, prompt: float) -> PlannedMemory:
         fit={gb: longest_reply(sizes, work, gb * 10**9) for gb in _CARDS},
         engine_share=_share(request, sizes, work, device),
         trains=work.trains,
+        rows=work.rows,
         context=sizes.context,
         checkpoint=checkpoint_bytes(sizes, work.rank) if work.trains else 0,
         exported_adapter=adapter,
@@ -131,11 +133,14 @@ def memory_lines(found: PlannedMemory) -> Iterator[str]:
         yield f"memory: not known: {found.missing}"
         return
     yield f"memory of one run on {found.device}, as {found.dtype}, computed from the model's sizes:"
-    for name, parts in (("sampling", found.sampling), ("an update", found.update)):
+    rows = f"sampling {found.rows:,} completions at a time"
+    for name, parts in ((rows, found.sampling), ("an update", found.update)):
         if parts is not None:
             need = MemoryNeed(parts)
             said = ", ".join(f"{part} {_gb(size)}" for part, size in parts.items())
             yield f"  {name}: {_gb(need.total)} at most ({said}); the largest is {need.largest}"
+    if found.sampling is not None:
+        yield "    (a run samples fewer at a time where these do not fit)"
     if found.sampling is None:
         yield "  sampling: what the engine or server takes"
     if found.update is None and found.trains:
