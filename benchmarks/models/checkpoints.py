@@ -58,6 +58,7 @@ OWN: Mapping[str, Mapping[str, Any]] = {
         "activation_sparsity_pattern": None,
     },
     "mamba2": {"num_heads": 8, "head_dim": 8},
+    "zamba": {"num_hidden_layers": 6, "attn_layer_period": 2, "attn_layer_offset": 1},
     "zamba2": {"num_hidden_layers": 54},
     "zaya": {"num_experts_per_tok": 1},
 }

@@ -132,6 +132,8 @@ def track_lines(track: Track) -> list[str]:
     ]
     if track.thinking != "default":
         lines.append(f"thinking: {track.thinking}, by the switch of the chat template")
+    if track.adapter:
+        lines.append(f"training adapts the model {plain(track.adapter, 200)}")
     if track.family:
         lines.append(f"per-seed task distribution: {plain(track.family)}")
     if track.reduced:

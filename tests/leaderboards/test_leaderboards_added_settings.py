@@ -10,6 +10,7 @@ import pytest
 
 import agents
 from harness.settings.build import recorded
+from leaderboards.boards.formatting import track_lines
 from leaderboards.boards.publish import refusal
 from leaderboards.boards.rank import boards
 from leaderboards.records.added_settings import FIRST_VALUES, added
@@ -107,3 +108,11 @@ def test_an_entry_without_a_model_configuration_is_not_compared_by_it(make_entry
     # Which of the two configurations the old run had, nobody knows.
     assert len(boards([old, new, other])) == 3
     assert "model_configuration" not in encode(old.track)
+
+
+def test_what_training_leaves_out_stands_on_the_leaderboard(make_entry):
+    whole = make_entry()
+    part = make_entry(track={"adapter": "without mlp.router"})
+    assert len(boards([whole, part])) == 2
+    assert "training adapts the model without mlp.router" in track_lines(part.track)
+    assert not [line for line in track_lines(whole.track) if "adapts" in line]

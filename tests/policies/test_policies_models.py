@@ -1,5 +1,6 @@
 """A model either computes what transformers computes, or is refused in one sentence."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,12 @@ def test_an_encoder_is_refused_before_its_weights_are_read(tmp_path: Path, kind:
     folder = tiny_checkpoint(kind, tmp_path, is_decoder=False)
     (folder / "model.safetensors").write_bytes(b"")
     assert f"encoder ({kind}" in refusal(folder)
+
+
+def test_a_field_of_encoders_means_nothing_in_a_decoders_configuration(llama: Path) -> None:
+    config = json.loads((llama / "config.json").read_text())
+    (llama / "config.json").write_text(json.dumps(config | {"is_decoder": False}))
+    assert opened(llama).context == 512
 
 
 @pytest.mark.parametrize("kind", ["mamba", "nemotron_h", "qwen3_next", "rwkv", "recurrent_gemma"])

@@ -83,7 +83,9 @@ def _require_causal(name: str, config: Any) -> None:
             f"The model '{name}' is an encoder with a decoder ({kind}), not a causal language "
             f"model: {_INSTEAD}."
         )
-    if fields.get("is_decoder") is False and kind not in _CAUSAL_ANYWAY:
+    # Old files of other models hold the field too, where it means nothing.
+    declares = any("is_decoder" in vars(c).get("__annotations__", {}) for c in type(config).__mro__)
+    if declares and fields.get("is_decoder") is False and kind not in _CAUSAL_ANYWAY:
         raise ModelError(
             f"The model '{name}' is an encoder ({kind} with is_decoder false): each token sees "
             "those after it, so it cannot write text; choose a causal language model."
