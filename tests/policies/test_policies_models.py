@@ -82,6 +82,26 @@ def test_a_tensor_of_another_shape_is_one_sentence(llama: Path) -> None:
     assert f"of another shape: {NORM} (16 in the file, 32 in the model)" in refusal(llama)
 
 
+@pytest.mark.parametrize(
+    ("kind", "prefix", "names"),
+    [
+        ("gpt2", "transformer.h.0.attn.", ("bias", "masked_bias")),
+        ("gptj", "transformer.h.0.attn.", ("bias", "masked_bias")),
+        ("gpt_neo", "transformer.h.0.attn.attention.", ("bias", "masked_bias")),
+        ("codegen", "transformer.h.0.attn.", ("causal_mask",)),
+        ("llama", "model.layers.0.self_attn.rotary_emb.", ("inv_freq",)),
+    ],
+)
+def test_masks_and_positions_of_old_releases_are_no_weights(
+    tmp_path: Path, kind: str, prefix: str, names: tuple[str, ...]
+) -> None:
+    folder = tiny_checkpoint(kind, tmp_path)
+    altered(folder, lambda tensors: tensors | {prefix + name: torch.ones(1, 8) for name in names})
+    assert opened(folder).context
+    altered(folder, lambda tensors: tensors | {prefix + "weight": torch.ones(1, 8)})
+    assert f"left over: {prefix}weight" in refusal(folder)
+
+
 @pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "roformer"])
 def test_an_encoder_is_refused_before_its_weights_are_read(tmp_path: Path, kind: str) -> None:
     folder = tiny_checkpoint(kind, tmp_path, is_decoder=False)

@@ -5,12 +5,18 @@ Transformers fills such gaps with random numbers and says so in a log message at
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.errors import ModelError
 
 _NAMED = 3  # tensors named of each kind
+# Causal masks and positions, which files of old releases (GPT-2, GPT-J, GPT-Neo, CodeGen) hold and
+# models compute themselves. An attention has no bias of its own: its layers do.
+_COMPUTED = re.compile(
+    r"\.attn\.bias$|\.attention\.bias$|(^|\.)(masked_bias|causal_mask|inv_freq|position_ids)$"
+)
 # What training tools put before every name, and how to take it off.
 _PREFIXES = {
     "_orig_mod.": "saved from a compiled model: save model._orig_mod instead",
@@ -25,7 +31,8 @@ def require_complete(name: str, report: Mapping[str, Any]) -> None:
     Raises:
         ModelError: Names the tensors.
     """
-    missing, unexpected = set(report["missing_keys"]), set(report["unexpected_keys"])
+    missing = set(report["missing_keys"])
+    unexpected = {key for key in report["unexpected_keys"] if not _COMPUTED.search(key)}
     mismatched = [
         f"{key} ({_shape(stored)} in the file, {_shape(wanted)} in the model)"
         for key, stored, wanted in sorted(report["mismatched_keys"])

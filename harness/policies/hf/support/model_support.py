@@ -62,7 +62,8 @@ def plan_loading(name: str, folder: Path) -> LoadPlan:
             "The model's folder names a program of its own (auto_map), which is not run: "
             f"transformers' own {config.model_type} is used."
         )
-    context: int | None = fields.get("max_position_embeddings")
+    # An attribute, because some architectures have the field under another name (n_positions).
+    context: int | None = getattr(text, "max_position_embeddings", None)
     short = min(_original_lengths(fields), default=None)
     if short is not None and (context is None or short < context):
         # Transformers rotates a whole batch by the long factors once one row is longer, and keys
