@@ -17,18 +17,22 @@ CHAT_TEMPLATE = (
 
 
 def tiny_tokenizer(
-    template: str = CHAT_TEMPLATE, special: Sequence[str] = (), added: Sequence[str] = ()
+    template: str = CHAT_TEMPLATE,
+    special: Sequence[str] = (),
+    added: Sequence[str] = (),
+    words: Sequence[str] = (),
 ) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer of 259 tokens, three of them control tokens, and of those given.
 
-    `added` are not declared as special, as several families do with markers.
+    `added` are not declared as special, as several families do with markers. `words` are tokens
+    that a model may sample, and that no text is split into.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     own = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: i for i, token in enumerate([*own, *letters])}
+    vocabulary = {token: i for i, token in enumerate([*own, *letters, *words])}
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
