@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
-from standin import Body, completion, served
+from standin import Body, completion, served, streamed
 
 from harness.errors import ModelError, UsageError
 from harness.policies import open_policy, require_trainable
@@ -308,3 +308,12 @@ def test_an_address_that_is_not_understood_is_refused(url: str, message: str) ->
     with pytest.raises(UsageError, match=message) as refused:
         open_policy(url)
     assert "pw" not in str(refused.value)
+
+
+def test_a_server_that_streams_unasked_and_counts_nothing_is_refused_once() -> None:
+    def answer(body: Body, earlier: int) -> tuple[int, Any]:
+        return 200, streamed(completion("four", tokens=None))
+
+    with served(answer) as (url, seen), pytest.raises(ModelError, match="no 'usage'"):
+        list(unchecked(url).generate(deque([ask(1)])))
+    assert [bool(body.get("stream")) for body in seen] == [True, False]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Other added tokens are text: runs of spaces, words of another language.
-_MARKER = re.compile(r"[<\[{|◁｜＜].*\w.*[>\]}|▷｜＞]", re.DOTALL)
+_MARKER = re.compile(r"[<\[{|◁｜＜](?=\W*\w).*[>\]}|▷｜＞]", re.DOTALL)
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:

@@ -35,7 +35,7 @@ from harness.policies.openai.parameters import (
     room_left,
 )
 from harness.policies.openai.request_pool import RequestPool
-from harness.policies.openai.response import MalformedResponse, printable
+from harness.policies.openai.response import UNCOUNTED, MalformedResponse, printable
 from harness.policies.openai.retry import RetryPolicy, delay_of, transient
 from harness.policies.openai.stream import ResponseReader, UncountedStream, read_all
 from harness.settings.model import ModelSettings
@@ -269,6 +269,9 @@ class EndpointPolicy:
             try:
                 return without_unmarked_thought(self._ask(**sent), self._settings.thinking)
             except UncountedStream:
+                # One that streams unasked would do so again, for ever.
+                if "stream" not in sent:
+                    raise ModelError(UNCOUNTED) from None
                 self._parameters.no_stream()
             except Exception as error:
                 words = refusal(error)

@@ -20,6 +20,10 @@ _STOPPED = frozenset(
 )
 _CUT_OFF = frozenset(("length", "max_tokens", "max_new_tokens", "max_output_tokens"))
 _FAILED = frozenset(("error", "abort", "aborted", "cancelled", "canceled", "timeout"))
+UNCOUNTED = (
+    "The endpoint does not say how many tokens it sampled (no 'usage' in its reply), so no "
+    "budget can be kept: use a server that reports usage."
+)
 REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
@@ -150,7 +154,4 @@ def _sampled(answer: dict[str, Any], choice: dict[str, Any]) -> int:
         return count
     if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
         return len(logprobs["content"])
-    raise ModelError(
-        "The endpoint does not say how many tokens it sampled (no 'usage' in its reply), so no "
-        "budget can be kept: use a server that reports usage."
-    )
+    raise ModelError(UNCOUNTED)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # vLLM puts the name and number of a process before each of its lines.
-_ERROR = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception): .+)")
+_ERROR = re.compile(r"(?<!\w)((?:\w{1,80}\.){0,12}\w{0,80}(?:Error|Exception): .+)")
 _ELSEWHERE = ("root cause", "Engine core initialization failed", "Failed core proc")
 
 
