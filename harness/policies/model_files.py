@@ -92,6 +92,9 @@ def configuration_identity(source: ModelSource) -> dict[str, str]:
 
     The same weights compute something else with other rotations of positions, and end their turns
     elsewhere with other end tokens.
+
+    Raises:
+        ModelError: One of the files is no JSON object.
     """
     if source.configuration is not None:
         return {"configuration": source.configuration} if source.configuration else {}
@@ -101,6 +104,13 @@ def configuration_identity(source: ModelSource) -> dict[str, str]:
             fields = json.loads((source.folder / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             continue
+        except ValueError:
+            fields = None
+        if not isinstance(fields, dict):
+            raise ModelError(
+                f"The file {name} of the model in '{source.folder.name}' is no JSON object: "
+                "download or save it again."
+            )
         found[name] = {key: fields[key] for key in fields.keys() - _WITHOUT_EFFECT}
     text = json.dumps(found, sort_keys=True)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -125,8 +135,8 @@ def find_model(name: str) -> ModelSource:
         ModelError: There is none, the Hub cannot be reached, or it has no safetensors.
     """
     looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
+    folder = _named_folder(name)
+    if folder is None:
         if looks_local:
             raise ModelError(f"There is no model folder '{name}': check the path, or {_INSTEAD}.")
         repository, _, revision = name.partition("@")
@@ -141,6 +151,15 @@ def find_model(name: str) -> ModelSource:
             f"safetensors only; convert it, or {_INSTEAD}."
         )
     return ModelSource(folder)
+
+
+def _named_folder(name: str) -> Path | None:
+    """The folder of that name; None where there is none, or no file could have the name."""
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError):  # too long; or the home of a user who is unknown
+        return None
 
 
 def packaged_model(folder: Path) -> ModelSource:
@@ -184,14 +203,14 @@ def _known(model_type: object) -> bool:
     # Its names alone; the package is imported no sooner than a model needs it.
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    return model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return isinstance(model_type, str) and model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
 def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    _refuse_download(name)
     try:
+        _refuse_download(name)
         return Path(
             # Not the subfolders, which often hold the same weights in other formats.
             snapshot_download(

@@ -37,7 +37,10 @@ PLAIN = (
 """For base models without a template: "User: …", "Assistant: …", a blank line between."""
 
 # A template's own failures; what it does with a probe is its author's choice.
-_FAILURES = (ValueError, TypeError, LookupError, AttributeError, TemplateError)
+_FAILURES = (
+    *(ValueError, TypeError, LookupError, AttributeError, TemplateError),
+    *(ArithmeticError, RecursionError),
+)
 # Names that templates use for a message's thought.
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 

@@ -128,17 +128,42 @@ def export_merged(
 
 @contextmanager
 def _written_beside(folder: Path) -> Iterator[Path]:
-    """A draft folder whose files move into `folder` when the block ends without an error."""
+    """A draft folder whose files move into `folder` when the block ends without an error.
+
+    Raises:
+        ModelError: The folder cannot be written, or holds another model.
+    """
+    folder = folder.resolve()  # "." has no name to write beside
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    try:
+        draft.mkdir(parents=True)
+        if folder.exists():
+            folder.mkdir(exist_ok=True)  # an error where it is a file
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise ModelError(
+            f"Nothing can be written to {folder} ({error.strerror}): name another folder."
+        ) from error
     try:
         yield draft
+        _require_no_other(folder, draft)
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(draft.iterdir()):
             os.replace(file, folder / file.name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _require_no_other(folder: Path, draft: Path) -> None:
+    """Refuse a folder with files of another model, which would be read together with this one."""
+    written = {file.name for file in draft.iterdir()}
+    parts = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "config.json")
+    others = {file.name for part in parts for file in folder.glob(part)} - written
+    if others:
+        raise ModelError(
+            f"{folder} holds another model ({', '.join(sorted(others)[:3])}): name a new folder."
+        )
 
 
 def _add(model: Any, adapter: LoraAdapter) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import logging as transformers_logging
@@ -18,7 +19,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from harness.errors import ModelError
 from harness.policies.hf.allocator import keep_freed
 from harness.policies.hf.cpu_attention import share_heads
-from harness.policies.hf.support.loading_report import require_complete
+from harness.policies.hf.support.loading_report import require_complete, require_end_tokens
 from harness.policies.hf.support.model_support import LoadPlan, plan_loading
 from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.memory_check import require_memory
@@ -28,7 +29,11 @@ from harness.system.hardware import cores
 
 _STEPS = 3  # decoding steps timed for each number of threads
 _WORTHWHILE = 1.3
-_UNREADABLE = (OSError, ValueError, KeyError, ImportError, SafetensorError)
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, ImportError, SafetensorError),
+    # What transformers makes of a configuration whose fields have the wrong type or value.
+    *(TypeError, AttributeError, ArithmeticError, StrictDataclassError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loade
             "language model as safetensors, with its tokenizer, is expected."
         ) from error
     require_complete(name, report)
+    require_end_tokens(name, read.generation_config)
     model: PreTrainedModel = read.to(settings.device).eval()
     model.requires_grad_(False)
     share_heads(model)
@@ -152,7 +158,8 @@ def read_weights(folder: Path, dtype: str, attention: str | None) -> tuple[Any, 
         )
     except RuntimeError as error:
         # Memory that runs out is a RuntimeError too, and is told elsewhere.
-        if "conversion of the weights" in str(error) or "state_dict" in str(error):
+        told = ("conversion of the weights", "state_dict", "negative dimension")
+        if any(words in str(error) for words in told):
             raise ValueError(str(error)) from error
         raise
     return model, report

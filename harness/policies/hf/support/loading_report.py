@@ -50,6 +50,22 @@ def require_complete(name: str, report: Mapping[str, Any]) -> None:
     )
 
 
+def require_end_tokens(name: str, generation: Any) -> None:
+    """Refuse end tokens that are not token ids, such as "</s>": no reply would ever end there.
+
+    Raises:
+        ModelError: Names the field.
+    """
+    stated = None if generation is None else generation.eos_token_id
+    ids = stated if isinstance(stated, list) else [] if stated is None else [stated]
+    # A truth value is a number to Python, and would be token 0 or 1.
+    if any(isinstance(i, bool) or not isinstance(i, int) for i in ids):
+        raise ModelError(
+            f"The model '{name}' states eos_token_id {str(stated)[:60]!r} in its "
+            "generation_config.json: give the number of the end token, or a list of numbers."
+        )
+
+
 def _some(kind: str, keys: Iterable[str]) -> str:
     ordered = sorted(keys)
     if not ordered:

@@ -44,6 +44,11 @@ def plan_loading(name: str, folder: Path) -> LoadPlan:
         ModelError: It is no causal language model, or of a kind that cannot be sampled here.
         OSError, ValueError: The configuration cannot be read.
     """
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"The folder of '{name}' holds an adapter (adapter_config.json), which transformers "
+            "would add to the model without a word: merge it first (merge_and_unload)."
+        )
     config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     _require_causal(name, config)
     _require_keys_and_values(name, config)
