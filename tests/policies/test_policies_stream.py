@@ -97,6 +97,22 @@ def test_a_streamed_completion_is_read_like_a_whole_one(whole: Body) -> None:
     assert outcome(reader.completion) == expected
 
 
+def part(content: str, finish: str | None = None, field: str = "delta") -> bytes:
+    choice = {"index": 0, field: {"content": content}, "finish_reason": finish}
+    return event({"choices": [choice], "usage": {"completion_tokens": 3}})
+
+
+def test_a_last_message_that_repeats_the_whole_text_is_not_added_to_it() -> None:
+    assert read(part("4") + part("2") + part("42", "stop", "message")).text == "42"
+    assert read(part("4", field="message") + part("2", "stop", "message")).text == "42"
+    assert read(part("4", field="message") + part("4", "stop", "message")).text == "44"
+
+
+def test_a_character_that_is_split_in_two_events_is_whole() -> None:
+    text = read(part("x\ud83d") + part("\ude00", "stop")).text
+    assert text == "x\U0001f600"
+
+
 def test_signs_of_life_are_no_content() -> None:
     reader = ResponseReader(50)
     reader.feed(b": ping\n\n")

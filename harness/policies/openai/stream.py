@@ -152,6 +152,8 @@ class ResponseReader:
         self._logprobs += len(tokens) if isinstance(tokens, list) else 0
         delta = choice.get("delta", choice.get("message"))
         if isinstance(delta, dict):
+            if "delta" not in choice:
+                self._forget_repeated(delta)
             self._message = {} if self._message is None else self._message
             for name in _TEXTS:
                 grew |= self._append(name, delta.get(name))
@@ -160,6 +162,13 @@ class ResponseReader:
         self.growth += grew
         if self.growth > self._most:
             raise WithheldResponse("the server streams on beyond the token limit")
+
+    def _forget_repeated(self, message: Mapping[str, Any]) -> None:
+        """Drop the pieces of a text that a last, whole message repeats."""
+        for name, pieces in self._pieces.items():
+            # A text that is one piece may be a real repetition, as in a count.
+            if len(pieces) > 1 and message.get(name) == _joined(pieces):
+                pieces.clear()
 
     def _append(self, name: str, piece: object) -> bool:
         """Take a piece of a text; True if there was any."""
@@ -173,7 +182,9 @@ class ResponseReader:
 def _joined(pieces: Sequence[Any]) -> Any:
     """A text, or a list of parts if some pieces are; anything else is left to the reader."""
     if all(isinstance(piece, str) for piece in pieces):
-        return "".join(pieces)
+        whole = "".join(pieces)
+        # A character beyond 16 bits may have been split in two, each escaped in its own event.
+        return whole.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     parts: list[Any] = []
     for piece in pieces:
         if not isinstance(piece, str | list):
