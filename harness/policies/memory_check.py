@@ -99,19 +99,30 @@ def _host_memory() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         found += [int(n.split()[1]) * 1024 for n in lines if n.startswith("MemAvailable:")]
-        # In a container /proc/meminfo still tells of the whole machine.
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        found += [int(limit) - used] if limit.isdigit() else []
     except (OSError, ValueError, IndexError):
         pass
-    found += list(_process_limits())
+    # In a container /proc/meminfo still tells of the whole machine.
+    found += [*_cgroup_limit(Path("/sys/fs/cgroup")), *_process_limits()]
     if not found and hasattr(os, "sysconf"):
         try:
             found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
         except (OSError, ValueError):
             return None
     return min(found, default=None)
+
+
+def _cgroup_limit(folder: Path) -> Iterator[int]:
+    """What the limit of a cgroup leaves; nothing where there is none."""
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        # Files that were read, such as weights, fill the limit, but the kernel drops them first.
+        dropped = int(stat.get("inactive_file", 0))
+    except (OSError, ValueError):
+        return
+    if limit.isdigit():
+        yield max(0, int(limit) - max(0, used - dropped))
 
 
 def _process_limits() -> Iterator[int]:

@@ -92,6 +92,16 @@ def test_where_memory_is_not_known_nothing_is_refused(tiny_model, monkeypatch, d
     memory_check.require_memory("hf:tiny", tiny_model, device, "float32")
 
 
+def test_files_that_were_read_do_not_count_against_a_container(tmp_path):
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("990\n")
+    (tmp_path / "memory.stat").write_text("anon 190\nfile 800\ninactive_file 700\n")
+    assert list(memory_check._cgroup_limit(tmp_path)) == [710]
+    (tmp_path / "memory.max").write_text("max\n")
+    assert list(memory_check._cgroup_limit(tmp_path)) == []
+    assert list(memory_check._cgroup_limit(tmp_path / "none")) == []
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="not run: limits of memory need Linux")
 def test_what_a_limit_of_this_process_leaves_is_what_is_free():
     code = (
