@@ -29,7 +29,16 @@ _MOMENTS = 2  # numbers that AdamW keeps for each parameter
 _CAPACITY = 1 / 8  # share by which the sampler's tables may be larger than what they hold
 _MOST_SHARE, _HALF = 0.92, 0.5  # vLLM's own default, of a GPU that nobody else uses
 _RESERVE = 2 << 30  # bytes: what two processes need besides tensors, and gaps between tensors
+_LARGEST = 1 << 32  # no size in a configuration, such as that of the vocabulary, is as large
 _MOST_TOKENS = 10_000_000  # of a reply; no model's context is longer
+
+
+def _size(told: Any) -> int:
+    """A size that a model can have; the file may hold anything."""
+    size = int(told)
+    if not 0 < size < _LARGEST:
+        raise ValueError(f"{told!r:.100} is no size of a model")
+    return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +64,31 @@ class ModelSizes:
 
         A model of text and images has those of its language model in `text_config`.
         """
-        text = {**config, **config.get("text_config", {})}
+        inner = config.get("text_config")
+        text = {**config, **inner} if isinstance(inner, Mapping) else config
         kind = str(text.get("model_type", ""))
         if kind not in _GATED:
             return None
         try:
-            heads, hidden = int(text["num_attention_heads"]), int(text["hidden_size"])
-            experts = next((int(text[key]) for key in _EXPERTS if text.get(key)), 1)
+            heads, hidden = _size(text["num_attention_heads"]), _size(text["hidden_size"])
+            experts = next((_size(text[key]) for key in _EXPERTS if text.get(key)), 1)
+            context = text.get("max_position_embeddings")
             wide = "moe_intermediate_size" if experts > 1 else "intermediate_size"
             return cls(
                 model_type=kind,
-                layers=int(text["num_hidden_layers"]),
+                layers=_size(text["num_hidden_layers"]),
                 hidden=hidden,
-                intermediate=int(text.get(wide) or text["intermediate_size"]),
+                intermediate=_size(text.get(wide) or text["intermediate_size"]),
                 heads=heads,
-                kv_heads=int(text.get("num_key_value_heads") or heads),
-                channels=int(text.get("head_dim") or hidden // heads),
-                vocabulary=int(text["vocab_size"]),
+                kv_heads=_size(text.get("num_key_value_heads") or heads),
+                channels=_size(text.get("head_dim") or hidden // heads),
+                vocabulary=_size(text["vocab_size"]),
                 tied=bool(text.get("tie_word_embeddings", kind.startswith("gemma"))),
-                context=text.get("max_position_embeddings"),
+                context=None if context is None else _size(context),
                 experts=experts,
                 biases=bool(text.get("attention_bias", kind == "qwen2")),
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
     @property

@@ -36,7 +36,7 @@ def read_local_config(url: str) -> LocalConfig:
         )
     try:
         found = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         return LocalConfig({}, f"{place} cannot be read as a model's configuration")

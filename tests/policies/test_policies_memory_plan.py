@@ -109,6 +109,27 @@ def test_a_text_model_inside_another_is_found_and_an_unknown_one_is_not_guessed(
     assert ModelSizes.of_config({"model_type": "llama", "hidden_size": 64}) is None
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"hidden_size": float("inf")},
+        {"hidden_size": 10**330},
+        {"hidden_size": -64},
+        {"num_attention_heads": 0},
+        {"num_hidden_layers": None},
+        {"vocab_size": [151_936]},
+        {"max_position_embeddings": "long"},
+    ],
+)
+def test_sizes_that_no_model_has_are_not_planned_with(odd: dict[str, Any]) -> None:
+    assert ModelSizes.of_config(QWEN3_4B | odd) is None
+
+
+def test_a_text_model_that_is_named_and_not_there_is_passed_over() -> None:
+    assert ModelSizes.of_config(QWEN3_4B | {"text_config": None}) == sizes_of(QWEN3_4B)
+    assert sizes_of(QWEN3_4B | {"max_position_embeddings": "4096"}).context == 4096
+
+
 def test_the_architectures_with_a_fast_forward_pass_are_the_ones_planned_for() -> None:
     assert PACKED == FAMILY
 
