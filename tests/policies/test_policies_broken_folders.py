@@ -12,6 +12,7 @@ from harness.policies.chat.rendering import Rendering
 from harness.policies.hf.policy import HFPolicy
 from harness.policies.model_files import find_model
 from harness.settings.model import ModelSettings
+from harness.types import Message
 
 LOCAL = ModelSettings(device="cpu", threads=1, batch_rows=4, lora_rank=4, lora_alpha=8)
 
@@ -131,3 +132,20 @@ def test_an_export_to_the_current_folder(
     monkeypatch.chdir(tmp_path / "to")
     opened(llama).export(Path(), merged=False)
     assert (tmp_path / "to" / "adapter_model.safetensors").exists()
+
+
+def test_a_label_that_the_template_writes_as_one_token_cannot_be_written_by_text(
+    llama: Path,
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(llama)
+    label, word = "### Instruction:", "hello world"
+    tokenizer.add_tokens([label, word])
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ (m.role if m.role == 'assistant' else '### Instruction:') }}"
+        "{{ m.content + eos_token }}{% endfor %}{{ 'assistant' if add_generation_prompt }}"
+    )
+    rendering = Rendering(tokenizer)
+    ids = rendering.prompt((Message("user", f"a {label} b {word}"),)).ids
+    one, plain = (tokenizer.convert_tokens_to_ids(t) for t in (label, word))
+    assert ids.count(one) == 1  # the template's own
+    assert ids.count(plain) == 1  # an added word is text

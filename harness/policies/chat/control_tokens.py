@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Other added tokens are text: runs of spaces, words of another language.
 _MARKER = re.compile(r"[<\[{|◁｜＜](?=\W*\w).*[>\]}|▷｜＞]", re.DOTALL)
+# A word beside a sign, unlike plain words and runs of spaces.
+_LABEL = re.compile(r"\w\W*[^\w\s▁]|[^\w\s▁]\W*\w")
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
@@ -29,14 +31,20 @@ def other_control_tokens(
 ) -> dict[int, str]:
     """Tokens that mark something without being special, by id.
 
-    These are added tokens in the shape of a marker, and such pieces of the vocabulary in `fixed`,
-    the texts that the chat template writes.
+    These are added tokens in the shape of a marker, such pieces of the vocabulary in `fixed`, the
+    texts that the chat template writes, and added tokens of words and signs that it writes.
     """
     added = {i: str(t) for i, t in tokenizer.added_tokens_decoder.items()}
     written = {i for ids in fixed for i in ids}
     found = added | {i: str(tokenizer.convert_ids_to_tokens(i)) for i in written if i not in added}
     special = special_tokens(tokenizer)
-    return {i: t for i, t in sorted(found.items()) if i not in special and _is_marker(t)}
+    # An added token that the template writes needs no brackets to be a marker: "### Instruction:".
+    shaped = {i for i, t in added.items() if i in written and _LABEL.search(t)}
+    return {
+        i: t
+        for i, t in sorted(found.items())
+        if i not in special and (i in shaped or _is_marker(t))
+    }
 
 
 def _is_marker(token: str) -> bool:
