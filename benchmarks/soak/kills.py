@@ -187,6 +187,8 @@ def damage(folder: Path) -> list[str]:
 def cut_power(folder: Path, rng: random.Random) -> None:
     """Lose data that was never forced to disk: cut the ends of logs, or fill them with zeros."""
     state = folder / "checkpoint" / "state.json"
+    if not state.exists():  # between the two renames, the one before is what a resume reads
+        state = folder / "checkpoint.old" / "state.json"
     logs: dict[str, int] = json.loads(state.read_text())["logs"] if state.exists() else {}
     for name in ("episodes", "rounds", "population"):
         path = folder / f"{name}.jsonl"
