@@ -219,6 +219,8 @@ def run_one(request: Config, folder: Path, callbacks: Callbacks, stop: Callable[
             if stop():
                 # A stop ends training without an error, and this agent is not the final one.
                 raise Interrupted
+            # Not at the end: a process killed after the entry is written is never resumed.
+            run_context.run.journal.close()
             entry = _test(run_context, agent, concurrency_notes(method), stop)
             write_entry(path, entry)
             return entry

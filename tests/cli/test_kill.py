@@ -15,6 +15,7 @@ import pytest
 from standin import Body, completion, served
 
 from benchmarks.soak._server import chance
+from harness.cli.main import main
 
 WORLD = '''
 import gymnasium
@@ -263,3 +264,20 @@ def test_without_determinism_a_kill_loses_only_unfinished_episodes(tmp_path, tin
         assert [t["completion"]["text"] for t in stored["turns"]] == [
             t["reply"] for t in episode["turns"]
         ]
+
+
+def test_nothing_of_the_last_iteration_is_left_when_the_entry_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed right after that is never resumed, so nobody would clean up."""
+    from harness.runs import build
+
+    seen: list[Path] = []
+    monkeypatch.setattr(
+        build, "write_entry", lambda path, entry: seen.extend(path.parent.iterdir())
+    )
+    words = ["run", "--env", "arithmetic", "--model", "scripted:constant=Answer: 5", "--quiet"]
+    size = ["--episodes", "16", "--test-tasks", "4", "--samples", "2", "--method", "evolution"]
+    assert main([*words, *size, "--run-dir", str(tmp_path / "run")])  # no entry to read back
+    names = {path.name for path in seen}
+    assert "checkpoint" in names and "unfinished_round.jsonl" not in names
