@@ -114,7 +114,8 @@ def growth(pattern: re.Pattern[str], methods: tuple[str, ...]) -> str:
             middle, long = (
                 min(seconds(pattern, methods, text) for _ in range(3)) for text in texts[1:]
             )
-            if long > 0.02 and long > 2.9 * middle:
+            # Linear doubles, quadratic time takes four times as long.
+            if long > 0.04 and long > 3.2 * middle:
                 return f"{begin!r} and {piece!r}: {middle:.3f} s, then {long:.3f} s"
     return ""
 

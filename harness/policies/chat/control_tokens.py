@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # Other added tokens are text: runs of spaces, words of another language.
 _MARKER = re.compile(r"[<\[{|◁｜＜](?=\W*\w).*[>\]}|▷｜＞]", re.DOTALL)
-# A word beside a sign, unlike plain words and runs of spaces.
-_LABEL = re.compile(r"\w\W*[^\w\s▁]|[^\w\s▁]\W*\w")
+# A word and a sign, unlike plain words and runs of spaces.
+_LABEL = re.compile(r"(?=\W*\w)[\w\s▁]*[^\w\s▁]")
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
@@ -39,7 +39,7 @@ def other_control_tokens(
     found = added | {i: str(tokenizer.convert_ids_to_tokens(i)) for i in written if i not in added}
     special = special_tokens(tokenizer)
     # An added token that the template writes needs no brackets to be a marker: "### Instruction:".
-    shaped = {i for i, t in added.items() if i in written and _LABEL.search(t)}
+    shaped = {i for i, t in added.items() if i in written and _LABEL.match(t)}
     return {
         i: t
         for i, t in sorted(found.items())
