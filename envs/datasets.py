@@ -171,7 +171,7 @@ def _revision_file(kept: Path) -> Path:
 
 
 def _is_stale(source: DataSource, kept: Path) -> bool:
-    """Whether the Hub has another revision than the copy's; False where it does not say."""
+    """True if the Hub has another revision than the copy's; False where it does not say."""
     file = _revision_file(kept)
     known = file.read_text(encoding="utf-8") if file.exists() else ""
     now = hub_revision(source.hub)

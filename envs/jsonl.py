@@ -175,7 +175,7 @@ def _load(
 
 
 def _stamps(path: Path) -> tuple[int, ...]:
-    """What changes when a file does, so that a changed file is read again."""
+    """A value that changes when a file does, so that a changed file is read again."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     return tuple(n for f in files if f.exists() for n in (f.stat().st_mtime_ns, f.stat().st_size))
 

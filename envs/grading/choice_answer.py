@@ -102,7 +102,7 @@ def _clause_before(text: str, place: int) -> str:
 
 
 def _denied(text: str, place: int) -> bool:
-    """Whether a letter is denied, or said to be anything but right."""
+    """True if a letter is denied, or said to be anything but right."""
     before = _clause_before(text, place)
     if _ALL_BUT.search(text[:place]):
         return True
@@ -110,7 +110,7 @@ def _denied(text: str, place: int) -> bool:
 
 
 def _stands(text: str, end: int) -> bool:
-    """Whether what follows a letter leaves it a choice."""
+    """True if what follows a letter leaves it a choice."""
     rest = text[end:]
     if (others := _ARE_DENIED.match(rest)) and DENIES.fullmatch(others[1]):
         return False
@@ -127,7 +127,7 @@ def _stands(text: str, end: int) -> bool:
 
 
 def _leads(text: str, place: int) -> bool:
-    """Whether only words that lead to a choice stand before a letter in its clause."""
+    """True if only words that lead to a choice stand before a letter in its clause."""
     before = _clause_before(text, place)
     words = _WORD.findall(before.lower())
     return not _SIGNS.search(before) and all(word in _LEADS or len(word) == 1 for word in words)

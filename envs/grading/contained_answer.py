@@ -84,7 +84,7 @@ def _place(said: list[str], answer: list[str]) -> int:
 
 
 def _clear(said: str, answer: str) -> bool:
-    """Whether the answer stands as a whole, is not denied, and nothing makes another one of it."""
+    """True if the answer stands as a whole, is not denied, and nothing makes another one of it."""
     text, name = folded(said), folded(answer)
     if (place := text.find(name)) < 0:
         return not DENIES.search(text) or DENIES.search(name) is not None
@@ -106,7 +106,7 @@ def _clear(said: str, answer: str) -> bool:
 
 
 def _several(said: str, answer: str) -> bool:
-    """Whether more answers than one are stated."""
+    """True if more answers than one are stated."""
     if _OR.search(said) and not _OR.search(answer):
         return True
     if len(_HEDGE.findall(said)) > 1:

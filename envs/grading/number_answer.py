@@ -190,7 +190,7 @@ def _tidy(text: str) -> str:
 
 
 def _formula(text: str) -> bool:
-    """Whether a text has signs of a formula in it: a command, a power, a sum."""
+    """True if a text has signs of a formula in it: a command, a power, a sum."""
     return bool(re.search(r"\\(?!\$|%|,|!|;|text|boxed)|\^|[0-9)}] ?[+*/×·÷√(-]|sqrt|√|!|π", text))
 
 

@@ -77,7 +77,7 @@ def boxed_or(text: str) -> str:
 
 
 def _closes_last(text: str, start: int) -> bool:
-    """Whether the brace that was opened before `start` is closed by the last sign."""
+    """True if the brace that was opened before `start` is closed by the last sign."""
     level = 1
     for place in range(start, len(text)):
         level += (text[place] == "{") - (text[place] == "}")

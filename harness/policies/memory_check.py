@@ -112,7 +112,7 @@ def _host_memory() -> int | None:
 
 
 def _cgroup_limit(folder: Path) -> Iterator[int]:
-    """What the limit of a cgroup leaves; nothing where there is none."""
+    """Bytes that the limit of a cgroup leaves; nothing where there is none."""
     try:
         limit = (folder / "memory.max").read_text().strip()
         used = int((folder / "memory.current").read_text())
@@ -126,7 +126,7 @@ def _cgroup_limit(folder: Path) -> Iterator[int]:
 
 
 def _process_limits() -> Iterator[int]:
-    """What limits of this process (ulimit) leave; nothing where there is none."""
+    """Bytes that limits of this process (ulimit) leave; nothing where there is none."""
     try:
         import resource
 

@@ -217,7 +217,7 @@ class MemoryNeed:
 
 
 def _standing(sizes: ModelSizes, work: MemoryWork) -> dict[str, int]:
-    """What stays in memory from update to update."""
+    """Bytes by part that stay in memory from update to update."""
     found = {"weights": sizes.parameters * work.itemsize}
     if work.trains:
         adapter = sizes.adapter_parameters(work.rank) * _FLOAT

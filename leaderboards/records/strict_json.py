@@ -131,7 +131,7 @@ def _constant(name: str) -> NoReturn:
 
 
 def _reader(hint: Any) -> Reader:
-    """What reads values of an annotation."""
+    """A reader of values of an annotation."""
     if hint == JSON:
         return _json
     if hint in _NAMES:
@@ -178,7 +178,7 @@ def _record(kind: Any) -> Reader:
 
 
 def _quick(kind: Any) -> Callable[[list[Any]], list[tuple[Any, ...]] | None] | None:
-    """What reads a list of records at once, a field of all of them at a time: thousands make an
+    """A reader of a list of records at once, a field of all of them at a time: thousands make an
     entry. None for records that hold more than plain values.
 
     It gives None for a list in which any value is wrong, or needs to be changed, so that every
@@ -254,7 +254,7 @@ def _optional(inner: Reader, value: object) -> Any:
 
 
 def _one_or_row(one: Any, row: Any) -> Reader:
-    """What reads `T | tuple[T, ...]`."""
+    """A reader of `T | tuple[T, ...]`."""
     if get_origin(row) is not tuple or get_args(row)[0] is not one:
         raise TypeError(f"records cannot hold {one} | {row}")
     single, several = _reader(one), _reader(row)

@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from benchmarks.gpu import QWEN3_4B as SHAPE
 from harness.policies.hf.fast_llama.fused_weights import FAMILY
 from harness.policies.memory_plan import (
     PACKED,
@@ -27,18 +28,7 @@ from harness.policies.memory_plan import (
     update_memory,
 )
 
-QWEN3_4B: dict[str, Any] = {
-    "model_type": "qwen3",
-    "hidden_size": 2560,
-    "num_hidden_layers": 36,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_size": 9728,
-    "vocab_size": 151936,
-    "tie_word_embeddings": True,
-    "max_position_embeddings": 40960,
-}
+QWEN3_4B = {"model_type": "qwen3"} | SHAPE
 QWEN3_8B = QWEN3_4B | {
     "hidden_size": 4096,
     "intermediate_size": 12288,

@@ -67,7 +67,7 @@ def bracketed(tokens: list[Token], statement: Statement) -> Answer | None:
 
 
 def _plain(tokens: list[Token]) -> bool:
-    """Whether brackets hold but a formula, with no relation or word in it."""
+    """True if brackets hold but a formula, with no relation or word in it."""
     signs = vocabulary("= ≈ ≡ < > ≤ ≥ ≠ ∈ ∪ ∩ ∖ or and : ℝ")
     return not any(
         token.kind in ("word", "begin") or (token.kind == "op" and token.text in signs)

@@ -134,7 +134,7 @@ def _same_words(one: str, other: str) -> bool:
 
 
 def _conflict(one: str, other: str) -> bool:
-    """Whether two names contradict each other: x = 5 is not y = 5, but f(x) may be y."""
+    """True if two names contradict each other: x = 5 is not y = 5, but f(x) may be y."""
     return bool(one and other and one != other and "(" not in one + other)
 
 
@@ -248,7 +248,7 @@ def _same_sequence(one: Sequence, other: Sequence) -> bool:
 
 
 def _letters(answer: Sequence) -> dict[str, Answer]:
-    """What each letter is by `(x,y)=(1,2)` or `x=1, y=2`; nothing where letters do not say it."""
+    """The value of each letter by `(x,y)=(1,2)` or `x=1, y=2`; none where letters do not say it."""
     if _named(answer):
         pairs = [(item.name, Formula(item.node, "", item.unit)) for item in answer.items
                  if isinstance(item, Formula)]  # fmt: skip

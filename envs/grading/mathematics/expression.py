@@ -86,7 +86,7 @@ class _Parser:
                 return node
 
     def begins(self) -> bool:
-        """Whether what stands next begins a factor."""
+        """True if what stands next begins a factor."""
         token = self.peek()
         if token.kind in ("num", "name", "run", "func", "cmd"):
             return True
@@ -316,7 +316,7 @@ class _Parser:
         return [parse(part) for part in parts]
 
     def applied(self) -> Node:
-        """What a function is applied to: a bracket, or the letters and numbers that follow."""
+        """The argument of a function: a bracket, or the letters and numbers that follow."""
         minus = self.sign("-")
         if self.peek().kind == "op" and self.peek().text in ("(", "[", "{", "|"):
             return _signed(minus, self.postfix(self.atom()))

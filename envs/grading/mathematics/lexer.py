@@ -304,7 +304,7 @@ def _after(tokens: list[Token]) -> list[Token]:
 
 
 def _raised(found: list[Token], following: str) -> bool:
-    """Whether a letter o stands where the ring of a degree would: `90^o`."""
+    """True if a letter o stands where the ring of a degree would: `90^o`."""
     if found and found[-1].text == "^":
         return True
     return len(found) > 1 and [t.text for t in found[-2:]] == ["^", "{"] and following == "}"

@@ -77,7 +77,7 @@ def _points(names: list[str]) -> Iterator[tuple[dict[str, Fraction], bool]]:
 
 
 def _steep(node: Node) -> bool:
-    """Whether its values grow so fast that far points would take thousands of digits."""
+    """True if its values grow so fast that far points would take thousands of digits."""
     grows = node.op in ("sinh", "cosh", "tanh", "coth", "sech", "csch", "exp", "fact", "binom")
     grows = grows or (node.op == "pow" and not constant(node.args[1]))
     return grows or any(map(_steep, node.args))
@@ -96,7 +96,7 @@ def _far_points(names: list[str], sets: int = len(_FAR)) -> Iterator[dict[str, F
 
 
 def _far(one: Node, other: Node, ring: bool, known: dict[str, Fraction]) -> bool | None:
-    """Whether they agree at a point far from zero; None where a value there says nothing."""
+    """True if they agree at a point far from zero; None where a value there says nothing."""
     said: bool | None = None
     for digits in _FAR_DIGITS:
         try:
@@ -116,7 +116,7 @@ def _at(
     strict: bool,
     digits: int = 90,
 ) -> bool | None:
-    """Whether they agree at one point; None where that says nothing.
+    """True if they agree at one point; None where that says nothing.
 
     Where letters stand for negative numbers (not `strict`), a root or logarithm may have no real
     value on one side: ln x² is 2 ln x where both are real.
@@ -173,7 +173,7 @@ def _exactly(node: Node, ring: bool) -> Gauss | None:
 
 
 def _rounding(one: Node, other: Node, ring: bool) -> bool:
-    """Whether one is a decimal of six digits or more to which the other is rounded."""
+    """True if one is a decimal of six digits or more to which the other is rounded."""
     written = [(node, _decimal(node)) for node in (one, other)]
     decimals = [(step, node) for node, step in written if step is not None]
     if not decimals:

@@ -109,7 +109,7 @@ def statement(tokens: list[Token]) -> Answer:
 
 
 def _condition(answer: Answer, extra: Answer) -> bool:
-    """Whether the second says but where a letter of the first lies: n², n ≥ 1."""
+    """True if the second says but where a letter of the first lies: n², n ≥ 1."""
     if not (isinstance(answer, Formula) and isinstance(extra, Region)):
         return False
     return extra.name in variables(answer.node)
@@ -131,7 +131,7 @@ def _trimmed(tokens: list[Token]) -> list[Token]:
 
 
 def _grouped(tokens: list[Token]) -> bool:
-    """Whether the tokens are one TeX group."""
+    """True if the tokens are one TeX group."""
     begins = len(tokens) > 1 and tokens[0].text == "{" and tokens[0].kind == "op"
     return begins and closing(tokens, 0) == len(tokens) - 1
 
@@ -167,7 +167,7 @@ def _in_words(tokens: list[Token]) -> str:
 
 
 def _pieces(tokens: list[Token]) -> tuple[list[list[Token]], set[str]]:
-    """What separators outside of all brackets part, and which separators these are."""
+    """The parts between separators outside of all brackets, and the separators."""
     pieces: list[list[Token]] = [[]]
     signs, level = set(), 0
     for token in tokens:

@@ -252,7 +252,7 @@ def introduced(tokens: list[Token]) -> list[Token]:
 
 
 def _introducing(tokens: list[Token], place: int) -> bool:
-    """Whether a token is a word before the answer, as a letter is where words follow: "a total"."""
+    """True if a token is a word before the answer, as a letter is where words follow: "a total"."""
     token = tokens[place]
     if token.kind == "name" or token.text == "A":
         following = tokens[place + 1].kind if place + 1 < len(tokens) else ""

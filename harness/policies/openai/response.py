@@ -123,7 +123,7 @@ def _thought(told: object) -> str:
 
 
 def _finish(choice: Mapping[str, Any], text: bool, thought: bool, called: bool) -> Finish:
-    """Whether the model stopped or was cut off; raises where the server says that neither holds."""
+    """The end of a completion: stopped or cut off; raises where the server says it was neither."""
     told = choice.get("finish_reason")
     reason = told.lower() if isinstance(told, str) else "" if told is None else words_of(told)
     if reason in _CUT_OFF:

@@ -91,7 +91,7 @@ def measure_scale(sdk: Any, ask: Callable[[str, Callable[[], Any]], Any], traine
 
 
 def _which(norm: float, one: float, changed: float, mean_is_scaled: bool = False) -> bool | None:
-    """Whether the server took a mean; None where the norms fit neither a mean nor a sum.
+    """True if the server took a mean; None where the norms fit neither a mean nor a sum.
 
     Two samples double a sum and leave a mean; more tokens leave a sum and shrink a mean.
     """

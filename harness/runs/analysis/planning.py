@@ -189,7 +189,7 @@ def _warnings(
     found: DetectableDifference,
     effect: float | None,
 ) -> Iterator[str]:
-    """What would make the asked comparison fail."""
+    """Reasons why the asked comparison would fail."""
     if design.seeds < 2:
         yield "one seed says nothing about methods; give several, as in --seeds 0-4"
     elif found.method is None:
