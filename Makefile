@@ -52,7 +52,7 @@ check: setup
 # The pure core (no model, no files): parts of methods, statistics, budgets, rollouts as data.
 coverage: setup
 	$(BIN)/python -m pytest -q --cov --cov-config=pyproject.toml --cov-report=term:skip-covered \
-		tests/agents tests/leaderboards tests/harness
+		$(PYTEST_ARGS) tests/agents tests/leaderboards tests/harness
 
 # One stress test: make soak SOAK_ARGS="kills --seed 1 --count 50"
 soak: setup

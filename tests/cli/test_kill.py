@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +49,22 @@ SAME = ("champion.json", "episodes.jsonl", "population.jsonl", "test.jsonl")
 WEIGHTS = ("adapter.safetensors", "optimizer.safetensors")
 
 
+started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """End the processes that a failed test has left."""
+    yield
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    started.clear()
+
+
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", MAIN, *words, "--json", "--quiet"],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -56,6 +72,8 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    started.append(process)
+    return process
 
 
 def request(model: Path, run_dir: str, method: str = "espl") -> list[str]:
@@ -74,7 +92,11 @@ def request(model: Path, run_dir: str, method: str = "espl") -> list[str]:
 def progress(run: Path) -> int:
     """Bytes of evidence so far: a clock that does not depend on the machine's speed."""
     logs = (run / name for name in ("episodes.jsonl", "rounds.jsonl", "test.jsonl"))
-    return sum(log.stat().st_size for log in logs if log.exists())
+    size = 0
+    for log in logs:
+        with suppress(FileNotFoundError):
+            size += log.stat().st_size
+    return size
 
 
 def kill_at(process: subprocess.Popen[str], run: Path, mark: float) -> bool:
@@ -125,7 +147,10 @@ def test_a_killed_run_ends_like_one_never_killed(tmp_path, tiny_model):
 def journal(run: Path) -> list[dict[str, Any]]:
     """Whole lines of the file of the unfinished iteration."""
     path = run / "unfinished_round.jsonl"
-    text = path.read_text() if path.exists() else ""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:  # not begun, or removed at this moment
+        return []
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
