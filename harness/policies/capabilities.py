@@ -36,7 +36,7 @@ class Identified(Protocol):
         """`weights`, `quantisation`, `rendering`, `engine` and `dtype` at version 0.
 
         Also `configuration` where the same weights may be configured in several ways, and `adapter`
-        where training leaves out parts of the model.
+        where training leaves out parts of the model. Other parts are kept in entries as they are.
         """
         ...
 

@@ -117,6 +117,24 @@ def configuration_identity(source: ModelSource) -> dict[str, str]:
     return {"configuration": f"sha256:{digest}"}
 
 
+# Files that decide what a model's tokens and turns are, and what its network computes.
+_DESCRIBING = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+)
+
+
+def describing_files(source: ModelSource) -> dict[str, str]:
+    """Hashes, as `file.NAME`, of the files beside the weights that decide what the model does."""
+    found = (source.folder / name for name in _DESCRIBING)
+    return {f"file.{path.name}": f"sha256:{file_hash(path)}" for path in found if path.is_file()}
+
+
 def quantisation(source: ModelSource) -> str:
     """The quantisation of the weights on disk; "none" where there is none."""
     if source.quantisation is not None:

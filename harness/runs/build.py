@@ -29,6 +29,7 @@ from harness.runs.checks.lengths import with_reflection_limit
 from harness.runs.checks.memory import fit_to_memory
 from harness.runs.entry import make_entry
 from harness.runs.envs import env_maker
+from harness.runs.history.details import read_details
 from harness.runs.limits import LimitReached, RunLimits, rounds_logged
 from harness.runs.off_policy import mismatch_notes
 from harness.runs.request import write_request
@@ -315,6 +316,14 @@ def _test(
     record_test_agent(run_context.folder, agent)
     log = run_context.folder / "test.jsonl"
     records = evaluate(agent, tasks, evaluation.samples, table, run_context.meter, log, stop)
+    details = read_details(
+        run_context.request,
+        run_context.folder,
+        run_context.policy,
+        run_context.reflector,
+        agent,
+        records,
+    )
     return make_entry(
         run_context.request,
         run_context.env,
@@ -324,6 +333,7 @@ def _test(
         records,
         adapter_hash=_adapter_hash(run_context.folder, agent),
         reflector=run_context.reflector,
+        details=details,
         notes=(
             *notes,
             *mismatch_notes(run_context.request),

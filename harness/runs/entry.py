@@ -24,6 +24,7 @@ from harness.policies.base import Policy
 from harness.policies.capabilities import identity_of, notes_of, versions_of
 from harness.policies.vllm.url import parse_address
 from harness.runs.envs import answers_once, public_name, public_options
+from harness.runs.history.details import EntryDetails
 from harness.settings.build import recorded
 from harness.settings.config import Config
 from harness.storage.transcript import status
@@ -33,14 +34,12 @@ from harness.types import JSON, Agent
 from leaderboards.records.entry import (
     Entry,
     Outcome,
-    Prices,
     Prompt,
-    Provenance,
-    Spent,
     Track,
     tasks_hash,
     text_hash,
 )
+from leaderboards.records.provenance import Prices, Provenance, Spent
 from leaderboards.records.redact import redacted, redacted_json
 
 _PACKAGES = (
@@ -143,6 +142,7 @@ def make_entry(
     records: Sequence[Mapping[str, JSON]],
     adapter_hash: str,
     reflector: Policy,
+    details: EntryDetails,
     notes: Sequence[str],
 ) -> Entry:
     """The run's entry."""
@@ -168,7 +168,11 @@ def make_entry(
         provenance=provenance(request, versions_of(policy.inner)),
         adapter_hash=adapter_hash,
         policy_version=agent.policy_version,
-        notes=(*_lasting(notes_of(policy.inner)), *notes),
+        notes=(*_lasting(notes_of(policy.inner)), *notes, *details.notes),
+        learning_curve=details.learning_curve,
+        population=details.population,
+        task_texts=details.task_texts,
+        backend=details.backend,
     )
 
 

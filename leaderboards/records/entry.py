@@ -1,24 +1,37 @@
 """The record of one training run: its configuration (Track) and its results (Entry).
 
 An entry is one immutable JSON file. It holds the reward of every test task and sample, so that
-anyone can recompute every printed number. It never holds a task's text, a host name or a path. The
-constructors refuse a record that omits an outcome, evaluates test twice or contradicts itself.
+anyone can recompute every printed number. It never holds a host name or a path, and a task's text
+only where the environment allows it. The constructors refuse a record that omits an outcome,
+evaluates test twice or contradicts itself.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
 
 from leaderboards.records.added_settings import added, without_first_values
+from leaderboards.records.details import (
+    MOST,
+    CurvePoint,
+    Participant,
+    PopulationPrompt,
+    SettingsSegment,
+    TaskText,
+    check_order,
+    check_sizes,
+    detail,
+)
 from leaderboards.records.field_checks import LARGEST, coerce_floats, require, require_range
 from leaderboards.records.migrations import SCHEMA, migrate
+from leaderboards.records.provenance import Provenance, Spent
 from leaderboards.records.redact import named_strings, redacted
 from leaderboards.records.strict_json import (
     JSON,
     RecordError,
+    added_fields,
     canonical,
     decode,
     encode,
@@ -143,86 +156,11 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """The cost of the run.
-
-    Tokens are sampled tokens: `acting_tokens` in rollouts, `reflection_tokens` in reflection.
-    `episodes` counts those before the selected prompt was frozen, validation included; `seconds`
-    are of wall clock.
-    """
-
-    episodes: int
-    acting_tokens: int
-    reflection_tokens: int
-    evaluation_tokens: int
-    evaluation_episodes: int
-    gradient_steps: int
-    seconds: float
-
-    def __post_init__(self) -> None:
-        coerce_floats(self, "seconds")
-        require_range(self, 0, *(f.name for f in fields(self)))
-
-
-@dataclass(frozen=True, slots=True)
 class Prompt:
     """The selected system prompt: initial text (`briefing`) and learnt principles."""
 
     briefing: str = ""
     principles: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """The price of a million sampled tokens, as the run's configuration gave it; None if unknown.
-
-    Prices are never guessed. Prompt tokens are not counted, so they have no price.
-    """
-
-    currency: str
-    acting: float | None
-    reflection: float | None
-
-    def __post_init__(self) -> None:
-        coerce_floats(self, "acting", "reflection")
-        named = bool(self.currency.strip()) and len(self.currency) <= 12
-        require(named, "currency", "must name the currency in 12 characters or less, like USD")
-        require_range(
-            self, 0, *(n for n in ("acting", "reflection") if getattr(self, n) is not None)
-        )
-
-    def of(self, spent: Spent) -> float | None:
-        """The cost of training; None if the price of sampled tokens is missing."""
-        parts = ((spent.acting_tokens, self.acting), (spent.reflection_tokens, self.reflection))
-        if any(tokens and price is None for tokens, price in parts):
-            return None
-        return sum(tokens * (price or 0.0) for tokens, price in parts) / 1e6
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """The origin of the numbers: code, machine, command.
-
-    `commit` is "" outside a checkout; `created` is a time in UTC, ISO 8601.
-    """
-
-    commit: str
-    dirty: bool
-    versions: Mapping[str, str]
-    device: str
-    threads: int
-    created: str
-    command: tuple[str, ...]
-    prices: Prices | None = None
-
-    def __post_init__(self) -> None:
-        try:
-            offset = datetime.fromisoformat(self.created).utcoffset()
-        except ValueError:
-            offset = None
-        problem = f"must be a UTC time like 2026-01-31T12:00:00Z, but is {preview(self.created)}"
-        require(offset == timedelta(0), "created", problem)
-        require_range(self, 1, "threads")
 
 
 # No slots: cached_property keeps the id in the object's __dict__.
@@ -232,6 +170,13 @@ class Entry:
 
     `config` holds the method's settings without the seed: runs that differ only in their seed make
     one row. `adapter_hash` is "" if no weights were trained.
+
+    The fields from `segments` on are of schema 3, and each may be absent. `segments` are changes of
+    what is measured, `execution_changes` those of how it is executed; `participants` is everything
+    that computed a part of the run. `backend` is the identity of the model and what ran it.
+    `sealed` is the hash of the settings that the run was held to. `asked_again` counts requests of
+    the held-out evaluation that were sent a second time after the run had been killed, and
+    `hung_graders` outcomes that count as wrong because grading them did not end.
     """
 
     track: Track
@@ -246,6 +191,16 @@ class Entry:
     policy_version: int = 0
     test_openings: int = 1
     notes: tuple[str, ...] = ()
+    segments: tuple[SettingsSegment, ...] = detail(())
+    execution_changes: tuple[SettingsSegment, ...] = detail(())
+    participants: tuple[Participant, ...] = detail(())
+    learning_curve: tuple[CurvePoint, ...] = detail(())
+    population: tuple[PopulationPrompt, ...] = detail(())
+    task_texts: tuple[TaskText, ...] = detail(())
+    backend: Mapping[str, str] = detail({})
+    sealed: str = added("")
+    asked_again: int = added(0)
+    hung_graders: int = added(0)
     schema: int = field(default=SCHEMA)
 
     def __post_init__(self) -> None:
@@ -255,7 +210,8 @@ class Entry:
         require(bool(self.method.strip()), "method", "must name the method, but is empty")
         opened = f"must be 1, because test is opened once, but is {self.test_openings}"
         require(self.test_openings == 1, "test_openings", opened)
-        require_range(self, 0, "policy_version")
+        require_range(self, 0, "policy_version", "asked_again", "hung_graders")
+        check_sizes((name, encode(value)) for name in MOST if (value := getattr(self, name)))
         self._check_complete()
         for name, text in self._public_strings():
             if redacted(text) != text:
@@ -276,6 +232,14 @@ class Entry:
             f"but holds {len(cells)} outcomes of {len(tested)} tasks"
         )
         require(whole and all(s < samples for _, s in cells), "outcomes", problem)
+        check_order(
+            self.segments,
+            self.execution_changes,
+            self.learning_curve,
+            self.population,
+            self.task_texts,
+            frozenset(tested),
+        )
         same = tasks_hash(tested) == self.track.test_tasks_hash
         require(same, "track.test_tasks_hash", "must be tasks_hash() of the outcomes' task ids")
 
@@ -289,6 +253,10 @@ class Entry:
             yield from named_strings("outcomes", sorted(tasks))
         yield from named_strings("provenance", encode(self.provenance))
         yield from named_strings("notes", list(self.notes))
+        # Principles and task texts may speak of paths: nobody's machine is meant.
+        for name in ("segments", "execution_changes", "participants", "backend", "sealed"):
+            if value := getattr(self, name):
+                yield from named_strings(name, encode(value))
 
     @property
     def row_config(self) -> Mapping[str, JSON]:
@@ -301,10 +269,18 @@ class Entry:
         A migration adds nothing to a run, so the id and the text of an old entry stay the same.
         """
         values = {f.name: encode(getattr(self, f.name)) for f in fields(self) if f.name != but}
+        kind: Any = type(self)
+        later = added_fields(kind)
+        empty = [name for name in later if values.get(name) == later[name]]
+        for name in empty:
+            del values[name]
+        if len(empty) < len(later):
+            return values
         several = any(type(o.reply) is tuple for o in self.outcomes)
-        if self.provenance.prices is None and not several:
+        first = self.provenance.prices is None and not several
+        values["schema"] = 1 if first else 2
+        if first:
             del values["provenance"]["prices"]
-            values["schema"] = 1
         return values
 
     @cached_property

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from leaderboards.records.strict_json import RecordError, preview
 
-SCHEMA = 2
+SCHEMA = 3
 
 Migration: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -30,8 +30,30 @@ def _first(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**raw, "provenance": {**made, "prices": None}}
 
 
+_OF_SCHEMA_3 = (
+    "segments",
+    "execution_changes",
+    "participants",
+    "learning_curve",
+    "population",
+    "task_texts",
+    "backend",
+    "sealed",
+    "asked_again",
+    "hung_graders",
+)
+
+
+def _second(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Schema 2 to 3, which added fields that may be absent."""
+    for name in _OF_SCHEMA_3:
+        if name in raw:
+            raise RecordError("is unknown to schemas before 3", name)
+    return raw
+
+
 # From a schema version to the next. Each step is pure, and none is ever edited once released.
-MIGRATIONS: Mapping[int, Migration] = {1: _first}
+MIGRATIONS: Mapping[int, Migration] = {1: _first, 2: _second}
 
 
 def migrate(

@@ -18,7 +18,7 @@ from leaderboards.records.entry import Track
 from leaderboards.records.store import entry_files, gc_paused, read_entry
 from leaderboards.records.strict_json import JSON, RecordError, canonical, encode
 from leaderboards.site.boards import board_numbers, board_page, columns, lines
-from leaderboards.site.log import RunLog
+from leaderboards.site.log import RunLog, log_of
 from leaderboards.site.matrix import distinguishing_fields, matrix
 from leaderboards.site.page import HERE, render
 from leaderboards.site.plots import PlotCurve, curve
@@ -131,12 +131,12 @@ def _one(path: Path, folder: Path, read_log: LogReader) -> CompactEntry | str:
     """Read one entry and write its page; return its compact form, or the problem as a sentence."""
     try:
         entry = read_entry(path)
-        log = read_log(path)
+        log = read_log(path) or log_of(entry)
     except RecordError as error:
         return str(error)
     id, outcomes = identity(entry)
     write_run(folder, entry, id, outcomes, log)
-    return compact(entry, id, curve(log.rounds) if log else None)
+    return compact(entry, id, curve(log.rounds) if log and log.rounds else None)
 
 
 def _write_boards(

@@ -14,6 +14,8 @@ from leaderboards.site.log import PopulationMember
 
 SIMILAR = 0.7  # above this ratio a principle was edited; below, one was removed and one added
 _LONGEST_DIFF = 2000  # characters; longer principles are compared by their words' numbers only
+# Pairs of characters compared for one tree: a stranger's entry may hold megabytes of principles.
+_MOST_COMPARED = 100_000_000
 
 Part = tuple[Literal["same", "gone", "new"], str]
 
@@ -69,12 +71,13 @@ def lay_out_tree(prompts: Sequence[PopulationMember], selected: str) -> LineageT
     columns = _columns(prompts, known)
     ordered = sorted(prompts, key=lambda p: columns[p.id])
     lanes = _lanes(ordered, columns, line)
+    exact = _exact(ordered, known)
     nodes = tuple(
         LineageNode(
             prompt,
             columns[prompt.id],
             lanes[prompt.id],
-            tuple(changes(prompt, known)),
+            tuple(changes(prompt, known, prompt.id in exact)),
             prompt.id == selected,
             prompt.id in line,
         )
@@ -143,8 +146,28 @@ def _lanes(
     return lanes
 
 
-def changes(offspring: PopulationMember, known: Mapping[str, PopulationMember]) -> Iterator[Change]:
-    """The differences of a prompt's principles from its first parent's, in the prompt's order."""
+def _exact(
+    ordered: Sequence[PopulationMember], known: Mapping[str, PopulationMember]
+) -> frozenset[str]:
+    """Ids of the prompts that are compared with their parents character by character."""
+    found, compared = [], 0
+    for prompt in ordered:
+        parent = next((known[p] for p in prompt.parents if p in known), None)
+        size = sum(map(len, prompt.principles))
+        compared += size * sum(map(len, parent.principles)) if parent else 0
+        if compared > _MOST_COMPARED:
+            break
+        found.append(prompt.id)
+    return frozenset(found)
+
+
+def changes(
+    offspring: PopulationMember, known: Mapping[str, PopulationMember], exact: bool = True
+) -> Iterator[Change]:
+    """The differences of a prompt's principles from its first parent's, in the prompt's order.
+
+    Not `exact`: principles are compared by the numbers of their words alone, which is quick.
+    """
     parents = [known[p] for p in offspring.parents if p in known]
     if not offspring.parents:
         yield from (Change("added", (("new", text),)) for text in offspring.principles)
@@ -154,35 +177,37 @@ def changes(offspring: PopulationMember, known: Mapping[str, PopulationMember]) 
     blocks = SequenceMatcher(None, old, offspring.principles, autojunk=False).get_opcodes()
     for tag, i, end, j, stop in blocks:
         if tag != "equal":
-            yield from _block(old[i:end], offspring.principles[j:stop], others)
+            yield from _block(old[i:end], offspring.principles[j:stop], others, exact)
 
 
-def _block(gone: Sequence[str], new: Sequence[str], others: Mapping[str, str]) -> Iterator[Change]:
+def _block(
+    gone: Sequence[str], new: Sequence[str], others: Mapping[str, str], exact: bool = True
+) -> Iterator[Change]:
     """Pair each removed principle with the most similar added one."""
     left = list(gone)
     for text in new:
-        ratios = [(_similarity(was, text), was) for was in left]
+        ratios = [(_similarity(was, text, exact), was) for was in left]
         ratio, was = max(ratios, default=(0.0, ""))
         # What another parent has word by word was taken from it, however similar an old text is.
         if ratio > SIMILAR and text not in others:
             left.remove(was)
-            yield Change("changed", tuple(_words(was, text)))
+            yield Change("changed", tuple(_words(was, text, exact)))
         else:
             yield Change("added", (("new", text),), others.get(text, ""))
     yield from (Change("removed", (("gone", text),)) for text in left)
 
 
-def _similarity(was: str, now: str) -> float:
+def _similarity(was: str, now: str, exact: bool) -> float:
     """Share of two texts that is the same, 0 to 1: by characters, of long texts by words."""
-    if max(len(was), len(now)) <= _LONGEST_DIFF:
+    if exact and max(len(was), len(now)) <= _LONGEST_DIFF:
         return SequenceMatcher(None, was, now, autojunk=False).ratio()
     # Comparing characters takes time by the product of both lengths, seconds for a stranger's text.
     old, new = Counter(was.split()), Counter(now.split())
     return 2 * (old & new).total() / max(1, old.total() + new.total())
 
 
-def _words(was: str, now: str) -> Iterator[Part]:
-    if max(len(was), len(now)) > _LONGEST_DIFF:
+def _words(was: str, now: str, exact: bool) -> Iterator[Part]:
+    if not exact or max(len(was), len(now)) > _LONGEST_DIFF:
         yield "gone", was
         yield "new", now
         return

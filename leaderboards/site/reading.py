@@ -63,6 +63,8 @@ def compact(entry: Entry, id: str, curve: PlotCurve | None) -> CompactEntry:
     """The compact form of an entry: without completions, and quick to send."""
     rest = {f.name: getattr(entry, f.name) for f in dataclasses.fields(entry)}
     del rest["outcomes"]
+    # Their pages are written already, and leaderboards do not read them.
+    rest |= dict.fromkeys(("learning_curve", "population", "task_texts"), ())
     outcomes = tuple(map(_kept, entry.outcomes))
     return CompactEntry(id, rest, outcomes, curve)
 

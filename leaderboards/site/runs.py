@@ -38,7 +38,7 @@ class RunPage:
 
 
 def write_run(folder: Path, entry: Entry, id: str, outcomes: str, log: RunLog | None) -> None:
-    """Write `runs/ID.html` and `runs/ID.js`; without a log, only if they do not exist yet.
+    """Write `runs/ID.html` and `runs/ID.js`; without the run's log, only if there are none yet.
 
     `outcomes` is the JSON text of the entry's outcomes.
     """
@@ -47,7 +47,7 @@ def write_run(folder: Path, entry: Entry, id: str, outcomes: str, log: RunLog | 
         # Several processes may meet one entry: the one that makes the file writes the page.
         place.open("x").close()
     except FileExistsError:
-        if log is None:
+        if log is None or log.of_entry:
             return
     place.write_text(_page(entry, id, log), encoding="utf-8")
     write_script(place.with_suffix(".js"), "run", _numbers(entry, log), outcomes=outcomes)

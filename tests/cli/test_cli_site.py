@@ -66,7 +66,8 @@ def test_unpublishable_texts_are_replaced_by_ids_hashes_and_completions(
     kinds = [v for v in vars(envs.arithmetic).values() if hasattr(v, "redistributable")]
     for kind in kinds:
         monkeypatch.setattr(kind, "redistributable", False, raising=False)
-    from harness.runs.run_log import _described, read_log
+    from harness.runs.history.texts import _described
+    from harness.runs.run_log import read_log
 
     _described.cache_clear()
     log = read_log(home / "out" / "evolution-seed0" / "entry.json")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from leaderboards.records.entry import Entry, Outcome, Prompt, Provenance, Spent, Track, tasks_hash
+from leaderboards.records.entry import Entry, Outcome, Prompt, Track, tasks_hash
+from leaderboards.records.provenance import Provenance, Spent
 
 Rewards = Mapping[str, Sequence[float | None]]
 

@@ -17,14 +17,12 @@ from leaderboards.boards.render import as_json, markdown
 from leaderboards.records.entry import (
     Entry,
     Outcome,
-    Prices,
-    Provenance,
-    Spent,
     Track,
     tasks_hash,
     text_hash,
 )
 from leaderboards.records.migrations import SCHEMA, migrate
+from leaderboards.records.provenance import Prices, Provenance, Spent
 from leaderboards.records.redact import redacted, redacted_json
 from leaderboards.records.strict_json import RecordError, added_fields
 
@@ -137,7 +135,7 @@ MALFORMED: list[tuple[str, Any, str]] = [
     ("test_openings", 2, "field 'test_openings' must be 1, because test is opened once"),
     ("schema", 0, "field 'schema' must be 1 to"),
     ("schema", True, "field 'schema' must be 1 to"),
-    ("schema", 99, "field 'schema' is 99, but this version reads up to 2; update the harness"),
+    ("schema", 99, "field 'schema' is 99, but this version reads up to 3; update the harness"),
     ("track.model", "hf:/home/me/tuned", "field 'track.model' must hold no path or address"),
     ("config.data", ["/home/me/data"], r"field 'config.data\[0\]' must hold no path or address"),
     ("provenance.command.0", "/usr/bin/harness", r"field 'provenance.command\[0\]' must hold no"),

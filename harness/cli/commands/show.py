@@ -20,9 +20,9 @@ from harness.display.console_text import plain, sparkline
 from harness.display.safe_console import SafeConsole
 from harness.errors import RunError
 from harness.reward_hacking import alarms
+from harness.runs.history.logged import within
 from harness.runs.request import read_request
 from harness.runs.run_dirs import existing
-from harness.runs.run_log import within
 from harness.storage.atomic_files import lines
 from harness.storage.run_dir import monitors_of
 from harness.types import SystemPrompt

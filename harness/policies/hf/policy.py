@@ -49,6 +49,7 @@ from harness.policies.memory_plan import EpisodeSizes, MemoryWork, ModelSizes, k
 from harness.policies.model_files import (
     ModelSource,
     configuration_identity,
+    describing_files,
     quantisation,
     weights_hash,
 )
@@ -140,7 +141,7 @@ class HFPolicy:
         }
         if self._coverage.identity:
             identity["adapter"] = self._coverage.identity
-        return identity | configuration_identity(self._source)
+        return identity | configuration_identity(self._source) | describing_files(self._source)
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Answer what waits; see `Policy.generate`. Completions always carry their tokens.
