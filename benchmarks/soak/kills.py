@@ -45,6 +45,7 @@ _WEIGHTS = ("adapter.safetensors", "optimizer.safetensors", "policy.json")
 _SECONDS = ("seconds", "acting_seconds", "reflection_seconds", "training_seconds")
 # What no two runs share; lines with seconds in them differ in length, and so do logs.
 _CLOCK = (*_SECONDS, "evaluation_seconds", "created", "command", "logs")
+_LATER = ("manifest",)  # what checkpoints of earlier versions did not say
 
 
 @dataclass
@@ -159,6 +160,7 @@ def damage(folder: Path) -> list[str]:
     from harness.cli.main import main
     from harness.errors import HarnessError
     from harness.storage.atomic_files import read_json
+    from harness.storage.checkpoint import read_checkpoint
     from harness.storage.lock import Lock
     from leaderboards.records.store import read_entry
 
@@ -174,6 +176,11 @@ def damage(folder: Path) -> list[str]:
             read_entry(path) if path.name == "entry.json" else read_json(path)
         except Exception as error:
             wrong.append(f"{path.name} is not whole: {error}")
+    if not (folder / "checkpoint.old").exists():  # else the next start puts one of the two back
+        try:
+            read_checkpoint(folder)
+        except HarnessError as error:
+            wrong.append(f"its checkpoint is refused: {error}")
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
@@ -208,9 +215,9 @@ def cut_power(folder: Path, rng: random.Random) -> None:
 
 
 def timeless(value: Any) -> Any:
-    """The same value without anything that a clock decided."""
+    """The same value without anything that a clock or a later version decided."""
     if isinstance(value, dict):
-        return {k: timeless(v) for k, v in value.items() if k not in _CLOCK}
+        return {k: timeless(v) for k, v in value.items() if k not in (*_CLOCK, *_LATER)}
     return [timeless(v) for v in value] if isinstance(value, list) else value
 
 

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.display.console_text import plain, sparkline
-from harness.runs.build import final_agent_of
 from harness.storage.atomic_files import lines
+from harness.storage.final_agent import final_agent_of
 from leaderboards.records.entry import Entry
 from leaderboards.stats.scores import result
 

@@ -14,7 +14,8 @@ from typing_extensions import override
 from harness.budget import Usage
 from harness.callbacks import Callback
 from harness.round_data import Rollouts
-from harness.storage.atomic_files import lines, read_json
+from harness.storage.atomic_files import lines
+from harness.storage.checkpoint import read_checkpoint
 from harness.system.secrets import redact
 from harness.types import Report
 
@@ -58,8 +59,8 @@ class Tracker(Callback, ABC):
 
     def replay(self, folder: Path) -> None:
         """Log the finished iterations of the run in `folder`, from its own records."""
-        state = folder / "checkpoint" / "state.json"
-        done = cast(int, read_json(state)["round"]) if state.exists() else 0
+        found = read_checkpoint(folder, quick=True)
+        done = found.state.round if found else 0
         for _, record in lines(folder / "rounds.jsonl"):
             line = cast(Mapping[str, Any], record)
             if line["round"] < done:  # a killed run may have logged one more

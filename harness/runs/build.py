@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,7 +34,9 @@ from harness.runs.off_policy import mismatch_notes
 from harness.runs.request import write_request
 from harness.seeds import Seeds
 from harness.settings.config import Config
-from harness.storage.atomic_files import lines, read_json, write_json, write_text
+from harness.storage.atomic_files import lines, read_json, write_json
+from harness.storage.checkpoint import finish_swap, read_checkpoint
+from harness.storage.final_agent import adapter_hash, write_final_agent
 from harness.storage.lock import Lock
 from harness.storage.run_dir import Run, monitors_of
 from harness.system.resource_errors import resource_errors_explained
@@ -212,6 +213,9 @@ def run_one(request: Config, folder: Path, callbacks: Callbacks, stop: Callable[
             return read_entry(path)
         # Under the lock, so that a draft found here is no other process's work in progress.
         clear_drafts(path)
+        finish_swap(folder)
+        # Before the model is opened, which can take minutes; compared in full on resuming.
+        read_checkpoint(folder, quick=True)
         run_context = build_run(request, folder, callbacks, stop)
         try:
             method = make_method(run_context)
@@ -241,36 +245,6 @@ def _stop_at_limit(run_context: RunContext) -> None:
     missing = samples - len(list(lines(run_context.folder / "test.jsonl")))
     if limits.reached or limits.stop_before_evaluation(missing):
         raise LimitReached(f"{run_context.folder}: {limits.reached}")
-
-
-def write_final_agent(agent: Agent, folder: Path) -> None:
-    """Write the final agent: its prompt as text, and as data to be read back."""
-    prompt = agent.prompt
-    write_text(folder / "champion.txt", prompt.text)
-    write_json(
-        folder / "champion.json",
-        {
-            "briefing": prompt.briefing,
-            "principles": list(prompt.principles),
-            "policy_version": agent.policy_version,
-        },
-    )
-
-
-def final_agent_of(folder: Path) -> Agent:
-    """The final agent of a finished run."""
-    kept = cast(dict[str, Any], read_json(folder / "champion.json"))
-    prompt = SystemPrompt(kept["briefing"], tuple(kept["principles"]))
-    return Agent(prompt, kept["policy_version"])
-
-
-def _adapter_hash(folder: Path, agent: Agent) -> str:
-    """Hash of the adapter; of the file with its location, for one that is stored elsewhere."""
-    policy = folder / "checkpoint" / "policy"
-    adapter = policy / "adapter.safetensors"
-    if not adapter.exists():
-        adapter = policy / "policy.json"
-    return sha256(adapter.read_bytes()).hexdigest() if agent.policy_version else ""
 
 
 def _evolved_nothing(folder: Path) -> tuple[str, ...]:
@@ -331,7 +305,7 @@ def _test(
         run_context.meter.spent,
         agent,
         records,
-        adapter_hash=_adapter_hash(run_context.folder, agent),
+        adapter_hash=adapter_hash(run_context.folder, agent),
         reflector=run_context.reflector,
         details=details,
         notes=(

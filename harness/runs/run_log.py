@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from harness.errors import HarnessError
-from harness.runs.build import final_agent_of
 from harness.runs.history.logged import read_prompts, read_rounds
 from harness.runs.history.texts import may_publish
 from harness.runs.request import read_request
 from harness.storage.atomic_files import lines
+from harness.storage.final_agent import final_agent_of
 from harness.storage.transcript import status
 from leaderboards.records.strict_json import RecordError
 from leaderboards.site import EpisodeLog, RunLog

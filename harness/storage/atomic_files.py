@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.errors import RunError
+from harness.storage.checksum import Checksum, GrowingChecksum
 from harness.types import JSON
 
 
@@ -37,16 +38,14 @@ def write_json(path: Path, value: JSON) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Mapping[str, JSON]:
-    """Read a JSON object; anything else is a damaged run."""
+def read_json(path: Path, advice: str = "restore it or start a new run.") -> Mapping[str, JSON]:
+    """Read a JSON object; anything else is a damaged run, and `advice` says what to do."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path} cannot be read ({error}); restore it or start a new run."
-        ) from error
+        raise RunError(f"{path} cannot be read ({error}): {advice}") from error
     if not isinstance(value, dict):
-        raise RunError(f"{path} should hold a JSON object; restore it or start a new run.")
+        raise RunError(f"{path} should hold a JSON object: {advice}")
     return value
 
 
@@ -73,6 +72,7 @@ class Log:
         self.path = path
         # Unbuffered: on a full disk nothing is kept back that closing would have to write.
         self._file = path.open("ab", buffering=0)
+        self._checksum = GrowingChecksum(path)
 
     def append(self, value: JSON) -> None:
         """Write one line at once, so that a reader never waits for it."""
@@ -86,6 +86,10 @@ class Log:
         """Force what was written to disk; returns the log's length in bytes."""
         os.fsync(self._file.fileno())
         return self._file.tell()
+
+    def checksum(self) -> Checksum:
+        """Size and SHA-256 of all that was written."""
+        return self._checksum.upto(self._file.tell())
 
     def cut(self, length: int) -> None:
         """Remove everything after `length` bytes."""

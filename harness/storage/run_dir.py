@@ -5,7 +5,8 @@
     rounds.jsonl      one line per iteration: metrics, reward-hacking monitors, report, usage
     population.jsonl  the method's state after each iteration (prompts, ratings, lineage)
     unfinished_round.jsonl  episodes and reflection of the iteration that has no checkpoint yet
-    checkpoint/       the last finished iteration: method state, weights, optimizer, usage, lengths
+    checkpoint/       the last finished iteration: method state, weights, optimizer, usage, lengths,
+                      and the checksums of all that it counts on
     opening.json      the single held-out evaluation: which agents, and when it began
     test.jsonl        one line per test episode
     entry.json        the result for the leaderboard
@@ -16,7 +17,6 @@ back.
 """
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -32,13 +32,23 @@ from harness.policies.base import Purpose
 from harness.policies.staleness_record import staleness_of
 from harness.reward_hacking import alarms, logged, monitors
 from harness.round_data import Rollouts
-from harness.storage.atomic_files import Log, lines, publish, read_json, write_json
+from harness.storage.atomic_files import Log, lines
+from harness.storage.checkpoint import (
+    UNREADABLE,
+    Checkpoint,
+    advice,
+    finish_swap,
+    load_weights,
+    read_checkpoint,
+    remove_older,
+    write_checkpoint,
+)
+from harness.storage.checkpoint_state import LOGS, SCHEMA
 from harness.storage.round_journal import RoundJournal
 from harness.storage.transcript import episode_json, finite
 from harness.types import JSON, Episode, Report
 
-SCHEMA = 1
-_LOGS = ("episodes", "rounds", "population")
+__all__ = ["SCHEMA", "Run", "monitors_of"]
 
 
 class Run(Callback):
@@ -49,44 +59,56 @@ class Run(Callback):
         self.policy = policy
         self.meter = meter
         self.checkpoint = folder / "checkpoint"
-        self.logs = {name: Log(folder / f"{name}.jsonl") for name in _LOGS}
+        self.logs = {name: Log(folder / f"{name}.jsonl") for name in LOGS}
         self.journal = meter.journal = RoundJournal(folder / "unfinished_round.jsonl")
         self._round = 0
         self._signs: list[Mapping[str, float | None]] = []
-        _finish_swap(self.checkpoint)
+        finish_swap(folder)
 
     def resume(self, method: Method) -> int:
         """Restore everything from the last checkpoint; returns the next iteration.
 
         Raises:
-            RunError: It was written by another version, or with a policy lag.
+            RunError: It was written by another version or with a policy lag, or it is not whole.
             ModelError: Its weights cannot be read.
         """
-        if not self.checkpoint.exists():
+        found = read_checkpoint(self.folder)
+        if found is None:
             for log in self.logs.values():
                 log.cut(0)
             self.journal.discard_unless(0)
             return 0
-        state = read_json(self.checkpoint / "state.json")
-        if state.get("schema") != SCHEMA:
-            raise RunError(
-                f"{self.checkpoint} has schema {state.get('schema')}, this version reads {SCHEMA}; "
-                "resume it with the version that wrote it."
+        # Left over where a process was killed after it had written the one that was just read.
+        remove_older(self.folder)
+        if found.manifest is None:
+            self.meter.callback.note(
+                f"{self.folder}: the checkpoint is of an earlier version and has no checksums, so "
+                "that damage to its files may go unnoticed until the next one is written"
             )
-        weights = self.checkpoint / "policy"
-        if weights.exists():
-            self._refuse_lag(staleness_of(weights))
-        method.restore(cast(Mapping[str, JSON], state["method"]))
-        self.meter.restore(cast(Mapping[str, JSON], state["spent"]))
-        if isinstance(self.policy, MeteredTrainable) and weights.exists():
-            self.policy.load(weights)
+        self._restore(found, method)
         # What was logged after the checkpoint belongs to an iteration that will run again.
-        for name, length in cast(Mapping[str, int], state["logs"]).items():
+        for name, length in found.state.logs.items():
             self.logs[name].cut(length)
-        self._round = cast(int, state["round"])
+        self._round = found.state.round
         self.journal.discard_unless(self._round)
         self._signs = monitors_of(self.folder)
         return self._round
+
+    def _restore(self, found: Checkpoint, method: Method) -> None:
+        if found.weights is not None:
+            self._refuse_lag(staleness_of(found.weights))
+        try:
+            method.restore(found.state.method)
+        except RunError as error:
+            raise RunError(f"{self.checkpoint}/state.json: {error}") from error
+        except UNREADABLE as error:
+            raise RunError(
+                f"{self.checkpoint}/state.json holds no state of this method "
+                f"({type(error).__name__}: {error}): {advice(self.folder)}"
+            ) from error
+        self.meter.spent = found.state.spent
+        if found.weights is not None and isinstance(self.policy, MeteredTrainable):
+            load_weights(self.policy, self.folder, found)
 
     def _refuse_lag(self, staleness: int) -> None:
         # Here and not where weights are loaded: such a run may still be read and exported.
@@ -124,30 +146,23 @@ class Run(Callback):
                 self.meter.callback.note(f"{alarm}; see harness show {self.folder.name}")
 
     def _write_checkpoint(self, state: Mapping[str, JSON]) -> None:
-        part = self.folder / "checkpoint.part"
-        # Left by a process that was killed while writing it.
-        if part.exists():
-            shutil.rmtree(part)
-        part.mkdir()
-        if isinstance(self.policy, MeteredTrainable) and self.policy.version > 0:
-            (part / "policy").mkdir()
-            self.policy.save(part / "policy")
-        whole: Mapping[str, JSON] = {
-            "schema": SCHEMA,
-            "round": self._round,
-            "method": state,
-            "spent": asdict(self.meter.spent),
-            # Synced first: a checkpoint must not count on lines that a power cut can still take.
-            "logs": {name: log.sync() for name, log in self.logs.items()},
-        }
-        write_json(part / "state.json", whole)
-        # Two renames: between them only `checkpoint.old` exists, which the next start puts back.
-        old = self.folder / "checkpoint.old"
-        if self.checkpoint.exists():
-            self.checkpoint.rename(old)
-        publish(part, self.checkpoint)
-        if old.exists():
-            shutil.rmtree(old)
+        trainable = isinstance(self.policy, MeteredTrainable)
+        # Synced first: a checkpoint must not count on lines that a power cut can still take.
+        for log in self.logs.values():
+            log.sync()
+        write_checkpoint(
+            self.folder,
+            self._round,
+            state,
+            self.meter.spent,
+            {name: log.checksum() for name, log in self.logs.items()},
+            self.policy.version if trainable else 0,
+            self._save_weights,
+        )
+
+    def _save_weights(self, folder: Path) -> None:
+        if isinstance(self.policy, MeteredTrainable):
+            self.policy.save(folder)
 
     @override
     def episode(self, episode: Episode, purpose: Purpose) -> None:
@@ -171,12 +186,3 @@ def monitors_of(folder: Path) -> list[Mapping[str, float | None]]:
 def _kind(alarm: str) -> str:
     """An alarm without its numbers, so that one that persists is reported once."""
     return re.sub(r"[\d.]+", "", alarm)
-
-
-def _finish_swap(checkpoint: Path) -> None:
-    old = checkpoint.with_name("checkpoint.old")
-    if old.exists() and not checkpoint.exists():
-        old.rename(checkpoint)
-    # Killed after the second rename: the new checkpoint is whole, and the old one is left over.
-    elif old.exists():
-        shutil.rmtree(old)

@@ -5,7 +5,14 @@ import json
 import pytest
 from pupil import CAREFUL, Pupil
 
+from harness.budget import Usage
 from harness.cli.main import main
+from harness.evaluate import record_test_agent
+from harness.storage.checkpoint import write_checkpoint
+from harness.storage.checkpoint_state import LOGS
+from harness.storage.checksum import checksum
+from harness.storage.final_agent import write_final_agent
+from harness.types import Agent, SystemPrompt
 
 RUN = ["run", "--env", "arithmetic", "--method", "base", "--quiet", "--run-dir", "out"]
 SMALL = ["--test-tasks", "6", "--samples", "1"]
@@ -20,6 +27,10 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr("harness.runs.build.open_policy", lambda url, settings: Pupil())
 
 
+def _save(folder):
+    (folder / "adapter.safetensors").write_bytes(b"pupil")
+
+
 @pytest.fixture
 def out(tmp_path, capsys):
     """A finished run whose champion is as told."""
@@ -28,11 +39,13 @@ def out(tmp_path, capsys):
         assert main([*RUN, *SMALL, "--model", "scripted:constant=x"]) == 0
         place = tmp_path / "out"
         told = json.loads((place / "champion.json").read_text())
-        told |= {"principles": list(principles), "policy_version": version}
-        (place / "champion.json").write_text(json.dumps(told))
+        agent = Agent(SystemPrompt(told["briefing"], tuple(principles)), version)
+        (place / "opening.json").unlink()
+        record_test_agent(place, agent)
+        write_final_agent(agent, place)
         if version:
-            (place / "checkpoint" / "policy").mkdir(parents=True)
-            (place / "checkpoint" / "policy" / "adapter.safetensors").write_bytes(b"pupil")
+            logs = {name: checksum(place / f"{name}.jsonl") for name in LOGS}
+            write_checkpoint(place, 0, {}, Usage(), logs, version, _save)
         capsys.readouterr()
         return place
 

@@ -5,12 +5,15 @@ from pathlib import Path
 
 from harness.cli.arguments import Arguments
 from harness.display.safe_console import say
-from harness.errors import ModelError, UsageError
+from harness.errors import ModelError, RunError, UsageError
 from harness.policies import kind_of, loaded_url, open_policy, require_trainable
 from harness.policies.capabilities import Exportable
 from harness.runs.request import read_request
 from harness.runs.run_dirs import existing
 from harness.settings.config import Config
+from harness.storage.checkpoint import UNREADABLE, advice, read_checkpoint
+from harness.storage.final_agent import final_agent_of, load_final_weights
+from harness.types import Agent
 from leaderboards.records.store import read_entry
 
 
@@ -27,18 +30,16 @@ def main(arguments: Arguments) -> int:
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UsageError(f"{to} is there already; give a new folder to --to.")
     entry, request = read_entry(run_dirs[0] / "entry.json"), read_request(run_dirs[0])
-    prompt = (run_dirs[0] / "champion.txt").read_text(encoding="utf-8")
-    weights, policy, left = run_dirs[0] / "checkpoint" / "policy", None, ""
+    agent, policy, left = final_agent_of(run_dirs[0]), None, ""
     if entry.policy_version == 0:
         left = "no weights were trained: the model is the one named in config.toml"
     elif kind_of(request.model_url) == "tinker" and entry.track.engine.startswith("tinker "):
-        states = json.loads((weights / "policy.json").read_text(encoding="utf-8"))["states"]
-        left = f"the weights stay at Tinker; type: tinker checkpoint download {states[-1][1]}"
+        left = f"the weights stay at Tinker; type: tinker checkpoint download {_kept(run_dirs[0])}"
     else:
-        policy = _exportable(request, weights)
+        policy = _exportable(request, run_dirs[0], agent, entry.adapter_hash)
     # Written once all of it was read, so that a refusal leaves no folder behind.
     to.mkdir(parents=True, exist_ok=True)
-    (to / "system_prompt.txt").write_text(prompt, encoding="utf-8")
+    (to / "system_prompt.txt").write_text(agent.prompt.text, encoding="utf-8")
     say(f"{to / 'system_prompt.txt'}: the selected system prompt")
     if policy is None:
         say(left)
@@ -48,10 +49,24 @@ def main(arguments: Arguments) -> int:
     return 0
 
 
-def _exportable(request: Config, weights: Path) -> Exportable:
+def _kept(run_dir: Path) -> str:
+    """The path of the run's last state at Tinker."""
+    read_checkpoint(run_dir)
+    path = run_dir / "checkpoint" / "policy" / "policy.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["states"][-1][1])
+    except (OSError, *UNREADABLE) as error:
+        raise RunError(
+            f"{path} names no state at Tinker ({type(error).__name__}: {error}): {advice(run_dir)}"
+        ) from error
+
+
+def _exportable(request: Config, run_dir: Path, agent: Agent, adapter_hash: str) -> Exportable:
     """The run's model with the weights that it was trained to."""
+    # Before the model is opened, which can take minutes.
+    read_checkpoint(run_dir, quick=True)
     policy = require_trainable(open_policy(loaded_url(request.model_url), request.model))
-    policy.load(weights)
+    load_final_weights(policy, run_dir, agent, adapter_hash)
     if not isinstance(policy, Exportable):
         raise ModelError(
             f"{request.model_url} cannot write its weights; export works for hf: models."

@@ -24,6 +24,8 @@ from harness.runs.history.logged import within
 from harness.runs.request import read_request
 from harness.runs.run_dirs import existing
 from harness.storage.atomic_files import lines
+from harness.storage.checkpoint import read_checkpoint
+from harness.storage.final_agent import final_agent_of
 from harness.storage.run_dir import monitors_of
 from harness.types import SystemPrompt
 
@@ -207,6 +209,7 @@ def _print(console: Console, run_dir: Path, transcripts: int) -> None:
         for text in pool_lines:
             console.print(text)
     _chain(console, SystemPrompt(request.run.prompt or ""), states)
+    _damage(console, run_dir)
     champion = run_dir / "champion.txt"
     if champion.exists():
         console.print(Rule("selected system prompt", align="left"))
@@ -217,6 +220,25 @@ def _print(console: Console, run_dir: Path, transcripts: int) -> None:
     if transcripts and episodes:
         console.print(Rule("test transcripts" if tested else "training transcripts", align="left"))
         _transcripts(console, episodes, transcripts)
+
+
+def _damage(console: Console, run_dir: Path) -> None:
+    """Print what a resume would refuse."""
+    found = _refusal(run_dir)
+    # Asked twice, because a run in progress may replace its checkpoint while it is read.
+    if found and found == _refusal(run_dir):
+        console.print(Text(f"! damaged: {plain(found, 1000)}", style="yellow"))
+
+
+def _refusal(run_dir: Path) -> str:
+    try:
+        if not (run_dir / "checkpoint.old").exists():
+            read_checkpoint(run_dir, quick=True)
+        if (run_dir / "entry.json").exists():
+            final_agent_of(run_dir)
+    except RunError as error:
+        return str(error)
+    return ""
 
 
 def main(arguments: Arguments) -> int:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from harness.runs.build import final_agent_of
 from harness.runs.request import read_request
 from harness.runs.run_dirs import runs_in
 from harness.storage.atomic_files import lines
+from harness.storage.final_agent import final_agent_of
 from leaderboards.stats.selection_bias import Advantage, advantages
 
 

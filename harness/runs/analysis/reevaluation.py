@@ -16,14 +16,16 @@ from harness.callbacks import Callbacks
 from harness.errors import UsageError
 from harness.evaluate import evaluate, evaluation_tasks
 from harness.metered import MeteredTrainable
-from harness.runs.build import RunContext, build_run, final_agent_of
+from harness.runs.build import RunContext, build_run
 from harness.runs.request import read_request
 from harness.runs.run_dirs import existing
 from harness.settings.config import Config
 from harness.settings.executor import ExecutorSection
 from harness.storage.atomic_files import write_json
+from harness.storage.final_agent import final_agent_of, load_final_weights
 from harness.storage.lock import Lock
 from harness.types import Agent, Split, SystemPrompt
+from leaderboards.records.store import read_entry
 from leaderboards.records.strict_json import encode
 from leaderboards.stats.factorial import Cell, NamedEffect, all_in_unit_interval, cell_mean
 
@@ -145,7 +147,8 @@ class Analysis:
             return
         if policy.version or not isinstance(policy, MeteredTrainable):
             raise UsageError(f"{policy.name} cannot be brought to version {agent.policy_version}.")
-        policy.load(self.run_dir / "checkpoint" / "policy")
+        entry = read_entry(self.run_dir / "entry.json")
+        load_final_weights(policy, self.run_dir, agent, entry.adapter_hash)
 
     def record(self, result: AnalysisResult) -> dict[str, Any]:
         """Write the result to `record.json` in the analysis folder; returns what was written."""

@@ -8,11 +8,13 @@ from typing import Any
 from harness.callbacks import Callbacks
 from harness.evaluate import evaluate, evaluation_tasks
 from harness.metered import MeteredTrainable
-from harness.runs.build import build_run, final_agent_of
+from harness.runs.build import build_run
 from harness.runs.request import read_request
 from harness.settings.executor import ExecutorSection
 from harness.storage.atomic_files import write_json
+from harness.storage.final_agent import final_agent_of, load_final_weights
 from harness.types import Split
+from leaderboards.records.store import read_entry
 
 
 def evaluate_again(
@@ -24,11 +26,11 @@ def evaluate_again(
     """
     # In this process, whichever executor made it.
     request = replace(read_request(run_dir), executor=ExecutorSection())
+    agent, entry = final_agent_of(run_dir), read_entry(run_dir / "entry.json")
     context = build_run(request, run_dir, Callbacks([]), lambda: False)
     try:
-        agent = final_agent_of(run_dir)
         if isinstance(context.policy, MeteredTrainable) and agent.policy_version:
-            context.policy.load(run_dir / "checkpoint" / "policy")
+            load_final_weights(context.policy, run_dir, agent, entry.adapter_hash)
         settings = context.request.evaluation
         samples = samples or settings.samples
         size = context.env.size(split)
