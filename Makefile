@@ -4,6 +4,7 @@
 # make check   run linters and the type checker
 # make coverage  measure branch coverage of the pure core, and fail below the floor
 # make soak    run the stress tests (hours) and append their results to benchmarks/soak/results
+# make docs    build the documentation site in build/docs and check its links
 # make bench   measure the ratios of docs/performance.md
 # make pocket  train the embedded model again
 #
@@ -23,7 +24,7 @@ BENCH_ARGS ?=
 SEEDS ?= 0,1
 LOCKED ?=
 
-.PHONY: setup run test check coverage soak bench pocket clean
+.PHONY: setup run test check coverage docs soak bench pocket clean
 
 setup: $(VENV)/ready
 
@@ -53,6 +54,15 @@ check: setup
 coverage: setup
 	$(BIN)/python -m pytest -q --cov --cov-config=pyproject.toml --cov-report=term:skip-covered \
 		$(PYTEST_ARGS) tests/agents tests/leaderboards tests/harness
+
+docs: $(VENV)/ready-docs
+	@# Without --quiet, which would also hide broken links from --strict.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "open build/docs/index.html"
+
+$(VENV)/ready-docs: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[docs]'
+	@touch $@
 
 # One stress test: make soak SOAK_ARGS="kills --seed 1 --count 50"
 soak: setup

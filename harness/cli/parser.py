@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from harness.cli.aliases import renamed
 from harness.cli.declare import Invocation, build
@@ -39,17 +40,23 @@ def _root(
         print(context.get_help())
 
 
+def command_line() -> typer.core.TyperGroup:
+    """Every declared command as one tree, with its help."""
+    for module in DECLARATIONS:
+        import_module(f"harness.cli.declarations.{module}")
+    tree = typer.main.get_command(build(_root, ABOUT, EXAMPLES))
+    assert isinstance(tree, typer.core.TyperGroup)
+    return tree
+
+
 def parse(arguments: Sequence[str]) -> Invocation | None:
     """The command to run; None where help, version or completion was printed instead.
 
     Raises:
         UsageError: It cannot be understood; one sentence, with a suggestion where one is near.
     """
-    for module in DECLARATIONS:
-        import_module(f"harness.cli.declarations.{module}")
-    command = typer.main.get_command(build(_root, ABOUT, EXAMPLES))
     try:
-        found = command.main(renamed(arguments), prog_name="harness", standalone_mode=False)
+        found = command_line().main(renamed(arguments), prog_name="harness", standalone_mode=False)
     except typer.TyperException as error:
         raise _usage_error(error) from error
     return found if isinstance(found, Invocation) else None
