@@ -45,6 +45,11 @@ SIZES: Mapping[str, int] = {
 }
 """A small value for each size that a configuration may have; other fields keep their default."""
 
+_HYBRIDS = (
+    *("kimi_linear", "qwen3_5", "qwen3_5_moe", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"),
+    *("qwen4_exp", "qwen4_exp_text"),
+)
+
 OWN: Mapping[str, Mapping[str, Any]] = {
     **{kind: {"is_decoder": True} for kind in ("bert", "roberta", "electra", "roformer")},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 16},
@@ -58,8 +63,16 @@ OWN: Mapping[str, Mapping[str, Any]] = {
         "activation_sparsity_pattern": None,
     },
     "mamba2": {"num_heads": 8, "head_dim": 8},
+    **{kind: {"layer_types": ["linear_attention", "full_attention"]} for kind in _HYBRIDS},
+    "bamba": {"attn_layer_indices": [1]},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "recurrent_gemma": {"num_hidden_layers": 3},
     "zamba": {"num_hidden_layers": 6, "attn_layer_period": 2, "attn_layer_offset": 1},
-    "zamba2": {"num_hidden_layers": 54},
+    "zamba2": {
+        "num_hidden_layers": 6,
+        "layers_block_type": ["mamba", "mamba", "hybrid", "mamba", "hybrid", "hybrid"],
+    },
     "zaya": {"num_experts_per_tok": 1},
 }
 """What an architecture needs beyond `SIZES`."""

@@ -17,6 +17,7 @@ from harness.policies.hf.adapters.lora_layers import LoraShape
 from harness.policies.hf.loading import quiet, read_weights
 from harness.policies.hf.lora import LoraAdapter
 from harness.policies.hf.policy import HFPolicy
+from harness.policies.hf.recurrent_forward import RecurrentForward
 from harness.policies.hf.support.model_support import plan_loading
 from harness.policies.model_files import ModelSource
 from harness.settings.model import ModelSettings
@@ -61,12 +62,18 @@ def examine(kind: str, folder: Path) -> FamilyResult:
         kind,
         "wrong" if wrong else "right",
         "; ".join(wrong),
-        "transformers" if policy._llama is None else "fast",
+        _path(policy),
         coverage.share,
         coverage.left_out,
         errors,
         speeds,
     )
+
+
+def _path(policy: HFPolicy) -> str:
+    if policy._llama is not None:
+        return "fast"
+    return "recurrent" if isinstance(policy._forward, RecurrentForward) else "transformers"
 
 
 def _unmade(kind: str, folder: Path, error: Exception) -> FamilyResult:

@@ -34,6 +34,13 @@ _RIGHT = """
 adapts; what it leaves out is below. *Speed* is the tokens a CPU second of four tiny completions
 before and after an update.
 
+*Forward pass* is `fast` (this project's own), `transformers` (its modules), or `recurrent`: its
+modules as well, for layers that keep a recurrent or convolutional state, alone or beside keys and
+values. Such a state takes in every column, so there is no padding: only prompts of one length are
+processed together, while sampled tokens are one step for all rows. Later turns go on from the state
+that was kept, and so do prompts after one system prompt. An update processes each text from its
+beginning, one row for each, and shares no prompt.
+
 """
 _TEMPLATES = """
 ## Chat templates

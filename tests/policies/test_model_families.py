@@ -11,7 +11,10 @@ from benchmarks.models.page import page
 from harness.policies.hf.policy import HFPolicy
 
 # Beside every tenth, one for each kind of fault that was found.
-NAMED = ("cohere", "gemma2", "gpt_oss", "llama", "mpt", "qwen3_moe")
+NAMED = (
+    *("cohere", "gemma2", "gpt_oss", "llama", "mpt", "qwen3_moe"),
+    *("falcon_h1", "granitemoehybrid", "lfm2", "mamba2", "nemotron_h", "qwen3_next", "zamba2"),
+)
 KINDS = sorted({*every_kind()[::10], *NAMED})
 
 

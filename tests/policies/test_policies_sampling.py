@@ -12,7 +12,6 @@ from harness.errors import ModelError
 from harness.policies.base import Policy, Request, Sampling, TrainablePolicy
 from harness.policies.hf.policy import HFPolicy
 from harness.policies.hf.token_sampling import SequenceState, sample_tokens, uniforms
-from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.model_files import ModelSource
 from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Message
@@ -201,14 +200,6 @@ def test_a_sliding_window_is_sampled_as_the_model_computes_it(
         assert completion.tokens is not None
         expected = forced(policy, completion, 1.0)
         assert torch.allclose(torch.tensor(completion.tokens.logprobs), expected, atol=1e-5)
-
-
-def test_a_model_with_a_recurrent_state_is_refused() -> None:
-    from transformers import MambaConfig, MambaForCausalLM
-
-    config = MambaConfig(vocab_size=16, hidden_size=8, num_hidden_layers=1, state_size=4)
-    with pytest.raises(ModelError, match="only attention over keys and values"):
-        TransformersForward(MambaForCausalLM(config))
 
 
 def test_threads_are_measured_and_announced_where_none_are_given(tiny_model: Path) -> None:

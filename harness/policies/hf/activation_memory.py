@@ -50,7 +50,10 @@ class ModelShape:
         """The sizes that a model's configuration states; a missing one is taken from the others."""
         text = config.get_text_config()
         stated: dict[str, Any] = text.to_dict()
-        heads, hidden = int(text.num_attention_heads), int(text.hidden_size)
+        # Some architectures have the field under another name (n_head), and models of recurrent
+        # layers alone have none.
+        field = text.attribute_map.get("num_attention_heads", "num_attention_heads")
+        heads, hidden = int(stated.get(field) or 1), int(text.hidden_size)
         kv_heads: int = stated.get("num_key_value_heads") or heads
         channels: int = stated.get("head_dim") or hidden // heads
         inner: int | list[int] = stated.get("intermediate_size") or 4 * hidden

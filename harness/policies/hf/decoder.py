@@ -12,7 +12,8 @@ from typing import Protocol, Self, TypeVar
 
 from torch import Tensor
 
-from harness.policies.hf.transformers_forward import ForwardState, TransformersForward
+from harness.policies.hf.cache.forward_state import ForwardState
+from harness.policies.hf.transformers_forward import TransformersForward
 
 
 class KVCache(Protocol):

@@ -60,7 +60,8 @@ def export_adapter(adapter: LoraAdapter, base: str, folder: Path) -> None:
 def _tensors(wrapped: Any) -> dict[str, Tensor]:
     # The vocabulary never changes; otherwise peft would query the Hub about it.
     state = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    return {name: tensor.contiguous() for name, tensor in state.items()}
+    # Copies, because tensors of layers with one weight share their memory.
+    return {name: tensor.contiguous().clone() for name, tensor in state.items()}
 
 
 def _require_readable(name: str, model: Any, draft: Path, tensors: dict[str, Tensor]) -> None:
@@ -167,7 +168,7 @@ def _require_no_other(folder: Path, draft: Path) -> None:
 
 
 def _add(model: Any, adapter: LoraAdapter) -> None:
-    weights = dict(model.named_parameters())
+    weights = dict(model.named_parameters(remove_duplicate=False))
     with torch.no_grad():
         for name, delta in adapter.deltas().items():
             weights[name].add_(delta.cpu())

@@ -110,10 +110,15 @@ class LoraAdapter:
 
     def deltas(self) -> dict[str, Tensor]:
         """The adapter's contribution to each base weight, in float32, by the weight's name."""
-        found = {}
+        found: dict[str, Tensor] = {}
+        seen = set()  # layers with one weight have one adapter
         for name, module in self.wrapped.base_model.model.named_modules():
             if not isinstance(module, BaseTunerLayer):
                 continue
+            if not isinstance(module, ParamWrapper):
+                if id(module.lora_A) in seen:
+                    continue
+                seen.add(id(module.lora_A))
             # Wrappers of the tensors of one module stand inside each other.
             part = module.parameter_name if isinstance(module, ParamWrapper) else "weight"
             weight = f"{name.replace('.base_layer', '')}.{part}"

@@ -32,6 +32,7 @@ from harness.policies.hf.fast_llama.decode import FastDecoder
 from harness.policies.hf.fast_llama.train_forward import PackedForward
 from harness.policies.hf.loading import choose_threads, load_model
 from harness.policies.hf.lora import LoraAdapter
+from harness.policies.hf.recurrent_forward import new_forward
 from harness.policies.hf.sampler import Sampler
 from harness.policies.hf.support.agreement import (
     LENGTH,
@@ -41,7 +42,6 @@ from harness.policies.hf.support.agreement import (
 from harness.policies.hf.support.fast_path import fast_forward
 from harness.policies.hf.trainer import Trainer, TrainForward
 from harness.policies.hf.training.padded_forward import PaddedForward
-from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.memory_check import free_memory
 from harness.policies.memory_errors import update_memory_explained
 from harness.policies.memory_fit import fit_settings
@@ -76,7 +76,7 @@ class HFPolicy:
         self.settings = loaded.settings
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
         self._sizes = ModelSizes.of_config(self._model.config.to_dict())
-        self._forward = TransformersForward(self._model)
+        self._forward = new_forward(self._model)
         if loaded.plan.counts_columns:
             self._forward.allows_gaps = False
         self._padded_forward = PaddedForward(self._forward)

@@ -18,7 +18,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from harness.policies.hf.adapters.lora_layers import LoraShape, attach
+from harness.policies.hf.adapters.lora_layers import LoraShape, attach, unadapted
 
 _NAMED = 4  # parts of the model that a note names
 
@@ -77,12 +77,13 @@ def _adapted(layer: BaseTunerLayer) -> Sequence[torch.Tensor]:
     return [layer.get_base_layer().weight]
 
 
-def _has_other_matrices(model: nn.Module) -> bool:
-    """True where a matrix belongs to no plain linear layer, as in mixtures of experts."""
+def _has_other_matrices(model: PreTrainedModel) -> bool:
+    """True where a matrix belongs to no adapted linear layer, as in mixtures of experts."""
+    left_out = set(unadapted(model))
     plain = {
         id(module.weight)
-        for module in model.modules()
-        if isinstance(module, nn.Linear | Conv1D) and "Router" not in type(module).__name__
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and name not in left_out
     }
     return any(id(p) not in plain for _, p in _matrices(model))
 

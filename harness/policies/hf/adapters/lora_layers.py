@@ -1,4 +1,4 @@
-"""Injects LoRA layers into a model: on every linear layer but the output layer and routers."""
+"""Injects LoRA layers into a model: on every linear layer that an adapter can be put on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.lora.layer import LoraLayer, ParamWrapper
 from torch import nn
 from transformers import PreTrainedModel
+
+# peft refuses an adapter on their output projection, which fused kernels take as a bare weight.
+_FUSED = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ def attach(model: PreTrainedModel, shape: LoraShape) -> Any:
         lora_alpha=shape.alpha,
         lora_dropout=0.0,
         target_modules="all-linear",
-        exclude_modules=routers(model) or None,
+        exclude_modules=unadapted(model) or None,
         task_type="CAUSAL_LM",
     )
     devices = [model.device] if model.device.type == "cuda" else []
@@ -37,13 +41,34 @@ def attach(model: PreTrainedModel, shape: LoraShape) -> Any:
     with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
         # peft looks for its own patterns of experts among modules, where they match parameters.
         warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys did not match")
-        return get_peft_model(model, config)
+        wrapped = get_peft_model(model, config)
+    _share_where_tied(model)
+    return wrapped
 
 
-def routers(model: nn.Module) -> list[str]:
-    """Linear layers with a forward pass of their own, which an adapter would break."""
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and "Router" in type(module).__name__
-    ]
+def _share_where_tied(model: nn.Module) -> None:
+    """Give layers that share one weight (as in Zamba) one adapter, so that it can be merged."""
+    first: dict[int, LoraLayer] = {}
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer) and not isinstance(layer, ParamWrapper):
+            one = first.setdefault(id(layer.get_base_layer().weight), layer)
+            layer.lora_A, layer.lora_B = one.lora_A, one.lora_B
+
+
+def unadapted(model: PreTrainedModel) -> list[str]:
+    """Linear layers, besides the output layer, that no adapter is put on."""
+    parameters = {name for name, _ in model.named_parameters()}
+    found = []
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        parent, _, last = name.rpartition(".")
+        # Routers have a forward pass of their own, which an adapter would break. A state-space
+        # layer takes the bare weight of `dt_proj`, so that an adapter would not be heard.
+        if (
+            "Router" in type(module).__name__
+            or (last == "dt_proj" and f"{parent}.A_log" in parameters)
+            or (last == "out_proj" and model.config.model_type in _FUSED)
+        ):
+            found.append(name)
+    return found

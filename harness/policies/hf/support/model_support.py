@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, DynamicCache
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from harness.errors import ModelError
+from harness.policies.hf.cache.layers import GrowingLayer, new_layers
 
 # Decoders whose configuration says `is_decoder: false` all the same.
 _CAUSAL_ANYWAY = ("gpt_neox", "gpt_neox_japanese", "trocr")
@@ -51,11 +51,16 @@ def plan_loading(name: str, folder: Path) -> LoadPlan:
         )
     config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     _require_causal(name, config)
-    _require_keys_and_values(name, config)
+    recurs = _require_known_state(name, config)
     text = config.get_text_config(decoder=True)
     fields: Mapping[str, Any] = text.to_dict()
     notes = []
     attention = None
+    if recurs:
+        notes.append(
+            "The model keeps a recurrent state: only prompts of one length are processed together, "
+            "and an update processes each text from its beginning."
+        )
     if fields.get("attn_logit_softcapping") is not None:
         # PyTorch's fused attention has no place for the cap and drops it without a word.
         attention = "eager"
@@ -98,8 +103,8 @@ def _require_causal(name: str, config: Any) -> None:
         )
 
 
-def _require_keys_and_values(name: str, config: Any) -> None:
-    """Refuse models that keep a state other than keys and values, which no row could share."""
+def _require_known_state(name: str, config: Any) -> bool:
+    """Refuse models whose layers keep a state that is not known here; True for a recurrent one."""
     found = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if found is None:
         parts = ", which has other parts beside its language model" if config.sub_configs else ""
@@ -108,20 +113,26 @@ def _require_keys_and_values(name: str, config: Any) -> None:
             f"language model: {_INSTEAD}."
         )
     architecture: Any = found[0] if isinstance(found, tuple) else found
-    unknown = _cache_layers(config) - {DynamicLayer, DynamicSlidingWindowLayer}
-    takes_cache = "past_key_values" in inspect.signature(architecture.forward).parameters
-    if unknown or architecture._is_stateful or not takes_cache:
-        raise ModelError(
-            f"The model '{name}' ({config.model_type}) keeps a state other than keys and values: "
-            f"only attention over those can be sampled and trained here; {_INSTEAD}."
-        )
-
-
-def _cache_layers(config: Any) -> set[type]:
+    accepted = inspect.signature(architecture.forward).parameters
     try:
-        return {type(layer) for layer in DynamicCache(config=config).layers}
+        layers = new_layers(config)
     except (AttributeError, KeyError, ValueError):
-        return {object}  # an architecture with a cache of its own
+        layers = []  # an architecture with a cache of its own
+    attends = any(isinstance(layer, GrowingLayer) for layer in layers)
+    recurs = any(type(layer) is not GrowingLayer for layer in layers)
+    # Beside layers of attention alone, a state would be one that no cache holds.
+    own = architecture._is_stateful and not recurs
+    if not layers or own or not {"past_key_values", "cache_params"} & set(accepted):
+        raise ModelError(
+            f"The model '{name}' ({config.model_type}) keeps a state other than keys and values, "
+            f"in a cache of its own that cannot be sampled and trained here: {_INSTEAD}."
+        )
+    if not attends and "past_key_values" in accepted:
+        raise ModelError(
+            f"The model '{name}' ({config.model_type}) has no layer of attention, without which "
+            f"transformers cannot go on from its state: {_INSTEAD}."
+        )
+    return recurs
 
 
 def _original_lengths(fields: Mapping[str, Any]) -> Iterator[int]:

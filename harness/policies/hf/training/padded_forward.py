@@ -27,8 +27,9 @@ from harness.policies.hf.batching import (
     prefix_groups,
     split_by_length,
 )
+from harness.policies.hf.cache.forward_state import ForwardState
 from harness.policies.hf.training.chunked_logprobs import CompletionStates, Head
-from harness.policies.hf.transformers_forward import ForwardState, TransformersForward
+from harness.policies.hf.transformers_forward import TransformersForward
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,30 +56,35 @@ class PaddedForward:
         self, samples: Sequence[Sample], tokens: int, checkpointing: bool
     ) -> list[list[Sample]]:
         """See `TrainForward.micro_batches`. Long completions are separated from short ones."""
+        whole = checkpointing or self._forward.whole_texts
         return [
             batch
             for part in split_by_length(samples)
-            for batch in micro_batches(part, tokens, whole=checkpointing)
+            for batch in micro_batches(part, tokens, whole)
         ]
 
     def piece_tokens(self, batch: Sequence[Sample], checkpointing: bool) -> int:
         """See `TrainForward.piece_tokens`."""
-        return padded_tokens(batch, _whole(batch, checkpointing))
+        return padded_tokens(batch, self._whole(batch, checkpointing))
 
     def completion_states(self, batch: Sequence[Sample], checkpointing: bool) -> CompletionStates:
         """See `TrainForward.completion_states`.
 
-        With checkpointing, which a cache of keys and values does not allow, and for one completion
-        alone, each text is processed in one piece, without a mask. Otherwise each prompt is
-        processed once, except for its last token, which is processed with each completion.
+        With checkpointing, which a cache of keys and values does not allow, for one completion
+        alone, and for recurrent states, each text is processed in one piece, a row of its own,
+        without a mask. Otherwise each prompt is processed once, except for its last token, which is
+        processed with each completion.
         """
         head = self._head()
-        if _whole(batch, checkpointing):
+        if self._whole(batch, checkpointing):
             hidden, places = self._whole_texts(batch, head, checkpointing)
         else:
             hidden, places = self._shared_prompts(batch, head)
         hidden = hidden.flatten(0, 1).index_select(0, places.to(self.device))
         return CompletionStates(hidden, torch.arange(len(places)), head)
+
+    def _whole(self, batch: Sequence[Sample], checkpointing: bool) -> bool:
+        return checkpointing or len(batch) == 1 or self._forward.whole_texts
 
     def _whole_texts(
         self, batch: Sequence[Sample], head: Head, checkpointing: bool
@@ -166,10 +172,6 @@ class PaddedForward:
         return self._found
 
 
-def _whole(batch: Sequence[Sample], checkpointing: bool) -> bool:
-    return checkpointing or len(batch) == 1
-
-
 def _probed(model: Any, forward: TransformersForward, collect: Any) -> Head:
     """The head whose logits equal the model's; without a weight where none does."""
     layer = model.get_output_embeddings()
@@ -177,7 +179,7 @@ def _probed(model: Any, forward: TransformersForward, collect: Any) -> Head:
     # By exact class, because a subclass may compute something else.
     if type(layer) is not nn.Linear:
         return Head(None)
-    softcap = stated.get("final_logit_softcapping")
+    softcap = stated.get("final_logit_softcapping") or stated.get("logits_soft_cap")
     scales = [1.0]
     for name in ("logit_scale", "logits_scaling"):
         if scale := stated.get(name):
