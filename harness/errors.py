@@ -4,7 +4,8 @@
     ├── UsageError (2)       the request cannot be understood; the message names the choices
     ├── DataError (3)        data is missing, unreachable or differs from its pinned hash
     ├── ModelError (4)       a model cannot be loaded, reached or trained
-    │   └── OutOfMemory      memory ran out while it sampled or trained
+    │   ├── OutOfMemory      memory ran out while it sampled or trained
+    │   └── NotFinite        a number of training became NaN or infinite
     ├── RunError (5)         a run directory is locked, damaged or of another schema
     ├── SelfTestError (6)    a grader misjudged an answer with a known verdict
     └── ExecutorError (7)    a cluster cannot be reached, or cannot run what is asked
@@ -52,6 +53,17 @@ class OutOfMemory(ModelError):
         helps = f"set {setting}" if setting else "free some, or set a smaller sampling.max_tokens"
         super().__init__(f"{what}: {helps}.")
         self.what, self.setting = what, setting
+
+
+class NotFinite(ModelError):
+    """A number of training became NaN or infinite; `what` says which, as in "the adapter"."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what[0].upper()}{what[1:]} is not a finite number: lower the learning rate, or load "
+            "the model with dtype float32."
+        )
+        self.what = what
 
 
 class RunError(HarnessError):

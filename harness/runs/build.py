@@ -23,6 +23,7 @@ from harness.policies.capabilities import close as close_policy
 from harness.policies.capabilities import identity_of, notes_of, settings_of, thinks_of
 from harness.reward_hacking import alarms, copies
 from harness.rollout import RolloutConfig
+from harness.runs.checks.finite import not_finite_explained
 from harness.runs.checks.grader_selftest import check_graders
 from harness.runs.checks.lengths import with_reflection_limit
 from harness.runs.checks.memory import fit_to_memory
@@ -219,7 +220,8 @@ def run_one(request: Config, folder: Path, callbacks: Callbacks, stop: Callable[
         run_context = build_run(request, folder, callbacks, stop)
         try:
             method = make_method(run_context)
-            agent = train(method, run_context.arena, run_context.run)
+            with not_finite_explained(request, folder, lambda: run_context.run.iteration):
+                agent = train(method, run_context.arena, run_context.run)
             _stop_at_limit(run_context)
             if stop():
                 # A stop ends training without an error, and this agent is not the final one.

@@ -16,6 +16,8 @@ from the stored episodes and completions: its randomness is derived by name, and
 back.
 """
 
+import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -25,7 +27,7 @@ from typing import cast
 from typing_extensions import override
 
 from harness.callbacks import Callback
-from harness.errors import RunError
+from harness.errors import NotFinite, RunError
 from harness.metered import Meter, Metered, MeteredTrainable
 from harness.method import Method
 from harness.policies.base import Purpose
@@ -110,6 +112,11 @@ class Run(Callback):
         if found.weights is not None and isinstance(self.policy, MeteredTrainable):
             load_weights(self.policy, self.folder, found)
 
+    @property
+    def iteration(self) -> int:
+        """The iteration in progress, counted from 1."""
+        return self._round + 1
+
     def _refuse_lag(self, staleness: int) -> None:
         # Here and not where weights are loaded: such a run may still be read and exported.
         if staleness:
@@ -119,7 +126,12 @@ class Run(Callback):
             )
 
     def save(self, rollouts: Rollouts, report: Report, state: Mapping[str, JSON]) -> None:
-        """Log the iteration and make it the checkpoint, in one step."""
+        """Log the iteration and make it the checkpoint, in one step.
+
+        Raises:
+            NotFinite: Loss, gradient norm or the method's state is not, and nothing is saved.
+        """
+        _require_finite(report.metrics, state)
         self._round = rollouts.round.index + 1
         # Before this iteration's monitors are added, so that only new alarms are reported.
         known = alarms(self._signs)
@@ -175,6 +187,16 @@ class Run(Callback):
         self.journal.close()
         for log in self.logs.values():
             log.close()
+
+
+def _require_finite(metrics: Mapping[str, float], state: Mapping[str, JSON]) -> None:
+    for name in ("loss", "grad_norm"):
+        if not math.isfinite(value := metrics.get(name, 0.0)):
+            raise NotFinite(f"the {name.replace('grad_', 'gradient ')} ({value})")
+    try:
+        json.dumps(state, allow_nan=False)
+    except ValueError as error:
+        raise NotFinite("a number in the method's state") from error
 
 
 def monitors_of(folder: Path) -> list[Mapping[str, float | None]]:

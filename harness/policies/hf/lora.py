@@ -29,7 +29,8 @@ class LoraAdapter:
         self.shape = shape
         self.wrapped = attach(model, shape)
         self._experts = MergedExperts(model)
-        self._layers = [m for m in model.modules() if isinstance(m, BaseTunerLayer)]
+        self._named = [(n, m) for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)]
+        self._layers = [layer for _, layer in self._named]
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.parameters: dict[str, torch.nn.Parameter] = dict(sorted(trained.items()))
         self._enabled = True
@@ -66,6 +67,10 @@ class LoraAdapter:
             layer.enable_adapters(on)
         self._enabled = on
 
+    def layers(self) -> list[tuple[str, BaseTunerLayer]]:
+        """The adapted layers by name."""
+        return self._named
+
     def weights(self) -> dict[str, Tensor]:
         """The adapter's tensors by name."""
         # safetensors refuses tensors that are not contiguous.
@@ -92,6 +97,15 @@ class LoraAdapter:
             raise ModelError(
                 "The saved adapter does not fit this model: load it with the model and the "
                 "lora_rank that it was trained with."
+            )
+        wrong = [n for n, w in {**weights, **optimizer_state}.items() if not w.isfinite().all()]
+        shapes = {f"{name}.exp_avg": shape for name, shape in expected.items()}
+        shapes |= {f"{name}.exp_avg_sq": shape for name, shape in expected.items()}
+        shapes |= {f"{name}.step": () for name in expected}
+        wrong += [n for n, t in optimizer_state.items() if tuple(t.shape) != shapes.get(n)]
+        if wrong:
+            raise ModelError(
+                f"The saved {wrong[0]} is damaged: it holds no finite numbers of the right shape."
             )
         # Also for a new optimizer: no moments from before may outlive the checkpoint.
         self.reset()

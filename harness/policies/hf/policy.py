@@ -41,6 +41,7 @@ from harness.policies.hf.support.agreement import (
 )
 from harness.policies.hf.support.fast_path import fast_forward
 from harness.policies.hf.trainer import Trainer, TrainForward
+from harness.policies.hf.training.finite import require_finite
 from harness.policies.hf.training.padded_forward import PaddedForward
 from harness.policies.memory_check import free_memory
 from harness.policies.memory_errors import update_memory_explained
@@ -167,7 +168,8 @@ class HFPolicy:
         """Take one gradient step; see `TrainablePolicy.update`. Without samples, nothing happens.
 
         Raises:
-            ModelError: Loss or gradient is not finite; the weights are unchanged.
+            NotFinite: Loss or gradient is not, and the weights are unchanged; or adapter,
+                optimizer or a forward pass is not after the step: load an earlier checkpoint.
         """
         if not samples:
             return dict.fromkeys(_METRICS, 0.0)
@@ -178,6 +180,8 @@ class HFPolicy:
         lengths = [len(s.prompt) + len(s.sampled) for s in samples]
         with update_memory_explained(sum(lengths), max(lengths), self.settings):
             metrics = self._trainer().step(samples, loss, step)
+            # Before anything is sampled or saved with these weights.
+            require_finite(self._model, self._ensure_adapter(), samples)
         self._set_version(self._version + 1)
         return metrics
 

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from harness.errors import ModelError
+from harness.errors import NotFinite
 from harness.policies.base import BatchSize, Loss, Sample, Step, TokenBatch
 from harness.policies.hf.allocator import large_blocks_returned
 from harness.policies.hf.lora import LoraAdapter
@@ -115,7 +115,7 @@ class Trainer:
         """Take one step; see `TrainablePolicy.update`. A sample without tokens counts in the mean.
 
         Raises:
-            ModelError: Loss or gradient is not finite; the weights are unchanged.
+            NotFinite: Loss or gradient is not; the weights are unchanged.
         """
         size = BatchSize(len(samples), sum(len(s.sampled) for s in samples))
         sampled = [s for s in samples if s.sampled]
@@ -200,12 +200,9 @@ class Trainer:
             if parameters
             else 0.0
         )
-        if not (math.isfinite(norm) and math.isfinite(totals.loss)):
-            raise ModelError(
-                f"The update's loss ({totals.loss}) or gradient norm ({norm}) is not a finite "
-                "number, and the weights were left as they were: check the rewards and "
-                "log-probabilities, or lower the learning rate."
-            )
+        for what, value in (("loss", totals.loss), ("gradient norm", norm)):
+            if not math.isfinite(value):
+                raise NotFinite(f"the {what} of the update ({value})")
         # Set at every step, because a checkpoint holds the optimizer's tensors alone.
         for group in self._adapter.optimizer.param_groups:
             group["lr"] = step.learning_rate

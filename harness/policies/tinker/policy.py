@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ModelError
+from harness.errors import ModelError, NotFinite
 from harness.policies.base import CompletionStream, HostedLoss, Loss, Request, Sample, Step
 from harness.policies.model_limits import read_limits
 from harness.policies.reference import Reference
@@ -204,7 +205,11 @@ class TinkerPolicy:
         told = numbers(weighted, hosted, output)
         stepped = ask("did not train", lambda: trainer.optim_step(adam))
         norm = norm_of(stepped.metrics)
+        if norm is not None and not isfinite(norm):
+            raise NotFinite(f"the gradient norm of the update ({norm})")
         self._serve(self._version + 1)
+        # One forward pass with the new weights, before they are kept as a checkpoint.
+        self._sampler.probe(samples[0].prompt[-1])
         return told | ({} if norm is None else {"grad_norm": norm})
 
     def _weighed(self, samples: Sequence[Sample], hosted: HostedLoss) -> list[WeightedSample]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ModelError
+from harness.errors import ModelError, NotFinite
 from harness.policies.base import CompletionStream, Request, Sample
 from harness.policies.model_limits import ModelLimits, foreign_tokens
 from harness.policies.tinker.sdk import get_future
@@ -131,11 +131,12 @@ class TinkerSampler:
 
         Raises:
             ModelError: The server does not answer; `reason` says what it said before.
+            NotFinite: It answers with a log-probability that is none.
         """
         types, seconds = self._service.sdk.types, min(_PROBE, self._service.settings.timeout)
         options = types.SamplingParams(max_tokens=1, seed=0, temperature=1.0)
         what = f"answers no request any more ({reason})" if reason else "samples nothing"
-        self._service.ask(
+        told = self._service.ask(
             what,
             lambda: self.client.sample(
                 prompt=types.ModelInput.from_ints([token]),
@@ -145,6 +146,9 @@ class TinkerSampler:
             seconds,
         )
         self._answered = time.monotonic()
+        found = [x for sequence in told.sequences for x in sequence.logprobs or ()]
+        if not all(map(isfinite, found)):
+            raise NotFinite(f"a log-probability that {self._service.who} sampled with")
 
     def logprobs(self, samples: Sequence[Sample]) -> list[list[float]]:
         """Log-probabilities [T] of each sample's reply by these weights, at temperature 1.
