@@ -1,14 +1,16 @@
 """An episode in progress: its conversation, its environment, and how it goes on and ends."""
 
+import json
 import math
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.env_capabilities import abandon, reads_thoughts
+from harness.env_capabilities import abandon, reads_thoughts, tools_of
 from harness.env_pool import EnvPool
 from harness.policies.base import Policy, Purpose, Request, Sampling
+from harness.policies.capabilities import takes_tools
 from harness.seeds import Seeds
 from harness.system.secrets import redact
 from harness.text_env import EnvFailed, TextEnvProtocol
@@ -23,6 +25,7 @@ from harness.types import (
     Turn,
 )
 
+_CALL_HELP = 'Call one by <tool_call>{"name": "…", "arguments": {…}}</tool_call>.'
 PromptRole = Literal["system", "user"]
 
 
@@ -49,6 +52,12 @@ def first_messages(prompt: str, observation: str, role: PromptRole) -> tuple[Mes
     return (Message("system", prompt), Message("user", observation))
 
 
+def tools_text(tools: str) -> str:
+    """Definitions of tools, and the way to call them, for models that are told them as text."""
+    offered = [json.dumps(tool, ensure_ascii=False) for tool in json.loads(tools)]
+    return "\n".join(["Tools:", *offered, _CALL_HELP])
+
+
 @dataclass(slots=True)
 class ActiveEpisode:
     """An episode in progress."""
@@ -62,6 +71,7 @@ class ActiveEpisode:
     messages: tuple[Message, ...] = ()
     turns: list[Turn] = field(default_factory=list)
     info: Mapping[str, Any] = field(default_factory=dict)
+    native: bool = False
 
     @property
     def id(self) -> str:
@@ -83,10 +93,16 @@ class ActiveEpisode:
         try:
             self.env = self.config.envs.acquire(self.task.split)
             self.observation, self.info = self.env.reset(seed=self.task.seed)
+            tools = tools_of(self.env)
         except Exception as error:
             return self.end(Ending.FAILED, reason(error))
+        # Outside: a model that lacks what model.tools asks for stops the run, not an episode.
+        self.native = bool(tools) and takes_tools(self.config.policy)
+        if tools and not self.native:
+            self.observation += f"\n\n{tools_text(tools)}"
         role = self.config.prompt_role
-        self.messages = first_messages(self.prompt.text, self.observation, role)
+        offered = (Message("tools", tools),) if self.native else ()
+        self.messages = (*offered, *first_messages(self.prompt.text, self.observation, role))
         return None
 
     def step(self, completion: Completion) -> Episode | None:
@@ -120,9 +136,15 @@ class ActiveEpisode:
             return self.end(Ending.TERMINATED if terminated else Ending.TRUNCATED)
         sampled = completion.tokens.sampled if completion.tokens else None
         answer = Message("assistant", completion.text, sampled)
-        self.messages = (*self.messages, answer, Message("user", observation))
+        self.messages = (*self.messages, answer, *self._next_messages(observation))
         self.observation = observation
         return None
+
+    def _next_messages(self, observation: str) -> tuple[Message, ...]:
+        """An observation as the results of the calls before it, or as the user's message."""
+        results = self.info.get("tool_results") or () if self.native else ()
+        told = tuple(Message("tool", text) for text in results if isinstance(text, str))
+        return told or (Message("user", observation),)
 
     def drop(self) -> None:
         """End without an outcome."""

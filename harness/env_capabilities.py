@@ -5,6 +5,8 @@ even some of that, so `size` and `oracle` are declared here once more. Callers r
 below through the functions here, which state the default for an environment without them.
 """
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from harness.text_env import TextEnvProtocol
@@ -143,6 +145,25 @@ class ReadsThoughts(Protocol):
     def reads_thoughts(self) -> bool:
         """True where completions whose thought is finished are passed on whole."""
         ...
+
+
+@runtime_checkable
+class OffersTools(Protocol):
+    """Lets the model call tools."""
+
+    @property
+    def tool_definitions(self) -> Sequence[Mapping[str, Any]]:
+        """The functions that the current episode offers: name, description and JSON schema.
+
+        After a step that answered calls, `info["tool_results"]` has one text for each.
+        """
+        ...
+
+
+def tools_of(env: object) -> str:
+    """The tools of the current episode as a JSON list of functions; "" where there are none."""
+    found = list(env.tool_definitions) if isinstance(env, OffersTools) else []
+    return json.dumps(found, ensure_ascii=False) if found else ""
 
 
 def reads_thoughts(env: object) -> bool:

@@ -22,7 +22,7 @@ from harness.policies.base import (
     Step,
     TrainablePolicy,
 )
-from harness.policies.capabilities import failures_of, unfinished_tokens_of
+from harness.policies.capabilities import failures_of, takes_tools, unfinished_tokens_of
 from harness.storage.round_journal import RoundJournal, request_key
 from harness.types import JSON, Completion
 
@@ -115,6 +115,11 @@ class Metered:
     def failures(self) -> Mapping[str, str]:
         """Reasons by id of the requests that the wrapped policy could not answer."""
         return failures_of(self.inner)
+
+    @property
+    def takes_tools(self) -> bool:
+        """True if the wrapped policy offers tools natively."""
+        return takes_tools(self.inner)
 
     def generate(self, waiting: deque[Request]) -> CompletionStream:
         """Complete the waiting requests, counting each completion under its purpose.

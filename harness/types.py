@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from harness.thoughts import split_thoughts
 
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool", "tools"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -19,6 +19,10 @@ class Message:
 
     `tokens` are the ids that an assistant message was sampled as. Rendering uses them as they are:
     decoded and encoded again, they could become other tokens than those sampled.
+
+    A first message of the role "tools" holds the definitions of the tools that are offered, as a
+    JSON list of functions; messages of the role "tool" are results of the calls in the assistant
+    message before them.
     """
 
     role: Role

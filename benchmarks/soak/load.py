@@ -20,7 +20,8 @@ from benchmarks.soak._frame import Found
 from benchmarks.soak._server import FAULTS, Body, Manners, chance, served
 from harness.env_pool import EnvPool
 from harness.policies.base import Policy, Request, Sampling
-from harness.policies.openai.policy import EndpointPolicy, parse_address
+from harness.policies.openai.address import parse_address
+from harness.policies.openai.policy import EndpointPolicy
 from harness.policies.scripted import ScriptedPolicy
 from harness.rollout import RolloutConfig, rollout
 from harness.seeds import Seeds

@@ -8,13 +8,14 @@ truncated. The reward is exact match; F1 is told in `info` and in the feedback (
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from envs.errors import EnvError
+from envs.errors import EnvError, UnknownOption, option_key
 from envs.fingerprint import digest
 from envs.grading.thoughts import answer_part
 from envs.search.corpus import Corpus, Passage
+from envs.search.native import DEFINITION, NATIVE_PROMPT, answer_calls, search_calls
 from envs.search.retrieval import Retriever, shared_retriever
 from envs.search.scoring import accepted_answers, exact_match, f1, stated_answer
 from envs.search.tool import (
@@ -36,6 +37,7 @@ _HOW = (
     'Search with <tool_call>{"name": "search", "arguments": {"query_list": ["…"]}}</tool_call> or'
     " finish with Answer: and one to five words."
 )
+_HOW_NATIVE = "Call the search tool, or finish with Answer: and one to five words."
 
 SYSTEM_PROMPT = """\
 Answer the question with facts from a search tool. To search, reply with a tool call:
@@ -72,6 +74,9 @@ class SearchEnvBase(TextEnv):
         passage_characters (50 to 1000000; in characters): Length at which a returned passage is cut
             off.
         retriever: Retriever: "bm25", or "dense:MODEL" with an embedding model.
+        tools (one of text, native): Way in which the tool is offered: "text" describes calls in the
+            initial system prompt, "native" hands its definition to the model's chat template or
+            endpoint. Results with native have a Track of their own.
     """
 
     system_prompt = SYSTEM_PROMPT
@@ -88,8 +93,15 @@ class SearchEnvBase(TextEnv):
         results: int,
         passage_characters: int,
         retriever: str,
+        tools: str = "text",
     ) -> None:
         super().__init__(split=split)
+        if tools not in ("text", "native"):
+            raise UnknownOption(f"{option_key('tools')} is {tools!r}, but is text or native.")
+        self.native = tools == "native"
+        if self.native:
+            self.system_prompt = NATIVE_PROMPT
+        self._results: list[str] = []
         self.rounds = whole_number("rounds", rounds, 1, 100)
         self.results = whole_number("results", results, 1, 50)
         self.passage_characters = whole_number(
@@ -114,21 +126,26 @@ class SearchEnvBase(TextEnv):
 
     def rules(self) -> str:
         """Everything between question and score: corpus, retrieval, limits, protocol."""
-        return digest(
-            [
-                self.corpus.fingerprint,
-                self.retrieval,
-                PROTOCOL_VERSION,
-                self.rounds,
-                self.results,
-                self.passage_characters,
-            ]
-        )
+        facts = [
+            self.corpus.fingerprint,
+            self.retrieval,
+            PROTOCOL_VERSION,
+            self.rounds,
+            self.results,
+            self.passage_characters,
+        ]
+        # Left out at the value that earlier versions had, whose fingerprints hold.
+        return digest([*facts, dict(DEFINITION)] if self.native else facts)
+
+    @property
+    def tool_definitions(self) -> Sequence[Mapping[str, Any]]:
+        """The search tool, where it is offered natively."""
+        return (DEFINITION,) if self.native else ()
 
     def judge(self, reply: str, answer: str) -> Verdict:
         """Exact match of what follows the last "Answer:"; a reply with a tool call is no answer."""
         visible = answer_part(reply)
-        if _calls(visible):
+        if search_calls(visible) if self.native else _calls(visible):
             return Verdict.wrong("Wrong: a tool call is no answer.")
         stated = stated_answer(visible)
         if stated is None:
@@ -167,26 +184,38 @@ class SearchEnvBase(TextEnv):
         if left == 0:
             return self._end_without_answer(problem)
         info = self.task_info(problem) | {"outcome": "scored", "success": False, "feedback": note}
+        if self._results:
+            *others, last = self._results
+            info["tool_results"] = (*others, f"{last}\n{_countdown(left)}")
         return f"{observation}\n{_countdown(left)}", 0.0, False, False, info
 
     def _reset_state(self) -> None:
         self._round = 0
+        self._results = []
         self._seen: set[str] = set()
 
     def _respond(self, visible: str) -> tuple[str | None, str]:
         """The next observation and what to note of it; no observation where the reply answers."""
+        if self.native and (calls := search_calls(visible)):
+            self._results, failed = answer_calls(calls, self._search, format_error)
+            return "\n".join(self._results), failed or "Searched."
+        self._results = []
         try:
-            queries = parse_queries(visible)
+            queries = () if self.native else parse_queries(visible)
         except MalformedCall as error:
             return format_error(str(error)), f"The tool call failed: {error}"
         if queries:
-            results = [SearchHit(q, self._retriever.search(q, self.results)) for q in queries]
-            self._seen |= {passage.id for result in results for passage in result.passages}
-            return format_results(results, self.passage_characters), "Searched."
+            return self._search(queries), "Searched."
         if stated_answer(visible) is not None:
             return None, ""
         problem = _EMPTY if re.search(r"answer[ \t]*[:：]", visible, re.IGNORECASE) else _NEITHER
-        return f"{problem} {_HOW}", problem
+        return f"{problem} {_HOW_NATIVE if self.native else _HOW}", problem
+
+    def _search(self, queries: Sequence[str]) -> str:
+        """The passages for some queries, as text."""
+        results = [SearchHit(q, self._retriever.search(q, self.results)) for q in queries]
+        self._seen |= {passage.id for result in results for passage in result.passages}
+        return format_results(results, self.passage_characters)
 
     def _end_with_answer(
         self, action: str, problem: Problem

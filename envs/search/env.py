@@ -187,6 +187,7 @@ class SearchEnv(SearchEnvBase):
         results: int = 3,
         passage_characters: int = 1500,
         retriever: str = "bm25",
+        tools: str = "text",
     ) -> None:
         self._set = _load_set(source, questions, corpus, data_dir, accept_data)
         super().__init__(
@@ -196,6 +197,7 @@ class SearchEnv(SearchEnvBase):
             results=results,
             passage_characters=passage_characters,
             retriever=retriever,
+            tools=tools,
         )
 
     def size(self, split: Split) -> int:

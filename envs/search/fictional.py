@@ -14,6 +14,7 @@ from envs.fingerprint import digest
 from envs.search.base_env import SearchEnvBase, whole_number
 from envs.search.corpus import Corpus, Passage
 from envs.search.encyclopedia import GENERATOR_VERSION, MAX_HOPS, Puzzle, draw_encyclopedia
+from envs.search.native import DEFINITION
 from envs.search.scoring import join_answers
 from envs.search.tool import PROTOCOL_VERSION
 from envs.text_env import SPLITS, Problem, Split
@@ -85,6 +86,7 @@ class Fictional(SearchEnvBase):
         results: int = 2,
         passage_characters: int = 300,
         retriever: str = "bm25",
+        tools: str = "text",
     ) -> None:
         if isinstance(world_seed, bool) or not isinstance(world_seed, int) or world_seed < 0:
             raise EnvError(f"world_seed must be a whole number from 0 on, not {world_seed!r}.")
@@ -98,6 +100,7 @@ class Fictional(SearchEnvBase):
             results=results,
             passage_characters=passage_characters,
             retriever=retriever,
+            tools=tools,
         )
 
     @property
@@ -107,16 +110,15 @@ class Fictional(SearchEnvBase):
 
     def family_fingerprint(self) -> str:
         """The hash of what the family shares: generator, grader, tool and limits."""
-        return digest(
-            [
-                self.name,
-                GENERATOR_VERSION,
-                self.grader_version,
-                PROTOCOL_VERSION,
-                self.retrieval,
-                [self.hops, self.rounds, self.results, self.passage_characters],
-            ]
-        )
+        facts = [
+            self.name,
+            GENERATOR_VERSION,
+            self.grader_version,
+            PROTOCOL_VERSION,
+            self.retrieval,
+            [self.hops, self.rounds, self.results, self.passage_characters],
+        ]
+        return digest([*facts, dict(DEFINITION)] if self.native else facts)
 
     def size(self, split: Split) -> int:
         """The number of tasks, the same in every environment of the family."""

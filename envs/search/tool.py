@@ -122,6 +122,13 @@ def _queries(request: object) -> list[str]:
     return cleaned
 
 
+def queries_of(name: str, arguments: object, problem: str = "") -> list[str]:
+    """The queries of a call that was read already; raises MalformedCall."""
+    if problem:
+        raise MalformedCall(problem)
+    return _queries({"name": name, "arguments": arguments})
+
+
 def single_line(text: str) -> str:
     """Text as one line that can be stored and shown: no lone surrogates, no control characters, no
     tool tags.

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from harness.errors import UsageError
 from harness.policies.base import Sample
 from harness.policies.memory_plan import EpisodeSizes
-from harness.settings.model import ModelSettings
+from harness.settings.model import ModelSettings, ToolFormat
 
 TIMED_OUT = "out of time: "
 """The beginning of a failure's reason where the completion was given up for lack of time."""
@@ -58,6 +59,20 @@ class Thinks(Protocol):
     @property
     def thinks(self) -> bool:
         """True if it does."""
+        ...
+
+
+@runtime_checkable
+class TakesTools(Protocol):
+    """Can offer tools to the model as the model was trained to see them."""
+
+    @property
+    def takes_tools(self) -> bool:
+        """True if conversations may hold messages of the roles "tools" and "tool".
+
+        Raises:
+            UsageError: model.tools asks for what the model does not have.
+        """
         ...
 
 
@@ -176,6 +191,25 @@ def notes_of(policy: object) -> tuple[str, ...]:
 def thinks_of(policy: object) -> bool:
     """True if the policy's model is known to think before it answers."""
     return policy.thinks if isinstance(policy, Thinks) else False
+
+
+def takes_tools(policy: object) -> bool:
+    """True if the policy offers tools natively; to others they are told as text."""
+    return policy.takes_tools if isinstance(policy, TakesTools) else False
+
+
+def native_tools(setting: ToolFormat, template: bool) -> bool:
+    """True if tools go through a chat template, given model.tools and whether it takes them.
+
+    Raises:
+        UsageError: They should, and it does not.
+    """
+    if setting == "native" and not template:
+        raise UsageError(
+            "model.tools=native was asked for, but the model's chat template does not write tools"
+            " and their results: leave it out, or set model.tools=text."
+        )
+    return template and setting != "text"
 
 
 def settings_of(policy: object, requested: ModelSettings) -> ModelSettings:

@@ -155,7 +155,7 @@ def _open_openai(url: str, settings: ModelSettings) -> Policy:
 
 
 def _check_openai(url: str) -> None:
-    from harness.policies.openai.policy import parse_address
+    from harness.policies.openai.address import parse_address
 
     parse_address(url)
 

@@ -89,6 +89,7 @@ def make_track(
         family=family_of(env),
         model_configuration=identity.get("configuration", ""),
         thinking=request.model.thinking,
+        tools=request.model.tools,
         adapter=identity.get("adapter", ""),
     )
 

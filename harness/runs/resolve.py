@@ -241,6 +241,8 @@ def _check(draft: Config, typed: Tables, methods: Sequence[str], opens: bool) ->
     # The row would say so, and a script has no chat template that it could have been said to.
     if draft.model.thinking != "default" and kind_of(draft.model_url) == "scripted":
         raise UsageError("model.thinking changes nothing for a scripted model; leave it out.")
+    if draft.model.tools == "native" and kind_of(draft.model_url) == "scripted":
+        raise UsageError("A scripted model has no chat template with tools; use model.tools=text.")
     trains = any(agents.trains_weights(method) for method in methods)
     if trains and not trainable(draft.model_url):
         raise untrainable(draft.model_url)

@@ -8,6 +8,7 @@ from harness.settings.build import Settings, settings
 from harness.settings.fields import EXECUTES, Formerly, Paper, UnitName
 
 Thinking = Literal["on", "off", "default"]
+ToolFormat = Literal["auto", "native", "text"]
 
 
 @settings
@@ -73,6 +74,12 @@ class ModelSettings(Settings):
     """Thinking before the answer: "on" or "off" where the model's chat template has a switch for it
     (enable_thinking, thinking), "default" as the template has it. Results with "on" or "off" have a
     Track of their own. A separate reflection model keeps its default."""
+
+    tools: ToolFormat = "auto"
+    """The way in which an environment's tools are told to the model: "native" through its own chat
+    template or the endpoint's function calling, "text" in the first message; "auto" is native where
+    the model's chat template has tools. Results with "native" or "text" have a Track of their
+    own."""
 
     seed: Annotated[int, Ge(0)] = 0
     """Seed of the adapter's first weights. A run that is started without it takes

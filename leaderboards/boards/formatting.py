@@ -132,6 +132,9 @@ def track_lines(track: Track) -> list[str]:
     ]
     if track.thinking != "default":
         lines.append(f"thinking: {track.thinking}, by the switch of the chat template")
+    if track.tools != "auto":
+        told = {"native": "by the chat template or the endpoint", "text": "as text"}
+        lines.append(f"tools are told {told[track.tools]}")
     if track.adapter:
         lines.append(f"training adapts the model {plain(track.adapter, 200)}")
     if track.family:

@@ -100,6 +100,7 @@ class Track:
     model_configuration: str = added("")
     thinking: Literal["default", "on", "off"] = added("default")
     adapter: str = added("")
+    tools: Literal["auto", "native", "text"] = added("auto")
 
     def __post_init__(self) -> None:
         coerce_floats(self, "temperature", "top_p", "eval_temperature", "eval_top_p")

@@ -8,7 +8,8 @@ from standin import Body, completion, served
 import envs
 from harness.env_pool import EnvPool
 from harness.policies.base import Sampling
-from harness.policies.openai.policy import EndpointPolicy, parse_address
+from harness.policies.openai.address import parse_address
+from harness.policies.openai.policy import EndpointPolicy
 from harness.policies.scripted import ScriptedPolicy
 from harness.rollout import RolloutConfig, rollout
 from harness.seeds import Seeds

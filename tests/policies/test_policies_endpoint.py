@@ -13,7 +13,8 @@ from standin import Body, completion, served, streamed
 from harness.errors import ModelError, UsageError
 from harness.policies import open_policy, require_trainable
 from harness.policies.base import Policy, Request, Sampling
-from harness.policies.openai.policy import EndpointPolicy, parse_address
+from harness.policies.openai.address import parse_address
+from harness.policies.openai.policy import EndpointPolicy
 from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Message
 

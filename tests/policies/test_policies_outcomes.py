@@ -9,8 +9,9 @@ from standin import Answer, Body, completion, served
 from harness.errors import UsageError
 from harness.policies import open_policy
 from harness.policies.base import Request, Sampling
+from harness.policies.openai.address import parse_address
 from harness.policies.openai.parameters import least_limit, overflows, room_left
-from harness.policies.openai.policy import EndpointPolicy, parse_address
+from harness.policies.openai.policy import EndpointPolicy
 from harness.settings.model import ModelSettings
 from harness.types import Completion, Finish, Message
 

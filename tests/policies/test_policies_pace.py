@@ -17,8 +17,9 @@ from harness.callbacks import Callback
 from harness.errors import ModelError
 from harness.metered import Meter, Metered, metered
 from harness.policies.base import Request, Sampling
+from harness.policies.openai.address import parse_address
 from harness.policies.openai.pace import ServerPace
-from harness.policies.openai.policy import EndpointPolicy, parse_address
+from harness.policies.openai.policy import EndpointPolicy
 from harness.round_data import Rollouts
 from harness.seeds import Seeds
 from harness.settings.model import ModelSettings

@@ -10,7 +10,8 @@ import pytest
 from benchmarks.soak._server import Body, Manners, served
 from harness.errors import ModelError
 from harness.policies.base import Request, Sampling
-from harness.policies.openai.policy import EndpointPolicy, parse_address
+from harness.policies.openai.address import parse_address
+from harness.policies.openai.policy import EndpointPolicy
 from harness.policies.openai.response import MalformedResponse, read_completion
 from harness.policies.openai.retry import RetryPolicy
 from harness.settings.model import ModelSettings

@@ -11,7 +11,8 @@ from standin import Body, completion, event, served, streamed
 
 from harness.errors import ModelError
 from harness.policies.base import Request, Sampling
-from harness.policies.openai.policy import EndpointPolicy, parse_address
+from harness.policies.openai.address import parse_address
+from harness.policies.openai.policy import EndpointPolicy
 from harness.policies.openai.response import MalformedResponse, WithheldResponse, read_completion
 from harness.policies.openai.stream import ResponseReader, UncountedStream
 from harness.settings.model import ModelSettings

@@ -9,22 +9,21 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from harness.errors import ModelError
 from harness.policies.chat.control_tokens import other_control_tokens, special_tokens
-from harness.policies.chat.template import read_template
-from harness.policies.chat.text_encoding import TextEncoder
+from harness.policies.chat.template import offers_tools, read_template
+from harness.policies.chat.text_encoding import Ids, TextEncoder
+from harness.policies.chat.turns import Turns, check, read_tooled, tooled_turns, turns_of
 from harness.settings.model import Thinking
 from harness.thoughts import is_mark, opened_thought, split_thoughts
 from harness.types import Message
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
-
-Ids = tuple[int, ...]
 
 _PROBE = ("You are careful.", "What is 2 + 2?")
 
@@ -56,16 +55,14 @@ class Rendering:
         thinking: Thinking = "default",
     ) -> None:
         self._tokenizer = tokenizer
+        self._thinking = thinking
         self._template = template = read_template(tokenizer, thinking)
         self.thinks = template.thinks
         self._text = text = TextEncoder(tokenizer)
-        self._bare, self._opening = text.first(template.bare), text.first(template.opening or "")
-        self._ask, self._bridge = text.next(template.ask), text.next(template.bridge)
-        self._between = text.next(template.between or "")
-        # Before an earlier reply; the same as before the next one unless thoughts are removed.
-        self._before = self._ask if template.history is None else text.next(template.history)
+        self._plain = plain = turns_of(template, text.first, text.next)
+        self._bridge = plain.bridge
         special = special_tokens(tokenizer)
-        fixed = (self._bare, self._ask, self._bridge, self._opening, self._between)
+        fixed = (plain.bare, plain.ask, plain.bridge, plain.opening or (), plain.between)
         others = other_control_tokens(tokenizer, fixed)
         self._controls = special | others
         self._thought_marks = {i: t for i, t in special.items() if is_mark(t)}
@@ -76,6 +73,7 @@ class Rendering:
         )
         self._opened = opened_thought(template.ask)
         self._encode = lru_cache(maxsize=4096)(self._encode_text)
+        self._tooled = lru_cache(maxsize=256)(self._read_tooled)
         declared = getattr(generation, "eos_token_id", None)
         stated = {*(declared if isinstance(declared, list) else [declared])}
         stated = {i for i in (*stated, tokenizer.eos_token_id) if isinstance(i, int)}
@@ -94,25 +92,55 @@ class Rendering:
         if self.ends != before or (self.ends and self._bridge[:1] and not self._starts_with_end()):
             self.identity += f" ends:{','.join(map(str, sorted(self.ends)))}"
 
+    @cached_property
+    def takes_tools(self) -> bool:
+        """True if the chat template writes definitions and results of tools."""
+        return offers_tools(self._tokenizer)
+
     def prompt(self, conversation: tuple[Message, ...]) -> RenderedPrompt:
         """Render a conversation up to the beginning of the next completion.
 
         Raises:
-            ModelError: It is not user and assistant in turn, ending with the user, after at most
-            one system message.
+            ModelError: It is not user and assistant in turn, ending with the user or with results
+            of tools, after the definitions of tools and one system message, where there are any.
         """
-        system, turns = self._check(conversation)
-        ids, first = self._head(system), turns[0]
+        tools, system, messages = check(conversation)
+        turns = self._tooled(tools) if tools else self._plain
+        ids, first = self._head(turns, system), messages[0]
         head = len(ids)
         ids += self._content(first)
-        for reply, user in zip(turns[1::2], turns[2::2], strict=True):
-            ids += self._before + self._past(reply) + self._bridge + self._content(user)
-        return RenderedPrompt(ids + self._ask, head)
+        last = max(n for n, message in enumerate(messages) if message.role == "user")
+        for n, message in enumerate(messages[1:], 1):
+            after_results = messages[n - 1].role == "tool"
+            if message.role == "assistant":
+                # A user's message ends the steps whose thoughts some templates keep.
+                earlier = n < last or not turns.keeps_thoughts
+                ids += turns.before_reply(earlier, after_results) + self._past(message, earlier)
+            elif message.role == "tool":
+                ids += turns.between_results if after_results else turns.to_results
+                ids += self._encode(turns.tools.content(message.content) if turns.tools else "")
+            else:
+                ids += turns.bridge + self._content(message)
+        return RenderedPrompt(ids + turns.before_reply(False, messages[-1].role == "tool"), head)
 
-    def _past(self, reply: Message) -> Ids:
+    def _read_tooled(self, tools: str) -> Turns:
+        """The text around messages where these tools are offered.
+
+        Their texts come from outside: what could be read as a control token is encoded apart.
+        """
+        tooled = read_tooled(
+            self._tokenizer, self._thinking, _as_unicode(tools), self._template, self._dangerous
+        )
+        return tooled_turns(tooled, self._text, self._encode)
+
+    def _dangerous(self, text: str) -> bool:
+        """True if a text, encoded among control tokens, could become one."""
+        return bool(self._spelled.search(text)) or self._forbidden(self._text.next(text), text)
+
+    def _past(self, reply: Message, earlier: bool) -> Ids:
         """An earlier reply without its end token; without its thought, where those are removed."""
         split = split_thoughts(reply.content)
-        if self._template.history is not None and split.answer != reply.content:
+        if earlier and self._template.history is not None and split.answer != reply.content:
             answer = self._template.lead + split.answer.lstrip("\n")
             return self._content(Message("assistant", answer))
         # Decoded and encoded again, a reply could become other tokens than those sampled.
@@ -142,23 +170,12 @@ class Rendering:
         )
         return str(decoded)
 
-    def _check(self, conversation: tuple[Message, ...]) -> tuple[str | None, tuple[Message, ...]]:
-        has_system = bool(conversation) and conversation[0].role == "system"
-        turns = conversation[1:] if has_system else conversation
-        expected = ["assistant" if i % 2 else "user" for i in range(len(turns))]
-        if len(turns) % 2 == 0 or [m.role for m in turns] != expected:
-            raise ModelError(
-                f"A conversation of {[m.role for m in conversation]} cannot be rendered: give an "
-                "optional system message, then user and assistant in turn, ending with the user."
-            )
-        return (conversation[0].content if has_system else None), turns
-
-    def _head(self, system: str | None) -> Ids:
+    def _head(self, turns: Turns, system: str | None) -> Ids:
         if system is None:
-            return self._bare
-        if self._template.opening is None:
-            return self._bare + self._encode(f"{system}\n\n")
-        return self._opening + self._content(Message("system", system)) + self._between
+            return turns.bare
+        if turns.opening is None:
+            return turns.bare + self._encode(f"{system}\n\n")
+        return turns.opening + self._content(Message("system", system)) + turns.between
 
     def _content(self, message: Message) -> Ids:
         return self._encode(message.content.strip() if self._template.trims else message.content)

@@ -13,13 +13,12 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
-
-from jinja2 import TemplateError
+from typing import TYPE_CHECKING
 
 from harness.errors import ModelError
+from harness.policies.chat.probe import DAY, FAILURES, Probe, Tools
 from harness.policies.chat.thinking import Render, Variables, find_switch, switched, thinks
+from harness.policies.chat.tool_turns import PROBED, ToolTurns, read_tool_turns, takes_tools
 from harness.settings.model import Thinking
 
 if TYPE_CHECKING:
@@ -36,17 +35,6 @@ PLAIN = (
 )
 """For base models without a template: "User: …", "Assistant: …", a blank line between."""
 
-# A template's own failures; what it does with a probe is its author's choice.
-_FAILURES = (
-    *(ValueError, TypeError, LookupError, AttributeError, TemplateError),
-    *(ArithmeticError, RecursionError),
-)
-# Names that templates use for a message's thought.
-_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
-
-# Some templates write today's date; a benchmark's prompt must not change overnight.
-_DAY = datetime(2026, 1, 1)
-
 
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
@@ -58,7 +46,8 @@ class ChatTemplate:
 
     `history` stands instead of `ask` before an earlier reply, and `lead` begins its answer, where
     thoughts are removed from earlier replies; `history` is None where they stay. `thinks` is True
-    if the model thinks before it answers.
+    if the model thinks before it answers. `tool_turns` surround the results of tools; None where
+    the template was read without tools, or takes none.
     """
 
     opening: str | None
@@ -74,50 +63,7 @@ class ChatTemplate:
     trims: bool
     notes: tuple[str, ...]
     identity: str
-
-
-class _Probe:
-    """Renders marker conversations with one tokenizer's template."""
-
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, template: str, variables: Variables | None = None
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._template = template
-        self._variables = variables or {}
-
-    def render(self, messages: list[tuple[str, str]], thought: str = "", ask: bool = True) -> str:
-        """Render messages, the last with a thought, up to the next completion if `ask` is set."""
-        talk = [{"role": role, "content": content} for role, content in messages]
-        if thought:
-            talk[-1] |= dict.fromkeys(_THOUGHT_FIELDS, thought)
-        try:
-            return self._apply(talk, ask, None)
-        except TypeError:
-            # A template that goes through the tools without asking if there are any.
-            return self._apply(talk, ask, [])
-
-    def _apply(self, talk: list[dict[str, str]], ask: bool, tools: list[Any] | None) -> str:
-        variables: dict[str, Any] = {"strftime_now": _DAY.strftime, **self._variables}
-        rendered = self._tokenizer.apply_chat_template(
-            talk,
-            tools=tools,
-            chat_template=self._template,
-            tokenize=False,
-            add_generation_prompt=ask,
-            **variables,
-        )
-        return str(rendered)
-
-    def around(self, messages: list[tuple[str, str]]) -> list[str]:
-        """The text before, between and after the contents; ValueError where one is missing."""
-        pieces, rest = [], self.render(messages)
-        for _, content in messages:
-            before, found, rest = rest.partition(content)
-            if not found or content in rest:
-                raise ValueError(f"{content} does not stand once, and in order, in the rendering")
-            pieces.append(before)
-        return [*pieces, rest]
+    tool_turns: ToolTurns | None = None
 
 
 def _turns(count: int) -> list[tuple[str, str]]:
@@ -128,48 +74,48 @@ def _turns(count: int) -> list[tuple[str, str]]:
     return turns
 
 
-def _system(probe: _Probe) -> tuple[str, str] | None:
+def _system(probe: Probe) -> tuple[str, str] | None:
     """The text before and after a system message; None where the template has no such role."""
     try:
         opening, between, _ = probe.around([("system", _SYSTEM), ("user", _USER.format(0))])
-    except _FAILURES:
+    except FAILURES:
         return None
     return opening, between
 
 
-def _closing(probe: _Probe) -> str:
+def _closing(probe: Probe) -> str:
     """The text after a reply that nothing follows; "" where the template cannot render one."""
     talk = [("user", _USER.format(0)), ("assistant", _REPLY.format(0))]
     try:
         return probe.render(talk, ask=False).rpartition(_REPLY.format(0))[2]
-    except _FAILURES:
+    except FAILURES:
         return ""
 
 
-def _inside(probe: _Probe) -> str:
+def _inside(probe: Probe) -> str:
     """The text between a reply's thought and its answer; "" where thoughts are not written."""
     reply = _REPLY.format(0)
     talk = [("user", _USER.format(0)), ("assistant", reply)]
     try:
         before, _, _ = probe.render(talk, _THOUGHT, ask=False).rpartition(reply)
-    except _FAILURES:
+    except FAILURES:
         return ""
     return before.rpartition(_THOUGHT)[2] if _THOUGHT in before else ""
 
 
-def _stripped(probe: _Probe) -> str | None:
+def _stripped(probe: Probe) -> str | None:
     """The text before an earlier reply whose thought the template removes; None where it stays."""
     user, (_, answer), later = _turns(2)
     reply = f"<think>\n{_THOUGHT}\n</think>\n\n{answer}"
     try:
         text = probe.render([user, ("assistant", reply), later])
-    except _FAILURES:
+    except FAILURES:
         return None
     before, found, _ = text.partition(answer)
     return None if _THOUGHT in text or not found else before.rpartition(user[1])[2]
 
 
-def _history_notes(probe: _Probe, system: tuple[str, str] | None) -> Iterator[str]:
+def _history_notes(probe: Probe, system: tuple[str, str] | None) -> Iterator[str]:
     """Notes on how the template renders earlier turns, which here stay as they were."""
     turns = _turns(2)
     try:
@@ -180,7 +126,7 @@ def _history_notes(probe: _Probe, system: tuple[str, str] | None) -> Iterator[st
                     "The chat template moves the system prompt in longer conversations: here it "
                     "stays where it was."
                 )
-    except _FAILURES:
+    except FAILURES:
         return
 
 
@@ -201,14 +147,21 @@ def _system_notes(template: str, bare: str, system: tuple[str, str] | None) -> I
     if unasked := _unasked(bare, system):
         yield f"Without a system prompt the chat template inserts its own: '{unasked}'"
     if "strftime_now" in template:
-        yield f"The chat template writes the date: it is always {_DAY:%d %B %Y}."
+        yield f"The chat template writes the date: it is always {DAY:%d %B %Y}."
 
 
-def _template_of(tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[str]]:
+def offers_tools(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """True if the tokenizer's chat template writes definitions and results of tools."""
+    template, _ = _template_of(tokenizer, PROBED)
+    return takes_tools(Probe(tokenizer, template, tools=PROBED))
+
+
+def _template_of(tokenizer: PreTrainedTokenizerBase, tools: Tools) -> tuple[str, list[str]]:
     """The tokenizer's template, or the plain one with a note."""
     template = tokenizer.chat_template
     if isinstance(template, dict):
-        template = template.get("default")
+        default = template.get("default")
+        template = template.get("tool_use", default) if tools else default
     if template:
         return str(template), []
     template = PLAIN
@@ -222,17 +175,17 @@ def _switching(tokenizer: PreTrainedTokenizerBase, template: str) -> Render:
     """A rendering of a first prompt, with and without a system message, by variables."""
 
     def render(variables: Variables) -> str:
-        probe, user = _Probe(tokenizer, template, variables), ("user", _USER.format(0))
+        probe, user = Probe(tokenizer, template, variables), ("user", _USER.format(0))
         pieces = []
         for talk in ([user], [("system", _SYSTEM), user]):
-            with suppress(*_FAILURES):
+            with suppress(*FAILURES):
                 pieces.append(probe.render(talk))
         return "\0".join(pieces)
 
     return render
 
 
-def _read_turns(probe: _Probe) -> tuple[str, str, str, str, bool]:
+def _read_turns(probe: Probe) -> tuple[str, str, str, str, bool]:
     """The text before the first message, a reply, an earlier reply and a later message.
 
     Last, True where every turn is rendered alike, whatever follows.
@@ -245,7 +198,7 @@ def _read_turns(probe: _Probe) -> tuple[str, str, str, str, bool]:
         first, history, bridge, asked = probe.around(_turns(2))
         # Three turns show whether an earlier reply is rendered like the last one.
         longer = probe.around(_turns(3))
-    except _FAILURES as error:
+    except FAILURES as error:
         raise ModelError(
             f"The model's chat template cannot render user and assistant in turn ({error}): "
             "choose an instruction-tuned model with a text template."
@@ -265,20 +218,20 @@ def _past_notes(stripped: bool, strips: bool, thinking_model: bool) -> Iterator[
 
 
 def read_template(
-    tokenizer: PreTrainedTokenizerBase, thinking: Thinking = "default"
+    tokenizer: PreTrainedTokenizerBase, thinking: Thinking = "default", tools: Tools = ()
 ) -> ChatTemplate:
-    """Extract the fixed text of the tokenizer's chat template.
+    """Extract the fixed text of the tokenizer's chat template, in which `tools` are offered.
 
     Raises:
         ModelError: The template cannot render a user's message.
         UsageError: It has no switch for the thinking that was asked for.
     """
-    template, notes = _template_of(tokenizer)
+    template, notes = _template_of(tokenizer, tools)
     render = _switching(tokenizer, template)
     switch = find_switch(render)
     variables = switched(thinking, switch)
     notes += [f"Thinking is {thinking}: {name} of the chat template is set." for name in variables]
-    probe = _Probe(tokenizer, template, variables)
+    probe = Probe(tokenizer, template, variables, tools)
     bare, ask, history, bridge, regular = _read_turns(probe)
     stable, stripped = regular and history == ask, _stripped(probe)
     strips = regular and stripped is not None and stripped.startswith(history)
@@ -290,11 +243,10 @@ def read_template(
         )
     system = _system(probe)
     opening, between = system if system else (None, None)
-    notes += _system_notes(template, bare, system)
-    notes += _history_notes(probe, system)
+    notes += [*_system_notes(template, bare, system), *_history_notes(probe, system)]
     # Contents are encoded apart from the template, so a template that strips them is imitated.
-    padded = probe.render([("user", f" {_USER.format(0)} ")])
-    trims = f" {_USER.format(0)} " not in padded
+    padded = f" {_USER.format(0)} "
+    trims = padded not in probe.render([("user", padded)])
     facts = [template, opening, between, bare, ask, bridge, trims, stable]
     # Source and renderings: a new release of jinja2 may change the latter alone.
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -313,4 +265,5 @@ def read_template(
         trims=trims,
         notes=tuple(notes),
         identity=" ".join([f"template:{digest}", *kind, *["thoughts removed"] * strips]),
+        tool_turns=read_tool_turns(probe) if tools else None,
     )

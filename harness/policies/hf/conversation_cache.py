@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from harness.policies.base import Request
-from harness.policies.chat.rendering import Ids
+from harness.policies.chat.text_encoding import Ids
 from harness.policies.hf.decoder import M
 from harness.types import Message
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.errors import ModelError
 from harness.policies.base import CompletionStream, Loss, Request, Sample, Step
+from harness.policies.capabilities import native_tools
 from harness.policies.chat.rendering import Rendering
 from harness.policies.hf.activation_memory import ModelShape, checkpointing_needed
 from harness.policies.hf.adapters.lora_coverage import measure_coverage
@@ -124,6 +125,11 @@ class HFPolicy:
     def thinks(self) -> bool:
         """True if the model thinks before it answers."""
         return self.rendering.thinks
+
+    @property
+    def takes_tools(self) -> bool:
+        """True if the chat template writes tools, and they should go through it."""
+        return native_tools(self.settings.tools, self.rendering.takes_tools)
 
     @property
     def unfinished_tokens(self) -> int:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from harness.policies.base import CompletionStream, Request
-from harness.policies.chat.rendering import Ids, Rendering
+from harness.policies.chat.rendering import Rendering
+from harness.policies.chat.text_encoding import Ids
 from harness.policies.hf.admission import RowLimit
 from harness.policies.hf.constrained_decoding import ConstraintCompiler
 from harness.policies.hf.conversation_cache import CachedConversation, ConversationCache

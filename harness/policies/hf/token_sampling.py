@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.errors import ModelError
 from harness.policies.base import Request
-from harness.policies.chat.rendering import Ids
+from harness.policies.chat.text_encoding import Ids
 from harness.policies.hf.constrained_decoding import TokenConstraint
 from harness.policies.hf.conversation_cache import CachedConversation
 from harness.policies.hf.decoder import M

@@ -15,18 +15,16 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from harness.errors import HarnessError, ModelError, UsageError, unknown
+from harness.errors import HarnessError, ModelError, unknown
 from harness.policies.base import CompletionStream, Request
 from harness.policies.capabilities import TIMED_OUT
 from harness.policies.chat.thinking import template_options, without_unmarked_thought
+from harness.policies.openai.address import FORM, EndpointAddress, parse_address
 from harness.policies.openai.pace import ServerPace, reading, watch_reads
 from harness.policies.openai.parameters import (
     LIMITS,
-    OPTIONAL,
     EndpointParameters,
     least_limit,
     limit_spent,
@@ -38,56 +36,16 @@ from harness.policies.openai.request_pool import RequestPool
 from harness.policies.openai.response import UNCOUNTED, MalformedResponse, printable
 from harness.policies.openai.retry import RetryPolicy, delay_of, transient
 from harness.policies.openai.stream import ResponseReader, UncountedStream, read_all
+from harness.policies.openai.tools import request_options, require_no_tools
 from harness.settings.model import ModelSettings
 from harness.system.secrets import redact
 from harness.types import Completion, Finish
 
-_FORM = "openai:http://host/v1#model"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _HELLO = [{"role": "user", "content": "Hello"}]
 _MOST_PROBED = 4096  # tokens that a server may want a limit to have
 _SEEDS = 2**31  # some servers keep seeds in 32 bits
 _MAX_FAILURES = 10_000  # failures; those of days are in the logs
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointAddress:
-    """An endpoint's address, the requested model, and what its requests hold.
-
-    `grammar` is True if it takes grammars; `omit` are parameters that are not sent.
-    """
-
-    base_url: str
-    host: str
-    model: str
-    grammar: bool
-    omit: frozenset[str] = frozenset()
-
-
-def parse_address(url: str) -> EndpointAddress:
-    """Read `openai:http://host/v1?grammar=vllm&omit=seed,top_p#model`.
-
-    Raises:
-        UsageError: The URL is not of that form, or holds a password.
-    """
-    parts = urlsplit(url.removeprefix("openai:"))
-    if parts.scheme not in ("http", "https") or not parts.hostname or not parts.fragment:
-        raise UsageError(f"'{redact(url)}' is not the address of a model; write {_FORM}.")
-    if parts.username or parts.password:
-        raise UsageError(
-            "An endpoint's address must not hold a user or password, because addresses are "
-            "recorded: put the key into the environment variable OPENAI_API_KEY."
-        )
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    for name in options.keys() - {"grammar", "omit"}:
-        raise unknown("endpoint option", name, ["grammar", "omit"])
-    omit = frozenset(filter(None, options.get("omit", "").split(",")))
-    for name in sorted(omit - set(OPTIONAL)):
-        raise unknown("parameter to omit", name, OPTIONAL)
-    if options.get("grammar", "vllm") != "vllm":
-        raise unknown("grammar backend", options["grammar"], ["vllm"])
-    base = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
-    return EndpointAddress(base, parts.hostname, parts.fragment, "grammar" in options, omit)
 
 
 def _key(address: EndpointAddress) -> str:
@@ -144,6 +102,11 @@ class EndpointPolicy:
         )
 
     @property
+    def takes_tools(self) -> bool:
+        """True unless tools should be told as text."""
+        return self._settings.tools != "text"
+
+    @property
     def unfinished_tokens(self) -> int:
         """Tokens of completions that are being streamed; an event is counted as one."""
         return sum(reader.growth for reader in self._readers.copy())
@@ -187,7 +150,7 @@ class EndpointPolicy:
         except APIConnectionError as error:
             raise ModelError(
                 f"The endpoint {base} cannot be reached ({self._reason(error)}): start the "
-                f"server, or correct the address ({_FORM})."
+                f"server, or correct the address ({FORM})."
             ) from None
         except (OpenAIError, ValueError) as error:
             raise ModelError(
@@ -236,7 +199,7 @@ class EndpointPolicy:
     def _answer(self, request: Request) -> Completion:
         sampling = request.sampling
         options: dict[str, Any] = {
-            "messages": [{"role": m.role, "content": m.content} for m in request.conversation],
+            **request_options(request.conversation),
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -290,12 +253,13 @@ class EndpointPolicy:
                         return Completion("", Finish.LENGTH, 0)
                     options = {**options, "max_tokens": room}
                 elif not self._parameters.learn(words, sent):
+                    require_no_tools(words, sent)
                     raise
 
     def _ask(self, **options: Any) -> Completion:
         """One attempt, given up when the server's pace leaves it no more time."""
         tokens = next(options[name] for name in LIMITS if name in options)
-        clock, reader = self._pace.send(tokens), ResponseReader(tokens)
+        clock, reader = self._pace.send(tokens), ResponseReader(tokens, "tools" in options)
         create = self._client.chat.completions.with_streaming_response.create
         options["extra_body"] = template_options(self._settings.thinking) | options.get(
             "extra_body", {}
@@ -330,7 +294,7 @@ class EndpointPolicy:
         except OpenAIError:
             return ModelError(
                 f"The endpoint {self._address.base_url} has no chat completions "
-                f"({self._reason(error)}): the address often ends in /v1 ({_FORM})."
+                f"({self._reason(error)}): the address often ends in /v1 ({FORM})."
             )
 
     def _reason(self, error: Exception) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import ModelError
+from harness.policies.openai.tools import calls_text
 from harness.types import Completion, Finish
 
 LARGEST = 1 << 26  # bytes of one reply
@@ -35,8 +36,8 @@ class WithheldResponse(ValueError):
     """The server answered that there is no answer, and would say so again."""
 
 
-def read_completion(data: bytes) -> Completion:
-    """The first choice of a chat completion that came whole.
+def read_completion(data: bytes, tools: bool = False) -> Completion:
+    """The first choice of a chat completion that came whole; with `tools`, calls are its text too.
 
     Raises:
         MalformedResponse: It is none, or tells of an error of the server.
@@ -47,10 +48,10 @@ def read_completion(data: bytes) -> Completion:
         answer = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise MalformedResponse(f"the reply is no JSON: {str(error)[:100]}") from None
-    return completion_of(answer)
+    return completion_of(answer, tools)
 
 
-def completion_of(answer: Any) -> Completion:
+def completion_of(answer: Any, tools: bool = False) -> Completion:
     """The completion in a response that is JSON already; raises like `read_completion`."""
     if isinstance(answer, dict) and answer.get("error"):
         raise MalformedResponse(f"the server reported an error: {words_of(answer['error'])}")
@@ -67,8 +68,11 @@ def completion_of(answer: Any) -> Completion:
     text, inner = _content(message.get("content"))
     if not text and isinstance(message.get("refusal"), str):
         text = message["refusal"]  # the model's own words under another name
+    calls = message.get("tool_calls")
+    if tools and calls:
+        text, calls = "\n".join(filter(None, (text, calls_text(calls)))), None
     reasoning = next(filter(None, (_thought(message.get(name)) for name in REASONING)), "") + inner
-    finish = _finish(choice, bool(text.strip()), bool(reasoning), bool(message.get("tool_calls")))
+    finish = _finish(choice, bool(text.strip()), bool(reasoning), bool(calls))
     sampled = _sampled(answer, choice)
     if sampled == 0 and (text.strip() or reasoning):
         raise MalformedResponse("the server counts 0 tokens beside a text, so no budget holds")

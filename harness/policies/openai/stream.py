@@ -17,6 +17,7 @@ from harness.policies.openai.response import (
     completion_of,
     read_completion,
 )
+from harness.policies.openai.tools import merge_calls
 from harness.types import Completion
 
 _TEXTS = ("content", "refusal", *REASONING)
@@ -32,10 +33,12 @@ class ResponseReader:
     """One response, streamed or whole, as its bytes arrive.
 
     `growth` counts the events that brought content; `streamed` is None before the first bytes.
+    With `tools`, calls of tools are part of a completion; without, they are no answer.
     """
 
-    def __init__(self, max_tokens: int) -> None:
+    def __init__(self, max_tokens: int, tools: bool = False) -> None:
         self.growth = 0
+        self._tools = tools
         self.streamed: bool | None = None
         self._most = _BEYOND * max_tokens + 100
         self._size = 0
@@ -80,7 +83,7 @@ class ResponseReader:
             UncountedStream: It was streamed without a count of tokens.
         """
         if not self.streamed:
-            return read_completion(bytes(self._data))
+            return read_completion(bytes(self._data), self._tools)
         self._data += b"\n"
         self._read_lines()
         self._end_event()
@@ -95,7 +98,7 @@ class ResponseReader:
         if self._logprobs:
             choice["logprobs"] = {"content": [None] * self._logprobs}
         try:
-            return completion_of(answer)
+            return completion_of(answer, self._tools)
         except ModelError:
             raise UncountedStream from None
 
@@ -158,7 +161,9 @@ class ResponseReader:
             for name in _TEXTS:
                 grew |= self._append(name, delta.get(name))
             if delta.get("tool_calls"):
-                self._message["tool_calls"] = grew = True
+                calls = self._message.setdefault("tool_calls", [])
+                self._size += merge_calls(calls, delta["tool_calls"])
+                grew = True
         self.growth += grew
         if self.growth > self._most:
             raise WithheldResponse("the server streams on beyond the token limit")
@@ -169,6 +174,8 @@ class ResponseReader:
             # A text that is one piece may be a real repetition, as in a count.
             if len(pieces) > 1 and message.get(name) == _joined(pieces):
                 pieces.clear()
+        if message.get("tool_calls") and self._message:
+            self._message.pop("tool_calls", None)
 
     def _append(self, name: str, piece: object) -> bool:
         """Take a piece of a text; True if there was any."""

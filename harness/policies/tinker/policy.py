@@ -20,6 +20,7 @@ from typing import Any
 
 from harness.errors import ModelError, NotFinite
 from harness.policies.base import CompletionStream, HostedLoss, Loss, Request, Sample, Step
+from harness.policies.capabilities import native_tools
 from harness.policies.model_limits import read_limits
 from harness.policies.reference import Reference
 from harness.policies.tinker.data import WeightedSample, datum, hosted_form, numbers, weigh_samples
@@ -104,6 +105,11 @@ class TinkerPolicy:
     def thinks(self) -> bool:
         """True if the model thinks before it answers."""
         return self.rendering.thinks
+
+    @property
+    def takes_tools(self) -> bool:
+        """True if the chat template writes tools, and they should go through it."""
+        return native_tools(self._settings.tools, self.rendering.takes_tools)
 
     @property
     def identity(self) -> Mapping[str, str]:

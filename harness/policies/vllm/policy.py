@@ -22,7 +22,9 @@ from pathlib import Path
 
 from harness.errors import ModelError
 from harness.policies.base import CompletionStream, Loss, Request, Sample, Step
-from harness.policies.chat.rendering import Ids, Rendering
+from harness.policies.capabilities import native_tools
+from harness.policies.chat.rendering import Rendering
+from harness.policies.chat.text_encoding import Ids
 from harness.policies.hf.policy import HFPolicy
 from harness.policies.memory_check import require_memory
 from harness.policies.model_files import (
@@ -97,6 +99,11 @@ class VLLMPolicy:
     def thinks(self) -> bool:
         """True if the model thinks before it answers."""
         return self.rendering.thinks
+
+    @property
+    def takes_tools(self) -> bool:
+        """True if the chat template writes tools, and they should go through it."""
+        return native_tools(self.settings.tools, self.rendering.takes_tools)
 
     @property
     def identity(self) -> Mapping[str, str]:

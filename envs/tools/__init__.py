@@ -1,0 +1,1 @@
+"""Tools that an environment offers to a model: definitions, calls and servers."""
