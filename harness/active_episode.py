@@ -3,7 +3,7 @@
 import json
 import math
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -41,6 +41,8 @@ class RolloutConfig:
     purpose: Purpose = "act"
     deterministic: bool = True
     """False where results come in any order, so that no episode has to wait for another."""
+    sending: Callable[[Request], None] | None = None
+    """Called with each request when the policy takes it, before it is sent."""
 
 
 def first_messages(prompt: str, observation: str, role: PromptRole) -> tuple[Message, ...]:

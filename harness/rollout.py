@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeAlias
 
+from typing_extensions import override
+
 from harness.active_episode import ActiveEpisode, PromptRole, RolloutConfig, first_messages, reason
 from harness.env_pool import EnvPool
 from harness.errors import ModelError, UsageError
@@ -69,6 +71,23 @@ def rollout(
         yield from _Overlapped(queue, config, concurrency, stop).run()
 
 
+class _ReportedRequests(deque[Request]):
+    """Requests that wait; each is reported when the policy takes it."""
+
+    def __init__(self, report: Callable[[Request], None]) -> None:
+        super().__init__()
+        self._report = report
+
+    @override
+    def popleft(self) -> Request:
+        self._report(self[0])
+        return super().popleft()
+
+
+def _requests(config: RolloutConfig) -> deque[Request]:
+    return deque() if config.sending is None else _ReportedRequests(config.sending)
+
+
 Queue = deque[tuple[int, ActiveEpisode]]
 Active = dict[str, tuple[int, ActiveEpisode]]
 
@@ -77,7 +96,7 @@ def _continuous(
     queue: Queue, config: RolloutConfig, max_open: int, stop: Callable[[], bool]
 ) -> Iterator[tuple[int, Episode]]:
     """Continuous batching, for fast environments: each completion is graded as it arrives."""
-    waiting: deque[Request] = deque()
+    waiting = _requests(config)
     active: Active = {}
     while queue:
         yield from _admit(active, queue, waiting, max_open)
@@ -127,7 +146,9 @@ def _lockstep(
             steps: dict[str, Future[Episode | None]] = {}
             requested = [one.id for _, one in active]
             by_id = {one.id: one for _, one in active}
-            for id, completion in config.policy.generate(deque(o.request() for _, o in active)):
+            waiting = _requests(config)
+            waiting.extend(one.request() for _, one in active)
+            for id, completion in config.policy.generate(waiting):
                 steps[id] = executor.submit(by_id[id].step, completion)
             remaining = []
             # In the order of requests, so that the next batch does not depend on timing.
@@ -158,7 +179,7 @@ class _Overlapped:
         self, queue: Queue, config: RolloutConfig, concurrency: int, stop: Callable[[], bool]
     ) -> None:
         self.queue, self.config, self.concurrency, self.stop = queue, config, concurrency, stop
-        self.waiting: deque[Request] = deque()
+        self.waiting = _requests(config)
         self.active: Active = {}
         self.stepping: dict[Future[Episode | None], tuple[int, ActiveEpisode]] = {}
 

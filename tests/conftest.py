@@ -43,9 +43,10 @@ def user_cache() -> str | None:
 def private_cache(
     tmp_path_factory: pytest.TempPathFactory, user_cache: str | None
 ) -> Iterator[None]:
-    """Tests leave nothing in the user's cache."""
+    """Tests leave nothing in the user's cache, nor in the user's list of evaluations."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
 
 

@@ -43,8 +43,8 @@ _LEFT = 3  # rounds of a run
 _BYTES = ("champion.json", "champion.txt", "population.jsonl", "test.jsonl", "episodes.jsonl")
 _WEIGHTS = ("adapter.safetensors", "optimizer.safetensors", "policy.json")
 _SECONDS = ("seconds", "acting_seconds", "reflection_seconds", "training_seconds")
-# What no two runs share; lines with seconds in them differ in length, and so do logs.
-_CLOCK = (*_SECONDS, "evaluation_seconds", "created", "command", "logs")
+# What no two runs share, or what kills add; lines with seconds differ in length, so logs do.
+_CLOCK = (*_SECONDS, "evaluation_seconds", "created", "command", "logs", "run", "asked_again")
 _LATER = ("manifest",)  # what checkpoints of earlier versions did not say
 
 

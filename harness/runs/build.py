@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 import agents
 from agents.context import MethodContext
@@ -14,14 +14,13 @@ from harness.arena import Arena
 from harness.budget import BudgetPlan, Shape
 from harness.callbacks import Callbacks
 from harness.errors import RunError
-from harness.evaluate import Interrupted, evaluate, evaluation_tasks, record_test_agent
+from harness.evaluate import Interrupted, evaluate, evaluation_tasks
 from harness.metered import Meter, Metered, MeteredTrainable, metered
 from harness.method import Method, ReflectsConcurrently
 from harness.policies import deterministic, open_policy, require_trainable
 from harness.policies.base import Policy
 from harness.policies.capabilities import close as close_policy
 from harness.policies.capabilities import identity_of, notes_of, settings_of, thinks_of
-from harness.reward_hacking import alarms, copies
 from harness.rollout import RolloutConfig
 from harness.runs.checks.finite import not_finite_explained
 from harness.runs.checks.grader_selftest import check_graders
@@ -30,6 +29,8 @@ from harness.runs.checks.memory import fit_to_memory
 from harness.runs.entry import make_entry
 from harness.runs.envs import env_maker
 from harness.runs.history.details import read_details
+from harness.runs.history.held_out import HeldOutEvaluation
+from harness.runs.history.training_notes import training_notes
 from harness.runs.limits import LimitReached, RunLimits, rounds_logged
 from harness.runs.off_policy import mismatch_notes
 from harness.runs.request import write_request
@@ -37,9 +38,10 @@ from harness.seeds import Seeds
 from harness.settings.config import Config
 from harness.storage.atomic_files import lines, read_json, write_json
 from harness.storage.checkpoint import finish_swap, read_checkpoint
+from harness.storage.evaluation_starts import RUN_ID
 from harness.storage.final_agent import adapter_hash, write_final_agent
 from harness.storage.lock import Lock
-from harness.storage.run_dir import Run, monitors_of
+from harness.storage.run_dir import Run
 from harness.system.resource_errors import resource_errors_explained
 from harness.text_env import TextEnvProtocol
 from harness.train import train
@@ -60,7 +62,8 @@ def _same_as_before(folder: Path, env: TextEnvProtocol, policy: Policy) -> None:
         now["model configuration"] = configuration
     path = folder / "identity.json"
     if not path.exists():
-        write_json(path, now)
+        # A random name too, by which a copy of the run is known as one.
+        write_json(path, {**now, RUN_ID: secrets.token_hex(8)})
     # A run from before the configuration was recorded is not compared by it.
     before = {"model configuration": now.get("model configuration"), **read_json(path)}
     different = [name for name, value in now.items() if before.get(name) != value]
@@ -249,27 +252,6 @@ def _stop_at_limit(run_context: RunContext) -> None:
         raise LimitReached(f"{run_context.folder}: {limits.reached}")
 
 
-def _evolved_nothing(folder: Path) -> tuple[str, ...]:
-    """A note where reflection was paid for and changed nothing."""
-    rounds = [cast(Any, line)["numbers"] for _, line in lines(folder / "rounds.jsonl")]
-    calls = sum(numbers.get("reflection_calls", 0) for numbers in rounds)
-    if not calls or any(numbers.get("edits_applied", 0) for numbers in rounds):
-        return ()
-    return (f"none of {calls:.0f} reflection calls led to an edit: the prompt never changed",)
-
-
-def _hacked(folder: Path, agent: Agent) -> tuple[str, ...]:
-    """Notes on reward-hacking monitors, and on principles that copy training tasks."""
-    found = alarms(monitors_of(folder))
-    records = (cast(Any, line) for _, line in lines(folder / "episodes.jsonl"))
-    # The first observation is the task as the model saw it; later ones answer the model.
-    tasks = {e["turns"][0]["observation"]: e["answer"] for e in records if e["turns"]}
-    principles = agent.prompt.principles
-    if number := copies(principles, tasks):
-        found.append(f"{number} of {len(principles)} principles hold words or answers of training")
-    return tuple(f"in training: {one}" for one in found)
-
-
 def concurrency_notes(method: Method) -> tuple[str, ...]:
     """A note where another model reflected while the gradient step was computed."""
     if not (isinstance(method, ReflectsConcurrently) and method.reflects_concurrently):
@@ -287,11 +269,13 @@ def _test(
     tasks = evaluation_tasks("test", run_context.env.size("test"), evaluation.tasks or None)
     table = run_context.evaluation_table("test")
     write_final_agent(agent, run_context.folder)
+    log, deterministic = run_context.folder / "test.jsonl", run_context.policy.deterministic
     # Before the first test episode: a process that goes on after this one must not evaluate
     # another agent.
-    record_test_agent(run_context.folder, agent)
-    log = run_context.folder / "test.jsonl"
-    records = evaluate(agent, tasks, evaluation.samples, table, run_context.meter, log, stop)
+    with HeldOutEvaluation(run_context.folder, agent, deterministic) as opened:
+        records = evaluate(
+            agent, tasks, evaluation.samples, table, run_context.meter, log, stop, opened.requests
+        )
     details = read_details(
         run_context.request,
         run_context.folder,
@@ -310,10 +294,11 @@ def _test(
         adapter_hash=adapter_hash(run_context.folder, agent),
         reflector=run_context.reflector,
         details=details,
+        asked_again=opened.asked_again,
         notes=(
             *notes,
+            *opened.notes,
             *mismatch_notes(run_context.request),
-            *_evolved_nothing(run_context.folder),
-            *_hacked(run_context.folder, agent),
+            *training_notes(run_context.folder, agent),
         ),
     )

@@ -144,6 +144,7 @@ def make_entry(
     adapter_hash: str,
     reflector: Policy,
     details: EntryDetails,
+    asked_again: int,
     notes: Sequence[str],
 ) -> Entry:
     """The run's entry."""
@@ -174,6 +175,7 @@ def make_entry(
         population=details.population,
         task_texts=details.task_texts,
         backend=details.backend,
+        asked_again=asked_again,
     )
 
 

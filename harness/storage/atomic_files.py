@@ -108,10 +108,18 @@ class Log:
 
 
 def lines(path: Path) -> Iterator[tuple[int, Mapping[str, JSON]]]:
-    """Whole lines of a log with the offset at which each ends; stops at a torn one.
+    """Whole lines of a log with the offset at which each ends; stops at a torn or damaged one.
 
     A path that is no regular file, such as a link to a device, has none.
     """
+    for end, value in every_line(path):
+        if value is None:
+            return
+        yield end, value
+
+
+def every_line(path: Path) -> Iterator[tuple[int, Mapping[str, JSON] | None]]:
+    """Like `lines`, but goes on after a damaged line, which is None; ends before a torn one."""
     end = 0
     if not path.is_file():
         return
@@ -119,9 +127,9 @@ def lines(path: Path) -> Iterator[tuple[int, Mapping[str, JSON]]]:
         for raw in file:
             if not raw.endswith(b"\n"):
                 return
+            end += len(raw)
             try:
                 value = json.loads(raw)
             except (ValueError, RecursionError):
-                return
-            end += len(raw)
-            yield end, value
+                value = None
+            yield end, value if isinstance(value, dict) else None

@@ -9,6 +9,7 @@
                       and the checksums of all that it counts on
     opening.json      the single held-out evaluation: which agents, and when it began
     test.jsonl        one line per test episode
+    test_requests.jsonl  one line per requested test episode, where they are not repeatable
     entry.json        the result for the leaderboard
 
 A checkpoint is one folder that is renamed into place. A killed run repeats its unfinished iteration

@@ -151,6 +151,9 @@ def _warnings(
         found.append(f"the seeds ran on {len(commits)} different commits")
     if over := [e.seed for e in entries if e.spent.episodes > e.track.budget_episodes]:
         found.append(f"more episodes than the budget for {_seeds(over)}")
+    if again := [e.seed for e in entries if e.asked_again]:
+        times = sum(e.asked_again for e in entries)
+        found.append(f"{times:,} test episodes were requested a second time for {_seeds(again)}")
     found += dict.fromkeys(note for e in entries for note in e.notes)
     return tuple(found)
 
