@@ -53,7 +53,7 @@ def weights_size(folder: Path) -> WeightsSize:
     A file that is not safetensors counts nothing; loading it reports what is wrong with it.
     """
     numbers = stored = 0
-    for shape, kind in (one for path in weight_files(folder) for one in _tensors(path)):
+    for _, shape, kind in stored_tensors(folder):
         count = 1
         for side in shape:
             count *= side
@@ -62,14 +62,21 @@ def weights_size(folder: Path) -> WeightsSize:
     return WeightsSize(numbers, stored)
 
 
-def _tensors(path: Path) -> Iterator[tuple[list[int], str]]:
+def stored_tensors(folder: Path) -> Iterator[tuple[str, list[int], str]]:
+    """Name, shape and kind of number (as safetensors names it) of each tensor of a model."""
+    for path in weight_files(folder):
+        yield from _tensors(path)
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, list[int], str]]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             # The length comes from the file, which may be damaged: it is checked before it is read.
             header = json.loads(file.read(length)) if length <= _MAX_HEADER else {}
         header.pop("__metadata__", None)
-        yield from ((list(map(int, t["shape"])), str(t["dtype"])) for t in header.values())
+        for name, t in header.items():
+            yield name, list(map(int, t["shape"])), str(t["dtype"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
 

@@ -55,6 +55,22 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Refuse a model whose files cannot be read, within a `with` block.
+
+    Raises:
+        ModelError: Names the file or folder.
+    """
+    try:
+        yield
+    except (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError) as error:
+        raise ModelError(
+            f"The model '{name}' cannot be read ({error.strerror}: {error.filename}): change who "
+            "may read its folder, or download it again."
+        ) from error
+
+
 def file_hash(path: Path) -> str:
     """The file's sha256, in hexadecimal."""
     with path.open("rb") as file:
@@ -152,6 +168,8 @@ def find_model(name: str) -> ModelSource:
     Raises:
         ModelError: There is none, the Hub cannot be reached, or it has no safetensors.
     """
+    if not name.strip():
+        raise ModelError(f"A model needs a name: {_INSTEAD}.")
     looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1
     folder = _named_folder(name)
     if folder is None:
@@ -160,8 +178,11 @@ def find_model(name: str) -> ModelSource:
         repository, _, revision = name.partition("@")
         folder = _download(repository, revision or None)
     _refuse_code(name, folder)
-    there = {"config.json": (folder / "config.json").exists()}
-    there["*.safetensors"] = bool(weight_files(folder))
+    with readable(name):
+        there = {"config.json": (folder / "config.json").exists()}
+        # Listed, because a pattern finds nothing in a folder that cannot be read.
+        os.listdir(folder)
+        there["*.safetensors"] = bool(weight_files(folder))
     missing = [pattern for pattern, found in there.items() if not found]
     if missing:
         raise ModelError(
@@ -176,8 +197,12 @@ def _named_folder(name: str) -> Path | None:
     try:
         folder = Path(name).expanduser()
         return folder if folder.is_dir() else None
+    except PermissionError:
+        with readable(name):
+            raise
     except (OSError, RuntimeError):  # too long; or the home of a user who is unknown
-        return None
+        pass
+    return None
 
 
 def packaged_model(folder: Path) -> ModelSource:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness.errors import ModelError, UsageError, unknown
 from harness.policies.base import Policy
-from harness.policies.model_files import ModelSource, packaged_model
+from harness.policies.model_files import ModelSource, packaged_model, readable
 from harness.settings.model import ModelSettings
 
 GROUP = "espl_harness.policies"
@@ -69,7 +69,10 @@ def _source(name: str) -> ModelSource:
 
 
 def _check_folder(scheme: str, name: str) -> None:
-    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+
+    with readable(f"{scheme}:{name}"):
+        missing = name.startswith((".", "/", "~")) and not Path(name).is_dir()
+    if missing:
         raise ModelError(
             f"There is no model folder {name}; name a folder of safetensors as {scheme}:./FOLDER, "
             f"or a model of the Hub as {scheme}:ORG/NAME."
@@ -79,7 +82,8 @@ def _check_folder(scheme: str, name: str) -> None:
 def _open_hf(url: str, settings: ModelSettings) -> Policy:
     from harness.policies.hf.policy import HFPolicy
 
-    return HFPolicy(url, _source(url), settings)
+    with readable(url):
+        return HFPolicy(url, _source(url), settings)
 
 
 def _check_packages(url: str) -> None:
@@ -112,7 +116,8 @@ def _open_vllm(url: str, settings: ModelSettings) -> Policy:
     from harness.policies.vllm.open import open_vllm
     from harness.policies.vllm.url import parse_address
 
-    return open_vllm(url, _source(parse_address(url).model), settings)
+    with readable(url):
+        return open_vllm(url, _source(parse_address(url).model), settings)
 
 
 def _parse_hf(url: str) -> None:

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from benchmarks.models.checkpoints import tiny_checkpoint
-from harness.errors import ModelError
+from harness.errors import HarnessError, ModelError
+from harness.policies import open_policy
 from harness.policies.chat.rendering import Rendering
 from harness.policies.hf.policy import HFPolicy
 from harness.policies.model_files import find_model
@@ -92,6 +95,86 @@ def test_a_template_that_fails_is_refused(llama: Path, wrong: str) -> None:
     tokenizer.chat_template = wrong
     with pytest.raises(ModelError, match="chat template cannot render"):
         Rendering(tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("{{ 'x' * 10**15 }}", "more text around a message"),
+        ("{{ 'x' * 10**7 }}", "more text around a message"),
+        ("\ud800{{ messages[0]['content'] }}", "half a character"),
+        ("{{ messages[-1]['content'] }}\udfff", "half a character"),
+    ],
+)
+def test_a_template_that_writes_what_no_prompt_can_hold_is_refused(
+    llama: Path, wrong: str, told: str
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(llama)
+    tokenizer.chat_template = wrong
+    with pytest.raises(ModelError, match=told):
+        Rendering(tokenizer)
+
+
+@pytest.mark.parametrize("name", ["generation_config.json", "config.json", "model.safetensors"])
+def test_a_folder_in_the_place_of_a_file_is_refused(llama: Path, name: str) -> None:
+    (llama / name).unlink()
+    (llama / name).mkdir()
+    with pytest.raises(ModelError) as caught:
+        open_policy(f"hf:{llama}", LOCAL)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["hf", "vllm"])
+def test_a_folder_that_must_not_be_read_is_refused(
+    llama: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    def refused(path: object) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    # By hand, because nothing is forbidden to the superuser, who may run this test.
+    monkeypatch.setattr("harness.policies.model_files.os.listdir", refused)
+    with pytest.raises(ModelError, match="cannot be read"):
+        open_policy(f"{scheme}:{llama}", LOCAL)
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t"])
+def test_no_name_is_no_model(llama: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(llama)
+    with pytest.raises(ModelError, match="needs a name"):
+        find_model(name)
+    for url in (f"hf:{name}", f"vllm:{name}", f"vllm:http://localhost:1?weights={name}#m"):
+        with pytest.raises(HarnessError) as caught:
+            open_policy(url, LOCAL)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (torch.int8, "I8"),
+        (torch.uint8, "U8"),
+        (torch.float8_e4m3fn, "F8_E4M3"),
+        (torch.int32, "I32"),
+    ],
+)
+@pytest.mark.parametrize("tensor", ["model.layers.1.mlp.down_proj.weight", "lm_head.weight"])
+def test_quantised_tensors_without_a_word_about_how_are_named(
+    llama: Path, kind: torch.dtype, named: str, tensor: str
+) -> None:
+    tensors = load_file(llama / "model.safetensors")
+    tensors[tensor] = tensors["model.layers.1.mlp.down_proj.weight"].to(kind)
+    save_file(tensors, llama / "model.safetensors", metadata={"format": "pt"})
+    assert f"{tensor} ({named})" in refusal(llama)
+    assert "quantization_config" in refusal(llama)
+
+
+def test_masks_and_positions_are_no_quantised_tensors(tmp_path: Path) -> None:
+    folder = tiny_checkpoint("gpt2", tmp_path / "gpt2")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["transformer.h.0.attn.bias"] = torch.ones(1, 1, 8, 8, dtype=torch.uint8)
+    tensors["position_ids"] = torch.arange(8)[None]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert opened(folder).context
 
 
 def test_an_export_never_joins_another_model(llama: Path, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jinja2 import TemplateError
 
+from harness.errors import ModelError
 from harness.policies.chat.thinking import Variables
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ FAILURES = (
     *(ValueError, TypeError, LookupError, AttributeError, TemplateError),
     *(ArithmeticError, RecursionError),
 )
+_LONGEST = 1_000_000  # characters; a probe's contents are a few words
+_TOO_MUCH = "The model's chat template writes more text around a message than fits the memory"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Names that templates use for a message's thought.
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 
@@ -62,15 +67,27 @@ class Probe:
 
     def _apply(self, talk: list[dict[str, Any]], ask: bool, tools: list[Any] | None) -> str:
         variables: dict[str, Any] = {"strftime_now": DAY.strftime, **self._variables}
-        rendered = self._tokenizer.apply_chat_template(
-            talk,
-            tools=tools,
-            chat_template=self._template,
-            tokenize=False,
-            add_generation_prompt=ask,
-            **variables,
-        )
-        return str(rendered)
+        try:
+            rendered = str(
+                self._tokenizer.apply_chat_template(
+                    talk,
+                    tools=tools,
+                    chat_template=self._template,
+                    tokenize=False,
+                    add_generation_prompt=ask,
+                    **variables,
+                )
+            )
+        except MemoryError as error:
+            raise ModelError(f"{_TOO_MUCH}: choose a model with another template.") from error
+        if len(rendered) > _LONGEST:
+            raise ModelError(f"{_TOO_MUCH}: choose a model with another template.")
+        if _SURROGATE.search(rendered):
+            raise ModelError(
+                "The model's chat template writes half a character (a lone surrogate), for which "
+                "there is no token: choose a model with another template."
+            )
+        return rendered
 
     def around(self, messages: list[tuple[str, str]]) -> list[str]:
         """The text before, between and after the contents; ValueError where one is missing."""

@@ -19,7 +19,11 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from harness.errors import ModelError
 from harness.policies.hf.allocator import keep_freed
 from harness.policies.hf.cpu_attention import share_heads
-from harness.policies.hf.support.loading_report import require_complete, require_end_tokens
+from harness.policies.hf.support.loading_report import (
+    require_complete,
+    require_end_tokens,
+    require_plain_numbers,
+)
 from harness.policies.hf.support.model_support import LoadPlan, plan_loading
 from harness.policies.hf.transformers_forward import TransformersForward
 from harness.policies.memory_check import require_memory
@@ -99,6 +103,7 @@ def load_model(name: str, source: ModelSource, settings: ModelSettings) -> Loade
         # could run code as they are read, are not accepted.
         with quiet():
             plan = plan_loading(name, source.folder)
+            require_plain_numbers(name, source.folder)
             tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
             attention = _attention(name, settings, plan)
             read, report = read_weights(source.folder, settings.dtype, attention)

@@ -74,6 +74,8 @@ def parse_address(url: str) -> VLLMAddress:
             "recorded: put the key into the environment variable OPENAI_API_KEY."
         )
     options = _options(parts.query, _SERVED)
+    if not options.get("weights", parts.fragment).strip():
+        raise UsageError(f"'{url}' names no weights; write ?weights=./FOLDER or leave it out.")
     # Written with or without the API's /v1, which requests add themselves.
     path = parts.path.rstrip("/").removesuffix("/v1")
     return VLLMAddress(

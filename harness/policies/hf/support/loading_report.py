@@ -5,12 +5,17 @@ Transformers fills such gaps with random numbers and says so in a log message at
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from harness.errors import ModelError
+from harness.policies.memory_check import stored_tensors
 
+_PLAIN = ("F64", "F32", "F16", "BF16", "BOOL")  # as safetensors names them
+_WHOLE = ("I16", "I32", "I64", "U16", "U32", "U64")
 _NAMED = 3  # tensors named of each kind
 # Causal masks and positions, which files of old releases (GPT-2, GPT-J, GPT-Neo, CodeGen) hold and
 # models compute themselves. An attention has no bias of its own: its layers do.
@@ -48,6 +53,32 @@ def require_complete(name: str, report: Mapping[str, Any]) -> None:
         f"The weights of '{name}' are not those that its config.json describes "
         f"({'; '.join(part for part in found if part)}){_advice(missing, unexpected)}."
     )
+
+
+def require_plain_numbers(name: str, folder: Path) -> None:
+    """Refuse quantised tensors without a word about how: they would be taken for plain numbers.
+
+    Raises:
+        ModelError: Names the tensors.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    if any(part.get("quantization_config") for part in parts):
+        return
+    packed = [
+        f"{key} ({kind})"
+        for key, shape, kind in stored_tensors(folder)
+        if kind not in _PLAIN
+        and not _COMPUTED.search(key)
+        # Wider whole numbers are positions and tables, unless they stand for a matrix.
+        and (kind not in _WHOLE or (len(shape) > 1 and key.endswith("weight")))
+    ]
+    if packed:
+        raise ModelError(
+            f"The model '{name}' holds quantised tensors ({_some('', packed).lstrip(': ')}), but "
+            "its config.json has no quantization_config that says how: add the one that it was "
+            "quantised with, or take its original weights."
+        )
 
 
 def require_end_tokens(name: str, generation: Any) -> None:
