@@ -35,11 +35,7 @@ from harness.policies.hf.loading import choose_threads, load_model
 from harness.policies.hf.lora import LoraAdapter
 from harness.policies.hf.recurrent_forward import new_forward
 from harness.policies.hf.sampler import Sampler
-from harness.policies.hf.support.agreement import (
-    LENGTH,
-    plain_logprobs,
-    require_agreement,
-)
+from harness.policies.hf.support.agreement import LENGTH, plain_logprobs, require_agreement
 from harness.policies.hf.support.fast_path import fast_forward
 from harness.policies.hf.trainer import Trainer, TrainForward
 from harness.policies.hf.training.finite import require_finite
