@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.cli.parser import parse
+from harness.display.encoding import replace_in_streams
 from harness.errors import HarnessError, RunError
 from harness.runs.signals import Terminated
 from harness.system.resource_errors import as_resource_error
@@ -18,6 +19,7 @@ from leaderboards.records.strict_json import RecordError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     guard_tracebacks()
+    replace_in_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         invocation = parse(given)
@@ -34,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"harness: {_shown(error)}")
         return RunError.exit_code
     except KeyboardInterrupt as stopped:
-        saved = " The last finished iteration is saved; continue with harness resume RUN."
-        _say(f"harness: stopped.{saved if can_resume(given) else ''}")
+        # What was stopped says what to type next, where there is something to continue.
+        _say(" ".join(("harness: stopped.", *getattr(stopped, "__notes__", ()))))
         return stopped.code if isinstance(stopped, Terminated) else 130
     except BrokenPipeError:
         # The reader closed the pipe (as `head` does); closing stdout again would raise again.
@@ -59,8 +61,3 @@ def _shown(error: Exception) -> str:
     """An error's text without secrets or control characters; its own line breaks stay."""
     text = redact(str(error))
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def can_resume(given: Sequence[str]) -> bool:
-    """True if the command leaves a run that can be resumed."""
-    return bool(given) and given[0] in ("run", "resume", "eval")

@@ -19,7 +19,10 @@ def names(text: str | Names) -> Names:
     """Names separated by commas."""
     if not isinstance(text, str):  # the default, which Typer reads too
         return text
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:  # an empty variable of a script, say: the default is not what was meant
+        raise typer.BadParameter(f"one name or more, by comma; got {text!r}")
+    return found
 
 
 def seeds(text: str | tuple[int, ...]) -> tuple[int, ...]:

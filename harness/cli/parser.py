@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,10 @@ from harness.errors import UsageError, unknown
 DECLARATIONS = ("training", "results", "analysis", "parts")
 """Modules of `harness.cli.declarations`."""
 
-ABOUT = "Train and compare agents that improve by changing weights, prompt, or both."
+ABOUT = """Train and compare agents that improve by changing weights, prompt, or both.
+
+Exit codes: 0 done, 1 a check failed, 2 usage, 3 data, 4 model or memory, 5 run or entry, 6 grader,
+7 cluster, 130 stopped and resumable (docs/exit_codes.md)."""
 EXAMPLES = """
 harness run
 harness run --env beyond_aime
@@ -55,11 +59,22 @@ def parse(arguments: Sequence[str]) -> Invocation | None:
     Raises:
         UsageError: It cannot be understood; one sentence, with a suggestion where one is near.
     """
+    _refuse_empty(arguments)
     try:
         found = command_line().main(renamed(arguments), prog_name="harness", standalone_mode=False)
     except typer.TyperException as error:
         raise _usage_error(error) from error
     return found if isinstance(found, Invocation) else None
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse empty words, such as a script's unset variable: the default is not what was meant."""
+    for before, word in pairwise(("", *arguments)):
+        if not word.strip():
+            what = f"The value of {before}" if before.startswith("-") else "An argument"
+            raise UsageError(f"{what} is empty; give one, or leave it out.")
+        if word.startswith("--") and word.endswith("=") and word.count("=") == 1:
+            raise UsageError(f"The value of {word[:-1]} is empty; give one, or leave it out.")
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:

@@ -99,8 +99,9 @@ class View(Callback):
     def progress(self) -> str:
         """Progress of the phase, in its own units."""
         if self._phase not in _UNITS:  # one gradient step takes all samples at once
-            return f"{self._total} samples" if self._total else ""
-        return f"{self._done} of {self._total or '?'} {_UNITS[self._phase]}"
+            return f"{self._total} sample{'s' * (self._total != 1)}" if self._total else ""
+        units = _UNITS[self._phase]
+        return f"{self._done} of {self._total or '?'} {units[:-1] if self._total == 1 else units}"
 
     def sampled(self) -> int:
         """Tokens sampled since the phase began, those of unfinished completions included."""

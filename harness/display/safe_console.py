@@ -4,12 +4,15 @@ Model output, prompts, entries and file names may hold control characters and lo
 They are cleaned where they are printed, once, so that no command has to remember it.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from typing_extensions import override
+
+from harness.display.encoding import fitted
 
 _KEPT = "\n\t"  # control characters that lay out text
 
@@ -25,7 +28,8 @@ def without_controls(text: str) -> str:
 class SafeConsole(Console):
     """A rich console that reads no markup in what it prints and emits no foreign control character.
 
-    Styles and links of rich's own objects (`Text`, `Table`) work as ever.
+    Characters that its encoding cannot hold are replaced by some of equal width. Styles and links
+    of rich's own objects (`Text`, `Table`) work as ever.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -36,13 +40,15 @@ class SafeConsole(Console):
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterator[Segment]:
         """Segments of a renderable; only rich's own control segments steer the terminal."""
+        encoding = self.encoding
         for segment in super().render(renderable, options):
-            if segment.control or segment.text.isprintable():
+            if segment.control:
                 yield segment
-            else:
-                yield Segment(without_controls(segment.text), segment.style)
+                continue
+            text = fitted(without_controls(segment.text), encoding)
+            yield segment if text is segment.text else Segment(text, segment.style)
 
 
 def say(text: str) -> None:
     """Print a line to standard output without control characters."""
-    print(without_controls(text))
+    print(fitted(without_controls(text), sys.stdout.encoding or "utf-8"))

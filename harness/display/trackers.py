@@ -71,7 +71,7 @@ def _package(module: str, extra: str) -> Any:
     except ImportError as error:
         raise UsageError(
             f"--tracker {extra} needs the package {extra}, which is not installed ({error}); "
-            f"type pip install 'espl-harness[{extra}]', or leave --tracker out."
+            f"type pip install '.[{extra}]', or leave --tracker out."
         ) from error
 
 

@@ -299,6 +299,6 @@ def _test(
             *notes,
             *opened.notes,
             *mismatch_notes(run_context.request),
-            *training_notes(run_context.folder, agent),
+            *training_notes(run_context.folder, agent, run_context.request.run.prompt or ""),
         ),
     )

@@ -18,6 +18,7 @@ from harness.errors import RunError
 from harness.runs.request import read_request
 from harness.settings.config import Config
 from harness.storage.atomic_files import lines
+from leaderboards.boards.formatting import counted
 from leaderboards.records.store import read_entry
 from leaderboards.stats.scores import result
 
@@ -132,8 +133,12 @@ class ProgressTable:
             state, round = self._seen[place]
             if run.state != state or (run.round > round and now - self._said >= _SILENCE):
                 self._seen[place] = (run.state, run.round)
-                _, _, rounds, _, episodes, score = run.cells()
-                told = f"score {score}" if score else f"round {rounds}, {episodes} episodes"
+                _, _, rounds, _, _, score = run.cells()
+                told = (
+                    f"score {score}"
+                    if score
+                    else f"iteration {rounds}, {counted(run.episodes, 'episode')}"
+                )
                 self.note(f"{run.name}  {run.state}, {told}")
                 self._said = now
 
@@ -149,10 +154,11 @@ class ProgressTable:
         done = sum(run.state == "done" for run in self.runs.values())
         elapsed = duration(time.monotonic() - self._began)
         table = Table(
-            title=f"{done} of {len(self.runs)} runs done, {elapsed}", title_justify="left"
+            title=f"{done} of {counted(len(self.runs), 'run')} done, {elapsed}",
+            title_justify="left",
         )
-        for head in ("run", "state", "round", "reward", "episodes", "score"):
-            right = head in ("round", "episodes", "score")
+        for head in ("run", "state", "iteration", "reward", "episodes", "score"):
+            right = head in ("iteration", "episodes", "score")
             table.add_column(head, justify="right" if right else "left", no_wrap=True)
         order = sorted(self.runs.values(), key=lambda r: {"waits": 1, "done": 2}.get(r.state, 0))
         for run in order[:_ROWS]:

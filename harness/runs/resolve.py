@@ -34,6 +34,7 @@ from harness.settings.sections import EnvSection
 from harness.settings.sources import Scalar, merge, preset_names, read_preset, read_sets, read_toml
 from harness.system import hardware
 from harness.text_env import TextEnvProtocol
+from leaderboards.boards.formatting import counted
 
 Tables = Mapping[str, Mapping[str, Scalar]]
 # Maximum new tokens that a preset allows; elsewhere the environment's own limit holds.
@@ -261,13 +262,15 @@ def _fit(request: Config, env: TextEnvProtocol) -> list[str]:
     if fitted.rounds and fitted.shape != wanted:
         s = fitted.shape
         notes.append(
-            f"rounds shrink to {s.tasks} tasks × {s.prompts} prompts × {s.samples} samples "
-            f"to fit {requested.episodes} episodes and {env.size('train')} training tasks"
+            f"iterations shrink to {counted(s.tasks, 'task')} × {counted(s.prompts, 'prompt')} × "
+            f"{counted(s.samples, 'sample')} to fit {counted(requested.episodes, 'episode')} and "
+            f"{counted(env.size('train'), 'training task')}"
         )
     if fitted.remainder:
+        whole = counted(fitted.rounds, "whole iteration")
         notes.append(
-            f"{requested.episodes} episodes are {fitted.rounds} whole rounds of "
-            f"{fitted.shape.episodes}; {fitted.remainder} stay unplayed"
+            f"{counted(requested.episodes, 'episode')} hold {whole} of {fitted.shape.episodes}; "
+            f"{fitted.remainder} of them stay unused"
         )
     return notes
 

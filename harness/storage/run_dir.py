@@ -156,7 +156,7 @@ class Run(Callback):
         self.meter.callback.round(rollouts, report, self.meter.spent)
         for alarm in alarms(self._signs):
             if _kind(alarm) not in map(_kind, known):
-                self.meter.callback.note(f"{alarm}; see harness show {self.folder.name}")
+                self.meter.callback.note(f"{alarm}; see harness show {self.folder}")
 
     def _write_checkpoint(self, state: Mapping[str, JSON]) -> None:
         trainable = isinstance(self.policy, MeteredTrainable)

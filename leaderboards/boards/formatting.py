@@ -54,6 +54,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """A share in per cent, as every page and screen spells it: "80 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def signed(value: float, unit: bool) -> str:
     """A signed difference of rewards; in percentage points where rewards lie within [0, 1]."""
     text = number(abs(value), unit)
@@ -117,15 +122,19 @@ def env_title(track: Track, options: Sequence[str] = ()) -> str:
     return f"{name}: {missing}" if missing else name
 
 
-def track_lines(track: Track) -> list[str]:
-    """The Track in three lines; more for a per-seed task distribution or a subset."""
+def track_lines(track: Track, trained: bool = True) -> list[str]:
+    """The Track in three lines; more for a per-seed task distribution or a subset.
+
+    Where no row was `trained`, the budget is only what rows would have had.
+    """
+    unspent = "" if trained else "none of these rows was trained; budget of this Track: "
     quantisation = f", quantisation {plain(track.quantisation, 40)}" if track.quantisation else ""
-    samples = "1 sample" if track.samples_per_task == 1 else f"{track.samples_per_task} samples"
+    samples = counted(track.samples_per_task, "sample")
     reflector = _REFLECTORS.get(track.reflector, plain(track.reflector, 60))
     lines = [
-        f"training: {track.budget_episodes:,} episodes, "
+        f"training: {unspent}{counted(track.budget_episodes, 'episode')}, "
         f"{_sampling(track.temperature, track.top_p)}, max new tokens {track.max_tokens:,}",
-        f"test: {track.test_tasks:,} tasks × {samples}, "
+        f"test: {counted(track.test_tasks, 'task')} × {samples}, "
         f"{_sampling(track.eval_temperature, track.eval_top_p)}, grader {plain(track.grader, 40)}",
         f"backend: {plain(track.engine, 40)}{quantisation}, {track.mode}; "
         f"prompt role: {track.placement}; reflection model: {reflector}",
@@ -206,7 +215,8 @@ def board_remarks(board: Board) -> list[str]:
         f"{plain(name, 60)} {number(value, board.unit)}" for name, value in scores[:20]
     )
     more = f" and {len(scores) - 20} more" if len(scores) > 20 else ""
-    return [f"rows have different seeds; scores over the {len(seeds)} common ones: {listed}{more}"]
+    common_seeds = counted(len(seeds), "common one", "common ones")
+    return [f"rows have different seeds; scores over the {common_seeds}: {listed}{more}"]
 
 
 def remarks(board: Board) -> Iterator[str]:
@@ -257,6 +267,11 @@ def legend(board: Board) -> list[str]:
 def _wilson(board: Board) -> bool:
     intervals = [row.item_estimate.interval for row in board.rows]
     return any(interval is not None and interval.kind == "wilson" for interval in intervals)
+
+
+def was_trained(board: Board) -> bool:
+    """True if any row of the leaderboard spent training episodes."""
+    return any(row.cost.episodes for row in board.rows)
 
 
 def refusal(here: Track, refused: Board) -> str:

@@ -53,6 +53,25 @@ def read_manifest(path: Path) -> Mapping[str, str]:
     return found
 
 
+def check_replaceable(folder: Path) -> None:
+    """Refuse to write over files beside the folder that are not its manifest and leaderboards.
+
+    Raises:
+        RecordError: naming the file.
+    """
+    try:
+        path = manifest_path(folder)
+        if path.exists():
+            read_manifest(path)
+        path = boards_path(folder)
+        ours = not path.exists() or "boards" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecordError):  # nothing that was written here
+        ours = False
+    if not ours:
+        problem = "is no file of published results and would be overwritten; choose another folder"
+        raise RecordError(problem, source=str(path))
+
+
 def write_manifest(folder: Path) -> None:
     """Write the hashes of all entry files below a folder, and the leaderboards made from them."""
     root = folder.resolve()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leaderboards.boards.manifest import write_manifest
+from leaderboards.boards.manifest import check_replaceable, write_manifest
 from leaderboards.records.entry import Entry
 from leaderboards.records.store import find_entries, write_entry
 from leaderboards.records.strict_json import RecordError, canonical
@@ -56,8 +56,10 @@ def add(entries: Sequence[tuple[str, Entry]], folder: Path) -> list[Added]:
     Nothing is copied unless everything can be.
 
     Raises:
-        RecordError: naming the entry that is refused, or a published file that is not an entry.
+        RecordError: naming the entry that is refused, a published file that is not an entry, or a
+            file beside the folder that would be overwritten.
     """
+    check_replaceable(folder)
     found = find_entries([folder] if folder.exists() else [])
     if found.problems:
         raise RecordError(

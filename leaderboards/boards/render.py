@@ -22,7 +22,8 @@ from leaderboards.boards.rank import contrasts
 from leaderboards.records.strict_json import encode
 
 # A rule under the headings and nothing else, so that the gap between columns is the padding alone.
-_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
+# Called ASCII, as rich would draw a grid where lines are not; our consoles replace the rule.
+_RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n", ascii=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class TerminalTable:
 
 def _board(board: Board, width: int) -> Iterator[RenderableType]:
     yield from _lines(formatting.title(board.track, board.options), width, "bold")
-    for line in formatting.track_lines(board.track):
+    for line in formatting.track_lines(board.track, formatting.was_trained(board)):
         yield from _lines(line, width, "dim")
     yield Text()
     yield from _table(board, width)
@@ -233,7 +234,10 @@ def _section(board: Board) -> list[str]:
     shown = columns(board, wide=True)
     headings = (_flat(c.heading) for c in shown)
     lines = [f"## {escaped(formatting.title(board.track, board.options))}", ""]
-    lines += [f"- {escaped(line)}" for line in formatting.track_lines(board.track)]
+    lines += [
+        f"- {escaped(line)}"
+        for line in formatting.track_lines(board.track, formatting.was_trained(board))
+    ]
     lines += ["", f"| {' | '.join(headings)} |"]
     lines.append(f"|{'|'.join(':---' if c.left else '---:' for c in shown)}|")
     for row in board.rows:

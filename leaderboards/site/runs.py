@@ -116,7 +116,7 @@ def _facts(one: Result, unit: bool) -> list[tuple[str, str, str]]:
         ),
     ]
     if several:
-        below = f"over {several.tasks:,} tasks"
+        below = f"over {formatting.counted(several.tasks, 'task')}"
         found.insert(1, (f"pass@{k}", formatting.number(several.value, True), below))
     return found
 

@@ -127,7 +127,7 @@ def bootstrap_refusal(count: int) -> str:
     if known and known[-1] >= BOOTSTRAP_LEAST:
         return ""
     enough = next(n for n, c in BOOTSTRAP_COVERAGE.items() if c >= BOOTSTRAP_LEAST)
-    covers = f"covers {known[-1]:.0%}" if known else "was not found to cover"
+    covers = f"covers {100 * known[-1]:.0f} %" if known else "was not found to cover"
     return f"a 95 % bootstrap over {count} {covers} instead of 95 %; it takes {enough} or more"
 
 

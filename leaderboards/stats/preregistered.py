@@ -117,7 +117,9 @@ def judge(contrast: PreregisteredContrast, scores: Scores) -> Finding:
     else:
         below = contrast.kind == "at least" or interval.high < contrast.margin
         holds = -contrast.margin < interval.low and below
-    summary = f"{value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}], {level:.0%} paired t"
+    summary = (
+        f"{value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}], {100 * level:.0f} % paired t"
+    )
     return Finding(contrast, holds, len(differences), value, interval, summary)
 
 
@@ -144,7 +146,7 @@ def _null(contrast: PreregisteredContrast, scores: Scores) -> Finding:
     rate = wrong / contrast.repeats
     # By chance a rate is above 5 % about half of the time: only one significantly above counts.
     above = binomtest(wrong, contrast.repeats, 0.05, alternative="greater").pvalue < 0.05
-    summary = f"{rate:.1%} of {contrast.repeats:,} repeats, over {against.shape[2]} methods"
+    summary = f"{100 * rate:.1f} % of {contrast.repeats:,} repeats, over {against.shape[2]} methods"
     return Finding(contrast, not above, len(seeds), rate, None, summary)
 
 

@@ -180,7 +180,7 @@ def test_what_a_finished_run_has_settled_cannot_be_asked_again(capsys):
 def test_a_budget_that_does_not_fit_reports_the_unused_episodes(capsys):
     words = [*RUN, "--method", "evolution", "--episodes", "50", "--run-dir", "out"]
     assert main(words) == 0
-    assert "18 stay unplayed" in " ".join(capsys.readouterr().err.split())
+    assert "18 of them stay unused" in " ".join(capsys.readouterr().err.split())
 
 
 def test_version_prints_the_version(capsys):

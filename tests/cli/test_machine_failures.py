@@ -177,7 +177,7 @@ def test_a_second_interrupt_or_a_term_signal_stops_at_once(stuck, signals, code)
     _, said = stuck.communicate(timeout=60)
     assert time.monotonic() - began < 10  # replies under way would take two minutes
     assert stuck.returncode == code
-    assert "continue with harness resume RUN" in said
+    assert "continue with: harness resume run\n" in said
 
 
 def test_a_second_process_is_refused_with_the_pid_of_the_first(stuck, capsys):

@@ -26,7 +26,7 @@ _COMPARES = {
 _OVERLONG = {
     "keep": "keep what they scored",
     "mask": "count in the mean, and carry no gradient",
-    "punish": f"lose up to 1 over the last {OVERLONG_BUFFER:.0%} of the token limit",
+    "punish": f"lose up to 1 over the last {100 * OVERLONG_BUFFER:.0f} % of the token limit",
 }
 
 

@@ -19,6 +19,7 @@ from harness.policies import known_models
 from harness.runs.envs import env_options, whole_name
 from harness.settings.build import build
 from harness.settings.fields import describe, explained, shown
+from leaderboards.boards.formatting import counted
 
 _FLAGS = {
     "data_dir": "--data-dir FOLDER",
@@ -75,7 +76,7 @@ def _environments() -> dict[str, str]:
 
 def _about(prefix: str) -> str:
     try:
-        return f"{len(members(prefix))} environments: harness env list {prefix}"
+        return f"{counted(len(members(prefix)), 'environment')}: harness env list {prefix}"
     except EnvError as reason:
         return str(reason)
 

@@ -18,6 +18,7 @@ from harness.errors import UsageError
 from harness.runs.publication import checked_entry, publishable
 from harness.runs.regrade import Graders
 from leaderboards.boards.formatting import counted, plain
+from leaderboards.boards.manifest import boards_path, manifest_path
 from leaderboards.boards.publish import add
 from leaderboards.boards.verify import Verified, verify
 from leaderboards.records.strict_json import encode
@@ -35,7 +36,12 @@ def publish(runs: Sequence[Path], to: Path | None) -> int:
     for one in add(found, folder):
         state = "already published" if one.before else "added"
         say(f"{one.path}: {state}")
-    say(f"{folder}: manifest and leaderboards written; check with harness leaderboard verify")
+    beside = f"{manifest_path(folder).name} and {boards_path(folder).name}"
+    check = "" if to is None else f" {folder}"
+    say(
+        f"{folder.resolve().parent}: {beside} written, the hashes and leaderboards of "
+        f"{folder.name}; check with harness leaderboard verify{check}"
+    )
     return 0
 
 

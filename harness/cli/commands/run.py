@@ -107,6 +107,7 @@ def run_and_report(
 ) -> int:
     """Run, then report; where the user stops it, say how to continue."""
     console = pipe_safe(SafeConsole(stderr=True))
+    where = run_dirs[0] if len(run_dirs) == 1 else run_dirs[0].parent
     with stop_on_signals(lambda line: console.print(line)) as stop:
         try:
             entries = perform(run_dirs, quiet or as_json, stop, track, executor)
@@ -114,9 +115,15 @@ def run_and_report(
             console.print(f"{reached.saved}{reached}", soft_wrap=True)
             return reached.exit_code
         except Interrupted:
-            where = run_dirs[0] if len(run_dirs) == 1 else run_dirs[0].parent
-            console.print(f"stopped and saved; continue with: harness resume {where}")
+            console.print(
+                f"stopped and saved; continue with: harness resume {where}", soft_wrap=True
+            )
             return 130
+        except KeyboardInterrupt as stopped:
+            stopped.add_note(
+                f"The last finished iteration is saved; continue with: harness resume {where}"
+            )
+            raise
     report(entries, run_dirs, as_json)
     return 0
 

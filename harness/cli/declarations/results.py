@@ -104,7 +104,12 @@ def leaderboard(
         ),
     ] = None,
     to: Annotated[
-        Path | None, o.option("--to", metavar="FOLDER", help="add: where entries are published")
+        Path | None,
+        o.option(
+            "--to",
+            metavar="FOLDER",
+            help="add: where entries are published; hashes and leaderboards are written beside it",
+        ),
     ] = None,
 ) -> None:
     """Print, publish or verify leaderboards."""

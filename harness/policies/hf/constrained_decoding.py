@@ -81,7 +81,7 @@ class ConstraintCompiler:
         except (ImportError, PackageNotFoundError) as error:
             raise ModelError(
                 "model.constrained_decoding needs llguidance: type "
-                "pip install 'espl-harness[grammar]', or leave the setting out."
+                "pip install '.[grammar]', or leave the setting out."
             ) from error
         self._matcher: Any = LLMatcher
         try:

@@ -17,8 +17,8 @@ from harness.errors import ModelError
 HOSTED = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 """The service's own address, which both releases know."""
 EXTRAS = (
-    "pip install 'espl-harness[tinker]' brings the release for Tinker's own service, "
-    "'espl-harness[skyrl]' the one for SkyRL 0.4.0's server"
+    "pip install '.[tinker]' brings the release for Tinker's own service, "
+    "'.[skyrl]' the one for SkyRL 0.4.0's server"
 )
 
 

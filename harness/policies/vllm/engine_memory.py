@@ -42,8 +42,8 @@ class EngineMemory:
     def note(self, total: int) -> str:
         """One sentence for users."""
         return (
-            f"Memory: vLLM has {self.share:.0%} of the GPU's {total / 1e9:.0f} GB and runs up to "
-            f"{self.rows} completions at once; {self.learner / 1e9:.1f} GB are left for the "
+            f"Memory: vLLM has {100 * self.share:.0f} % of the GPU's {total / 1e9:.0f} GB and runs "
+            f"up to {self.rows} completions at once; {self.learner / 1e9:.1f} GB are left for the "
             "learner, which has the rest while vLLM sleeps."
         )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.runs.run_dirs import runs_in
 from harness.runs.subprocess_pool import Job, SubprocessPool, harness_command
 from harness.storage.atomic_files import write_json
+from leaderboards.boards.formatting import counted
 from leaderboards.records.store import find_entries
 from leaderboards.stats.preregistered import (
     Finding,
@@ -95,7 +96,7 @@ def work(
         left = (time.monotonic() - began) / (done - first) * (len(wanted) - done)
         say(f"{done}/{len(wanted)}  {job.name} in {seconds:.0f} s, about {left / 60:.0f} min left")
 
-    say(f"{len(wanted)} processes, {done} done before, {jobs} at once")
+    say(f"{counted(len(wanted), 'process', 'processes')}, {done} done before, {jobs} at once")
     SubprocessPool(jobs, ended).work([unit.job(plan) for unit in waiting])
 
 

@@ -146,7 +146,7 @@ def memory_lines(found: PlannedMemory) -> Iterator[str]:
     if found.update is None and found.trains:
         yield "  an update: not known for a mixture of experts"
     if found.engine_share is not None:
-        yield f"  share of the GPU that a vLLM engine may take: {found.engine_share:.0%}"
+        yield f"  share of the GPU that a vLLM engine may take: {100 * found.engine_share:.0f} %"
     if found.longest is not None and found.free is not None:
         yield f"  longest reply in the {_gb(found.free)} free here: {_tokens(found.longest)}"
     cards = ", ".join(f"{_tokens(n)} in {gb} GB" for gb, n in (found.fit or {}).items())

@@ -20,7 +20,7 @@ from harness.runs.analysis.prices import (
 from harness.runs.entry import public_model
 from harness.runs.envs import env_maker, takes_seed
 from harness.settings.config import Config
-from leaderboards.boards.formatting import counted
+from leaderboards.boards.formatting import counted, percent
 from leaderboards.boards.model import ENOUGH_SEEDS
 from leaderboards.records.store import Stored, find_entries
 from leaderboards.stats.power import (
@@ -193,7 +193,8 @@ def _warnings(
     if design.seeds < 2:
         yield "one seed says nothing about methods; give several, as in --seeds 0-4"
     elif found.method is None:
-        yield f"{design.seeds} seeds cannot show any difference between methods; give more"
+        seeds = counted(design.seeds, "seed")
+        yield f"{seeds} cannot show any difference between methods; give more"
     elif design.seeds < ENOUGH_SEEDS:
         yield f"fewer than {ENOUGH_SEEDS} seeds make every row provisional"
     if effect is None or design.seeds < 2:
@@ -205,7 +206,7 @@ def _warnings(
         enough = seeds_needed(replace(design), spread, effect, contrasts)
         more = f"it takes {enough} seeds" if enough else "no number of seeds up to 1,000 does"
         yield (
-            f"a difference of {100 * effect:g} points would be found in {chance:.0%} of such "
+            f"a difference of {100 * effect:g} points would be found in {percent(chance)} of such "
             f"experiments; for 80 % {more}"
         )
 

@@ -24,6 +24,7 @@ from harness.runs.resolve import Requested, resolve
 from harness.settings.config import Config
 from harness.storage.atomic_files import lines
 from harness.types import JSON, Agent, Assignment, Ending, Episode, Report
+from leaderboards.boards.formatting import counted
 
 ROUNDS = 4
 
@@ -133,8 +134,9 @@ def _trains(trial: Trial) -> tuple[Status, str]:
     entry = _run(trial.request, trial.whole, trial.recorder)
     spent = trial.recorder.spent
     return "passed", (
-        f"{len(trial.recorder.reports)} iterations, {spent.episodes} episodes, "
-        f"{spent.gradient_steps} gradient steps, {entry.spent.reflection_tokens} reflection tokens."
+        f"{counted(len(trial.recorder.reports), 'iteration')}, "
+        f"{counted(spent.episodes, 'episode')}, {counted(spent.gradient_steps, 'gradient step')}, "
+        f"{counted(entry.spent.reflection_tokens, 'reflection token')}."
     )
 
 

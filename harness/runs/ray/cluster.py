@@ -82,7 +82,7 @@ def load() -> Any:
     except ImportError as error:
         raise ExecutorError(
             "The executor 'ray' needs the package ray, which is not installed; "
-            "type pip install 'espl-harness[ray]', or choose --executor processes."
+            "type pip install '.[ray]', or choose --executor processes."
         ) from error
 
 

@@ -27,6 +27,7 @@ from harness.runs.request import read_request
 from harness.settings.config import Config
 from harness.settings.executor import ExecutorSection
 from harness.storage.lock import Lock
+from leaderboards.boards.formatting import counted
 
 _MAX_LOSSES = 3  # attempts in a row that may be lost without a round being saved
 _NODE_WAIT = 120.0  # seconds in which a node that was lost may come back
@@ -106,8 +107,8 @@ class RayRuns:
             f"{run_dir.name}: {ended.message}" for run_dir, ended in self._failed.items()
         )
         error: HarnessError = RunError(
-            f"{len(self._failed)} of {runs} runs failed ({message[:1500]}); mend that, and "
-            f"harness resume {next(iter(self._failed)).parent} goes on with them."
+            f"{len(self._failed)} of {counted(runs, 'run')} failed ({message[:1500]}); mend that, "
+            f"and harness resume {next(iter(self._failed)).parent} goes on with them."
         )
         codes = {ended.code for ended in self._failed.values()}
         error.exit_code = codes.pop() if len(codes) == 1 else RunError.exit_code

@@ -14,7 +14,7 @@ from harness.display.console_text import pipe_safe, plain
 from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
 from harness.runs.analysis.curves import rounds_of, run_dirs_below, selected_advantage
-from leaderboards.boards.formatting import NOTHING, count, number, signed
+from leaderboards.boards.formatting import NOTHING, count, counted, number, signed
 from leaderboards.records.store import find_entries
 from leaderboards.stats.budget_curves import BudgetCurve, curves_of_entries, training_curve
 from leaderboards.stats.selection_bias import Advantage
@@ -96,7 +96,8 @@ def _table(title: str, curves: Mapping[str, BudgetCurve], arguments: Arguments) 
 def _sentence(advantage: Advantage) -> str:
     seen, left = signed(advantage.seen, True), signed(advantage.corrected, True)
     return (
-        f"the selected prompt scored {seen} points above its {advantage.rivals} rivals over "
-        f"{advantage.rounds} training rounds; {left} after correction for selection bias "
-        "(winner's curse)"
+        f"the selected prompt scored {seen} points above its "
+        f"{counted(advantage.rivals, 'rival')} over "
+        f"{counted(advantage.rounds, 'training iteration')}; {left} after correction for "
+        "selection bias (winner's curse)"
     )

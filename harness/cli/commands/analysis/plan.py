@@ -20,7 +20,7 @@ from harness.runs.analysis.prices import (
 )
 from harness.runs.checks.lengths import length_lines
 from harness.runs.resolve import resolve
-from leaderboards.boards.formatting import count
+from leaderboards.boards.formatting import count, counted, percent
 
 
 def main(arguments: Arguments) -> int:
@@ -51,7 +51,7 @@ def _say(planned: Planned, notes: Sequence[str]) -> None:
     if len(planned.costs) > 1:
         table.add_row(*_row(total(planned.costs)))
     console.print(table)
-    console.print(f"evaluation takes {planned.evaluation_share:.0%} of all sampled tokens")
+    console.print(f"evaluation takes {percent(planned.evaluation_share)} of all sampled tokens")
     for cost in planned.costs:
         if cost.training_seconds:
             updates = f"of its time, updates take about {duration(cost.training_seconds)}"
@@ -93,9 +93,10 @@ def duration(seconds: float) -> str:
 def _power(planned: Planned) -> Iterator[str]:
     design, spread = planned.design, planned.spread
     yield (
-        f"the smallest difference found in 80 % of experiments with {design.tasks} tasks × "
-        f"{design.samples} samples × {design.seeds} seeds, at 5 % over {planned.contrasts} "
-        "contrasts (Holm):"
+        f"the smallest difference found in 80 % of experiments with "
+        f"{counted(design.tasks, 'task')} × {counted(design.samples, 'sample')} × "
+        f"{counted(design.seeds, 'seed')}, at 5 % over "
+        f"{counted(planned.contrasts, 'contrast')} (Holm):"
     )
     found = planned.smallest
     for name, unit, units, option, least in (
