@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return RunError.exit_code
     except KeyboardInterrupt as stopped:
         # What was stopped says what to type next, where there is something to continue.
-        _say(" ".join(("harness: stopped.", *getattr(stopped, "__notes__", ()))))
+        _say(" ".join(("harness: stopped.", *vars(stopped).get("__notes__", ()))))
         return stopped.code if isinstance(stopped, Terminated) else 130
     except BrokenPipeError:
         # The reader closed the pipe (as `head` does); closing stdout again would raise again.

@@ -7,6 +7,7 @@ replacement takes as many columns as its character, so that tables stay aligned.
 import codecs
 import sys
 import unicodedata
+from io import TextIOWrapper
 
 from rich.cells import cell_len
 
@@ -69,7 +70,6 @@ def fitted(text: str, encoding: str) -> str:
 def replace_in_streams() -> None:
     """Let standard output and error replace what they cannot hold, whoever prints to them."""
     for stream in (sys.stdout, sys.stderr):
-        # Not every stand-in for a stream has encoders, and one may have gone.
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None and not getattr(stream, "closed", False):
-            reconfigure(errors=REPLACE)
+        # A notebook's stand-in for a stream has no encoder, and a stream may have gone.
+        if isinstance(stream, TextIOWrapper) and not stream.closed:
+            stream.reconfigure(errors=REPLACE)
