@@ -12,7 +12,9 @@ from leaderboards.boards import formatting
 from leaderboards.boards.model import Board, Row
 from leaderboards.boards.rank import contrasts
 from leaderboards.records.strict_json import JSON
-from leaderboards.site import plots
+from leaderboards.site import interval_plot, plots
+from leaderboards.site.differences import difference_plot
+from leaderboards.site.grid import reward_grid
 from leaderboards.site.page import board_title, render, track_table
 
 PAGE = 50  # rows shown at once
@@ -187,12 +189,12 @@ def _width(row: Row) -> float | None:
 
 def lines(board: Board, shown: Sequence[SiteColumn], tones: Mapping[str, int]) -> list[BoardLine]:
     """All rows, best first."""
-    scale = _scale(board)
+    scale = interval_plot.scale(board)
     return [
         BoardLine(
             cells=tuple(c.cell(row, board.unit) for c in shown),
             keys=tuple(c.key(row) for c in shown),
-            positions=_positions(row, scale),
+            positions=interval_plot.positions(row, scale),
             seeds=tuple(
                 (seed, formatting.number(value, board.unit), entry.id)
                 for (seed, value), entry in zip(row.scores, row.entries, strict=True)
@@ -210,30 +212,6 @@ def _warnings(row: Row) -> list[str]:
     if not row.unscored:
         return list(row.warnings)
     return [formatting.unscored_text(row), *row.warnings]
-
-
-def _scale(board: Board) -> tuple[float, float]:
-    if board.unit:
-        return 0.0, 1.0
-    ends = [end for row in board.rows for end in _ends(row) if end is not None]
-    return (min(ends), max(ends)) if ends else (0.0, 1.0)
-
-
-def _ends(row: Row) -> list[float | None]:
-    seeds, tasks = row.seed_estimate.interval, row.item_estimate.interval
-    return [
-        seeds.low if seeds else None,
-        tasks.low if tasks else None,
-        row.score,
-        tasks.high if tasks else None,
-        seeds.high if seeds else None,
-    ]
-
-
-def _positions(row: Row, scale: tuple[float, float]) -> tuple[float | None, ...]:
-    # If all ends are equal, there is no span to divide by.
-    low, span = scale[0], (scale[1] - scale[0]) or 1.0
-    return tuple(None if e is None else round(100 * (e - low) / span, 1) for e in _ends(row))
 
 
 def board_page(
@@ -256,12 +234,14 @@ def board_page(
         contrast_heading=formatting.contrast_heading(differences, board.unit)
         if differences
         else "",
-        contrasts=[formatting.contrast_line(c, board.unit) for c in differences],
+        contrasts=difference_plot(differences, board.unit),
         tokens_heading=formatting.tokens_heading(board) if board.at_tokens else "",
-        at_tokens=[formatting.tokens_line(one, board.unit) for one in board.at_tokens],
+        at_tokens=difference_plot(board.at_tokens, board.unit),
+        scale=interval_plot.axis(board),
         remarks=formatting.board_remarks(board),
         legend=formatting.legend(board),
         learning=drawn,
+        grid=reward_grid(board),
         drawn=plots.DRAWN,
         entries=sum(len(row.seeds) for row in rows),
     )
@@ -281,6 +261,8 @@ def board_numbers(
         drawn["learning"] = learning
     return {
         "page": PAGE,
+        "grid": reward_grid(board),
+        "axis": list(interval_plot.axis(board)),
         "columns": [[c.name, c.kind, c.first] for c in shown],
         "rows": [
             [

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
 
 from leaderboards.boards.formatting import plain
 from leaderboards.boards.model import Board
@@ -18,6 +19,7 @@ from leaderboards.records.entry import Track
 from leaderboards.records.store import entry_files, gc_paused, read_entry
 from leaderboards.records.strict_json import JSON, RecordError, canonical, encode
 from leaderboards.site.boards import board_numbers, board_page, columns, lines
+from leaderboards.site.hero import hero
 from leaderboards.site.log import RunLog, log_of
 from leaderboards.site.matrix import distinguishing_fields, matrix
 from leaderboards.site.page import HERE, render
@@ -54,12 +56,17 @@ def no_log(path: Path) -> RunLog | None:
 
 
 def build_site(
-    folder: Path, paths: Iterable[Path | str], read_log: LogReader = no_log, jobs: int = 1
+    folder: Path,
+    paths: Iterable[Path | str],
+    read_log: LogReader = no_log,
+    jobs: int = 1,
+    methods: Mapping[str, str] = MappingProxyType({}),
 ) -> SiteSummary:
     """Read all entries in `paths` and write the site; the old one goes when the new one is whole.
 
     `jobs` is the number of processes that read entries and write run pages; 0 means one for each
-    core, which a script may use only under `if __name__ == "__main__"`.
+    core, which a script may use only under `if __name__ == "__main__"`. `methods` describes
+    methods by name, in a sentence each.
 
     Raises:
         RecordError: if `folder` holds anything but a site.
@@ -78,7 +85,8 @@ def build_site(
                 found[read.id] = read
         curves = {id: one.curve for id, one in found.items() if one.curve is not None}
         made = boards([restore(one) for one in found.values()])
-        _write_boards(part, made, curves, problems)
+        _write_boards(part, made, curves)
+        _write_index(part, made, methods, problems)
         summary: JSON = {"entries": len(found), "boards": len(made), "problems": problems}
         (part / MARK).write_text(canonical(summary) + "\n", encoding="ascii")
     return SiteSummary(folder, len(found), len(made), len(curves), tuple(problems))
@@ -139,9 +147,7 @@ def _one(path: Path, folder: Path, read_log: LogReader) -> CompactEntry | str:
     return compact(entry, id, curve(log.rounds) if log and log.rounds else None)
 
 
-def _write_boards(
-    folder: Path, made: Sequence[Board], curves: Mapping[str, PlotCurve], problems: Sequence[str]
-) -> None:
+def _write_boards(folder: Path, made: Sequence[Board], curves: Mapping[str, PlotCurve]) -> None:
     tones = _tones(made)
     families: dict[str, list[Board]] = {}
     for board in made:
@@ -156,16 +162,23 @@ def _write_boards(
         place = folder / "boards" / board.track.id
         write_script(place.with_suffix(".js"), "board", numbers)
         place.with_suffix(".html").write_text(board_page(board, shown, rows, drawn), "utf-8")
-    table = matrix(made)
+
+
+def _write_index(
+    folder: Path, made: Sequence[Board], methods: Mapping[str, str], problems: Sequence[str]
+) -> None:
     first = render(
         "index.html",
         boards=[(board, _entries(board)) for board in made],
         apart=distinguishing_fields(made),
-        matrix=table,
+        matrix=matrix(made),
+        hero=hero(made, _tones(made)),
+        described=[
+            (plain(n, 60), plain(methods[n], 300)) for n in sorted(_methods(made)) if n in methods
+        ],
         entries=sum(map(_entries, made)),
         methods=len(_methods(made)),
         environments=len({board.track.env for board in made}),
-        with_logs=len(curves),
         problems=[plain(problem, 400) for problem in problems],
     )
     (folder / "index.html").write_text(first, encoding="utf-8")

@@ -51,24 +51,24 @@ def distinguishing_fields(boards: Sequence[Board]) -> dict[str, str]:
 def matrix(boards: Sequence[Board]) -> Matrix:
     """The best row of each method on each Track."""
     chosen = _chosen(boards)
-    places: dict[str, list[float]] = {}
-    for board in chosen:
-        for row in board.rows:
-            if row.rank is not None:
-                # Relative to the number of rows, or last places on long boards would weigh the
-                # most.
-                places.setdefault(row.method, []).append(row.rank / len(board.rows))
     found = {row.method for board in chosen for row in board.rows}
-    # Best mean relative rank first, then by name.
-    ordered = sorted(found, key=lambda m: (_mean_place(places.get(m, [])), m))
+    # By score on the leaderboard that most methods share, which comes first; scores of different
+    # Tracks are never pooled.
+    main = largest(chosen)
+    if main is not None:
+        chosen.sort(key=lambda board: board is not main)
+    best = [row.method for row in main.rows] if main else []
+    ordered = [*dict.fromkeys(best), *sorted(found - set(best))]
     shown = ordered[:METHODS]
     rows = [(formatting.plain(m, 60), tuple(_cell(board, m) for board in chosen)) for m in shown]
     return Matrix(tuple(chosen), tuple(rows), len(boards) - len(chosen), len(ordered) - len(shown))
 
 
-def _mean_place(places: Sequence[float]) -> float:
-    # Relative ranks are 1 at most, so a method that was never ranked comes last.
-    return sum(places) / len(places) if places else 2.0
+def largest(boards: Sequence[Board]) -> Board | None:
+    """The leaderboard with the most methods, then the most runs; None without leaderboards."""
+    return max(
+        boards, key=lambda b: (len({row.method for row in b.rows}), _entries(b)), default=None
+    )
 
 
 def _chosen(boards: Sequence[Board]) -> list[Board]:
@@ -94,9 +94,9 @@ def _cell(board: Board, method: str) -> Cell | None:
     heat = None if best.score is None or not board.unit else min(10, int(10 * best.score))
     return Cell(
         formatting.number(best.score, board.unit),
-        formatting.interval_cell(best.item_estimate, board.unit),
+        formatting.interval_cell(best.seed_estimate, board.unit),
         heat,
-        best.rank == 1,
+        best.rank == 1 and len(board.rows) > 1,
         best.provisional,
         len(rows),
     )

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from leaderboards.boards import formatting
-from leaderboards.boards.model import Row
+from leaderboards.boards.model import ENOUGH_SEEDS, Row
 from leaderboards.records.strict_json import JSON, canonical
 from leaderboards.site.log import RoundLog, RunLog
-from leaderboards.stats.intervals import mean
+from leaderboards.stats.intervals import mean, t_interval
 
 MUTED = -1  # the tone of series without a colour of their own
 _POINTS = 400  # of one line at most; longer curves are thinned evenly
@@ -73,7 +73,9 @@ def ratings(log: RunLog, line: Sequence[str]) -> JSON:
 def learning(
     rows: Sequence[Row], curves: Mapping[str, PlotCurve], tones: Mapping[str, int], unit: bool
 ) -> JSON | None:
-    """Learning curves of a leaderboard: each row's mean over seeds, with the single seeds faint.
+    """Learning curves of a leaderboard: each row's mean over seeds, with the CI over seeds.
+
+    With fewer than five seeds, the single seeds are drawn instead.
 
     None if the log of no run could be read.
     """
@@ -88,13 +90,27 @@ def learning(
         drawn += 1
         tone = tones.get(row.method, MUTED)
         name = formatting.plain(row.label, 60)
-        if len(found) > 1:
+        banded = len(found) >= ENOUGH_SEEDS
+        if len(found) > 1 and not banded:
             for one in found[:_GHOSTS]:
                 y = _scaled(one.y, unit)
                 series.append(_series("", tone, one.x, y, ghost=True))
         middle = _mean(found)
-        series.append(_series(name, tone, middle.x, _scaled(middle.y, unit), strong=True))
+        low, high = _band(found, unit) if banded else (None, None)
+        y = _scaled(middle.y, unit)
+        series.append(_series(name, tone, middle.x, y, low, high, strong=True))
     return _plot(_reward(unit), AXES, series, unit) if series else None
+
+
+def _band(curves: Sequence[PlotCurve], unit: bool) -> tuple[list[float | None], list[float | None]]:
+    """The ends of the 95 % t interval over seeds, round by round; None where it has none."""
+    found = []
+    for place in range(min(len(one.y) for one in curves)):
+        values = [one.y[place] for one in curves]
+        interval = t_interval([v for v in values if v is not None])
+        found.append(interval.clipped(0, 1) if interval and unit else interval)
+    low = _scaled([each.low if each else None for each in found], unit)
+    return low, _scaled([each.high if each else None for each in found], unit)
 
 
 def _mean(curves: Sequence[PlotCurve]) -> PlotCurve:

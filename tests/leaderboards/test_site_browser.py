@@ -154,7 +154,7 @@ def test_pages_open_from_a_file_without_a_complaint(browser, site):
             for p in [next(site.glob("boards/*.html")), next(site.glob("runs/*.html"))]
         ),
     ):
-        for width, dark in ((1280, False), (390, True)):
+        for width, dark in ((1280, False), (768, False), (360, True)):
             browser.look(site / place, width, dark=dark)
             wide = browser.run("document.documentElement.scrollWidth - innerWidth")
             assert wide <= 0, f"{place} is wider than a screen of {width}"
@@ -193,9 +193,9 @@ def test_filters_and_pages_show_the_rows_that_fit(browser, site):
 
 def test_rows_drawn_by_the_script_look_like_those_in_the_page(browser, site):
     browser.look(next(site.glob("boards/*.html")))
-    text = "[...document.querySelectorAll('#board tbody tr')].map(e => e.innerText)"
+    text = "[...document.querySelectorAll('#board > tbody > tr')].map(e => e.innerText)"
     size = (
-        "[...document.querySelectorAll('#board tbody tr > *')]"
+        "[...document.querySelectorAll('#board > tbody > tr > *')]"
         ".map(e => [e.tagName, e.offsetWidth, e.offsetHeight])"
     )
     before, sizes = browser.run(text), browser.run(size)
@@ -255,15 +255,53 @@ def test_transcripts_are_chosen_opened_and_shown_as_text(browser, site):
 def test_a_link_to_a_prompt_opens_what_it_stands_in(browser, site):
     place = next(site.glob("runs/*.html"))
     browser.look(place)
-    browser.run(
-        "document.querySelector('.node.selected').dispatchEvent("
-        "new MouseEvent('click', {bubbles: true, cancelable: true}))"
-    )
+    browser.run("location.hash = 'p-kid'")
     browser.run("new Promise(r => setTimeout(r, 200))")
     assert browser.run(
         "document.getElementById('p-kid').open && document.getElementById('all-prompts').open"
     )
     assert "Carry <b>the</b> one." in browser.run("document.getElementById('p-kid').innerText")
+
+
+def test_a_prompt_of_the_tree_is_shown_when_pointed_at_and_kept_after_a_click(browser, site):
+    browser.look(next(site.glob("runs/*.html")))
+    hidden = "document.getElementById('preview').hidden"
+    text = "document.getElementById('preview').innerText"
+    node = "document.querySelector('.node.selected')"
+    other = "document.querySelector('.node:not(.selected)')"
+    assert browser.run(hidden)
+    browser.run(f"{node}.dispatchEvent(new MouseEvent('mouseenter'))")
+    assert "Carry <b>the</b> one." in browser.run(text)
+    browser.run(f"{node}.dispatchEvent(new MouseEvent('mouseleave'))")
+    assert browser.run(hidden)
+    click = "dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}))"
+    browser.run(f"{node}.{click}")
+    browser.run(f"{other}.dispatchEvent(new MouseEvent('mouseenter'))")
+    assert "no principles" in browser.run(text)
+    browser.run(f"{other}.dispatchEvent(new MouseEvent('mouseleave'))")
+    assert "Carry <b>the</b> one." in browser.run(text)
+    browser.run("document.getElementById('preview-close').click()")
+    assert browser.run(hidden) and browser.errors == []
+
+
+def test_a_cell_of_the_grid_opens_the_transcripts_of_its_task(browser, site):
+    browser.look(next(site.glob("boards/*.html")))
+    cells = "[...document.querySelectorAll('#reward-grid a')]"
+    assert browser.run(f"{cells}.filter(e => e.tabIndex === 0).length") == 1
+    browser.run(f"{cells}[0].focus()")
+    read = "document.getElementById('reward-read').textContent"
+    assert "task test:0: 100 %, 2 outcomes" in browser.run(read)
+    browser.press("ArrowRight")
+    assert "task test:1: 100 %, 2 outcomes" in browser.run(read)
+    browser.press("ArrowDown")
+    assert browser.run(f"{cells}.filter(e => e.tabIndex === 0).length") == 1
+    link = browser.run("document.activeElement.getAttribute('href')")
+    name, _, fragment = link.partition("#")
+    assert fragment == "task=test%3A1" and (site / "boards" / name).resolve().is_file()
+    browser.look(f"{(site / 'boards' / name).resolve()}#{fragment}")
+    found = browser.run("[...document.querySelectorAll('#episodes details')].map(e => e.innerText)")
+    assert len(found) == 2 and all("test:1" in text for text in found)
+    assert browser.run("document.querySelector('#episodes details').open") and not browser.errors
 
 
 def test_the_colours_follow_the_system_or_the_reader(browser, site):

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agents.registry import METHODS, describe
 from harness.cli.arguments import Arguments
 from harness.display.console_text import plain
 from harness.display.safe_console import SafeConsole
@@ -28,7 +29,7 @@ def publish(arguments: Arguments, paths: Sequence[Path]) -> int:
     problems: Sequence[str] = ()
     if arguments.html:
         reader = partial(read_log, trusted=tuple(arguments.trust))
-        built = build_site(arguments.html, paths, reader, jobs=0)
+        built = build_site(arguments.html, paths, reader, jobs=0, methods=_described())
         problems = built.problems
         summary = (
             f"{counted(built.entries, 'run')} on {counted(built.boards, 'leaderboard')}, "
@@ -48,6 +49,11 @@ def publish(arguments: Arguments, paths: Sequence[Path]) -> int:
         message = f"not read: {plain(problem)}"
         console.print(message, highlight=False, soft_wrap=True)
     return 0
+
+
+def _described() -> dict[str, str]:
+    """A sentence about each built-in method."""
+    return {name: describe(name) for name in METHODS}
 
 
 def _write(path: Path, write: Any, made: Any) -> None:

@@ -44,11 +44,16 @@
       const [items, seeds] = text.split(" | ");
       return [svg(row), element("span", "told", element("span", "", `items ${items}`), " ", element("span", "", `seeds ${seeds}`))];
     },
-    seeds: (row, text) => [folded(text, "", row[SEEDS].map(([seed, value, id]) => {
-      const link = element("a", "", `seed ${seed}`);
-      link.href = `../runs/${id}.html`;
-      return [link, ` ${value}`];
-    }))],
+    seeds: (row, text) => {
+      const head = (scope, ...inside) => { const made = element("th", "", ...inside); made.scope = scope; return made; };
+      const lines = row[SEEDS].map(([seed, value, id]) => {
+        const link = element("a", "", String(seed));
+        link.href = `../runs/${id}.html`;
+        return element("tr", "", head("row", link), element("td", "", value));
+      });
+      const heads = element("thead", "", element("tr", "", head("col", "seed"), head("col", "score")));
+      return [element("details", "", element("summary", "", text), element("table", "", heads, element("tbody", "", ...lines)))];
+    },
     notes: (row) => {
       const found = [];
       if (row[PROVISIONAL]) found.push(element("span", "badge", "provisional"));

@@ -169,7 +169,8 @@
       });
     }
     const keys = figure.querySelector(".keys");
-    for (const n of named.filter((n) => plot.series[n].tone >= 0).slice(0, 16)) {
+    const muted = named.filter((n) => plot.series[n].tone < 0).length > 4; // prompts that led nowhere are too many to name
+    for (const n of named.filter((n) => plot.series[n].tone >= 0 || !muted).slice(0, 16)) {
       const button = document.createElement("button");
       button.type = "button";
       button.setAttribute("aria-pressed", "true");

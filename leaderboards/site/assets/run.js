@@ -73,8 +73,50 @@
   later.addEventListener("click", () => { from += PAGE; show(); });
   choose();
 
-  // A link to a prompt opens the sections around it.
+  // The prompt of a circle of the tree: shown while it is pointed at, kept after a click.
+  const preview = document.getElementById("preview");
+  if (preview) {
+    const [title, body, close] = ["title", "body", "close"].map((name) => document.getElementById(`preview-${name}`));
+    let pinned = null;
+    const show = (node) => {
+      const member = document.getElementById(decodeURIComponent(node.getAttribute("href").slice(1)));
+      if (!member) return false;
+      title.replaceChildren(...member.querySelector("summary").cloneNode(true).childNodes);
+      body.replaceChildren(...[...member.children].slice(1).map((child) => child.cloneNode(true)));
+      preview.hidden = false;
+      return true;
+    };
+    const leave = () => { if (pinned) show(pinned); else preview.hidden = true; };
+    const pin = (node) => {
+      pinned?.classList.remove("pinned");
+      pinned = node;
+      node?.classList.add("pinned");
+      leave();
+    };
+    for (const node of document.querySelectorAll(".tree .node")) {
+      node.addEventListener("mouseenter", () => show(node));
+      node.addEventListener("mouseleave", leave);
+      node.addEventListener("focus", () => show(node));
+      node.addEventListener("blur", leave);
+      node.addEventListener("click", (event) => {
+        if (!document.getElementById(decodeURIComponent(node.getAttribute("href").slice(1)))) return;
+        event.preventDefault();
+        pin(node === pinned ? null : node);
+      });
+    }
+    close.addEventListener("click", () => pin(null));
+    preview.parentElement.addEventListener("keydown", (event) => { if (event.key === "Escape") pin(null); });
+  }
+
+  // A link to a prompt opens the sections around it; a link to a task shows its transcripts.
   const open = () => {
+    if (location.hash.startsWith("#task=")) {
+      filters.find.value = decodeURIComponent(location.hash.slice(6));
+      choose();
+      place.querySelector("details")?.setAttribute("open", "");
+      filters.scrollIntoView();
+      return;
+    }
     const aim = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     for (let at = aim; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
     if (aim) aim.scrollIntoView();
