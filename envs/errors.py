@@ -4,6 +4,7 @@
     ├── UnknownEnv         there is no environment of that name, or it is not a text environment
     ├── UnknownOption      the environment exists but does not take that option
     ├── ExtraMissing       the environment needs a package that is installed on request
+    ├── EnvFault           the environment's own code exits, hangs or returns the wrong form
     └── EnvDataError
         ├── DataUnavailable   neither a folder nor the Hub gave the data
         ├── DataMalformed     a file cannot be read as what it should be; names file and line
@@ -26,6 +27,10 @@ class UnknownEnv(EnvError):
 
 class UnknownOption(EnvError):
     """The environment does not take that option."""
+
+
+class EnvFault(EnvError):
+    """The environment's own code exits, hangs, fails or returns what no environment should."""
 
 
 class EnvDataError(EnvError):

@@ -12,7 +12,9 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
 from envs.adapters import gymnasium_env
-from envs.errors import UnknownEnv, UnknownOption, did_you_mean, option_key
+from envs.adapters.guarded_text_env import guard
+from envs.errors import EnvError, UnknownEnv, UnknownOption, did_you_mean, option_key
+from envs.guarded_calls import MAKE_SECONDS, guarded
 from envs.known_envs import ALIASES, ENTRY_POINTS, FAMILIES, PATH_OPTIONS, SCHEMES
 from envs.resolution import (
     ResolvedEnv,
@@ -62,17 +64,29 @@ def make(name: str, split: Split = "train", **options: Any) -> TextEnv:
         _require_members(name, found.creator)
     options = _checked_options(name, found, options)
     in_name = {k: v for k, v in found.name_options.items() if k not in found.spec.kwargs}
+    in_name |= {"split": split, "disable_env_checker": True}
+    creator_module = str(getattr(found.creator, "__module__", ""))
+    ours = creator_module.partition(".")[0] == __name__.partition(".")[0]
+    make_env: Any = gymnasium.make
     try:
-        env = gymnasium.make(
-            found.id, disable_env_checker=True, split=split, **cast(Any, in_name), **options
-        ).unwrapped
-    except TypeError as error:  # a keyword passed on to a parent that does not take it
-        if "unexpected keyword argument" not in str(error):
+        if ours:
+            env: Any = make_env(found.id, **in_name, **options).unwrapped
+        else:
+            env = guarded(name, MAKE_SECONDS, make_env, found.id, **in_name, **options).unwrapped
+            guard(name, env)
+    except EnvError:
+        raise
+    except Exception as error:
+        # A keyword passed on to a parent that does not take it.
+        if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
+            raise UnknownOption(f"Environment '{name}' takes no such option: {error}") from error
+        if ours:
             raise
-        raise UnknownOption(f"Environment '{name}' takes no such option: {error}") from error
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        raise UnknownEnv(f"'{name}' cannot be made: {said}") from error
     _require_members(name, env)
     if not hasattr(env, "system_prompt"):
-        env.system_prompt = env.briefing  # type: ignore[attr-defined]  # its old name
+        env.system_prompt = env.briefing  # its old name
     if found.spec.max_episode_steps is not None or found.spec.additional_wrappers:
         raise UnknownEnv(
             f"'{name}' is registered with wrappers or max_episode_steps, which are not applied to"

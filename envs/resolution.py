@@ -1,11 +1,11 @@
 """From the name of an environment to the class that makes it.
 
 A name is an alias; a family and its member (`reasoning_gym/gcd`); `jsonl:PATH`, `verifiers:NAME` or
-`openenv:URL`; an entry point of the group `espl_harness.envs`; any Gymnasium id; or
-`module:Namespace/Name-v0`, whose module is imported first.
+`openenv:URL`; an entry point of the group `espl_harness.envs`; any Gymnasium id, also one that an
+installed package declares in the group `gymnasium.envs`; or `module:Namespace/Name-v0`, whose
+module is imported first.
 """
 
-import importlib
 import inspect
 import re
 import sys
@@ -20,6 +20,8 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from envs.errors import UnknownEnv, did_you_mean
+from envs.guarded_calls import MAKE_SECONDS, guarded
+from envs.gymnasium_packages import import_module, load_plugins, plugins, registered_by
 from envs.known_envs import ALIASES, FAMILIES, SCHEMES, Family
 
 GROUP = "espl_harness.envs"
@@ -87,6 +89,10 @@ def find(name: str) -> ResolvedEnv:
     try:
         env_id = ALIASES.get(name) or _registered_id(name)
         return _load(env_id, {})
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise UnknownEnv(
+            f"'{name}' needs a package that is not installed: {first_line(error)}"
+        ) from error
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         known = [*ALIASES, *entry_point_envs(), *(f"{prefix}/…" for prefix in FAMILIES)]
         raise UnknownEnv(
@@ -97,11 +103,20 @@ def find(name: str) -> ResolvedEnv:
 
 def _load(env_id: str, name_options: Mapping[str, object]) -> ResolvedEnv:
     module, _, registered = env_id.rpartition(":")
+    if not module:
+        load_plugins(plugins(registered))
+        module = registered_by(registered)
     if module:
-        importlib.import_module(module)
+        import_module(module)
     spec = gymnasium.spec(registered)
     entry_point = spec.entry_point
-    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    if isinstance(entry_point, str):
+        import_module(entry_point.partition(":")[0])
+        creator: Any = guarded(registered, MAKE_SECONDS, load_env_creator, entry_point)
+    else:
+        creator = entry_point
+    if creator is None:
+        raise UnknownEnv(f"'{env_id}' is registered for gymnasium.make_vec alone.")
     return ResolvedEnv(env_id, spec, creator, name_options)
 
 
@@ -140,7 +155,7 @@ def _registered_id(name: str) -> str:
     if entry.group == OLD_GROUP:
         old = f"entry point '{name}': the group {OLD_GROUP} is now {GROUP}"
         warnings.warn(old, DeprecationWarning, stacklevel=2)
-    loaded = entry.load()
+    loaded = _loaded(name, entry)
     if isinstance(loaded, str):
         return loaded
     # The old group stands here on purpose: ids of published results must not change.
@@ -149,6 +164,15 @@ def _registered_id(name: str) -> str:
     if env_id not in gymnasium.registry:
         gymnasium.register(id=env_id, entry_point=loaded)
     return env_id
+
+
+def _loaded(name: str, entry: EntryPoint) -> Any:
+    """What an entry point names; raises UnknownEnv with a sentence where it cannot be loaded."""
+    import_module(entry.module)
+    try:
+        return guarded(name, MAKE_SECONDS, entry.load)
+    except AttributeError as error:
+        raise UnknownEnv(f"The entry point '{name}' is wrong: {first_line(error)}.") from error
 
 
 def constructor_options(creator: Any, hidden: tuple[str, ...]) -> Mapping[str, object]:

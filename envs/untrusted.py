@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import gymnasium
 
+from envs.errors import UnknownEnv
+from envs.gymnasium_packages import plugins, registered_by
 from envs.known_envs import ALIASES, FAMILIES, PATH_OPTIONS, SCHEMES
 from envs.resolution import entry_point_envs
 
@@ -42,12 +44,23 @@ def untrusted_env(name: str) -> UntrustedPart | None:
         return UntrustedPart("module", entry.value.partition(":")[0])
     if module := name.rpartition(":")[0]:
         return UntrustedPart("module", module)
+    if found := plugins(name):
+        return UntrustedPart("module", found[0].module)
+    if module := _registering_module(name):
+        return UntrustedPart("module", module)
     spec = gymnasium.registry.get(name)
     if spec is None:
         return None  # there is no such world, as whoever makes it will say
     point = spec.entry_point
     module = point.partition(":")[0] if isinstance(point, str) else getattr(point, "__module__", "")
     return None if f"{module}.".startswith(_KNOWN) else UntrustedPart("module", module)
+
+
+def _registering_module(name: str) -> str:
+    try:
+        return registered_by(name)
+    except UnknownEnv:  # it is not installed, so nothing of it can be opened
+        return ""
 
 
 def untrusted_parts(name: str, options: Mapping[str, object]) -> tuple[UntrustedPart, ...]:

@@ -5,29 +5,31 @@ A task is a seed; splits have seeds a million apart. `harness env check` says wh
 
 import inspect
 import json
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, cast
 
 import gymnasium
+from gymnasium import spaces
 
-from envs.adapters.inner_env import (
-    GymnasiumDescription,
-    load_wrapper,
-    make_gymnasium_env,
-    source_hashes,
-    step_limit,
-)
-from envs.adapters.redirect_stdout import stdout_to_stderr
-from envs.adapters.text_spaces import SpaceText, check_choice, check_number, colours_as_tags
-from envs.errors import EnvError, UnknownOption, option_key
+from envs.adapters.inner_env import load_wrapper, open_described, source_hashes, step_limit
+from envs.adapters.returned_values import form_of, reset_values, step_values
+from envs.adapters.text_spaces import SpaceText, colours_as_tags, is_text
+from envs.errors import EnvError, EnvFault
 from envs.fingerprint import canonical_text, digest
 from envs.grading.thoughts import answer_part
+from envs.guarded_calls import STEP_SECONDS, guarded
+from envs.option_checks import check_choice, check_number, check_real
 from envs.spaces import AnyText
 from envs.text_env import SPLITS, Split
 
 ADAPTER_VERSION = "1"
 SEEDS_APART = 1_000_000
 DEFAULT_STEPS = 100
+_LONGEST_STEP = 86_400
+_MAX_DRAWING = 100_000  # characters
 _HASHED_OPENINGS = 3  # tasks of each split whose first observations enter the fingerprint
 
 
@@ -51,6 +53,8 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
         render (one of auto, ansi, none): "ansi" adds the environment's own text rendering, "none"
             does not, "auto" does where it has one.
         wrapper: module:Class of a GymnasiumDescription or a gymnasium.Wrapper; empty: none.
+        step_seconds (0 to 86400; in seconds): Time limit of one call of the environment; an
+            episode whose call takes longer is unscored. 0: no limit.
         train_tasks (1 to 1000000; in tasks): Tasks of the train split; each is a seed.
         validation_tasks (1 to 1000000; in tasks): Tasks of the validation split; each is a seed.
         test_tasks (1 to 1000000; in tasks): Tasks of the test split; each is a seed.
@@ -74,6 +78,7 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
         actions: str = "",
         render: str = "auto",
         wrapper: str = "",
+        step_seconds: float = STEP_SECONDS,
         train_tasks: int = 1000,
         validation_tasks: int = 100,
         test_tasks: int = 200,
@@ -82,62 +87,34 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
             raise EnvError(f"There is no split '{split}'; choose one of {', '.join(SPLITS)}.")
         check_choice("reward", reward, ("own", "success"))
         check_choice("render", render, ("auto", "ansi", "none"))
-        if success_at is not None and (
-            isinstance(success_at, bool) or not isinstance(success_at, int | float)
-        ):
-            raise UnknownOption(
-                f"{option_key('success_at')} is {success_at!r}, but should be a number."
-            )
+        if success_at is not None:
+            check_real("success_at", success_at)
         self._sizes = {"train": train_tasks, "validation": validation_tasks, "test": test_tasks}
         for part, size in self._sizes.items():
             # With more tasks than seeds lie between splits, two splits would share tasks.
             check_number(f"{part}_tasks", size, 1, SEEDS_APART)
+        check_real("step_seconds", step_seconds, 0, _LONGEST_STEP)
+        self._seconds = float(step_seconds)
         check_number("max_steps", max_steps, 0, SEEDS_APART)
         check_number("patience", patience, 1, SEEDS_APART)
         self.split: Split = split
-        self.observation_space = AnyText()
-        self.action_space = AnyText()
+        self.observation_space, self.action_space = AnyText(), AnyText()
         self._id, self._env_options = env_id, dict(env_options or {})
         self._success_at, self._reward, self._patience = success_at, reward, patience
         self._render, self._wrapper, self._actions = render, wrapper, actions
-        self._inner, self._description, self._draws = self._open()
+        self._inner, self._description, self._draws = open_described(
+            env_id, self._env_options, render, wrapper, actions
+        )
+        self.grader_version = f"adapter-{_version(self._description)}"
         random = getattr(self._inner.spec, "nondeterministic", False)
         self.unrepeatable = "it is registered as not deterministic" if random else ""
         self._limit = max_steps or step_limit(self._inner) or DEFAULT_STEPS
-        old_prompt = getattr(self._description, "briefing", "")  # the attribute's old name
-        self.system_prompt = str(getattr(self._description, "system_prompt", old_prompt))
+        self.system_prompt = _system_prompt(self._description)
         self._seed: int | None = None
         self._observation = ""
         self._turns = self._unread_in_a_row = 0
         self._return = 0.0
         self._fingerprint = ""
-
-    def _open(self) -> tuple[gymnasium.Env[Any, Any], GymnasiumDescription, bool]:
-        env, draws = make_gymnasium_env(self._id, self._env_options, self._render)
-        if not self._wrapper:
-            return env, SpaceText(env, self._actions), draws
-        wrapper: Any = load_wrapper(self._wrapper)
-        if isinstance(wrapper, type) and issubclass(wrapper, gymnasium.Wrapper):
-            # A wrapper says in its own words what is seen: the drawing comes only where it is asked
-            # for.
-            env = wrapper(env)
-            return env, SpaceText(env, self._actions), draws and self._render == "ansi"
-        description = wrapper(env)
-        missing = [
-            part for part in ("say", "read") if not callable(getattr(description, part, None))
-        ]
-        if missing:
-            raise UnknownOption(
-                f"{option_key('wrapper')}={self._wrapper} is no description: it has no"
-                f" {missing[0]}(). Give it say(observation, info) and read(reply), or derive it"
-                f" from gymnasium.Wrapper."
-            )
-        if self._actions:
-            raise UnknownOption(
-                "A description of your own reads replies itself; leave"
-                f" {option_key('actions')} out."
-            )
-        return env, cast(GymnasiumDescription, description), draws and self._render == "ansi"
 
     def size(self, split: Split) -> int:
         """The number of seeds, an option."""
@@ -199,7 +176,7 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
         self._seed = SEEDS_APART * SPLITS.index(self.split) + number
         self._turns = self._unread_in_a_row = 0
         self._return = 0.0
-        observation, info = stdout_to_stderr(self._inner.reset, seed=self._seed)
+        observation, info = reset_values(self._reset_inner(self._seed))
         self._observation = self._describe(observation, info)
         return self._observation, self._task_info()
 
@@ -209,18 +186,52 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
             raise gymnasium.error.ResetNeeded("no task is being played; call reset() first")
         self._turns += 1
         try:
-            chosen = self._description.read(answer_part(action))
+            chosen = self._call(self._description.read, answer_part(action))
         except ValueError as reason:  # UnreadableAction, or a description's own
             return self._unreadable(str(reason))
         self._unread_in_a_row = 0
-        observation, step_reward, terminated, truncated, info = stdout_to_stderr(
-            self._inner.step, chosen
-        )
-        reward = float(step_reward)
+        try:
+            result = self._call(self._inner.step, chosen)
+        except EnvError:
+            raise
+        except Exception as error:
+            if not self._declared(chosen):
+                return self._refused(error)
+            raise
+        observation, reward, terminated, truncated, info = step_values(result)
         self._return += reward
         self._observation = self._describe(observation, info)
-        truncated = bool(truncated) or (self._turns >= self._limit and not terminated)
-        return self._end_turn(reward, bool(terminated), truncated, info)
+        truncated = truncated or (self._turns >= self._limit and not terminated)
+        return self._end_turn(reward, terminated, truncated, info)
+
+    def _call(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return guarded(self._id, self._seconds, call, *args, **kwargs)
+
+    def _reset_inner(self, seed: int) -> Any:
+        """What its `reset` returns; raises EnvFault with a sentence, also where it raises."""
+        try:
+            return self._call(self._inner.reset, seed=seed)
+        except EnvError:
+            raise
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            raise EnvFault(f"reset() of '{self._id}' raised {said}{where}") from error
+
+    def _declared(self, action: object) -> bool:
+        """False for a text with characters that its action space does not declare."""
+        space = getattr(self._description, "action_space", None)
+        return not (isinstance(space, spaces.Text) and action not in space)
+
+    def _refused(self, error: Exception) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """The end of an episode by a text that the environment raised at: a wrong reply.
+
+        Unscored it would be a way out of a task that goes badly.
+        """
+        text, _, terminated, truncated, info = self._end_turn(0.0, True, False, {}, gave_up=True)
+        info["feedback"] += f" The world cannot take that text ({type(error).__name__})."
+        return text, 0.0, terminated, truncated, info
 
     def _unreadable(self, why: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         self._unread_in_a_row += 1
@@ -267,18 +278,22 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
         return f"{word}: the return is {self._return:.4g} after {self._turns} replies.{cut}"
 
     def _describe(self, observation: Any, info: Mapping[str, Any]) -> str:
-        text = self._description.say(observation, info)
-        if not self._draws:
+        text = self._call(self._description.say, observation, info)
+        if not isinstance(text, str):
+            raise EnvFault(f"say() returned {form_of(text)}, not a text")
+        drawing = self._call(self._inner.render) if self._draws else None
+        if drawing is None:
             return text
-        drawing = colours_as_tags(str(stdout_to_stderr(self._inner.render))).strip("\n")
-        return f"{drawing}\n{text}"
+        shown = colours_as_tags(str(drawing)[:_MAX_DRAWING]).strip("\n")
+        return f"{shown}\n{text}"
 
     def _task_info(self) -> dict[str, Any]:
         return {"task": f"{self._id.rpartition(':')[2]}:{self._seed}", "answer": ""}
 
     def close(self) -> None:
-        """Close the environment."""
-        self._inner.close()
+        """Close the environment; that it cannot be closed changes no score."""
+        with suppress(Exception):
+            self._call(self._inner.close)
 
 
 class GuidedTextEnv(GymnasiumTextEnv):
@@ -286,7 +301,18 @@ class GuidedTextEnv(GymnasiumTextEnv):
 
     def oracle(self) -> str:
         """The reply of the description's own oracle."""
-        return str(cast(Any, self._description).oracle())
+        return str(self._call(cast(Any, self._description).oracle))
+
+
+def _version(description: object) -> str:
+    """The adapter's version; text actions were once refused for undeclared characters."""
+    text_actions = isinstance(description, SpaceText) and is_text(description.action_space)
+    return "2" if text_actions else ADAPTER_VERSION
+
+
+def _system_prompt(description: object) -> str:
+    old_prompt = getattr(description, "briefing", "")  # the attribute's old name
+    return str(getattr(description, "system_prompt", old_prompt))
 
 
 def adapt(env_id: str, split: Split, options: Mapping[str, Any]) -> GymnasiumTextEnv:

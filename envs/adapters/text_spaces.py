@@ -13,12 +13,16 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.errors import UnknownEnv, UnknownOption, did_you_mean, option_key
+from envs.adapters.returned_values import form_of
+from envs.errors import EnvFault, UnknownEnv, UnknownOption, option_key
 
 MOST_NUMBERS = 400
 """Of one observation; a picture has more, and is no text."""
 _MOST_NAMES = 60
 _SHORT_REPLY = 100  # characters
+_MOST_SHOWN = 200  # characters of a charset
+_ROUNDED_FROM = 10_000  # whole numbers below look the same either way
+_LONGEST_TEXT = 100_000  # characters of an observation
 _ACTION = re.compile(r"action\s*:", re.IGNORECASE)
 _ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
 _COLOURS = ("gray", "red", "green", "yellow", "blue", "magenta", "cyan", "white", "crimson")
@@ -37,8 +41,8 @@ class SpaceText:
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], actions: str = "") -> None:
-        self.observation_space = env.observation_space
-        self.action_space = env.action_space
+        self.observation_space = _space(env, "observation_space")
+        self.action_space = _space(env, "action_space")
         problem = unsupported_observation(self.observation_space) or unsupported_action(
             self.action_space
         )
@@ -56,7 +60,7 @@ class SpaceText:
 
     def read(self, reply: str) -> Any:
         """The action in a reply; raises UnreadableAction."""
-        if isinstance(self.action_space, spaces.Text) or is_text(self.action_space):
+        if is_text(self.action_space):
             return self._text(reply)
         stated = stated_action(reply)
         if stated is None:
@@ -69,7 +73,7 @@ class SpaceText:
     def manual(self) -> str:
         """A sentence on how to write an action."""
         if is_text(self.action_space):
-            return "Your whole reply is your action."
+            return f"Your whole reply is your action{_text_limits(self.action_space)}."
         return f"End your reply with a line that says Action: and {self._format()}."
 
     def _format(self) -> str:
@@ -82,11 +86,23 @@ class SpaceText:
         return action_format(self.action_space, self.names)
 
     def _text(self, reply: str) -> str:
-        if not self.action_space.contains(reply):
+        """The reply as an action: within the declared length, whatever its characters.
+
+        A charset is not enforced: few environments declare one, and Gymnasium's default has neither
+        blanks nor full stops.
+        """
+        space, text = self.action_space, reply.strip()
+        if isinstance(space, spaces.Text):
+            if space.min_length <= len(text) <= space.max_length:
+                return text
             raise UnreadableAction(
-                f"That text is no action of this world, which takes {self.action_space}."
+                f"That text has {len(text)} characters, but an action has {space.min_length} to"
+                f" {space.max_length}."
             )
-        return reply
+        for said in (reply, text):
+            if space.contains(said):
+                return said
+        raise UnreadableAction(f"That text is no action of this world, which takes {space}.")
 
     def _parse(self, stated: str) -> Any:
         if isinstance(self.action_space, spaces.Dict):
@@ -111,6 +127,29 @@ def stated_action(reply: str) -> str | None:
         return whole if 0 < len(whole) <= _SHORT_REPLY else None
     lines = end[marks[-1].end() :].strip(" \t\r\n*_`'\"").splitlines()
     return lines[0].strip(" \t*_`'\".") or None if lines else None
+
+
+def _space(env: gymnasium.Env[Any, Any], attribute: str) -> spaces.Space[Any]:
+    found = getattr(env, attribute, None)
+    if not isinstance(found, spaces.Space):
+        raise UnknownEnv(
+            f"'{_id(env)}' cannot be played in text: its {attribute} is"
+            f" {'missing' if found is None else f'a {type(found).__name__}'}, not a Gymnasium space"
+            f" (a {attribute} of the package gym is none either)."
+        )
+    return found
+
+
+def _text_limits(space: spaces.Space[Any]) -> str:
+    """The limits that a Text space declares on purpose, for the end of a sentence."""
+    if not isinstance(space, spaces.Text):
+        return ""
+    length = f", {space.min_length} to {space.max_length} characters"
+    declared = "".join(sorted(space.character_set))
+    if space.character_set == frozenset(spaces.text.alphanumeric):  # the default: nobody chose it
+        return length
+    shown = declared if len(declared) <= _MOST_SHOWN else f"{declared[:_MOST_SHOWN]}…"
+    return f"{length} out of {shown!r}"
 
 
 def is_text(space: spaces.Space[Any]) -> bool:
@@ -151,9 +190,22 @@ def unsupported_action(space: spaces.Space[Any], inner: bool = False) -> str:
 
 
 def observation_text(space: spaces.Space[Any], value: Any) -> str:
-    """A value of a space as text."""
+    """A value of a space as text; raises EnvFault where it cannot be one of that space."""
+    if isinstance(value, bytes | bytearray):
+        value = bytes(value).decode("utf-8", "replace")
     if isinstance(value, str):
-        return value
+        return value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]} […]"
+    try:
+        return _value_text(space, value)
+    except EnvFault:
+        raise
+    except Exception as error:  # whatever a value of another form leads to
+        raise EnvFault(
+            f"the observation {form_of(value)} is none of its space {str(space)[:200]}"
+        ) from error
+
+
+def _value_text(space: spaces.Space[Any], value: Any) -> str:
     if isinstance(space, spaces.Dict):
         return "\n".join(
             f"{key}: {observation_text(part, value[key])}" for key, part in space.items()
@@ -165,16 +217,27 @@ def observation_text(space: spaces.Space[Any], value: Any) -> str:
         )
     if isinstance(space, spaces.Discrete):
         return f"{int(value)} (of {space.start} to {space.start + space.n - 1})"
+    if is_text(space):
+        raise EnvFault(f"the observation is {form_of(value)}, where its space has texts")
     return _array(np.asarray(value))
 
 
 def _array(values: Any) -> str:
     """Numbers with blanks between them; rows on lines, what is deeper joined by commas."""
+    if values.size > MOST_NUMBERS:
+        raise EnvFault(f"the observation has {values.size} numbers, more than {MOST_NUMBERS}")
     if values.ndim <= 1:
-        return " ".join(f"{float(v):.4g}" for v in values.reshape(-1))
+        return " ".join(map(_number, values.reshape(-1)))
     rows = values.reshape(values.shape[0], values.shape[1], -1)
-    lines = (" ".join(",".join(f"{float(v):.4g}" for v in cell) for cell in row) for row in rows)
+    lines = (" ".join(",".join(map(_number, cell)) for cell in row) for row in rows)
     return "\n" + "\n".join(lines)
+
+
+def _number(value: Any) -> str:
+    """A number with four digits, or, where it is whole by its type, with all of them."""
+    if isinstance(value, int | np.integer) and abs(int(value)) >= _ROUNDED_FROM:
+        return str(int(value))
+    return f"{float(value):.4g}"
 
 
 def action_format(space: spaces.Space[Any], names: Sequence[str] = ()) -> str:
@@ -184,7 +247,10 @@ def action_format(space: spaces.Space[Any], names: Sequence[str] = ()) -> str:
             return f"one of: {', '.join(names)}"
         return f"a whole number from {space.start} to {space.start + space.n - 1}"
     if isinstance(space, spaces.MultiDiscrete):
-        sizes = ", ".join(str(int(n) - 1) for n in space.nvec.reshape(-1))
+        first = space.start.reshape(-1)
+        sizes = ", ".join(str(int(n) - 1) for n in space.nvec.reshape(-1) + first)
+        if first.any():
+            return f"whole numbers, at least {', '.join(map(str, first))}, at most {sizes}"
         return f"whole numbers from 0 on, at most {sizes}"
     count = int(np.prod(space.shape or ()))
     if isinstance(space, spaces.MultiBinary):
@@ -261,19 +327,3 @@ def _names(env: gymnasium.Env[Any, Any], space: spaces.Space[Any], said: str) ->
 
 def _id(env: gymnasium.Env[Any, Any]) -> str:
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse an option's value that is not among the choices."""
-    if value not in choices:
-        raise UnknownOption(
-            f"{option_key(name)} cannot be '{value}'. {did_you_mean(value, choices)}"
-        )
-
-
-def check_number(name: str, value: object, low: int, high: int) -> None:
-    """Refuse an option that is no whole number within [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UnknownOption(
-            f"{option_key(name)} is {value!r}, but should be a whole number from {low} to {high}."
-        )

@@ -13,9 +13,9 @@ from typing import Any
 
 import gymnasium
 
-from envs.adapters.text_spaces import check_number
 from envs.errors import EnvError, UnknownOption, option_key
 from envs.grading.thoughts import answer_part
+from envs.option_checks import check_number
 from envs.spaces import AnyText
 from envs.text_env import SPLITS, Split
 from envs.verdict import Verdict

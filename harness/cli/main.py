@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.cli.parser import parse
 from harness.display.encoding import replace_in_streams
-from harness.errors import HarnessError, RunError
+from harness.errors import DataError, HarnessError, RunError
 from harness.runs.signals import Terminated
 from harness.system.resource_errors import as_resource_error
 from harness.system.secrets import guard_tracebacks, redact
@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        refused = as_resource_error(error, "This machine refused the operation", "try again")
+        refused = _as_env_fault(error) or as_resource_error(
+            error, "This machine refused the operation", "try again"
+        )
         if refused is None:
             raise
         _say(f"harness: {_shown(refused)}")
@@ -61,3 +63,12 @@ def _shown(error: Exception) -> str:
     """An error's text without secrets or control characters; its own line breaks stay."""
     text = redact(str(error))
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _as_env_fault(error: Exception) -> HarnessError | None:
+    """The refusal that an environment's own code raised outside an episode, if it is one."""
+    # Looked up and not imported: most commands open no environment, and importing them is slow.
+    errors = sys.modules.get("envs.errors")
+    if errors is None or not isinstance(error, errors.EnvError):
+        return None
+    return DataError(str(error))

@@ -262,9 +262,8 @@ def test_a_picture_is_refused_with_what_to_do():
 
 
 def test_a_wrapper_or_a_description_of_ones_own_speaks(monkeypatch):
-    monkeypatch.setattr(
-        envs.adapters.gymnasium_env, "load_wrapper", lambda path: globals()[path.partition(":")[2]]
-    )
+    for module in (envs.adapters.gymnasium_env, envs.adapters.inner_env):
+        monkeypatch.setattr(module, "load_wrapper", lambda path: globals()[path.partition(":")[2]])
     world = envs.make("Test/Signal-v0", "train", wrapper="here:Words")
     assert world.reset(seed=0)[0].startswith("You see ")
     assert world.step("Action: 3")[1] == 2.0

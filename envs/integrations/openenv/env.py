@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from envs.adapters.gymnasium_env import SEEDS_APART
-from envs.adapters.text_spaces import check_number
 from envs.errors import UnknownOption
 from envs.fingerprint import digest
 from envs.integrations.extras import require
@@ -27,6 +26,7 @@ from envs.integrations.hosted_env import (
     truncate_middle,
 )
 from envs.integrations.openenv.session import ActionRefused, Session, fetch_json, parse_address
+from envs.option_checks import check_number
 from envs.text_env import SPLITS, Split
 
 _ACTION = re.compile(r"action\s*:", re.IGNORECASE)

@@ -21,7 +21,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from envs.adapters.text_spaces import check_number
 from envs.errors import UnknownEnv, UnknownOption, option_key
 from envs.fingerprint import digest
 from envs.integrations.hosted_env import (
@@ -33,6 +32,7 @@ from envs.integrations.hosted_env import (
 )
 from envs.integrations.split_shares import assign_splits
 from envs.integrations.verifiers.messages import new_messages_text, opening_text
+from envs.option_checks import check_number
 from envs.text_env import SPLITS, Split
 from envs.workers.json_worker import WorkerFailed
 from envs.workers.pool import WorkerPool
