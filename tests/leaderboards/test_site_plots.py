@@ -43,7 +43,8 @@ def test_an_interval_without_zero_is_not_decided_while_its_adjusted_p_is_large()
 )
 def test_an_axis_holds_any_difference(value, unit):
     found = difference_plot([contrast(value, -value, value)], unit)
-    assert all(0 <= place <= 100 for place in found.lines[0].positions)
+    places = found.lines[0].positions
+    assert all(place is not None and 0 <= place <= 100 for place in places)
 
 
 def test_a_grid_is_by_task_where_tasks_are_shared(make_entry):
