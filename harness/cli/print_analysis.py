@@ -35,7 +35,7 @@ def record_and_print(analysis: Analysis, result: AnalysisResult, as_json: bool) 
     for effect in result.effects:
         console.print(Text(f"· {effect_line(effect, result.unit)}"))
     several = len(result.effects)
-    adjusted = f", p adjusted for {several} (Holm)" if several > 1 else ""
+    adjusted = f"; {formatting.adjusted_for(several)}" if several > 1 else ""
     console.print(
         f"this agent: tasks are paired, 95 % intervals{adjusted}; for the method, compare runs"
     )

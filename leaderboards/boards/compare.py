@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from leaderboards.boards.model import ENOUGH_SEEDS, Difference, Row, track_differences
 from leaderboards.records.entry import Track
 from leaderboards.stats.paired import Effect, holm, over_seeds, over_tasks
-from leaderboards.stats.scores import result
+from leaderboards.stats.unscored import difference_bounds, paired_differences
 
 
 class TrackMismatch(ValueError):
@@ -29,8 +29,9 @@ class TrackMismatch(ValueError):
 class RowComparison:
     """One row against the reference, over items (`agent`) and over seeds (`method`).
 
-    `bounds` of the difference hold for any reward of the unscored outcomes; None if nothing is
-    unscored or rewards leave [0, 1].
+    Both are over outcomes that are scored on both sides. `bounds` of the difference hold for any
+    reward of the unscored outcomes of common seeds; None if nothing is unscored or rewards leave
+    [0, 1].
     """
 
     row: Row
@@ -82,25 +83,22 @@ def _unit(row: Row) -> bool:
 
 
 def _contrast(row: Row, reference: Row, unit: bool, by_bootstrap: bool) -> RowComparison:
-    mine, theirs = dict(row.scores), dict(reference.scores)
-    pairs = [(mine[s], theirs[s]) for s in mine if s in theirs]
-    differences = [a - b for a, b in pairs if a is not None and b is not None]
-    method = over_seeds(differences, by_bootstrap)
-    return RowComparison(
-        row, _agents(row, reference, unit), method.clipped(unit), _bounds(row, reference)
-    )
+    method = over_seeds(paired_differences(row.runs, reference.runs), by_bootstrap)
+    bounds = difference_bounds(row.runs, reference.runs, (0.0, 1.0)) if unit else None
+    return RowComparison(row, _agents(row, reference, unit), method.clipped(unit), bounds)
 
 
 def _agents(row: Row, reference: Row, unit: bool) -> Effect:
     """The effect over test items, from each side's mean over its agents, task by task.
 
     With a per-seed task distribution only agents of common seeds have the same tasks. Otherwise all
-    agents have, and all of them count if no seed is common.
+    agents have, and all of them count if no seed is common. Of a common seed only tasks count that
+    both agents have scored: another seed's score of a task on one side alone would not be paired.
     """
     common = set(row.seeds) & set(reference.seeds)
     if not common and row.entries[0].track.family:
         return over_tasks([], [], unit)
-    a, b = (_by_task(side, common or set(side.seeds)) for side in (row, reference))
+    a, b = _by_task(row, reference, common), _by_task(reference, row, common)
     # A task that one side has no score for cannot be paired.
     tasks = sorted(a.keys() & b.keys())
     return over_tasks(
@@ -108,11 +106,15 @@ def _agents(row: Row, reference: Row, unit: bool) -> Effect:
     ).clipped(unit)
 
 
-def _by_task(row: Row, seeds: set[int]) -> Mapping[str, float]:
+def _by_task(row: Row, other: Row, common: set[int]) -> Mapping[str, float]:
+    """The row's mean by task, over common seeds where the other has scored it, or over all."""
     values: dict[str, list[float]] = {}
-    for entry in row.entries:
-        if entry.seed in seeds:
-            for task, reward in result(entry).means.items():
+    there = other.runs
+    for seed, run in row.runs.items():
+        if common and seed not in common:
+            continue
+        for task, reward in run.means.items():
+            if not common or task in there[seed].means:
                 values.setdefault(task, []).append(reward)
     return {task: sum(rewards) / len(rewards) for task, rewards in values.items()}
 
@@ -127,14 +129,6 @@ def _single(row: Row, reference: Row, common: set[int]) -> bool:
         if len(agents) != 1 or not rewards <= {0.0, 1.0, None}:
             return False
     return True
-
-
-def _bounds(row: Row, reference: Row) -> tuple[float, float] | None:
-    if row.bounds is None or reference.bounds is None or not row.unscored + reference.unscored:
-        return None
-    # At the least, the row has its worst and the reference its best score; at the most, the
-    # reverse.
-    return row.bounds[0] - reference.bounds[1], row.bounds[1] - reference.bounds[0]
 
 
 def _cautions(rows: Sequence[Row], contrasts: Sequence[RowComparison]) -> list[str]:

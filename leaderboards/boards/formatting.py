@@ -161,10 +161,18 @@ def contrast_line(contrast: Contrast, unit: bool) -> str:
     """A paired difference as text: "espl − base: +3.1 [−1.0, +7.2] over 3 seeds"."""
     head = f"{plain(contrast.label)}: {signed(contrast.value, unit)}"
     if contrast.interval is None:
-        return f"{head}, no interval ({contrast.reason})"
+        return f"{head}, no interval ({contrast.reason}){_open(contrast, unit)}"
     low, high = signed(contrast.interval.low, unit), signed(contrast.interval.high, unit)
     p = "" if contrast.holm is None else f", p {p_text(contrast.holm)}"
-    return f"{head} [{low}, {high}] over {contrast.seeds} seeds{p}"
+    return f"{head} [{low}, {high}] over {contrast.seeds} seeds{p}{_open(contrast, unit)}"
+
+
+def _open(contrast: Contrast, unit: bool) -> str:
+    """The range that unscored outcomes leave to a difference, as the end of its line."""
+    if contrast.bounds is None:
+        return ""
+    low, high = (signed(end, unit) for end in contrast.bounds)
+    return f"; {low} to {high} for any reward of the unscored outcomes"
 
 
 def p_text(p: float) -> str:
@@ -172,17 +180,22 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
+def adjusted_for(contrasts: int) -> str:
+    """The adjustment of several contrasts: that of p, which the intervals do not share."""
+    return f"p adjusted for {contrasts} contrasts (Holm), intervals not adjusted"
+
+
 def contrast_heading(contrasts: Sequence[Contrast], unit: bool) -> str:
     """The heading of the contrasts: their unit, intervals and adjustment."""
     points = " in points" if unit else ""
-    several = f"; p adjusted for {len(contrasts)} contrasts (Holm)" if len(contrasts) > 1 else ""
+    several = f"; {adjusted_for(len(contrasts))}" if len(contrasts) > 1 else ""
     return f"Differences{points}, with 95 % paired t intervals over common seeds{several}:"
 
 
 def tokens_heading(board: Board) -> str:
     """The heading of the differences at equal tokens: method, assumption and adjustment."""
     several = len(board.at_tokens)
-    adjusted = f"; p adjusted for {several} contrasts (Holm)" if several > 1 else ""
+    adjusted = f"; {adjusted_for(several)}" if several > 1 else ""
     return (
         "Differences at equal sampled tokens (rollout + reflection); the second method's score is "
         f"interpolated linearly between its own budgets, seed by seed{adjusted}; base samples "
@@ -259,6 +272,11 @@ def legend(board: Board) -> list[str]:
         lines.append("cost: of the tokens sampled in training, at the prices each run recorded")
     if any(row.ranks and row.ranks[0] < row.ranks[1] for row in board.rows):
         lines.append("#: rank interval, from paired t tests of all pairs of rows (Holm, 5 %)")
+    if any(row.unscored for row in board.rows):
+        lines.append(
+            "unscored outcomes: rows are compared over the tasks scored in both, and an order "
+            "counts only if no reward of the unscored outcomes would reverse it"
+        )
     if any(row.provisional and row.rank for row in board.rows):
         lines.append("°: provisional, fewer than 5 seeds")
     return lines

@@ -7,7 +7,7 @@ from itertools import pairwise
 from leaderboards.records.entry import Entry, Track
 from leaderboards.records.strict_json import JSON
 from leaderboards.stats.intervals import Interval
-from leaderboards.stats.scores import Estimate, PassAtK
+from leaderboards.stats.scores import Estimate, PassAtK, Result
 
 ENOUGH_SEEDS = 5  # fewer make a row provisional
 
@@ -39,13 +39,15 @@ class Row:
 
     `scores` pairs each seed with its score (None where nothing was scored). `bounds` are the scores
     if every unscored outcome were wrong, or correct; None where rewards leave [0, 1]. `rank` is the
-    position by score alone, `ranks` the rank interval (best, worst); both are None without a score.
+    position by score alone, which rows share as far as unscored outcomes leave it open; `ranks` is
+    the rank interval (best, worst); both are None without a score. `results` belong to `entries`.
     `settings` are those in which the row differs from the leaderboard's other rows of its method.
     """
 
     method: str
     config: Mapping[str, JSON]
     entries: tuple[Entry, ...]
+    results: tuple[Result, ...]
     scores: tuple[tuple[int, float | None], ...]
     seed_estimate: Estimate
     item_estimate: Estimate
@@ -77,6 +79,11 @@ class Row:
         return tuple(seed for seed, _ in self.scores)
 
     @property
+    def runs(self) -> dict[int, Result]:
+        """The results by training seed."""
+        return {one.entry.seed: one for one in self.results}
+
+    @property
     def provisional(self) -> bool:
         """True with too few seeds to trust the order."""
         return len(self.scores) < ENOUGH_SEEDS
@@ -95,7 +102,9 @@ class Difference:
 class Contrast:
     """The mean difference of two rows over their common seeds, and its paired t interval.
 
-    `p` is of the paired t test; `holm` is p adjusted for all contrasts of the leaderboard.
+    Each seed's difference is over the tasks that both runs have scored. `p` is of the paired t
+    test; `holm` is p adjusted for all contrasts of the leaderboard, the interval is not adjusted.
+    `bounds` hold for any reward of the unscored outcomes; None if all are scored.
     """
 
     label: str
@@ -105,6 +114,7 @@ class Contrast:
     reason: str = ""
     p: float | None = None
     holm: float | None = None
+    bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

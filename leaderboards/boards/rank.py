@@ -5,6 +5,7 @@ rows are compared over their common seeds.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
@@ -20,6 +21,13 @@ from leaderboards.stats.scores import (
     estimate_over_seeds,
     passes,
     result,
+)
+from leaderboards.stats.unscored import (
+    Range,
+    difference_bounds,
+    paired_differences,
+    reward_range,
+    score_bounds,
 )
 
 
@@ -66,16 +74,33 @@ def _board(track: Track, entries: Sequence[Entry]) -> Board:
     rows = _labelled([_row(group, unit) for group in groups.values()])
     # Rows without a score come last; the label puts equal scores in one order everywhere.
     rows.sort(key=lambda r: (r.score is None, -(r.score or 0.0), r.label))
-    ranks: dict[float, int] = {}  # equal scores share the better rank
-    for place, row in enumerate(rows, 1):
-        if row.score is not None:
-            ranks.setdefault(row.score, place)
-    intervals = rank_intervals([dict(row.scores) for row in rows])
+    rewards = reward_range(results)
+    intervals = rank_intervals(
+        [dict(row.scores) for row in rows], runs=[row.runs for row in rows], rewards=rewards
+    )
     ranked = (
-        replace(r, rank=None if r.score is None else ranks[r.score], ranks=interval)
-        for r, interval in zip(rows, intervals, strict=True)
+        replace(r, rank=place, ranks=interval)
+        for r, place, interval in zip(rows, _ranks(rows, rewards), intervals, strict=True)
     )
     return Board(track, tuple(ranked), unit)
+
+
+def _ranks(rows: Sequence[Row], rewards: Range) -> list[int | None]:
+    """The ranks by score alone: equal scores, and scores that may be equal, share the better."""
+    bounds = []
+    for row in rows:
+        if not row.unscored and row.score is not None:
+            bounds.append((row.score, row.score))
+        elif row.score is not None:
+            lows, highs = zip(*(score_bounds(run, rewards) for run in row.results), strict=True)
+            bounds.append((math.fsum(lows) / len(lows), math.fsum(highs) / len(highs)))
+        else:
+            bounds.append((-math.inf, -math.inf))
+    lowest = sorted(low for low, _ in bounds)
+    return [
+        None if row.score is None else 1 + len(lowest) - bisect_right(lowest, high)
+        for row, (_, high) in zip(rows, bounds, strict=True)
+    ]
 
 
 def _row(group: Sequence[Result], unit: bool) -> Row:
@@ -89,6 +114,7 @@ def _row(group: Sequence[Result], unit: bool) -> Row:
         method=entries[0].method,
         config=entries[0].row_config,
         entries=entries,
+        results=tuple(results),
         scores=scores,
         seed_estimate=estimate_over_seeds([value for _, value in scores], unit),
         item_estimate=estimate_over_items(results, unit),
@@ -186,14 +212,19 @@ def _flat(prefix: str, config: Mapping[str, JSON]) -> Iterable[tuple[str, str]]:
 
 
 def paired(a: Row, b: Row) -> Contrast | None:
-    """The difference a − b, paired over common training seeds; None without any."""
-    left, right = dict(a.scores), dict(b.scores)
-    pairs = [(left[s], right[s]) for s in left if s in right]
-    effect = over_seeds([x - y for x, y in pairs if x is not None and y is not None])
+    """The difference a − b, paired over training seeds and tasks; None without a common one."""
+    effect = over_seeds(paired_differences(a.runs, b.runs))
     if effect.value is None:
         return None
-    label = f"{a.label} − {b.label}"
-    return Contrast(label, effect.value, effect.interval, effect.units, effect.reason, effect.p)
+    return Contrast(
+        label=f"{a.label} − {b.label}",
+        value=effect.value,
+        interval=effect.interval,
+        seeds=effect.units,
+        reason=effect.reason,
+        p=effect.p,
+        bounds=difference_bounds(a.runs, b.runs, reward_range([*a.results, *b.results])),
+    )
 
 
 def contrasts(board: Board, reference: str = "base") -> tuple[Contrast, ...]:

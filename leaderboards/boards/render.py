@@ -17,9 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboards.boards import formatting
-from leaderboards.boards.model import Board, Row, track_differences
+from leaderboards.boards.model import Board, Contrast, Row, track_differences
 from leaderboards.boards.rank import contrasts
-from leaderboards.records.strict_json import encode
+from leaderboards.records.strict_json import JSON, encode
 
 # A rule under the headings and nothing else, so that the gap between columns is the padding alone.
 # Called ASCII, as rich would draw a grid where lines are not; our consoles replace the rule.
@@ -289,8 +289,17 @@ def _board_json(board: Board) -> dict[str, Any]:
         "track": encode(board.track),
         "unit": board.unit,
         "rows": [_row_json(row) for row in board.rows],
-        "contrasts": [encode(contrast) for contrast in contrasts(board)],
+        "contrasts": [_contrast_json(contrast) for contrast in contrasts(board)],
         "at_equal_tokens": [encode(one) for one in board.at_tokens],
+    }
+
+
+def _contrast_json(contrast: Contrast) -> dict[str, JSON]:
+    """A contrast; without bounds where all outcomes are scored, as in older files."""
+    return {
+        name: value
+        for name, value in encode(contrast).items()
+        if name != "bounds" or value is not None
     }
 
 

@@ -15,13 +15,14 @@ from harness.runs.subprocess_pool import Job, SubprocessPool, harness_command
 from harness.storage.atomic_files import write_json
 from leaderboards.boards.formatting import counted
 from leaderboards.records.store import find_entries
+from leaderboards.stats.intervals import mean
 from leaderboards.stats.preregistered import (
     Finding,
     PreregisteredPlan,
     Scores,
     findings,
 )
-from leaderboards.stats.scores import result
+from leaderboards.stats.scores import Result, result
 
 FOUR = "×4"
 """The mark of RL at four times the budget: knowledge can be practised too, given the time."""
@@ -101,14 +102,25 @@ def work(
 
 
 def collect(wanted: Sequence[Unit]) -> dict[str, dict[str, dict[int, float]]]:
-    """Scores in points by environment, method and seed, from the entries of these runs alone."""
+    """Scores in points by environment, method and seed, from the entries of these runs alone.
+
+    The methods of one environment and seed are scored over the tasks that all of them have scored,
+    so that a task that could not be scored for one does not make the others look worse.
+    """
     scores: dict[str, dict[str, dict[int, float]]] = {}
+    same: dict[tuple[str, int], dict[str, Result]] = {}
     for unit in wanted:
         mark = FOUR if unit.folder.name.endswith("-rl4") else ""
         for entry in find_entries([unit.folder]).entries:
-            if (score := result(entry).score) is not None:
-                by_method = scores.setdefault(unit.env, {})
-                by_method.setdefault(entry.method + mark, {})[entry.seed] = 100 * score
+            run = result(entry)
+            if run.score is not None:
+                same.setdefault((unit.env, entry.seed), {})[entry.method + mark] = run
+    for (env, seed), runs in same.items():
+        common = set.intersection(*(set(run.means) for run in runs.values()))
+        for method, run in runs.items():
+            score = mean([run.means[task] for task in sorted(common)])
+            if score is not None:
+                scores.setdefault(env, {}).setdefault(method, {})[seed] = 100 * score
     return scores
 
 

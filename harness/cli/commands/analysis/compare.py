@@ -110,7 +110,7 @@ def _heading(over_seeds: bool, found: Comparison) -> str:
     else:
         what = f"{formatting.CI_ITEMS}: differences between these agents, paired by task"
     several = len(found.contrasts)
-    adjusted = f"; p adjusted for {several} contrasts (Holm)" if several > 1 else ""
+    adjusted = f"; {formatting.adjusted_for(several)}" if several > 1 else ""
     return f"{what}{unit}, 95 % intervals{adjusted}"
 
 
