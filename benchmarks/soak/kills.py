@@ -44,8 +44,9 @@ _BYTES = ("champion.json", "champion.txt", "population.jsonl", "test.jsonl", "ep
 _WEIGHTS = ("adapter.safetensors", "optimizer.safetensors", "policy.json")
 _SECONDS = ("seconds", "acting_seconds", "reflection_seconds", "training_seconds")
 # What no two runs share, or what kills add; lines with seconds differ in length, so logs do.
-_CLOCK = (*_SECONDS, "evaluation_seconds", "created", "command", "logs", "run", "asked_again")
-_LATER = ("manifest",)  # what checkpoints of earlier versions did not say
+_KILLS = ("run", "asked_again", "participants", "execution_changes")
+_CLOCK = (*_SECONDS, "evaluation_seconds", "created", "command", "logs", *_KILLS)
+_LATER = ("manifest", "seal")  # what checkpoints of earlier versions did not say
 
 
 @dataclass

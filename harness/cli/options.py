@@ -204,6 +204,23 @@ ExecutionSets = Annotated[
         panel=EXECUTION,
     ),
 ]
+Changes = Annotated[
+    list[str] | None,
+    option(
+        "--change",
+        metavar="SECTION.KEY[=VALUE]",
+        help="a measured setting that may differ from the run's beginning; the entry records it, "
+        "and no ranking counts the run",
+        panel=EXECUTION,
+    ),
+]
+SecondRun = Annotated[
+    bool,
+    option(
+        "--second-run",
+        help="add: publish a second run of a seed too; leaderboards count the earlier one",
+    ),
+]
 PromptFile = Annotated[
     Path | None,
     option("--prompt", metavar="FILE", help="a file with the initial system prompt", panel=REQUEST),

@@ -60,7 +60,14 @@ def _rows(entries: Sequence[Entry], seeds: Sequence[int] = ()) -> list[Row]:
         raise UsageError(
             f"No entry there has one of the seeds {', '.join(map(str, seeds))}; leave out --seeds."
         )
-    return [row for board in boards(kept) for row in board.rows]
+    made = boards(kept)
+    rows = [row for board in made for row in board.rows]
+    if not rows and (apart := [entry for board in made for entry in board.apart]):
+        raise UsageError(
+            f"{apart[0].method} seed {apart[0].seed} ({apart[0].id}) is in no row, because its "
+            "settings changed on the way; name a run of one setting."
+        )
+    return rows
 
 
 def _only(name: str, rows: Sequence[Row]) -> Row:

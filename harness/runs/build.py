@@ -20,7 +20,7 @@ from harness.method import Method, ReflectsConcurrently
 from harness.policies import deterministic, open_policy, require_trainable
 from harness.policies.base import Policy
 from harness.policies.capabilities import close as close_policy
-from harness.policies.capabilities import identity_of, notes_of, settings_of, thinks_of
+from harness.policies.capabilities import identity_of, notes_of, settings_of, thinks_of, versions_of
 from harness.rollout import RolloutConfig
 from harness.runs.checks.finite import not_finite_explained
 from harness.runs.checks.grader_selftest import check_graders
@@ -30,6 +30,7 @@ from harness.runs.entry import make_entry
 from harness.runs.envs import env_maker
 from harness.runs.history.details import read_details
 from harness.runs.history.held_out import HeldOutEvaluation
+from harness.runs.history.seal import Seal, check_request, first_seal, seal_run
 from harness.runs.history.training_notes import training_notes
 from harness.runs.limits import LimitReached, RunLimits, rounds_logged
 from harness.runs.off_policy import mismatch_notes
@@ -115,6 +116,8 @@ class RunContext:
     callbacks: Callbacks
     reflector: Policy
     limits: RunLimits
+    seal: Seal | None
+    """None for a finished run that was opened again."""
 
     def evaluation_table(self, *names: str) -> RolloutConfig:
         """Rollout configuration of an evaluation; `names` choose its random stream."""
@@ -157,8 +160,11 @@ def build_run(
     reflector = reflector_for(request, policy, meter)
     request = with_reflection_limit(request, _reflector_thinks(request, opened, reflector))
     # A finished run may be opened again for analyses, and keeps the request that it ran with.
+    seal = None
     if not (folder / "entry.json").exists():
+        # First, so that a run killed between the two is sealed with what it resolved to.
         write_request(request, folder)
+        seal = seal_run(request, folder, versions_of(opened), callbacks.note)
     wanted = Shape(request.budget.tasks, request.budget.prompts, request.budget.samples)
     # A method that plays no training episodes has no rounds either.
     episodes = request.budget.episodes if agents.spec(request.method).plays else 0
@@ -175,12 +181,13 @@ def build_run(
         lambda: stop() or limits.stop_before_iteration(),
     )
     run = Run(folder, policy, meter)
+    run.seal = seal.copy() if seal else None
     limits = RunLimits(
         request.limits, request.prices, lambda: meter.spent, lambda: rounds_logged(folder)
     )
     callbacks.add(run)
     return RunContext(
-        request, folder, policy, meter, env, plan, arena, run, callbacks, reflector, limits
+        request, folder, policy, meter, env, plan, arena, run, callbacks, reflector, limits, seal
     )
 
 
@@ -220,6 +227,7 @@ def run_one(request: Config, folder: Path, callbacks: Callbacks, stop: Callable[
         finish_swap(folder)
         # Before the model is opened, which can take minutes; compared in full on resuming.
         read_checkpoint(folder, quick=True)
+        check_request(request, folder)
         run_context = build_run(request, folder, callbacks, stop)
         try:
             method = make_method(run_context)
@@ -283,6 +291,7 @@ def _test(
         run_context.reflector,
         agent,
         records,
+        run_context.seal or first_seal(run_context.request, run_context.folder),
     )
     return make_entry(
         run_context.request,

@@ -1,10 +1,8 @@
 """The entry of a finished run: its Track, outcomes and provenance."""
 
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +22,7 @@ from harness.policies.base import Policy
 from harness.policies.capabilities import identity_of, notes_of, versions_of
 from harness.policies.vllm.url import parse_address
 from harness.runs.envs import answers_once, public_name, public_options
+from harness.runs.history import participants
 from harness.runs.history.details import EntryDetails
 from harness.settings.build import recorded
 from harness.settings.config import Config
@@ -41,16 +40,23 @@ from leaderboards.records.entry import (
 )
 from leaderboards.records.provenance import Prices, Provenance, Spent
 from leaderboards.records.redact import redacted, redacted_json
+from leaderboards.records.strict_json import encode
 
-_PACKAGES = (
-    "espl-harness",
-    "torch",
-    "transformers",
-    "peft",
-    "trueskill",
-    "mpmath",
-    "gymnasium",
-)
+_CLAIMED = {
+    "track": (
+        "placement",
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "eval_temperature",
+        "eval_top_p",
+        "budget_episodes",
+        "samples_per_task",
+        "thinking",
+    ),
+    "provenance": ("prices",),
+}
+"""Fields of an entry that `claimed` gives, by the record that holds them."""
 
 
 def make_track(
@@ -92,6 +98,54 @@ def make_track(
         tools=request.model.tools,
         adapter=identity.get("adapter", ""),
     )
+
+
+def claimed(request: Config) -> dict[str, Any]:
+    """Fields of an entry that the configuration alone decides, with their values.
+
+    Without the model's name: that of a local folder depends on the machine.
+    """
+    return {
+        "method": request.method,
+        "seed": request.run.seed,
+        "config": encode(_config(request)),
+        "track.placement": request.run.prompt_role,
+        "track.temperature": request.sampling.temperature,
+        "track.top_p": request.sampling.top_p,
+        "track.max_tokens": request.sampling.max_tokens,
+        "track.eval_temperature": request.evaluation.temperature,
+        "track.eval_top_p": request.evaluation.top_p,
+        "track.budget_episodes": request.budget.episodes,
+        "track.samples_per_task": request.evaluation.samples,
+        "track.thinking": request.model.thinking,
+        "provenance.command": without_model(_command(request)),
+        "provenance.prices": _prices(request),
+    }
+
+
+def without_model(command: Sequence[str]) -> tuple[str, ...]:
+    """A command without the value of --model."""
+    before = ("", *command)
+    return tuple(word for word, flag in zip(command, before, strict=False) if flag != "--model")
+
+
+def names_of(url: str) -> set[str]:
+    """The names that entries may have for a model, here and where its folder is somewhere else."""
+    return {public_model(url), redacted(url), f"hf:{Path(url.removeprefix('hf:')).name}"}
+
+
+def claims_of(entry: Entry) -> dict[str, Any]:
+    """The same fields as `claimed`, as an entry has them."""
+    parts = {"track": entry.track, "provenance": entry.provenance}
+    own = {"method": entry.method, "seed": entry.seed, "config": encode(entry.config)}
+    for part, names in _CLAIMED.items():
+        own |= {f"{part}.{name}": getattr(parts[part], name) for name in names}
+    return own | {"provenance.command": without_model(entry.provenance.command)}
+
+
+def _config(request: Config) -> Any:
+    # Under the names that the settings had first, which published entries keep.
+    return redacted_json(_row_config(request, recorded(request.method_settings)))
 
 
 def _briefing(request: Config, env: TextEnvProtocol) -> str:
@@ -153,8 +207,7 @@ def make_entry(
     return Entry(
         track=make_track(request, env, policy, reflector, [o.task for o in outcomes]),
         method=request.method,
-        # Under the names that the settings had first, which published entries keep.
-        config=cast(Any, redacted_json(_row_config(request, recorded(request.method_settings)))),
+        config=_config(request),
         seed=request.run.seed,
         outcomes=outcomes,
         spent=Spent(
@@ -176,6 +229,10 @@ def make_entry(
         task_texts=details.task_texts,
         backend=details.backend,
         asked_again=asked_again,
+        segments=details.segments,
+        execution_changes=details.execution_changes,
+        participants=details.participants,
+        sealed=details.sealed,
     )
 
 
@@ -218,20 +275,11 @@ def _outcome(line: Mapping[str, JSON], once: bool) -> Outcome:
 
 def provenance(request: Config, engine: Mapping[str, str]) -> Provenance:
     """Provenance without the machine's name; `engine` has the versions of the backend."""
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            # Written down as well: that a package was missing can explain a difference.
-            versions[name] = "not installed"
-    # Last, because a backend knows best which release it runs on.
-    versions.update(engine)
-    commit, dirty = _commit()
+    commit, dirty = participants.code_version()
     return Provenance(
         commit=commit,
         dirty=dirty,
-        versions=versions,
+        versions=participants.package_versions(engine),
         device=f"{request.model.device} ({platform.system()} {platform.machine()})",
         threads=max(request.model.threads, 1),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -268,20 +316,3 @@ def _command(request: Config) -> tuple[str, ...]:
     if request.env.task_seed not in (None, request.run.seed):
         options += ["--set", f"env.task_seed={request.env.task_seed}"]
     return ("harness", "run", *(word for pair in flags.items() for word in pair), *options)
-
-
-def _commit() -> tuple[str, bool]:
-    here = Path(__file__).resolve().parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != here.parents[1]:
-            return "", False  # installed inside somebody else's repository
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.SubprocessError):
-        return "", False

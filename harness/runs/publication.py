@@ -6,12 +6,23 @@ from pathlib import Path
 from typing import Any, cast
 
 from harness.errors import RunError, UsageError
+from harness.runs.entry import claimed, claims_of, names_of
+from harness.runs.history.details import history_of
+from harness.runs.history.seal import NAME, check_sealed, read_seal
+from harness.runs.request import read_request
 from harness.runs.run_dirs import existing
 from harness.storage.atomic_files import lines, read_json
 from harness.storage.transcript import status
 from harness.types import SystemPrompt
 from leaderboards.records.entry import Entry, Outcome
 from leaderboards.records.store import read_entry
+
+_IDENTITY = {
+    "weights": "weights",
+    "rendering": "rendering",
+    "model_configuration": "model configuration",
+}
+"""Fields of a Track that `identity.json` holds, by their names there."""
 
 
 def publishable(run: Path) -> list[Path]:
@@ -49,7 +60,38 @@ def checked_entry(run_dir: Path) -> Entry:
         raise RunError(
             f"{run_dir} has other outcomes in test.jsonl than in entry.json; it is not published."
         )
+    _check_seal(entry, run_dir)
     return entry
+
+
+def _check_seal(entry: Entry, run_dir: Path) -> None:
+    """Refuse an entry that claims other settings or machines than its run was held to.
+
+    Raises:
+        RunError: So; names what differs.
+    """
+    seal = read_seal(run_dir)
+    request = read_request(run_dir)
+    check_sealed(seal, request, run_dir)
+    if seal is None:
+        if entry.sealed:
+            raise RunError(f"{run_dir / NAME} is missing, so {run_dir} is not published.")
+        return
+    told = history_of(seal)
+    claims = claimed(request)
+    own = {name: getattr(entry, name) for name in told} | claims_of(entry)
+    differing = [name for name, value in (told | claims).items() if own[name] != value]
+    if entry.track.model not in names_of(request.model_url):
+        differing.append("track.model")
+    identity = read_json(run_dir / "identity.json")
+    for field, name in _IDENTITY.items():
+        if getattr(entry.track, field) != identity.get(name, ""):
+            differing.append(f"track.{field}")
+    if differing:
+        raise RunError(
+            f"{run_dir / 'entry.json'} claims something else than {NAME} says about "
+            f"{' and '.join(differing)}; it is not published."
+        )
 
 
 def _moment(text: str) -> datetime:

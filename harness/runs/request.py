@@ -28,7 +28,10 @@ def write_request(request: Config, folder: Path) -> None:
 
 def read_tables(folder: Path) -> Tables:
     """The sections of an existing run's request, under today's names."""
-    tables = read_toml(folder / "config.toml")
+    return _modern(read_toml(folder / "config.toml"))
+
+
+def _modern(tables: Tables) -> Tables:
     found = _installed(str(tables.get("method", {}).get("name", "espl")))
     return modern(tables, [found] if found else [])[0]
 
@@ -39,7 +42,12 @@ def read_request(folder: Path) -> Config:
     A run of a method that is not installed here can still be shown: its settings are left out, and
     whoever needs the method gets the registry's error.
     """
-    tables = read_tables(folder)
+    return request_of(read_toml(folder / "config.toml"))
+
+
+def request_of(tables: Tables) -> Config:
+    """The request in the sections that a run wrote down, now or with an earlier version."""
+    tables = _modern(tables)
     kept = {**tables, "executor": without_removed(tables.get("executor", {}))}
     return from_tables(kept, _installed)
 

@@ -82,8 +82,11 @@ def write_checkpoint(
     logs: Mapping[str, Checksum],
     policy_version: int,
     save: Callable[[Path], None],
+    seal: Mapping[str, JSON] | None = None,
 ) -> None:
     """Make this the run's checkpoint in one step; `save` writes the weights, if version > 0.
+
+    `seal` are the settings that the run is held to, of which the checkpoint keeps a copy.
 
     The logs must be on disk up to the lengths that are named here.
     """
@@ -101,6 +104,7 @@ def write_checkpoint(
         "spent": asdict(spent),
         "logs": {name: found.bytes for name, found in logs.items()},
         "manifest": True,
+        **({"seal": seal} if seal else {}),
     }
     write_json(part / "state.json", state)
     beside = {f"{name}.jsonl": found for name, found in logs.items()}

@@ -1,6 +1,7 @@
 """The run directory: a run's configuration, logs and checkpoint.
 
     config.toml       the resolved configuration, written first
+    seal.json         the settings that the run is held to, allowed changes, and what took part
     episodes.jsonl    one line per training episode, as it ends
     rounds.jsonl      one line per iteration: metrics, reward-hacking monitors, report, usage
     population.jsonl  the method's state after each iteration (prompts, ratings, lineage)
@@ -64,6 +65,8 @@ class Run(Callback):
         self.checkpoint = folder / "checkpoint"
         self.logs = {name: Log(folder / f"{name}.jsonl") for name in LOGS}
         self.journal = meter.journal = RoundJournal(folder / "unfinished_round.jsonl")
+        self.seal: Mapping[str, JSON] | None = None
+        """The settings that the run is held to, of which each checkpoint keeps a copy."""
         self._round = 0
         self._signs: list[Mapping[str, float | None]] = []
         finish_swap(folder)
@@ -171,6 +174,7 @@ class Run(Callback):
             {name: log.checksum() for name, log in self.logs.items()},
             self.policy.version if trainable else 0,
             self._save_weights,
+            self.seal,
         )
 
     def _save_weights(self, folder: Path) -> None:

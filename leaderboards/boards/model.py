@@ -138,13 +138,15 @@ class EqualTokensContrast:
 class Board:
     """A leaderboard: the rows of one Track, best first.
 
-    `unit` is True where all rewards lie within [0, 1].
+    `unit` is True where all rewards lie within [0, 1]. `apart` are runs that are in no row, because
+    their settings changed on the way: they ran under no Track of one setting.
     """
 
     track: Track
     rows: tuple[Row, ...]
     unit: bool
     at_tokens: tuple[EqualTokensContrast, ...] = ()
+    apart: tuple[Entry, ...] = ()
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -1,14 +1,13 @@
 """Rows and ranks from entries: one leaderboard for each Track, no ranks across Tracks.
 
 A row is a method with its settings, over its training seeds. The first run of a seed counts; two
-rows are compared over their common seeds.
+rows are compared over their common seeds. A run whose settings changed on the way is in no row.
 """
 
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from datetime import datetime
 
 from leaderboards.boards.model import Board, Contrast, Cost, Money, Row
 from leaderboards.records.entry import Entry, Track
@@ -21,6 +20,7 @@ from leaderboards.stats.scores import (
     estimate_over_seeds,
     passes,
     result,
+    run_moment,
 )
 from leaderboards.stats.unscored import (
     Range,
@@ -66,7 +66,8 @@ def _join_unconfigured(tracks: dict[Track, list[Entry]]) -> None:
 
 
 def _board(track: Track, entries: Sequence[Entry]) -> Board:
-    results = [result(entry) for entry in entries]
+    results = [result(entry) for entry in entries if not entry.segments]
+    apart = {entry.id: entry for entry in entries if entry.segments}
     unit = all(one.min_reward >= 0 and one.max_reward <= 1 for one in results)
     groups: dict[tuple[str, str], list[Result]] = {}
     for one in results:
@@ -82,7 +83,7 @@ def _board(track: Track, entries: Sequence[Entry]) -> Board:
         replace(r, rank=place, ranks=interval)
         for r, place, interval in zip(rows, _ranks(rows, rewards), intervals, strict=True)
     )
-    return Board(track, tuple(ranked), unit)
+    return Board(track, tuple(ranked), unit, apart=tuple(apart.values()))
 
 
 def _ranks(rows: Sequence[Row], rewards: Range) -> list[int | None]:
@@ -153,16 +154,12 @@ def _one_per_seed(group: Sequence[Result]) -> tuple[list[Result], list[str]]:
         if len(runs) > 1:
             # One entry that was read from two places is one run.
             runs = list({one.entry.id: one for one in runs}.values())
-            runs.sort(key=lambda one: (_moment(one.entry), one.entry.id))
+            runs.sort(key=lambda one: (run_moment(one.entry), one.entry.id))
         kept.append(runs[0])
         if len(runs) > 1:
             ids = " and ".join(one.entry.id for one in runs)
             warnings.append(f"seed {seed} was run {len(runs)} times ({ids}); the first counts")
     return kept, warnings
-
-
-def _moment(entry: Entry) -> datetime:
-    return datetime.fromisoformat(entry.provenance.created)
 
 
 def _warnings(
@@ -171,9 +168,13 @@ def _warnings(
     found = []
     if empty := [seed for seed, value in scores if value is None]:
         found.append(f"nothing was scored for {_seeds(empty)}; the mean leaves it out")
-    if dirty := [e.seed for e in entries if e.provenance.dirty]:
+    if dirty := [e.seed for e in entries if any(d for _, d in e.code)]:
         found.append(f"uncommitted code for {_seeds(dirty)}")
-    if len(commits := {e.provenance.commit for e in entries}) > 1:
+    if mixed := [e.seed for e in entries if len(e.code) > 1]:
+        found.append(f"different commits computed parts of {_seeds(mixed)}")
+    if mixed := [e.seed for e in entries if len(e.places) > 1]:
+        found.append(f"different machines or releases computed parts of {_seeds(mixed)}")
+    if len(commits := {commit for e in entries for commit, _ in e.code}) > 1:
         found.append(f"the seeds ran on {len(commits)} different commits")
     if over := [e.seed for e in entries if e.spent.episodes > e.track.budget_episodes]:
         found.append(f"more episodes than the budget for {_seeds(over)}")

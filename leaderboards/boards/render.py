@@ -19,6 +19,7 @@ from rich.text import Text
 from leaderboards.boards import formatting
 from leaderboards.boards.model import Board, Contrast, Row, track_differences
 from leaderboards.boards.rank import contrasts
+from leaderboards.records.entry import Entry
 from leaderboards.records.strict_json import JSON, encode
 
 # A rule under the headings and nothing else, so that the gap between columns is the padding alone.
@@ -291,6 +292,17 @@ def _board_json(board: Board) -> dict[str, Any]:
         "rows": [_row_json(row) for row in board.rows],
         "contrasts": [_contrast_json(contrast) for contrast in contrasts(board)],
         "at_equal_tokens": [encode(one) for one in board.at_tokens],
+        # Left out where there are none: published numbers from before keep their text.
+        **({"apart": [_apart_json(entry) for entry in board.apart]} if board.apart else {}),
+    }
+
+
+def _apart_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "entry": entry.id,
+        "method": entry.method,
+        "seed": entry.seed,
+        "segments": [encode(segment) for segment in entry.segments],
     }
 
 

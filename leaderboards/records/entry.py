@@ -264,6 +264,21 @@ class Entry:
         """The settings that distinguish rows: `config` without added ones at their first value."""
         return without_first_values(self.method, self.config)
 
+    @property
+    def code(self) -> tuple[tuple[str, bool], ...]:
+        """Every commit that computed a part of the run, each with "had uncommitted changes"."""
+        own = ((self.provenance.commit, self.provenance.dirty),)
+        return tuple(dict.fromkeys((*((p.commit, p.dirty) for p in self.participants), *own)))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Every machine that computed a part of the run with its releases, one text for each."""
+        kinds = (
+            (dict(p.versions), p.machine, p.processor, p.accelerator, p.device, p.threads)
+            for p in self.participants
+        )
+        return tuple(dict.fromkeys(canonical(kind) for kind in kinds))
+
     def content(self, *, but: str = "") -> dict[str, Any]:
         """Every field but `but`, in the oldest schema that can hold them.
 

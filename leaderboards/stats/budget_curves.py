@@ -13,7 +13,7 @@ from typing import Any, Literal
 from leaderboards.records.entry import Entry, Track
 from leaderboards.records.strict_json import canonical
 from leaderboards.stats.intervals import mean
-from leaderboards.stats.scores import result
+from leaderboards.stats.scores import first_runs, result
 
 WINDOW = 3  # rounds whose mean must reach a target, so that one lucky round does not count
 
@@ -86,10 +86,11 @@ def curves_of_entries(entries: Sequence[Entry], by: By = "episodes") -> dict[str
     """Test score against training budget, by method, over Tracks that differ only in their budget.
 
     Every curve starts at `base`, if the Tracks have it. Methods with a single point are absent; the
-    key names method and environment.
+    key names method and environment. As on leaderboards, the first run of a seed counts, and runs
+    whose settings changed do not.
     """
     groups: dict[tuple[Track, str, str], list[Entry]] = {}
-    for entry in entries:
+    for entry in first_runs(entries):
         # Tracks that differ in nothing but their budget become equal, and one key.
         alike = replace(entry.track, budget_episodes=0)
         groups.setdefault((alike, entry.method, canonical(entry.row_config)), []).append(entry)

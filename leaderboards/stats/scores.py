@@ -6,11 +6,13 @@ are the unit. Unscored outcomes are left out and bounded; they never count as 0.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from leaderboards.records.entry import Entry
+from leaderboards.records.strict_json import canonical
 from leaderboards.stats.intervals import Interval, mean, pass_at_k, t_interval, wilson
 
 
@@ -163,3 +165,18 @@ def passes(results: Sequence[Result], k: int) -> PassAtK | None:
         values += [] if value is None else [value]
     value = mean(values)
     return None if value is None else PassAtK(k, value, len(tasks))
+
+
+def first_runs(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries that leaderboards count: of each seed the first run, if no setting changed."""
+    kept: dict[tuple[str, str, str, int], Entry] = {}
+    for entry in sorted(entries, key=lambda e: (run_moment(e), e.id)):
+        if not entry.segments:
+            row = (entry.track.id, entry.method, canonical(entry.row_config), entry.seed)
+            kept.setdefault(row, entry)
+    return list(kept.values())
+
+
+def run_moment(entry: Entry) -> datetime:
+    """The time at which an entry was made."""
+    return datetime.fromisoformat(entry.provenance.created)

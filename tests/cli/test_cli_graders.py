@@ -21,7 +21,9 @@ from leaderboards.records.store import read_entry
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("harness.runs.entry._commit", lambda: ("0123abc", False))
+    monkeypatch.setattr(
+        "harness.runs.history.participants.code_version", lambda: ("0123abc", False)
+    )
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ TO = ["--to", "pub/results"]
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "140")
-    monkeypatch.setattr("harness.runs.entry._commit", lambda: ("0123abc", False))
+    monkeypatch.setattr(
+        "harness.runs.history.participants.code_version", lambda: ("0123abc", False)
+    )
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def test_uncommitted_code_and_unknown_fields_are_refused(out, capsys, monkeypatc
     change(entry, fame=1)
     assert main(["leaderboard", "add", "out", *TO]) == 5
     assert "fame" in capsys.readouterr().err
-    monkeypatch.setattr("harness.runs.entry._commit", lambda: ("0123abc", True))
+    monkeypatch.setattr("harness.runs.history.participants.code_version", lambda: ("0123abc", True))
     assert main([*RUN[:-1], "dirty", *SMALL]) == 0
     assert main(["leaderboard", "add", "dirty", *TO]) == 5
     assert "uncommitted code" in capsys.readouterr().err

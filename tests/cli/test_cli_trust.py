@@ -50,7 +50,9 @@ def published(tmp_path, monkeypatch, capsys):
     """`published(words)`: a run with these words is published, and its module forgotten."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "140")
-    monkeypatch.setattr("harness.runs.entry._commit", lambda: ("0123abc", False))
+    monkeypatch.setattr(
+        "harness.runs.history.participants.code_version", lambda: ("0123abc", False)
+    )
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
 
     def publish(*words, model="scripted:constant=2"):

@@ -13,7 +13,7 @@ from leaderboards.boards.rank import boards
 from leaderboards.boards.render import TerminalTable, as_json, markdown
 from leaderboards.records.store import find_entries
 
-_ONLY = {"data_dir": "verify", "to": "add"}  # options of one act
+_ONLY = {"data_dir": "verify", "to": "add", "second_run": "add"}  # options of one act
 _TRUST = "--trust belongs to harness leaderboard verify, or to --html."
 
 
@@ -61,4 +61,4 @@ def _published(act: str, paths: Sequence[Path], arguments: Arguments) -> int:
         raise UsageError(f"harness leaderboard {act} takes no --{option}; leave it out.")
     if act == "verify":
         return check(paths, arguments.data_dir, arguments.json, arguments.trust)
-    return publish(paths, arguments.to)
+    return publish(paths, arguments.to, arguments.second_run)

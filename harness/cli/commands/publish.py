@@ -26,14 +26,14 @@ from leaderboards.records.strict_json import encode
 FOUND_WRONG = 1
 
 
-def publish(runs: Sequence[Path], to: Path | None) -> int:
+def publish(runs: Sequence[Path], to: Path | None, second_run: bool = False) -> int:
     """Copy the entries of finished runs to the published ones."""
     if not runs:
         raise UsageError("Name the runs to publish, as in harness leaderboard add runs/my-run.")
     run_dirs = [run_dir for run in runs for run_dir in publishable(run)]
     found = [(str(run_dir), checked_entry(run_dir)) for run_dir in run_dirs]
     folder = to or PUBLISHED
-    for one in add(found, folder):
+    for one in add(found, folder, second_run):
         state = "already published" if one.before else "added"
         say(f"{one.path}: {state}")
     beside = f"{manifest_path(folder).name} and {boards_path(folder).name}"

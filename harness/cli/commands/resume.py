@@ -5,7 +5,9 @@ from pathlib import Path
 
 from harness.cli.arguments import Arguments
 from harness.cli.commands.run import executor_options, limit_options, run_and_report
-from harness.runs.checks.execution_changes import change_execution
+from harness.display.console_text import pipe_safe, plain
+from harness.display.safe_console import SafeConsole
+from harness.runs.checks.settings_changes import change_settings, read_changes
 from harness.runs.executors import executor_for
 from harness.runs.finish import unfinished
 from harness.runs.request import read_request, read_tables
@@ -22,7 +24,10 @@ def main(arguments: Arguments) -> int:
     _check(unfinished(run_dirs), typed, arguments.run)
     executor = executor_for(run_dirs, typed)
     limits = {"limits": limit_options(arguments)}
-    change_execution(run_dirs, merge(read_sets(arguments.sets or ()), limits))
+    allowed, values = read_changes(arguments.changes or ())
+    tables = merge(read_sets(arguments.sets or ()), limits, values)
+    for note in change_settings(run_dirs, tables, allowed):
+        pipe_safe(SafeConsole(stderr=True)).print(plain(note, 1000), highlight=False)
     return run_and_report(run_dirs, arguments.quiet, arguments.json, arguments.tracker, executor)
 
 

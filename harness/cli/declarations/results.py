@@ -111,5 +111,6 @@ def leaderboard(
             help="add: where entries are published; hashes and leaderboards are written beside it",
         ),
     ] = None,
+    second_run: o.SecondRun = False,
 ) -> None:
     """Print, publish or verify leaderboards."""

@@ -92,11 +92,13 @@ def evaluate(
     harness resume runs/my-run
     harness resume runs/my-run --executor processes --jobs 2
     harness resume runs/my-run --set model.micro_batch_tokens=4096
+    harness resume runs/my-run --change method.learning_rate=1e-5
     """,
 )
 def resume(
     run: o.Run,
     sets: o.ExecutionSets = None,
+    changes: o.Changes = None,
     executor: o.Executor = None,
     address: o.Address = None,
     jobs: o.Jobs = None,

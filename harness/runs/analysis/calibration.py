@@ -22,7 +22,7 @@ from leaderboards.stats.preregistered import (
     Scores,
     findings,
 )
-from leaderboards.stats.scores import Result, result
+from leaderboards.stats.scores import Result, first_runs, result
 
 FOUR = "×4"
 """The mark of RL at four times the budget: knowledge can be practised too, given the time."""
@@ -111,7 +111,7 @@ def collect(wanted: Sequence[Unit]) -> dict[str, dict[str, dict[int, float]]]:
     same: dict[tuple[str, int], dict[str, Result]] = {}
     for unit in wanted:
         mark = FOUR if unit.folder.name.endswith("-rl4") else ""
-        for entry in find_entries([unit.folder]).entries:
+        for entry in first_runs(find_entries([unit.folder]).entries):
             run = result(entry)
             if run.score is not None:
                 same.setdefault((unit.env, entry.seed), {})[entry.method + mark] = run

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,19 +10,26 @@ from harness.metered import Metered
 from harness.policies.base import Policy
 from harness.policies.capabilities import identity_of
 from harness.runs.history.logged import read_prompts, read_rounds
+from harness.runs.history.seal import Seal
 from harness.runs.history.texts import may_publish
 from harness.settings.config import Config
+from harness.system.secrets import HIDDEN, redact, secret_name
 from harness.types import JSON, Agent
 from leaderboards.records.details import (
     LONGEST,
     MOST,
     CurvePoint,
+    Participant,
     PopulationPrompt,
+    SettingChange,
+    SettingsSegment,
     TaskText,
     thinned,
 )
 from leaderboards.records.redact import redacted
 from leaderboards.records.strict_json import canonical, encode
+
+_LONGEST_VALUE = 1_000  # characters of a setting's value in an entry
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,10 @@ class EntryDetails:
     population: tuple[PopulationPrompt, ...] = ()
     task_texts: tuple[TaskText, ...] = ()
     backend: Mapping[str, str] = field(default_factory=dict)
+    segments: tuple[SettingsSegment, ...] = ()
+    execution_changes: tuple[SettingsSegment, ...] = ()
+    participants: tuple[Participant, ...] = ()
+    sealed: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -42,6 +54,7 @@ def read_details(
     reflector: Policy,
     agent: Agent,
     records: Sequence[Mapping[str, JSON]],
+    seal: Seal,
 ) -> EntryDetails:
     """Read the logs of a run whose test split was evaluated; `records` are its test episodes."""
     population, notes = _population(folder, agent.prompt.id)
@@ -51,8 +64,59 @@ def read_details(
         population=population,
         task_texts=texts,
         backend=_backend(request, policy, reflector),
-        notes=(*notes, *more),
+        notes=(*notes, *more, *_of_seal(seal)),
+        **history_of(seal),
     )
+
+
+def history_of(seal: Seal) -> dict[str, Any]:
+    """The history of a run as its entry has it, by the entry's fields."""
+    return {
+        "segments": tuple(map(_public, seal.segments)),
+        "execution_changes": tuple(map(_public, seal.execution_changes)),
+        "participants": seal.participants,
+        "sealed": seal.digest,
+    }
+
+
+def _of_seal(seal: Seal) -> Iterator[str]:
+    """Notes on what is not known of the run's history."""
+    if not seal.whole:
+        yield (
+            f"settings and machines before iteration {seal.since + 1} were not recorded: the run "
+            "was begun by an earlier version"
+        )
+    if seal.unlisted:
+        yield f"{seal.unlisted:,} more starts on other machines or releases are not listed"
+
+
+def _public(segment: SettingsSegment) -> SettingsSegment:
+    """The changes without paths and addresses, and with long texts shortened."""
+    changes = (SettingChange(c.key, *_public_pair(c)) for c in segment.changes)
+    return SettingsSegment(segment.iteration, tuple(changes))
+
+
+def _public_pair(change: SettingChange) -> tuple[JSON, JSON]:
+    if secret_name(change.key.partition(".")[2]):
+        return f"{HIDDEN} before", f"{HIDDEN} after"
+    before, after = _public_value(change.old), _public_value(change.new)
+    if canonical(before) != canonical(after):
+        return before, after
+    # They differ in what is not shown, such as the folder of a file.
+    return f"{before} ({_digest(change.old)})", f"{after} ({_digest(change.new)})"
+
+
+def _public_value(value: JSON) -> JSON:
+    if not isinstance(value, str):
+        return value
+    text = redacted(redact(value))
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    return f"{text[:_LONGEST_VALUE]}… ({len(text):,} characters, {_digest(text)})"
+
+
+def _digest(value: JSON) -> str:
+    return f"sha256:{sha256(canonical(value).encode()).hexdigest()[:12]}"
 
 
 def _curve(folder: Path) -> tuple[CurvePoint, ...]:
