@@ -22,6 +22,22 @@ def existing(folder: Path) -> list[Path]:
     return run_dirs
 
 
+def latest(folder: Path = Path("runs")) -> Path:
+    """The run or experiment in a folder that was begun or continued last.
+
+    Raises:
+        UsageError: There is none.
+    """
+    dated = [
+        (max(run_dir.stat().st_mtime for run_dir in found), path)
+        for path in folder.glob("*")
+        if path.is_dir() and not path.name.startswith(".") and (found := runs_in(path))
+    ]
+    if not dated:
+        raise UsageError(f"There is no run in {folder}/ yet; type harness run, or name a run.")
+    return max(dated)[1]
+
+
 def runs_in(folder: Path) -> list[Path]:
     """The run directories of an experiment, or the folder itself if it is one."""
     if (folder / "config.toml").exists():

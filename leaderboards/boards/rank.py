@@ -228,15 +228,26 @@ def paired(a: Row, b: Row) -> Contrast | None:
     )
 
 
-def contrasts(board: Board, reference: str = "base") -> tuple[Contrast, ...]:
-    """Every row against the single row of the reference method; empty if there is not exactly one.
+def reference_row(board: Board) -> Row | None:
+    """The row that others are compared with: of `base`, else of `rl`, else the first by name.
+
+    Scores do not decide it, or it would be chosen for its luck.
+    """
+    order = ("base", "rl")
+    return min(
+        board.rows,
+        key=lambda row: (order.index(row.method) if row.method in order else len(order), row.label),
+        default=None,
+    )
+
+
+def contrasts(board: Board) -> tuple[Contrast, ...]:
+    """Every row against the reference row.
 
     Holm's adjustment counts every row, including those without a common seed.
     """
-    against = [row for row in board.rows if row.method == reference]
-    if len(against) != 1:
-        return ()
-    found = [paired(row, against[0]) for row in board.rows if row is not against[0]]
+    reference = reference_row(board)
+    found = [paired(row, reference) for row in board.rows if reference and row is not reference]
     adjusted = holm([contrast.p if contrast else None for contrast in found])
     return tuple(
         _possible(replace(contrast, holm=p), board.unit)

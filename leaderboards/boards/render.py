@@ -7,6 +7,7 @@ escape sequence; in Markdown they are escaped, never a link, a mention or HTML.
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -89,12 +90,14 @@ class TerminalTable:
     """Leaderboards for rich: `Console().print(TerminalTable(boards))`.
 
     `refused` are leaderboards whose rows were requested but belong to other Tracks than the first
-    one; `problems` are sentences about files that could not be read.
+    one; `problems` are sentences about files that could not be read. Rows that hold any of the
+    entries with the ids `unpublished` are marked.
     """
 
     boards: Sequence[Board]
     refused: Sequence[Board] = ()
     problems: Sequence[str] = ()
+    unpublished: AbstractSet[str] = frozenset()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         """The lines and tables to print at the console's width."""
@@ -105,7 +108,7 @@ class TerminalTable:
             if number:
                 yield Text()
                 yield from _lines(_separate(self.boards[0], board), width, "yellow")
-            yield from _board(board, width)
+            yield from _board(board, width, self.unpublished)
         if self.refused and self.boards:
             yield Text("\nNot ranked here, because the Track differs:")
             for other in self.refused:
@@ -117,12 +120,12 @@ class TerminalTable:
                 yield from _lines(formatting.plain(problem, 400), width, "red", "· ")
 
 
-def _board(board: Board, width: int) -> Iterator[RenderableType]:
+def _board(board: Board, width: int, unpublished: AbstractSet[str]) -> Iterator[RenderableType]:
     yield from _lines(formatting.title(board.track, board.options), width, "bold")
     for line in formatting.track_lines(board.track, formatting.was_trained(board)):
         yield from _lines(line, width, "dim")
     yield Text()
-    yield from _table(board, width)
+    yield from _table(formatting.marked(board, unpublished), width)
     if differences := contrasts(board):
         yield Text()
         yield from _lines(formatting.contrast_heading(differences, board.unit), width)
@@ -139,7 +142,7 @@ def _board(board: Board, width: int) -> Iterator[RenderableType]:
     for remark in remarks:
         yield from _lines(remark, width, "yellow", "! ")
     yield Text()
-    for line in formatting.legend(board):
+    for line in (*formatting.legend(board), *formatting.own_rows(board, unpublished)):
         yield from _lines(line, width, "dim")
 
 
@@ -209,14 +212,17 @@ def _separate(first: Board, board: Board) -> str:
 
 
 def markdown(
-    boards: Sequence[Board], refused: Sequence[Board] = (), problems: Sequence[str] = ()
+    boards: Sequence[Board],
+    refused: Sequence[Board] = (),
+    problems: Sequence[str] = (),
+    unpublished: AbstractSet[str] = frozenset(),
 ) -> str:
     """Leaderboards as a Markdown document, one section for each Track."""
     lines: list[str] = []
     for number, board in enumerate(boards):
         if number:
             lines += [escaped(_separate(boards[0], board)), ""]
-        lines += _section(board)
+        lines += _section(board, unpublished)
     if refused and boards:
         lines += ["Not ranked here, because the Track differs:", ""]
         lines += [f"- {escaped(formatting.refusal(boards[0].track, other))}" for other in refused]
@@ -231,7 +237,7 @@ def markdown(
     return "\n".join(lines)
 
 
-def _section(board: Board) -> list[str]:
+def _section(board: Board, unpublished: AbstractSet[str]) -> list[str]:
     shown = columns(board, wide=True)
     headings = (_flat(c.heading) for c in shown)
     lines = [f"## {escaped(formatting.title(board.track, board.options))}", ""]
@@ -241,7 +247,7 @@ def _section(board: Board) -> list[str]:
     ]
     lines += ["", f"| {' | '.join(headings)} |"]
     lines.append(f"|{'|'.join(':---' if c.left else '---:' for c in shown)}|")
-    for row in board.rows:
+    for row in formatting.marked(board, unpublished).rows:
         lines.append(f"| {' | '.join(escaped(c.cell(row, board.unit)) for c in shown)} |")
     if differences := contrasts(board):
         lines += ["", escaped(formatting.contrast_heading(differences, board.unit)), ""]
@@ -253,7 +259,8 @@ def _section(board: Board) -> list[str]:
         ]
     if cautions := list(formatting.remarks(board)):
         lines += ["", *(f"- **!** {escaped(remark)}" for remark in cautions)]
-    return [*lines, "", *(escaped(line) + "  " for line in formatting.legend(board)), ""]
+    notes = (*formatting.legend(board), *formatting.own_rows(board, unpublished))
+    return [*lines, "", *(escaped(line) + "  " for line in notes), ""]
 
 
 def escaped(text: str) -> str:

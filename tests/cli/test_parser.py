@@ -68,7 +68,7 @@ def test_commands_are_grouped_by_purpose(capsys):
         (["run", "--episods", "3"], "Did you mean '--episodes'?"),
         (["env", "list", "--jsn"], "Did you mean '--json'?"),
         (["eval", "--split", "tset"], "'tset' is not one of 'validation', 'test'"),
-        (["show"], "Missing argument 'RUN'; see harness show --help."),
+        (["resume"], "Missing argument 'RUN'; see harness resume --help."),
         (["run", "--env"], "'--env' requires an argument"),
         (["run", "one", "two"], "unexpected extra argument"),
         (["run", "--episodes", "-1"], "a whole number from 0 on; got '-1'"),

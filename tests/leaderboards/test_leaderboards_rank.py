@@ -275,10 +275,14 @@ def test_rows_without_a_common_seed_have_no_contrast(make_entry: Make) -> None:
     assert contrasts(board) == ()
 
 
-def test_without_one_row_of_the_reference_there_are_no_contrasts(make_entry: Make) -> None:
-    (board,) = boards([make_entry(method="rl"), make_entry(method="espl")])
-    assert contrasts(board) == ()
-    assert [c.label for c in contrasts(board, "rl")] == ["espl − rl"]
+def test_without_base_rows_are_compared_with_rl_and_else_with_the_first_by_name(
+    make_entry: Make,
+) -> None:
+    for methods, label in ((("rl", "espl"), "espl − rl"), (("gepa", "espl"), "gepa − espl")):
+        (board,) = boards([make_entry(method=method) for method in methods])
+        assert [c.label for c in contrasts(board)] == [label]
+    (alone,) = boards([make_entry(method="espl")])
+    assert contrasts(alone) == ()
 
 
 def test_what_a_reader_must_know_is_a_warning(make_entry: Make) -> None:

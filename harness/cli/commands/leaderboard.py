@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli.arguments import Arguments
-from harness.cli.select_rows import search_paths
+from harness.cli.select_rows import PUBLISHED, search_paths
 from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import TerminalTable, as_json, markdown
-from leaderboards.records.store import find_entries
+from leaderboards.records.store import Stored, find_entries
 
 _ONLY = {"data_dir": "verify", "to": "add", "second_run": "add"}  # options of one act
 _TRUST = "--trust belongs to harness leaderboard verify, or to --html."
@@ -42,14 +42,22 @@ def main(arguments: Arguments) -> int:
     found = find_entries(search_paths(arguments.paths))
     ranked = boards(found.entries)
     problems = [str(problem) for problem in found.problems]
+    own = _unpublished(found.stored)
     if arguments.json:
-        json.dump(as_json(ranked, problems=problems), sys.stdout, allow_nan=False)
+        told = as_json(ranked, problems=problems)
+        json.dump({**told, "unpublished": sorted(own)}, sys.stdout, allow_nan=False)
         print()
     elif arguments.markdown:
-        print(markdown(ranked, problems=problems))
+        print(markdown(ranked, problems=problems, unpublished=own))
     else:
-        SafeConsole().print(TerminalTable(ranked, problems=problems))
+        SafeConsole().print(TerminalTable(ranked, problems=problems, unpublished=own))
     return 0
+
+
+def _unpublished(stored: Sequence[Stored]) -> frozenset[str]:
+    """Ids of entries that are not published, where published ones are shown beside them."""
+    published = {one.entry.id for one in stored if one.path.resolve().is_relative_to(PUBLISHED)}
+    return frozenset(one.entry.id for one in stored if published) - published
 
 
 def _published(act: str, paths: Sequence[Path], arguments: Arguments) -> int:

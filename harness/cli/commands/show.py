@@ -3,31 +3,36 @@
 Whatever a model or environment wrote is shown as text: no markup, no escape sequences.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
 from rich.rule import Rule
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from harness.cli.arguments import Arguments
+from harness.cli.show_facts import facts_table, runs_table
 from harness.cli.show_prompt_pools import prompt_pools
-from harness.display.console_text import plain, sparkline
+from harness.display.console_text import pipe_safe, plain, sparkline
+from harness.display.fitted_table import FittedTable
 from harness.display.safe_console import SafeConsole
 from harness.errors import RunError
 from harness.reward_hacking import alarms
-from harness.runs.history.logged import within
+from harness.runs.history.facts import read_facts
+from harness.runs.history.logged import read_prompts, within
 from harness.runs.request import read_request
-from harness.runs.run_dirs import existing
+from harness.runs.run_dirs import existing, latest
 from harness.storage.atomic_files import lines
 from harness.storage.checkpoint import read_checkpoint
 from harness.storage.final_agent import final_agent_of
 from harness.storage.run_dir import monitors_of
 from harness.types import SystemPrompt
+from leaderboards.boards.formatting import counted
 
 Record = Mapping[str, Any]
 _COSTS = ("episodes", "acting_tokens", "reflection_tokens", "gradient_steps")
@@ -58,24 +63,16 @@ def _curve(console: Console, logged: Sequence[Record], done: bool) -> None:
     rewards = [float(r["reward"]) for r in rounds if r["reward"] is not None]
     ends = f"first {rewards[0]:.3f}, last {rewards[-1]:.3f}" if rewards else "nothing was scored"
     console.print(f"training reward by iteration  {sparkline(rewards)}  {ends}")
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for head in (
-        "iteration",
-        "reward",
-        "episodes",
-        "rollout tokens",
-        "reflection tokens",
-        "gradient steps",
-    ):
-        table.add_column(head, justify="right")
-    for r in rounds[-12:]:
-        spent = r["spent"]
-        table.add_row(
+    heads = ("iteration", "reward", "episodes", "rollout\ntokens", "reflection\ntokens")
+    rows = [
+        (
             str(r["round"] + 1),
             "—" if r["reward"] is None else f"{r['reward']:.3f}",
-            *(str(spent[n]) for n in _COSTS),
+            *(str(r["spent"][n]) for n in _COSTS),
         )
-    console.print(table)
+        for r in rounds[-12:]
+    ]
+    console.print(FittedTable((*heads, "gradient\nsteps"), rows, left=()))
     learned = [(r["round"], line) for r in rounds[-12:] for line in r["lines"][:6]]
     if learned:
         console.print(Rule("what was learned", align="left"))
@@ -195,7 +192,8 @@ def _print(console: Console, run_dir: Path, transcripts: int) -> None:
     title = f"{request.env.name} · {request.method} · {request.model_url} · seed {request.run.seed}"
     console.print(Rule(Text(title)))
     state = "finished" if done else f"unfinished; continue with harness resume {run_dir}"
-    console.print(f"{run_dir}: {state}", highlight=False)
+    console.print(f"{run_dir}: {state}", highlight=False, soft_wrap=True)
+    console.print(facts_table(read_facts(run_dir)))
     if request.env_options:
         chosen = ", ".join(f"{key} = {value!r}" for key, value in request.env_options.items())
         console.print(Text(f"env options: {plain(chosen, 300)}"))
@@ -242,8 +240,44 @@ def _refusal(run_dir: Path) -> str:
 
 
 def main(arguments: Arguments) -> int:
-    """Print one run, or every run of an experiment."""
-    console = SafeConsole()
-    for run_dir in existing(arguments.run):
-        print_run(console, run_dir, arguments.transcripts)
+    """Print one run, or a summary of a folder of runs; without a name, of the latest."""
+    folder = arguments.run or latest()
+    found = existing(folder)
+    if arguments.json:
+        print(json.dumps({"runs": [_as_json(run_dir) for run_dir in found]}))
+        return 0
+    console = pipe_safe(SafeConsole())
+    if len(found) == 1:
+        print_run(console, found[0], arguments.transcripts)
+        return 0
+    facts = [read_facts(run_dir) for run_dir in found]
+    console.print(Rule(Text(f"{folder}: {counted(len(found), 'run')}"), align="left"))
+    for env, model in dict.fromkeys((one.env, one.model) for one in facts):
+        console.print(Text(f"{plain(env, 80)} · {plain(model, 80)}", style="bold"))
+        console.print(runs_table([one for one in facts if (one.env, one.model) == (env, model)]))
+    console.print(
+        f"one of them: harness show {found[0]}; compared: harness leaderboard {folder}",
+        soft_wrap=True,
+        highlight=False,
+    )
     return 0
+
+
+def _as_json(run_dir: Path) -> dict[str, Any]:
+    """A run as plain values: facts, iterations, prompts and the selected prompt."""
+    try:
+        prompt = run_dir / "champion.txt"
+        return {
+            **read_facts(run_dir).to_json(),
+            "curve": [
+                {key: r[key] for key in ("round", "reward", "scores", "spent", "lines")}
+                for r in _log(run_dir / "rounds.jsonl")
+            ],
+            "prompts": [asdict(one) for one in read_prompts(run_dir / "population.jsonl")],
+            "selected_prompt": prompt.read_text(encoding="utf-8") if prompt.exists() else None,
+        }
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"{run_dir} holds a log that no run of this version wrote ({type(error).__name__}); "
+            "show another run, or restore it."
+        ) from error

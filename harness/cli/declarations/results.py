@@ -11,12 +11,16 @@ from harness.cli.declare import RESULTS, command
     panel=RESULTS,
     module="show",
     examples="""
+    harness show
     harness show runs/my-run
     harness show runs/my-run --transcripts 10
     """,
 )
 def show(
-    run: o.Runs,
+    run: Annotated[
+        Path | None,
+        o.argument("RUN", "a run directory, or a folder of runs (default: the latest in runs/)"),
+    ] = None,
     transcripts: Annotated[
         Any,
         o.option(
@@ -26,8 +30,9 @@ def show(
             help="how many transcripts to print (default: 2)",
         ),
     ] = 2,
+    json: o.Json = False,
 ) -> None:
-    """Print prompts with ratings and lineage, learning curve and transcripts."""
+    """Print score, budget, prompts with ratings and lineage, learning curve and transcripts."""
 
 
 @command(

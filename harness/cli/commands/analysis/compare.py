@@ -5,12 +5,12 @@ import sys
 from collections.abc import Iterator
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from harness.cli.arguments import Arguments
 from harness.cli.select_rows import rows_for
 from harness.display.console_text import pipe_safe
+from harness.display.fitted_table import FittedTable
 from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
 from leaderboards.boards import formatting
@@ -72,21 +72,22 @@ def shown(found: Comparison) -> Iterator[RenderableType]:
     """The compared rows, the differences over seeds and over items, then the cautions."""
     yield Text(formatting.title(found.track), style="bold")
     yield Text()
-    sides = Table(box=None, padding=(0, 2, 0, 0))
-    for head in ("", "seeds", "score", "CI over seeds", "CI over items", "episodes", "tokens"):
-        sides.add_column(head, justify="right" if head else "left")
+    heads = ("", "seeds", "score", "CI over\nseeds", "CI over\nitems", "episodes", "tokens")
+    sides = []
     for row in (found.reference, *(c.row for c in found.contrasts)):
         tokens = row.cost.acting_tokens + row.cost.reflection_tokens
-        sides.add_row(
-            Text(formatting.plain(row.label, 60)),
-            str(len(row.scores)),
-            formatting.number(row.score, found.unit),
-            formatting.interval_cell(row.seed_estimate, found.unit),
-            formatting.interval_cell(row.item_estimate, found.unit),
-            formatting.count(row.cost.episodes),
-            formatting.count(tokens),
+        sides.append(
+            (
+                formatting.plain(row.label, 60),
+                str(len(row.scores)),
+                formatting.number(row.score, found.unit),
+                formatting.interval_cell(row.seed_estimate, found.unit),
+                formatting.interval_cell(row.item_estimate, found.unit),
+                formatting.count(row.cost.episodes),
+                formatting.count(tokens),
+            )
         )
-    yield sides
+    yield FittedTable(heads, sides)
     for over_seeds in (True, False):
         yield Text()
         yield Text(_heading(over_seeds, found))

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from harness.cli.arguments import Arguments
 from harness.display.console_text import pipe_safe, plain
+from harness.display.fitted_table import FittedTable
 from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
 from harness.runs.analysis.curves import rounds_of, run_dirs_below, selected_advantage
@@ -70,14 +70,12 @@ def _json(curve: BudgetCurve, target: float | None) -> dict[str, Any]:
     }
 
 
-def _table(title: str, curves: Mapping[str, BudgetCurve], arguments: Arguments) -> Table:
+def _table(title: str, curves: Mapping[str, BudgetCurve], arguments: Arguments) -> FittedTable:
     unit = all(0 <= score <= 1 for curve in curves.values() for _, score in curve.points)
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    heads = [title, "first", "last", "normalised AUC", f"over {arguments.by}"]
+    heads = [title, "first", "last", "normalised\nAUC", f"over\n{arguments.by}"]
+    rows = []
     if arguments.target is not None:
-        heads.append(f"{arguments.by} to {number(arguments.target, True)}")
-    for column, head in enumerate(heads):
-        table.add_column(head, justify="right" if column else "left")
+        heads.append(f"{arguments.by}\nto {number(arguments.target, True)}")
     for name, curve in curves.items():
         scores = [score for _, score in curve.points]
         cells = (
@@ -89,8 +87,8 @@ def _table(title: str, curves: Mapping[str, BudgetCurve], arguments: Arguments) 
         if arguments.target is not None:
             reached = curve.budget_to_reach(arguments.target)
             row.append("never" if reached is None else count(reached))
-        table.add_row(Text(plain(_short(name), 60)), *row)
-    return table
+        rows.append((plain(_short(name), 60), *row))
+    return FittedTable(heads, rows)
 
 
 def _sentence(advantage: Advantage) -> str:
