@@ -10,17 +10,31 @@ from pathlib import Path
 from harness.cli.parser import parse
 from harness.display.encoding import replace_in_streams
 from harness.errors import DataError, HarnessError, RunError
-from harness.runs.signals import Terminated
+from harness.runs.signals import Terminated, own_process
+from harness.system.process_end import end_now_if_left_behind, end_with_parent
 from harness.system.resource_errors import as_resource_error
 from harness.system.secrets import guard_tracebacks, redact
 from leaderboards.records.strict_json import RecordError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code.
+
+    Without arguments those of the process are taken, and the process is the command's own.
+    """
+    if arguments is not None:
+        return _run(arguments)
+    end_with_parent()
+    own_process()
+    code = _run(sys.argv[1:])
+    end_now_if_left_behind(code)
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     guard_tracebacks()
     replace_in_streams()
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(arguments)
     try:
         invocation = parse(given)
         if invocation is None:

@@ -2,8 +2,8 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -16,16 +16,23 @@ from harness.callbacks import Callback
 from harness.round_data import Rollouts
 from harness.storage.atomic_files import lines
 from harness.storage.checkpoint import read_checkpoint
+from harness.system.process_end import leave_behind
 from harness.system.secrets import redact
+from harness.system.work_thread import Hangs, WorkThread
 from harness.types import Report
 
 Numbers = Mapping[str, float]
 
 
+SECONDS = 30.0
+"""Seconds that a tracker has for one call, before the run goes on without it."""
+
+
 class Tracker(Callback, ABC):
     """Logs every iteration to one tracker, and the test score at the end.
 
-    Steps are iterations, counted from 1.
+    Steps are iterations, counted from 1. All calls are made in one thread, which is left behind if
+    one of them hangs: `log` and `finish` are another package's code, and may wait for a network.
     """
 
     name = ""
@@ -33,6 +40,8 @@ class Tracker(Callback, ABC):
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
         self._failed = False
+        # A tracker that was opened in such a thread stays in it: some keep state by thread.
+        self._thread = WorkThread.current() or WorkThread()
 
     @abstractmethod
     def log(self, step: int, numbers: Numbers) -> None:
@@ -54,8 +63,7 @@ class Tracker(Callback, ABC):
 
     def close(self) -> None:
         """Finish, whether the run is over or stopped."""
-        with self._guarded():
-            self.finish()
+        self._guarded(self.finish, "did not finish", always=True)
 
     def replay(self, folder: Path) -> None:
         """Log the finished iterations of the run in `folder`, from its own records."""
@@ -69,16 +77,25 @@ class Tracker(Callback, ABC):
                 self._log(line["round"] + 1, known)
 
     def _log(self, step: int, numbers: Numbers) -> None:
-        with self._guarded():
-            if not self._failed:
-                # Not every tracker takes NaN; a number that is missing says the same.
-                self.log(step, {k: float(v) for k, v in numbers.items() if isfinite(v)})
+        # Not every tracker takes NaN; a number that is missing says the same.
+        finite = {k: float(v) for k, v in numbers.items() if isfinite(v)}
+        self._guarded(lambda: self.log(step, finite), "did not log an iteration")
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _guarded(self, call: Callable[[], None], what: str, always: bool = False) -> None:
+        """Make a call, unless an earlier one failed; `always` unless one hangs."""
+        if self._failed and (self._thread.hangs or not always):
+            return
         try:
-            with redirect_stdout(sys.stderr):  # standard output is for the leaderboard, or for JSON
-                yield
+            # Standard output is for the leaderboard, or for JSON.
+            with redirect_stdout(sys.stderr):
+                self._thread.call(call, SECONDS)
+        except Hangs:
+            self._failed = True
+            leave_behind(self.name)
+            self._note(
+                f"{self.name} {what} within {SECONDS:g} s, and is left behind: the run goes on "
+                "without it, and what it had not written may be missing there"
+            )
         except Exception as error:  # another package's code, which may raise anything
             if not self._failed:
                 self._failed = True

@@ -18,8 +18,12 @@ from typing_extensions import override
 
 from harness.display.tracker import Numbers, Tracker
 from harness.errors import UsageError, unknown
+from harness.system.process_end import leave_behind
 from harness.system.secrets import redact
+from harness.system.work_thread import Hangs, WorkThread
 from harness.types import JSON
+
+_OPENING = 120.0  # seconds that a tracker has to be opened in
 
 __all__ = ["TRACKERS", "Tracker", "check_trackers", "open_tracker"]
 
@@ -100,13 +104,23 @@ def open_tracker(
         UsageError: There is no such tracker, or it cannot be opened.
     """
     check_trackers([name])
+
+    def opened() -> Tracker:
+        if name == "tensorboard":
+            return TensorBoard(folder, note)
+        from harness.display.accelerate_tracker import AccelerateTracker  # loads torch
+
+        return AccelerateTracker(name, folder, title, settings, note)
+
     try:
         with redirect_stdout(sys.stderr):
-            if name == "tensorboard":
-                return TensorBoard(folder, note)
-            from harness.display.accelerate_tracker import AccelerateTracker  # loads torch
-
-            return AccelerateTracker(name, folder, title, settings, note)
+            return WorkThread().call(opened, _OPENING)
+    except Hangs as error:
+        leave_behind(name)
+        raise UsageError(
+            f"The tracker {name} was not open after {_OPENING:g} s; see that its server answers, "
+            "or leave --tracker out."
+        ) from error
     except Exception as error:  # another package's code: whatever it says becomes one sentence
         reason = redact(f"{type(error).__name__}: {error}")
         raise UsageError(

@@ -42,6 +42,7 @@ from harness.storage.checkpoint import finish_swap, read_checkpoint
 from harness.storage.evaluation_starts import RUN_ID
 from harness.storage.final_agent import adapter_hash, write_final_agent
 from harness.storage.lock import Lock
+from harness.storage.own_files import refuse_links
 from harness.storage.run_dir import Run
 from harness.system.resource_errors import resource_errors_explained
 from harness.text_env import TextEnvProtocol
@@ -145,6 +146,7 @@ def build_run(
     request: Config, folder: Path, callbacks: Callbacks, stop: Callable[[], bool]
 ) -> RunContext:
     """Open the model and the environment; nothing is sampled yet."""
+    refuse_links(folder)
     make_env = env_maker(request)
     env = make_env("train")
     # Before the model is opened, which can take minutes.
@@ -216,6 +218,7 @@ def run_one(request: Config, folder: Path, callbacks: Callbacks, stop: Callable[
     if path.exists():
         return read_entry(path)
     again = f"go on with harness resume {folder}"
+    refuse_links(folder)
     with (
         resource_errors_explained(f"The run in {folder} cannot go on", again),
         Lock(folder / "run.lock"),

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -15,8 +16,12 @@ from harness.display.console_text import plain
 from harness.errors import RunError
 from harness.evaluate import Interrupted
 from harness.runs.limits import LimitReached
+from harness.runs.signals import Terminated
+from harness.storage.own_files import open_own
+from harness.system.process_end import environment_of_child
 
-_PATIENCE = 60  # seconds to save in, once asked to stop
+_PATIENCE = 60.0  # seconds to save in, once asked to stop
+_AT_ONCE = 2.0  # seconds to end in, once told to stop now
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,9 @@ class SubprocessPool:
                     self._ended(job, seconds)
                 self._look([started.job for started in self._running.values()])
                 time.sleep(0.2)
+        except Terminated:
+            self._stop(at_once=True)
+            raise
         finally:
             self._stop()
         if self._limited:
@@ -89,10 +97,11 @@ class SubprocessPool:
         job.log.parent.mkdir(parents=True, exist_ok=True)
         # One thread each: processes side by side gain more than threads within so small a model.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        environment |= environment_of_child()
         slot = self._free_slot()
         if self._gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
-        with job.log.open("wb") as log:
+        with open_own(job.log, "wb") as log:
             process = subprocess.Popen(
                 job.command,
                 stdin=subprocess.DEVNULL,
@@ -127,15 +136,25 @@ class SubprocessPool:
                 )
             yield job, time.monotonic() - started.at
 
-    def _stop(self) -> None:
-        """Let what still runs save its last round; whatever does not stop is killed."""
-        for process in self._running:
+    def _stop(self, at_once: bool = False) -> None:
+        """Let what still runs save its last round; whatever does not stop is killed.
+
+        `at_once`, or if a signal comes meanwhile, they are told to stop now instead.
+        """
+        try:
             # All are asked before any is waited for, so that they save at the same time.
-            process.send_signal(signal.SIGINT)
-        for process in self._running:
-            try:
-                process.wait(timeout=_PATIENCE)
-            except subprocess.TimeoutExpired:
+            for process in self._running:
+                process.send_signal(signal.SIGTERM if at_once else signal.SIGINT)
+            until = time.monotonic() + (_AT_ONCE if at_once else _PATIENCE)
+            for process in self._running:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=max(0.0, until - time.monotonic()))
+        except KeyboardInterrupt:
+            if not at_once:
+                self._stop(at_once=True)
+            raise
+        finally:
+            for process in self._running:
                 process.kill()
                 process.wait()
-        self._running.clear()
+            self._running.clear()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.errors import RunError
 from harness.storage.checksum import Checksum, GrowingChecksum
+from harness.storage.own_files import open_own
 from harness.types import JSON
 
 
@@ -24,7 +25,9 @@ def write_text(path: Path, text: str) -> None:
     """Replace a file in one step: a reader sees the old text or the new, never half."""
     # Beside the file, because a rename is one step within a file system only.
     part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
+    # Made anew: what a killed process left under that name may be anything, a link too.
+    part.unlink(missing_ok=True)
+    with part.open("x", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         # On disk before the rename: a power cut could otherwise leave the name on an empty file.
@@ -71,7 +74,7 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path = path
         # Unbuffered: on a full disk nothing is kept back that closing would have to write.
-        self._file = path.open("ab", buffering=0)
+        self._file = open_own(path, "ab")
         self._checksum = GrowingChecksum(path)
 
     def append(self, value: JSON) -> None:

@@ -7,9 +7,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from harness.errors import RunError
+from harness.storage.own_files import refuse_link
 
-_UNLOCKABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.ELOOP)
-"""No locks on this file system, or a link in place of the file."""
+_MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE),
+    *(errno.ENFILE, errno.EIO, errno.EFBIG),
+)
+"""A disk that is full, read-only or broken, which has sentences of its own."""
 
 
 class Lock:
@@ -19,10 +23,15 @@ class Lock:
     the process ends, however it ends, and children do not inherit it.
 
     Raises:
-        RunError: Another process holds it, or this file system has no locks.
+        RunError: Another process holds it, this file system has no locks, or the file is a link.
     """
 
     def __init__(self, path: Path) -> None:
+        try:
+            refuse_link(path)
+        except RunError as error:
+            why = str(error).removeprefix(f"{path} ")
+            raise RunError(f"{path} cannot be locked, because it {why}") from error
         # With `on_acquired`, filelock never falls back to a mere marker file, which a killed
         # process would leave behind.
         self._lock = FileLock(path, thread_local=False, on_acquired=_write_pid)
@@ -34,10 +43,11 @@ class Lock:
                 "or give another --run-dir."
             ) from error
         except OSError as error:
-            if error.errno not in _UNLOCKABLE:  # a full or read-only disk has sentences of its own
+            if error.errno in _MACHINE:
                 raise
             raise RunError(
-                f"{path} cannot be locked ({error}); give a --run-dir on another file system."
+                f"{path} cannot be locked ({error}): the file system has no file locks, as some "
+                "network drives; give a --run-dir on another file system, or copy the run to one."
             ) from error
 
     def __enter__(self) -> "Lock":

@@ -62,7 +62,9 @@ def write_whole(path: Path, data: bytes) -> None:
     # The process is in the name, so that two writers never share a draft.
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with draft.open("wb") as file:
+        # Made anew: a draft of a killed process with this number may be anything, a link too.
+        draft.unlink(missing_ok=True)
+        with draft.open("xb") as file:
             file.write(data)
             file.flush()
             # Before the rename: after a power failure the new name could otherwise have no content.

@@ -4,7 +4,6 @@ Each environment and seed is a process of its own, so that none waits for anothe
 that `harness run` would make, stored in a run directory and resumed where it stopped.
 """
 
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,9 @@ from harness.cli.arguments import Arguments
 from harness.display.console_text import pipe_safe
 from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
+from harness.evaluate import Interrupted
 from harness.runs.analysis.calibration import collect, judged, units, work, write_report
+from harness.runs.signals import stop_on_signals
 from harness.system.hardware import cores
 from leaderboards.stats.preregistered import (
     CALIBRATION,
@@ -67,13 +68,12 @@ def main(arguments: Arguments) -> int:
     def say(line: str) -> None:
         console.print(line, highlight=False)
 
-    # A batch system sends SIGTERM: runs are stopped and saved as with Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        work(plan, wanted, arguments.jobs or cores(), say)
-    except KeyboardInterrupt:
-        console.print("stopped and saved; the same command continues from here")
-        return 130
+    with stop_on_signals(say) as stop:
+        try:
+            work(plan, wanted, arguments.jobs or cores(), say, stop)
+        except (KeyboardInterrupt, Interrupted):
+            console.print("stopped and saved; the same command continues from here")
+            return 130
     scores = collect(wanted)
     found = judged(plan, scores)
     write_report(out / "report.json", plan, scores, found)

@@ -84,9 +84,18 @@ def units(
 
 
 def work(
-    plan: PreregisteredPlan, wanted: Sequence[Unit], jobs: int, say: Callable[[str], None]
+    plan: PreregisteredPlan,
+    wanted: Sequence[Unit],
+    jobs: int,
+    say: Callable[[str], None],
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run all that is not done; raises RunError with the message of the first that failed."""
+    """Run all that is not done.
+
+    Raises:
+        RunError: One failed; with its message.
+        Interrupted: `stop` said so; what ran has saved.
+    """
     waiting = [unit for unit in wanted if not unit.done]
     done = first = len(wanted) - len(waiting)
     began = time.monotonic()
@@ -98,7 +107,7 @@ def work(
         say(f"{done}/{len(wanted)}  {job.name} in {seconds:.0f} s, about {left / 60:.0f} min left")
 
     say(f"{counted(len(wanted), 'process', 'processes')}, {done} done before, {jobs} at once")
-    SubprocessPool(jobs, ended).work([unit.job(plan) for unit in waiting])
+    SubprocessPool(jobs, ended).work([unit.job(plan) for unit in waiting], stop)
 
 
 def collect(wanted: Sequence[Unit]) -> dict[str, dict[str, dict[int, float]]]:
