@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.runs.executors import perform
 from harness.runs.resolve import Requested, resolve
-from harness.runs.run_dirs import lay_out, new_folder
+from harness.runs.run_dirs import laid_out, new_folder
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import markdown
 from leaderboards.records.entry import Entry
@@ -55,6 +55,6 @@ def run(
     )
     resolved = resolve(requested)
     folder = Path(run_dir) if run_dir else new_folder(env)
-    folders = lay_out(resolved.configs, folder)
-    entries = perform(folders, quiet=True, stop=lambda: False)
+    with laid_out(resolved.configs, folder) as folders:
+        entries = perform(folders, quiet=True, stop=lambda: False)
     return Summary(tuple(entries), tuple(folders), resolved.notes)

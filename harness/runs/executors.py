@@ -125,7 +125,9 @@ class Processes:
         request = read_request(run_dir)
         model = replace(request.model, threads=request.model.threads or 1)
         # With the default executor: the process must do the run itself and start no processes.
-        write_request(replace(request, model=model, executor=ExecutorSection()), run_dir)
+        asked = replace(request, model=model, executor=ExecutorSection())
+        if asked != request:
+            write_request(asked, run_dir)
         track = ("--tracker", ",".join(self._options.track)) if self._options.track else ()
         command = harness_command("resume", str(run_dir), "--json", *track)
         return Job(title(request), command, run_dir / "stderr.log")

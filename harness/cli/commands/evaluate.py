@@ -9,7 +9,7 @@ from harness.errors import UsageError
 from harness.runs.analysis.repeated_evaluation import evaluate_again
 from harness.runs.request import read_request
 from harness.runs.resolve import resolve
-from harness.runs.run_dirs import existing, lay_out, new_folder
+from harness.runs.run_dirs import existing, laid_out, new_folder
 from harness.storage.lock import Lock
 
 
@@ -19,7 +19,8 @@ def main(arguments: Arguments) -> int:
         return _evaluate_run(arguments)
     resolved = resolve(run.request_from(arguments, ("base",)))
     folder = arguments.run_dir or new_folder(f"eval-{resolved.configs[0].env.name}")
-    return run.run_and_report(lay_out(resolved.configs, folder), arguments.quiet, arguments.json)
+    with laid_out(resolved.configs, folder) as run_dirs:
+        return run.run_and_report(run_dirs, arguments.quiet, arguments.json)
 
 
 # Options that a run has settled already; split, tasks and samples may be given anew.

@@ -1,6 +1,7 @@
 """`harness resume`: continue a stopped run; a finished run prints its summary."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from harness.cli.arguments import Arguments
@@ -11,10 +12,11 @@ from harness.runs.checks.settings_changes import change_settings, read_changes
 from harness.runs.executors import executor_for
 from harness.runs.finish import unfinished
 from harness.runs.request import read_request, read_tables
-from harness.runs.run_dirs import existing
+from harness.runs.run_dirs import START, existing
 from harness.settings.executor import check_removed, removed
 from harness.settings.old_names import written_name
 from harness.settings.sources import Scalar, merge, read_sets, read_toml
+from harness.storage.lock import Lock
 
 
 def main(arguments: Arguments) -> int:
@@ -26,9 +28,15 @@ def main(arguments: Arguments) -> int:
     limits = {"limits": limit_options(arguments)}
     allowed, values = read_changes(arguments.changes or ())
     tables = merge(read_sets(arguments.sets or ()), limits, values)
-    for note in change_settings(run_dirs, tables, allowed):
-        pipe_safe(SafeConsole(stderr=True)).print(plain(note, 1000), highlight=False)
-    return run_and_report(run_dirs, arguments.quiet, arguments.json, arguments.tracker, executor)
+    with ExitStack() as locks:
+        for run_dir in unfinished(run_dirs) if any(tables.values()) or allowed else ():
+            # To the end, so that no other start changes what was typed here.
+            locks.enter_context(Lock(run_dir / START))
+        for note in change_settings(run_dirs, tables, allowed):
+            pipe_safe(SafeConsole(stderr=True)).print(plain(note, 1000), highlight=False)
+        return run_and_report(
+            run_dirs, arguments.quiet, arguments.json, arguments.tracker, executor
+        )
 
 
 def _check(run_dirs: Sequence[Path], typed: Mapping[str, Scalar], folder: Path) -> None:

@@ -14,7 +14,7 @@ from harness.evaluate import Interrupted
 from harness.runs.executors import perform
 from harness.runs.limits import LimitReached
 from harness.runs.resolve import Requested, resolve
-from harness.runs.run_dirs import lay_out, new_folder
+from harness.runs.run_dirs import laid_out, new_folder
 from harness.runs.signals import stop_on_signals
 from harness.settings.executor import ExecutorSection
 from harness.settings.sources import Scalar
@@ -137,5 +137,5 @@ def main(arguments: Arguments) -> int:
     for note in resolved.notes:
         console.print(plain(note, 1000), highlight=False)
     folder = arguments.run_dir or new_folder(requests[0].env.name)
-    run_dirs = lay_out(requests, folder)
-    return run_and_report(run_dirs, arguments.quiet, arguments.json, arguments.tracker)
+    with laid_out(requests, folder) as run_dirs:
+        return run_and_report(run_dirs, arguments.quiet, arguments.json, arguments.tracker)

@@ -15,7 +15,7 @@ from harness.storage.atomic_files import publish, sync_folder
 Snapshot = Mapping[str, bytes]
 """Files of a run directory by their path in it."""
 
-_LEFT_OUT = ("run.lock", "checkpoint.part", "checkpoint.old")
+_LEFT_OUT = ("run.lock", "start.lock", "checkpoint.part", "checkpoint.old")
 _LAST = ("opening.json", "champion.json", "champion.txt", "entry.json")
 
 
