@@ -5,18 +5,16 @@ no line breaks. Markup, and the escaping that it needs, are left to the renderer
 """
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from leaderboards.boards.model import Board, Contrast, EqualTokensContrast, Row, track_differences
-from leaderboards.records.entry import Entry, Track
-from leaderboards.records.strict_json import JSON
+from leaderboards.records.entry import Track
 from leaderboards.stats.scores import Estimate
 
 NOTHING = "—"
 _LONGEST = 160  # characters of one untrusted string
-_MOST_APART, _MOST_CHANGES = 20, 5  # runs without a rank that are named, and changes of each
 
 CI_SEEDS = "CI over training seeds"
 CI_ITEMS = "CI over test items"
@@ -218,54 +216,6 @@ def tokens_line(one: EqualTokensContrast, unit: bool) -> str:
     low, high = signed(one.interval.low, unit), signed(one.interval.high, unit)
     p = "" if one.holm is None else f", p {p_text(one.holm)}"
     return f"{text} [{low}, {high}] over {one.seeds} seeds{p}"
-
-
-def board_remarks(board: Board) -> list[str]:
-    """Cautions about the leaderboard as a whole: runs that are not ranked, and different seeds."""
-    from leaderboards.boards.common_seeds import common_seed_scores
-
-    apart = [_apart(entry) for entry in board.apart[:_MOST_APART]]
-    if (more := len(board.apart) - _MOST_APART) > 0:
-        apart.append(f"and {more} more runs are not ranked, because their settings changed")
-    common = common_seed_scores(board)
-    if common is None:
-        return apart
-    seeds, scores = common
-    listed = ", ".join(
-        f"{plain(name, 60)} {number(value, board.unit)}" for name, value in scores[:20]
-    )
-    rest = f" and {len(scores) - 20} more" if len(scores) > 20 else ""
-    common_seeds = counted(len(seeds), "common one", "common ones")
-    text = f"rows have different seeds; scores over the {common_seeds}: {listed}{rest}"
-    return [*apart, text]
-
-
-def _apart(entry: Entry) -> str:
-    """The reason that a run is not ranked: the settings that changed on the way."""
-    changes = [(segment.iteration, one) for segment in entry.segments for one in segment.changes]
-    listed = ", ".join(
-        f"{plain(one.key, 60)} from {_setting(one.old)} to {_setting(one.new)} in iteration {n + 1}"
-        for n, one in changes[:_MOST_CHANGES]
-    )
-    more = len(changes) - _MOST_CHANGES
-    rest = f" and {more} more" if more > 0 else ""
-    name = f"{plain(entry.method, 40)} seed {entry.seed} ({entry.id})"
-    return f"not ranked, because its settings changed: {name}: {listed}{rest}"
-
-
-def _setting(value: JSON) -> str:
-    return "unset" if value is None else plain(value if isinstance(value, str) else str(value), 40)
-
-
-def remarks(board: Board) -> Iterator[str]:
-    """Cautions about the leaderboard, then about single rows."""
-    yield from board_remarks(board)
-    for row in board.rows:
-        warnings = list(row.warnings)
-        if row.unscored:
-            warnings.insert(0, unscored_text(row))
-        for text in warnings:
-            yield f"{plain(row.label, 60)}: {plain(text)}"
 
 
 def unscored_text(row: Row) -> str:

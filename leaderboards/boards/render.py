@@ -20,6 +20,7 @@ from rich.text import Text
 from leaderboards.boards import formatting
 from leaderboards.boards.model import Board, Contrast, Row, track_differences
 from leaderboards.boards.rank import contrasts
+from leaderboards.boards.remarks import remarks
 from leaderboards.records.entry import Entry
 from leaderboards.records.strict_json import JSON, encode
 
@@ -136,10 +137,10 @@ def _board(board: Board, width: int, unpublished: AbstractSet[str]) -> Iterator[
         yield from _lines(formatting.tokens_heading(board), width)
         for one in board.at_tokens:
             yield from _lines(formatting.tokens_line(one, board.unit), width, "", "· ")
-    remarks = list(formatting.remarks(board))
-    if remarks:
+    cautions = list(remarks(board))
+    if cautions:
         yield Text()
-    for remark in remarks:
+    for remark in cautions:
         yield from _lines(remark, width, "yellow", "! ")
     yield Text()
     for line in (*formatting.legend(board), *formatting.own_rows(board, unpublished)):
@@ -257,7 +258,7 @@ def _section(board: Board, unpublished: AbstractSet[str]) -> list[str]:
         lines += [
             f"- {escaped(formatting.tokens_line(one, board.unit))}" for one in board.at_tokens
         ]
-    if cautions := list(formatting.remarks(board)):
+    if cautions := list(remarks(board)):
         lines += ["", *(f"- **!** {escaped(remark)}" for remark in cautions)]
     notes = (*formatting.legend(board), *formatting.own_rows(board, unpublished))
     return [*lines, "", *(escaped(line) + "  " for line in notes), ""]

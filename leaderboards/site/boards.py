@@ -11,6 +11,7 @@ from typing import Any, Literal
 from leaderboards.boards import formatting
 from leaderboards.boards.model import Board, Row
 from leaderboards.boards.rank import contrasts
+from leaderboards.boards.remarks import board_remarks
 from leaderboards.records.strict_json import JSON
 from leaderboards.site import interval_plot, plots
 from leaderboards.site.differences import difference_plot
@@ -238,7 +239,7 @@ def board_page(
         tokens_heading=formatting.tokens_heading(board) if board.at_tokens else "",
         at_tokens=difference_plot(board.at_tokens, board.unit),
         scale=interval_plot.axis(board),
-        remarks=formatting.board_remarks(board),
+        remarks=board_remarks(board),
         legend=formatting.legend(board),
         learning=drawn,
         grid=reward_grid(board),

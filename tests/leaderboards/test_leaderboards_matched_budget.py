@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from leaderboards.boards.common_seeds import common_seed_scores
-from leaderboards.boards.formatting import board_remarks, tokens_line
+from leaderboards.boards.formatting import tokens_line
 from leaderboards.boards.matched_budget import at
 from leaderboards.boards.rank import boards
+from leaderboards.boards.remarks import board_remarks
 from leaderboards.records.provenance import Spent
 
 LINE = ((0.0, 0.1), (100.0, 0.3), (400.0, 0.9))
