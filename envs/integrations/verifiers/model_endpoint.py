@@ -46,7 +46,10 @@ class Conversation:
             self._tools = bool(tools)
             self.events.put({"asked": body.get("messages") or [], "tools": tools})
             message = self._replies.get()
-        return message and chat_completion(message, str(body.get("model", "model")))
+        if message is None:
+            return None
+        whole = chat_completion(message, str(body.get("model", "model")))
+        return as_event(whole) if body.get("stream") else whole
 
     def reply(self, text: str) -> None:
         """Answer the waiting request with this reply."""
@@ -119,6 +122,15 @@ def chat_completion(message: dict[str, Any], model: str) -> dict[str, Any]:
     }
 
 
+def as_event(whole: dict[str, Any]) -> dict[str, Any]:
+    """A completion as the only event of a stream."""
+    choice = dict(whole["choices"][0])
+    message = choice.pop("message")
+    calls = [{"index": n, **call} for n, call in enumerate(message.get("tool_calls", ()))]
+    choice["delta"] = message | ({"tool_calls": calls} if calls else {})
+    return whole | {"object": "chat.completion.chunk", "choices": [choice]}
+
+
 class ModelEndpoint:
     """A server on a free port of loopback; `open` gives an episode its address."""
 
@@ -134,9 +146,12 @@ class ModelEndpoint:
                 self._send(*endpoint.answer(self))
 
             def _send(self, status: int, content: dict[str, Any]) -> None:
+                streams = content.get("object") == "chat.completion.chunk"
                 data = json.dumps(content).encode("ascii")
+                data = b"data: %b\n\ndata: [DONE]\n\n" % data if streams else data
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                kind = "text/event-stream" if streams else "application/json"
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.send_header("Connection", "close")
                 self.end_headers()

@@ -27,6 +27,8 @@ Answer = dict[str, Any]
 TOKEN = "ESPL_HARNESS_WORLD_TOKEN"
 _HERE = Path(__file__).parent
 _ENDPOINT_MODULE = runpy.run_path(str(_HERE / "model_endpoint.py"))
+_TASKSETS = runpy.run_path(str(_HERE / "tasksets.py"))
+_REAPER = runpy.run_path(str(_HERE.parents[1] / "workers" / "reaper.py"))
 _REWARD_ERROR = "reward function"  # part of what rubrics log when they turn an error into 0
 
 
@@ -42,6 +44,15 @@ class RewardErrors(logging.Handler):
         text = record.getMessage()
         if _REWARD_ERROR in text:
             self.errors.append(text[:500])
+
+
+def import_environment(name: str, old: bool) -> Any:
+    """The module of an environment: of verifiers' own, or installed under its name."""
+    module = name.split("@")[0].split("/")[-1].replace("-", "_")
+    if not old:
+        loaders: Any = importlib.import_module("verifiers.v1.utils.loaders")
+        return loaders.import_taskset(name)
+    return importlib.import_module(module)
 
 
 def row_hash(row: Any) -> str:
@@ -127,7 +138,7 @@ class EnvServer:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._key, self._source_hashes = "", list[str]()
-        self._env: LoadedEnv | None = None
+        self._env: Any = None
         self._conversation: Any = None
         self._rollout: Any = None
 
@@ -135,7 +146,7 @@ class EnvServer:
         """`describe`, `begin` (part, number) or `reply` (text); each names the environment."""
         self._load(job)
         if job["ask"] == "describe":
-            env: Any = self._env
+            env = self._env
             version = importlib.metadata.version("verifiers")
             return {**env.description(), "version": version, "sources": self._source_hashes}
         if job["ask"] == "begin":
@@ -156,14 +167,24 @@ class EnvServer:
             return
         if job["folder"] and job["folder"] not in sys.path:
             sys.path.insert(0, job["folder"])
-        module = importlib.import_module(job["name"].replace("-", "_").split("/")[-1])
+            # Tool servers of tasks are processes of their own, which import the environment too.
+            os.environ["PYTHONPATH"] = job["folder"]
         verifiers: Any = importlib.import_module("verifiers")
-        if not hasattr(module, "load_environment") or not hasattr(verifiers, "load_environment"):
-            raise ValueError(
-                "only environments with load_environment can be played, and verifiers before 0.4"
-                " (tasksets cannot); install 'verifiers<0.4' there"
-            )
-        self._env = LoadedEnv(module, job)
+        module = import_environment(job["name"], hasattr(verifiers, "load_environment"))
+        if hasattr(verifiers, "load_environment"):
+            if not hasattr(module, "load_environment"):
+                raise ValueError(
+                    f"{module.__name__} has no load_environment, which this verifiers needs; a"
+                    " taskset needs verifiers 0.4 there"
+                )
+            self._env = LoadedEnv(module, job)
+        else:
+            if hasattr(module, "load_environment"):
+                raise ValueError(
+                    "an environment with load_environment needs verifiers before 0.4: install"
+                    " 'verifiers<0.4' there"
+                )
+            self._env = _TASKSETS["LoadedTaskset"](job, TOKEN)
         self._key, self._source_hashes = key, source_hashes(module)
 
     def _start_episode(self, part: str, number: int) -> None:
@@ -172,7 +193,7 @@ class EnvServer:
             self._rollout.cancel()
         url, conversation = self._endpoint.open()
         self._conversation = conversation
-        env: Any = self._env
+        env = self._env
         rollout = self._report(env.play(part, number, url), url, conversation)
         self._rollout = asyncio.run_coroutine_threadsafe(rollout, self._loop)
 
@@ -192,5 +213,7 @@ def make() -> Callable[[Job], Answer]:
     """The function that `envs.workers.serve` serves."""
     # serve.py switched logging off, but errors of reward functions are seen in the log alone.
     logging.disable(logging.NOTSET)
+    # verifiers starts tool servers and programs in sessions of their own.
+    _REAPER["guard"]()
     importlib.import_module("verifiers")
     return EnvServer().answer
