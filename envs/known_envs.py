@@ -30,6 +30,7 @@ ENTRY_POINTS: Mapping[str, str] = {
     "harness/CalibrationTold-v1": "envs.calibration:Told",
     "harness/GuessNumber-v1": "envs.games.guess_number:GuessNumber",
     "harness/HMMT-v1": "envs.competition:HMMT",
+    "harness/Inspect-v1": "envs.integrations.inspect.env:Inspect",
     "harness/JSONL-v1": "envs.jsonl:Questions",
     "harness/OpenEnv-v1": "envs.integrations.openenv.env:OpenEnv",
     "harness/Search-v1": "envs.search.env:SearchEnv",
@@ -78,6 +79,7 @@ PATH_OPTIONS: Mapping[str, tuple[str, ...]] = {
 """Options that name files or folders, by Gymnasium id."""
 
 SCHEMES: Mapping[str, tuple[str, str]] = {
+    "inspect": ("harness/Inspect-v1", "environment"),
     "jsonl": ("harness/JSONL-v1", "path"),
     "openenv": ("harness/OpenEnv-v1", "url"),
     "verifiers": ("harness/Verifiers-v1", "environment"),

@@ -30,12 +30,16 @@ class HostedEnvFailed(EnvError):
 
 @dataclass(frozen=True, slots=True)
 class HostedStep:
-    """The other program's response to a reply: a text, or the end with reward and metrics."""
+    """The other program's response to a reply: a text, or the end with reward and metrics.
+
+    `results` are the texts of the tools that the reply called, where the text is theirs alone.
+    """
 
     text: str = ""
     reward: float = 0.0
     over: bool = False
     metrics: Mapping[str, float] = field(default_factory=dict)
+    results: tuple[str, ...] = ()
 
 
 class HostedEnv(gymnasium.Env[str, str]):
@@ -148,6 +152,8 @@ class HostedEnv(gymnasium.Env[str, str]):
         success = (result.over or truncated) and self._return >= self._success_at - 1e-9
         turn_info = {"outcome": "scored", "success": success, "feedback": ""}
         info = self._task_info() | turn_info
+        if result.results:
+            info["tool_results"] = tuple(truncate_middle(text) for text in result.results)
         if result.over or truncated:
             info["feedback"] = self._feedback(success, truncated, result.metrics)
             self._task = ""

@@ -47,6 +47,19 @@ def read_calls(reply: str, names: frozenset[str] = frozenset()) -> tuple[str, li
     return found or (reply, [])
 
 
+def canonical_reply(reply: str, names: frozenset[str]) -> str:
+    """A reply with its calls in the form that prompts ask for; as it is where it calls nothing."""
+    text, calls = read_calls(reply, names)
+    if not calls or any(call.problem for call in calls):
+        return reply
+    written = []
+    for call in calls:
+        told = json.dumps({"name": call.name, "arguments": call.arguments})
+        # A tag within a text would end the call.
+        written.append(f"{_OPEN}{told.replace('<', chr(92) + 'u003c')}{_CLOSE}")
+    return "\n".join([*([text] if text else []), *written])
+
+
 def _tagged(reply: str) -> tuple[str, list[ToolCall]]:
     calls: list[ToolCall] = []
     texts, place = [], 0

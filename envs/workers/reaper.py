@@ -18,6 +18,7 @@ from pathlib import Path
 MARK = "HARNESS_WORKER_MARK"
 _ROUNDS = 50  # sweeps at most; what a dying program starts is found by the next one
 _PAUSE = 0.02  # seconds between two
+_started: list["subprocess.Popen[bytes]"] = []
 
 
 def guard() -> None:
@@ -27,7 +28,7 @@ def guard() -> None:
     unmarked = {name: value for name, value in os.environ.items() if name != MARK}
     os.environ[MARK] = mark = secrets.token_hex(16)
     # The pipe's other end is this process's alone: it closes when the process ends, however.
-    subprocess.Popen(
+    reaper = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -35,6 +36,7 @@ def guard() -> None:
         env=unmarked,
         start_new_session=True,
     )
+    _started.append(reaper)  # its pipe would be closed with the last reference to it
 
 
 def marked(mark: str) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import envs
 from envs.adapters import gymnasium_env
 from envs.errors import EnvError, UnknownEnv, UnknownOption
-from envs.integrations.verifiers.env import is_path
+from envs.integrations.interpreter_env import is_path
 from envs.registry import built_in, options, path_options
 from envs.resolution import find
 from envs.untrusted import untrusted_parts
@@ -160,7 +160,9 @@ def public_name(name: str) -> str:
 
 
 def _is_file(kind: str, place: str) -> bool:
-    return bool(place) and (kind == "jsonl" or (kind == "verifiers" and is_path(place)))
+    return bool(place) and (
+        kind == "jsonl" or (kind in ("verifiers", "inspect") and is_path(place.partition("@")[0]))
+    )
 
 
 def whole_options(name: str, options: Mapping[str, Scalar]) -> dict[str, Scalar]:

@@ -10,12 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from outside import openenv_server, sums, verifiers_python
+from outside import (
+    inspect_python,
+    inspect_task,
+    openenv_server,
+    sums,
+    taskset,
+    tasksets_python,
+    verifiers_python,
+)
 from standin import completion, served
 
 import harness
 
 SEARCH = '<tool_call>{"name": "search", "arguments": {"query_list": ["Orrel"]}}</tool_call>'
+DOUBLE = '<tool_call>{"name": "double", "arguments": {"n": 4}}</tool_call>'
 BUDGET = ["budget.tasks=2", "budget.prompts=2", "budget.samples=2", "sampling.max_tokens=24"]
 # What a world needs, its name, its options and what is said.
 WORLDS = {
@@ -31,6 +40,9 @@ WORLDS = {
     ),
     "verifiers": ("", "", ["world.kind=tool"], ["Let me see.", "4"]),
     "verifiers-turns": ("", "", ["world.kind=again", "world.max_turns=2"], ["4", "5"]),
+    "taskset": ("", "", [], ["4"]),
+    "inspect": ("", "", ["world.kind=twice"], ["4", "5"]),
+    "inspect-tools": ("", "", ["world.kind=tool"], [DOUBLE, "8"]),
     "openenv": ("", "", [], ["5", "7"]),
 }
 
@@ -48,6 +60,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
         return
     if key == "search":
         options = [*options, *_searched(tmp_path)]
+    if key == "taskset":
+        options = [*options, f"world.python={tasksets_python()}", "world.at_once=1"]
+        name = taskset(tmp_path)
+    if key.startswith("inspect"):
+        options = [*options, f"world.python={inspect_python()}", "world.at_once=1"]
+        name = inspect_task(tmp_path)
     if key.startswith("verifiers"):
         options = [*options, f"world.python={verifiers_python()}", "world.at_once=1"]
         name = sums(tmp_path)
@@ -99,7 +117,9 @@ def test_an_endpoint_model_is_evaluated_on_the_environment(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("place", ["verifiers-turns", "openenv"], indirect=True)
+@pytest.mark.parametrize(
+    "place", ["verifiers-turns", "taskset", "inspect-tools", "openenv"], indirect=True
+)
 def test_a_real_model_trains_on_it(place: tuple[str, list[str]], tmp_path: Path) -> None:
     folder = _run(
         place, tmp_path / "run", methods=["espl"], model="pocket", preset="pocket", episodes=16

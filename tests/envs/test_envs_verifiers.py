@@ -13,6 +13,7 @@ from outside import sums, verifiers_python
 
 import envs
 from envs.errors import UnknownEnv, UnknownOption
+from envs.integrations.chat_messages import new_text, opening_text
 from envs.integrations.hosted_env import (
     MAX_OBSERVATION_CHARACTERS,
     HostedEnvFailed,
@@ -20,8 +21,8 @@ from envs.integrations.hosted_env import (
     finite_reward,
     truncate_middle,
 )
+from envs.integrations.interpreter_env import split_rows
 from envs.integrations.verifiers import env as verifiers
-from envs.integrations.verifiers.messages import new_messages_text, opening_text
 
 ENDPOINT = runpy.run_path(str(Path(verifiers.__file__).with_name("model_endpoint.py")))
 CALL = '<tool_call>{"name": "double", "arguments": {"n": 4}}</tool_call>'
@@ -70,11 +71,11 @@ def test_tool_calls_are_read_only_where_tools_are_offered():
 
 def test_splits_share_nothing_and_repeats_are_kept_once():
     keys = [f"{n:03}" for n in range(40)]
-    own = verifiers.split_rows([*keys, keys[0]], keys[:5])
+    own = split_rows([*keys, keys[0]], keys[:5])
     assert own["test"] == tuple(("eval", n) for n in range(5))
     rows = [n for split in ("train", "validation") for _, n in own[split]]
     assert sorted(rows) == list(range(5, 40)) and len(own["validation"]) == 5
-    cut = verifiers.split_rows(keys, [])
+    cut = split_rows(keys, [])
     assert [len(cut[s]) for s in ("train", "validation", "test")] == [20, 5, 15]
 
 
@@ -89,7 +90,7 @@ def test_what_comes_from_outside_is_checked():
             [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], [], ""
         )
     with pytest.raises(HostedEnvFailed, match="no list of messages"):
-        new_messages_text("hello")
+        new_text("hello")
     turns = [{"role": r, "content": c} for r, c in (("system", "Be."), ("user", "Hi"))]
     assert opening_text(turns, [], "Be.") == "Hi"
     assert opening_text(turns, [], "") == "system: Be.\n\nuser: Hi"

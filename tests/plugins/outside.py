@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 NO_VERIFIERS = "not run: verifiers' interpreter is not named"
+NO_TASKSETS = "not run: verifiers 0.4's interpreter is not named"
+NO_INSPECT = "not run: inspect's interpreter is not named"
 NO_OPENENV = "not run: openenv's interpreter is not named"
 
 SUMS = '''
@@ -60,6 +62,138 @@ def load_environment(kind="single"):
     if kind == "tool":
         return vf.ToolEnv(dataset=rows(0, 24), tools=[double], rubric=rubric, parser=parser)
     return Again(dataset=rows(0, 24), rubric=rubric, parser=parser)
+'''
+
+TASKSET = '''
+import asyncio
+import os
+
+import verifiers.v1 as vf
+
+
+class Doubling(vf.Toolset[vf.ToolsetConfig]):
+    TOOL_PREFIX = None
+
+    @vf.tool
+    async def double(self, n: int) -> str:
+        """Twice a number."""
+        return str(2 * n)
+
+
+class SumsData(vf.TaskData):
+    answer: str = ""
+
+
+class SumsTask(vf.Task[SumsData]):
+    @vf.reward
+    async def right(self, trace: vf.Trace) -> float:
+        said = trace.last_reply
+        if "explode" in said:
+            raise RuntimeError("the judge is ill")
+        if "hang" in said:
+            await asyncio.sleep(600)
+        if "die" in said.split():
+            os._exit(7)
+        return float(self.data.answer in said.split())
+
+
+class ToolTask(SumsTask):
+    @classmethod
+    def toolsets(cls, config):
+        return [Doubling(vf.ToolsetConfig())]
+
+
+class SumsConfig(vf.TasksetConfig):
+    kind: str = "single"
+
+
+class SumsTaskset(vf.Taskset[SumsTask, SumsConfig]):
+    def load(self):
+        kind = ToolTask if self.config.kind == "tool" else SumsTask
+        for n in range(24):
+            data = SumsData(prompt=f"What is {n} + {n}?", answer=str(2 * n),
+                            system_prompt="Add the numbers.")
+            yield kind(data, self.config.task)
+
+
+__all__ = ["SumsTaskset"]
+
+if __name__ == "__main__":
+    Doubling.run()
+'''
+
+TASK = '''
+import os
+import subprocess
+import time
+
+from inspect_ai import Task, task
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.scorer import Score, accuracy, model_graded_qa, scorer
+from inspect_ai.solver import generate, solver, use_tools
+from inspect_ai.tool import tool
+
+
+@tool
+def double():
+    async def execute(n: int):
+        """Twice a number.
+
+        Args:
+            n: The number.
+        """
+        return str(2 * n)
+
+    return execute
+
+
+@solver
+def twice():
+    async def solve(state, generate):
+        state = await generate(state)
+        state.messages.append(type(state.messages[0])(content="Think again."))
+        return await generate(state)
+
+    return solve
+
+
+@scorer(metrics=[accuracy()])
+def strict():
+    async def score(state, target):
+        said = state.output.completion
+        if "explode" in said:
+            raise RuntimeError("the judge is ill")
+        if "hang" in said:
+            subprocess.Popen(["sleep", "600"], start_new_session=True)
+            time.sleep(600)
+        if "die" in said.split():
+            os._exit(7)
+        if "parts" in said:
+            return Score(value={"a": 1, "b": 0})
+        if "nothing" in said:
+            return Score(value=float("nan"))
+        return Score(value="C" if target.text in said.split() else "I")
+
+    return score
+
+
+def samples():
+    asked = [Sample(input=f"What is {n} + {n}?", target=str(2 * n)) for n in range(24)]
+    return MemoryDataset(asked)
+
+
+@task
+def sums(kind: str = "single"):
+    if kind == "graded":
+        return Task(dataset=samples(), solver=[generate()], scorer=model_graded_qa())
+    solvers = {"single": [generate()], "twice": [twice()],
+               "tool": [use_tools(double()), generate()]}
+    return Task(dataset=samples(), solver=solvers[kind], scorer=strict())
+
+
+@task
+def other():
+    return Task(dataset=samples()[:4], solver=[generate()], scorer=strict())
 '''
 
 SERVER = """
@@ -118,6 +252,34 @@ def verifiers_python() -> str:
     if not named:
         pytest.skip(NO_VERIFIERS)
     return named
+
+
+def tasksets_python() -> str:
+    """The interpreter that has verifiers 0.4; leaves the test out where none is named."""
+    named = os.environ.get("HARNESS_TASKSETS_PYTHON", "")
+    if not named:
+        pytest.skip(NO_TASKSETS)
+    return named
+
+
+def taskset(folder: Path) -> str:
+    """A taskset of verifiers 0.4 in that folder; its name."""
+    (folder / "tiny_taskset.py").write_text(TASKSET, encoding="utf-8")
+    return f"verifiers:{folder / 'tiny_taskset.py'}"
+
+
+def inspect_python() -> str:
+    """The interpreter that has inspect_ai; leaves the test out where none is named."""
+    named = os.environ.get("HARNESS_INSPECT_PYTHON", "")
+    if not named:
+        pytest.skip(NO_INSPECT)
+    return named
+
+
+def inspect_task(folder: Path) -> str:
+    """A file with two tasks of inspect_ai in that folder; the name of the first."""
+    (folder / "tiny_tasks.py").write_text(TASK, encoding="utf-8")
+    return f"inspect:{folder / 'tiny_tasks.py'}@sums"
 
 
 def sums(folder: Path) -> str:

@@ -1,0 +1,1 @@
+"""Tasks of inspect_ai, run by an interpreter of their own."""
