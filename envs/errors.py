@@ -5,6 +5,7 @@
     ├── UnknownOption      the environment exists but does not take that option
     ├── ExtraMissing       the environment needs a package that is installed on request
     ├── EnvFault           the environment's own code exits, hangs or returns the wrong form
+    │   └── EnvHangs       one of its calls did not return in time
     └── EnvDataError
         ├── DataUnavailable   neither a folder nor the Hub gave the data
         ├── DataMalformed     a file cannot be read as what it should be; names file and line
@@ -31,6 +32,10 @@ class UnknownOption(EnvError):
 
 class EnvFault(EnvError):
     """The environment's own code exits, hangs, fails or returns what no environment should."""
+
+
+class EnvHangs(EnvFault):
+    """A call of the environment did not return in time."""
 
 
 class EnvDataError(EnvError):

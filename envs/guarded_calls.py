@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from envs.adapters.redirect_stdout import redirected_standard_streams
-from envs.errors import EnvFault
+from envs.errors import EnvFault, EnvHangs
 
 STEP_SECONDS = 30.0
 """Seconds that one call of an environment may take, unless it says otherwise."""
@@ -94,7 +94,7 @@ def guarded(
         result = _limited(name, what, limit, call, *args, **kwargs)
     except _TimeIsUp:
         _late[name] = _late.get(name, 0) + 1
-        raise EnvFault(f"{what} did not return within {limit:g} s") from None
+        raise EnvHangs(f"{what} did not return within {limit:g} s") from None
     except _Hard as status:
         raise EnvFault(f"{what} tried to end the process (os._exit({status}))") from None
     except SystemExit as status:

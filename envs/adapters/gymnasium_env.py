@@ -94,7 +94,7 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
             # With more tasks than seeds lie between splits, two splits would share tasks.
             check_number(f"{part}_tasks", size, 1, SEEDS_APART)
         check_real("step_seconds", step_seconds, 0, _LONGEST_STEP)
-        self._seconds = float(step_seconds)
+        self.step_seconds = float(step_seconds)
         check_number("max_steps", max_steps, 0, SEEDS_APART)
         check_number("patience", patience, 1, SEEDS_APART)
         self.split: Split = split
@@ -115,6 +115,11 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
         self._turns = self._unread_in_a_row = 0
         self._return = 0.0
         self._fingerprint = ""
+
+    @property
+    def inner(self) -> gymnasium.Env[Any, Any]:
+        """The environment that is played, with its wrapper if there is one."""
+        return self._inner
 
     def size(self, split: Split) -> int:
         """The number of seeds, an option."""
@@ -205,7 +210,7 @@ class GymnasiumTextEnv(gymnasium.Env[str, str]):
         return self._end_turn(reward, terminated, truncated, info)
 
     def _call(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return guarded(self._id, self._seconds, call, *args, **kwargs)
+        return guarded(self._id, self.step_seconds, call, *args, **kwargs)
 
     def _reset_inner(self, seed: int) -> Any:
         """What its `reset` returns; raises EnvFault with a sentence, also where it raises."""

@@ -1,12 +1,11 @@
 """Redirection of what an environment prints: standard output is read by other programs."""
 
+import io
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from typing import TextIO
 
 
 @contextmanager
@@ -22,7 +21,7 @@ def redirected_standard_streams() -> Iterator[None]:
     folder, stdin, stdout = _folder(), sys.stdin, sys.stdout
     _flush(stdout)
     kept = _redirect_file()
-    sys.stdin, sys.stdout = _empty(), sys.stderr
+    sys.stdin, sys.stdout = io.StringIO(), sys.stderr
     try:
         yield
     finally:
@@ -36,11 +35,6 @@ def redirected_standard_streams() -> Iterator[None]:
         if folder and _folder() != folder:
             with suppress(OSError):
                 os.chdir(folder)
-
-
-@cache
-def _empty() -> TextIO:
-    return open(os.devnull, encoding="utf-8")  # open while this process lives
 
 
 def _folder() -> str:

@@ -4,33 +4,35 @@ A check passes, fails, or is not asked (an environment of another package may ha
 checks play the environment; they never judge its tasks.
 """
 
-import json
-import os
 import re
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from gymnasium.utils.env_checker import check_env
 
+from envs.checks.declared_values import values_as_declared
 from envs.checks.env_probe import (
     MAX_TURNS,
     PLAYED_TASKS,
+    Deadline,
     EnvProbe,
+    OutOfTime,
     ReplyFunction,
+    Status,
     constant_reply,
-    env_identity,
-    finish_episode,
-    play_episode,
 )
+from envs.checks.other_process import same_in_every_process
+from envs.errors import EnvHangs
+from envs.guarded_calls import limited_to
 from envs.text_env import SPLITS, Split
 
-Status = Literal["passed", "failed", "not asked"]
+CHECK_SECONDS = 20.0
+"""Seconds for one check; what does not fit is left out, and said so."""
+CALL_SECONDS = 20.0
+"""Seconds for one call of an environment of other people."""
 _SECONDS = 10.0  # for one reply, however long
 _SPEED_SECONDS = 1.0
 _REFERENCE_SECONDS = 10.0  # for the references of one split, after the first
@@ -67,15 +69,29 @@ def _oracle(env: Any) -> str:
 def check(name: str, options: Mapping[str, Any] | None = None) -> Iterator[CheckResult]:
     """Every check in order; an environment that cannot be made raises its own error.
 
-    A check in which the environment raises has failed, with what was raised.
+    A check in which the environment raises has failed, with what was raised. After a call that
+    did not return, the rest is left out: it would wait for the same call.
     """
-    subject = EnvProbe(name, dict(options or {}))
+    subject, hung = EnvProbe(name, dict(options or {})), ""
     subject.make().close()
     for title, ask in CHECKS.items():
+        if hung:
+            yield CheckResult(title, "not asked", f"Left out, because {hung}.")
+            continue
+        subject.deadline = Deadline(CHECK_SECONDS)
+        status: Status = "failed"
         try:
-            status, said = ask(subject)
+            with limited_to(CALL_SECONDS):
+                status, said = ask(subject)
+        except EnvHangs as error:
+            hung = str(error)
+            said = f"It hangs: {error}."
+        except OutOfTime as error:
+            status, said = "not asked", f"Left out: {error} within {CHECK_SECONDS:g} s."
         except Exception as error:  # whatever somebody's environment raises is what we came to find
-            status, said = "failed", f"It raised {type(error).__name__}: {str(error)[:300]}"
+            said = f"It raised {type(error).__name__}: {str(error)[:300]}"
+        if subject.deadline.left_out:
+            said += f" Left out for lack of time: {', '.join(subject.deadline.left_out)}."
         yield CheckResult(title, status, said)
 
 
@@ -93,7 +109,7 @@ def _gymnasium(subject: EnvProbe) -> tuple[Status, str]:
 def _repeatable(subject: EnvProbe) -> tuple[Status, str]:
     for split in SPLITS:
         one, two = subject.make(split), subject.make(split)
-        for seed in range(min(PLAYED_TASKS, one.size(split))):
+        for seed in subject.tasks(split, PLAYED_TASKS):
             first, other = one.reset(seed=seed), two.reset(seed=seed)
             again = one.reset(seed=seed)
             if not (first[0] == other[0] == again[0]):
@@ -106,40 +122,6 @@ def _repeatable(subject: EnvProbe) -> tuple[Status, str]:
         "passed",
         f"The first {PLAYED_TASKS} seeds of each split give the same task again and again.",
     )
-
-
-_OTHER_PROCESS_CODE = """
-import json, sys
-job = json.load(sys.stdin)
-sys.path[:] = job["path"]
-from envs.checks.env_probe import EnvProbe, env_identity
-print(json.dumps(env_identity(EnvProbe(job["name"], job["options"]))))
-"""
-
-
-def _same_in_every_process(subject: EnvProbe) -> tuple[Status, str]:
-    here = env_identity(subject)
-    # Our own folder first: the working directory may hold another folder called envs.
-    path = [str(Path(__file__).resolve().parents[2]), *sys.path]
-    job = {"path": path, "name": subject.name, "options": dict(subject.options)}
-    done = subprocess.run(
-        [sys.executable, "-c", _OTHER_PROCESS_CODE],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**os.environ, "PYTHONHASHSEED": "4711"},
-    )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return "failed", f"It could not be made in another process: {last[:300]}"
-    there = json.loads(done.stdout.strip().splitlines()[-1])
-    for what, mine, theirs in zip(("fingerprint", *SPLITS), here, there, strict=True):
-        if mine != theirs:
-            part = "its fingerprint" if what == "fingerprint" else f"the tasks of {what}"
-            return "failed", f"Another process gets {part} otherwise; is a set or hash() used?"
-    return "passed", "Another process, with another hash seed, gets the same tasks and fingerprint."
 
 
 def _disjoint(subject: EnvProbe) -> tuple[Status, str]:
@@ -175,8 +157,8 @@ def _oracle_earns_one(subject: EnvProbe) -> tuple[Status, str]:
         return "not asked", "It has no oracle(), so nobody knows a right reply."
     for split in SPLITS:
         env = subject.make(split)
-        for seed in range(min(PLAYED_TASKS, env.size(split))):
-            played = play_episode(env, seed, _oracle)
+        for seed in subject.tasks(split, PLAYED_TASKS):
+            played = subject.play(env, seed, _oracle)
             good = played.over and bool(played.info.get("success"))
             if not good or abs(played.reward - 1) > 1e-9:
                 return "failed", (
@@ -196,13 +178,15 @@ def _references(subject: EnvProbe) -> tuple[Status, str]:
         env, end = subject.make(split), time.monotonic() + _REFERENCE_SECONDS
         for index in range(env.size(split)):
             for reply, verdict in (
-                _rendering_verdicts(env, split, index) if known else _oracle_verdict(env, index)
+                _rendering_verdicts(env, split, index)
+                if known
+                else _oracle_verdict(subject, env, index)
             ):
                 ways += 1
                 if not verdict:
                     return "failed", f"On {split} task {index} the right {reply!r} is not right."
             references += 1
-            if time.monotonic() > end:
+            if time.monotonic() > end or subject.deadline.passed():
                 break
         env.close()
     total = sum(subject.make().size(split) for split in SPLITS)
@@ -216,8 +200,8 @@ def _rendering_verdicts(env: Any, split: Split, index: int) -> Iterator[tuple[st
         yield reply[:120], env.judge(reply, answer).success
 
 
-def _oracle_verdict(env: Any, index: int) -> Iterator[tuple[str, bool]]:
-    yield "reply of the oracle", bool(play_episode(env, index, _oracle).info.get("success"))
+def _oracle_verdict(subject: EnvProbe, env: Any, index: int) -> Iterator[tuple[str, bool]]:
+    yield "reply of the oracle", bool(subject.play(env, index, _oracle).info.get("success"))
 
 
 def _nonsense(subject: EnvProbe) -> tuple[Status, str]:
@@ -225,7 +209,7 @@ def _nonsense(subject: EnvProbe) -> tuple[Status, str]:
     for split in SPLITS:
         env = subject.make(split)
         for seed, text in enumerate(NONSENSE):
-            played = play_episode(env, seed, constant_reply(text))
+            played = subject.play(env, seed, constant_reply(text))
             if not played.over:
                 return "failed", f"{text!r} goes on for {MAX_TURNS} turns; end the episode."
             if played.info.get("outcome") != "scored" or played.info.get("success"):
@@ -244,18 +228,18 @@ def _feedback(subject: EnvProbe) -> tuple[Status, str]:
     if callable(getattr(env, "oracle", None)):
         replies.append(("a right reply", _oracle))
     for what, reply in replies:
-        if not str(play_episode(env, 0, reply).info.get("feedback") or "").strip():
+        if not str(subject.play(env, 0, reply).info.get("feedback") or "").strip():
             return "failed", f"{what[:1].upper()}{what[1:]} gets no feedback on the training split."
     return "passed", f"A teacher has something to say to {' and to '.join(w for w, _ in replies)}."
 
 
 def _test_tells_nothing(subject: EnvProbe) -> tuple[Status, str]:
     env = subject.make("test")
-    for seed in range(min(_TOLD, env.size("test"))):
+    for seed in subject.tasks("test", _TOLD):
         answer = str(env.problem("test", seed).answer) if hasattr(env, "problem") else ""
         info = env.reset(seed=seed)[1]
         for text in ("xyzzy plugh", "Answer: 123456789"):
-            said = play_episode(env, seed, constant_reply(text)).info
+            said = subject.play(env, seed, constant_reply(text)).info
             if info.get("answer") or said.get("answer"):
                 return "failed", f"info['answer'] of test task {seed} is not empty."
             feedback = str(said.get("feedback") or "")
@@ -268,7 +252,10 @@ def _test_tells_nothing(subject: EnvProbe) -> tuple[Status, str]:
 
 def _survives_any_reply(subject: EnvProbe) -> tuple[Status, str]:
     env, slowest, which = subject.make("train"), 0.0, ""
-    for what, text in HARD_REPLIES.items():
+    for number, (what, text) in enumerate(HARD_REPLIES.items()):
+        if number and subject.deadline.passed():
+            subject.deadline.left_out.append(f"{len(HARD_REPLIES) - number} of the replies")
+            break
         env.reset(seed=0)
         began = time.monotonic()
         _, reward, _, _, info = env.step(text)
@@ -288,17 +275,17 @@ def _survives_any_reply(subject: EnvProbe) -> tuple[Status, str]:
 
 def _no_shared_state(subject: EnvProbe) -> tuple[Status, str]:
     reply: ReplyFunction = constant_reply("Action: 1\nAnswer: 1")
-    alone = [play_episode(subject.make(), seed, reply).compared_values for seed in (0, 1)]
+    alone = [subject.play(subject.make(), seed, reply).compared_values for seed in (0, 1)]
     one, two = subject.make(), subject.make()
     texts = one.reset(seed=0)[0], two.reset(seed=1)[0]
     if [
-        finish_episode(one, texts[0], reply).compared_values,
-        finish_episode(two, texts[1], reply).compared_values,
+        subject.finish(one, texts[0], reply).compared_values,
+        subject.finish(two, texts[1], reply).compared_values,
     ] != alone:
         return "failed", "Two instances that play at once do not end as each alone: shared state."
     one.reset(seed=1)
     one.step("xyzzy plugh")
-    if play_episode(one, 0, reply).compared_values != alone[0]:
+    if subject.play(one, 0, reply).compared_values != alone[0]:
         return "failed", "After an abandoned episode the next one is not as it should be."
     one.close()
     two.close()
@@ -309,7 +296,7 @@ def _speed(subject: EnvProbe) -> tuple[Status, str]:
     env = subject.make()
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < _SPEED_SECONDS:
-        play_episode(env, count % env.size("train"), constant_reply("Action: 1\nAnswer: 1"))
+        subject.play(env, count % env.size("train"), constant_reply("Action: 1\nAnswer: 1"))
         count += 1
     rate = count / (time.perf_counter() - began)
     env.close()
@@ -319,8 +306,9 @@ def _speed(subject: EnvProbe) -> tuple[Status, str]:
 
 CHECKS: Mapping[str, Callable[[EnvProbe], tuple[Status, str]]] = {
     "gymnasium": _gymnasium,
+    "values are as declared": values_as_declared,
     "same seed, same task": _repeatable,
-    "the same in every process": _same_in_every_process,
+    "the same in every process": same_in_every_process,
     "splits are disjoint": _disjoint,
     "the oracle earns 1": _oracle_earns_one,
     "references are right": _references,

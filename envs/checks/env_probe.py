@@ -1,15 +1,17 @@
 """An environment under test: made as often as needed, played to the end, compared with itself."""
 
 import json
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from envs import registry
 from envs.fingerprint import canonical_text, digest
 from envs.text_env import SPLITS, Split
 
+Status = Literal["passed", "failed", "not asked"]
 ReplyFunction = Callable[[Any], str]
 """A function from an environment to the next reply."""
 
@@ -18,6 +20,30 @@ PLAYED_TASKS = 5
 MAX_TURNS = 1000
 _COMPARED_OPENINGS = 200  # openings of each split that are compared
 _OPENING_SECONDS = 4.0  # for one split's openings, after the first few
+
+
+class OutOfTime(Exception):
+    """The time of a check is up in the middle of an episode."""
+
+
+class Deadline:
+    """The time that one check has; one that is late says what it left out."""
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self.seconds, self._end = seconds, time.monotonic() + seconds
+        self.left_out: list[str] = []
+
+    def passed(self) -> bool:
+        """True when the time is up."""
+        return time.monotonic() > self._end
+
+    def tasks(self, split: str, count: int) -> Iterator[int]:
+        """The numbers 0 … count - 1, as long as there is time; the first one always."""
+        for number in range(count):
+            if number and self.passed():
+                self.left_out.append(f"{count - number} of {count} tasks of {split}")
+                return
+            yield number
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +77,37 @@ class EnvProbe:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    deadline: Deadline = field(default_factory=Deadline)
 
     def make(self, split: Split = "train") -> Any:
         """A new one."""
         return registry.make(self.name, split, **self.options)
+
+    def tasks(self, split: Split, most: int) -> Iterator[int]:
+        """The split's first tasks, at most `most`, as long as the check has time."""
+        env = self.make(split)
+        size = env.size(split)
+        env.close()
+        yield from self.deadline.tasks(split, min(most, size))
+
+    def play(self, env: Any, seed: int, reply: ReplyFunction) -> ProbeEpisode:
+        """Play task `seed` to its end, or for a thousand replies; raises OutOfTime."""
+        return self.finish(env, env.reset(seed=seed)[0], reply)
+
+    def finish(self, env: Any, text: str, reply: ReplyFunction) -> ProbeEpisode:
+        """An episode that was begun already, to its end; raises OutOfTime."""
+        seen, total, over = [text], 0.0, False
+        info: Mapping[str, Any] = {}
+        for turn in range(MAX_TURNS):
+            if turn and self.deadline.passed():
+                raise OutOfTime(f"an episode had not ended after {turn} replies")
+            text, reward, terminated, truncated, info = env.step(reply(env))
+            seen.append(text)
+            total += float(reward)
+            over = bool(terminated or truncated)
+            if over:
+                break
+        return ProbeEpisode(tuple(seen), total, info, over)
 
     def first_observations(self, split: Split) -> list[FirstObservation]:
         """A split's first tasks, as many as there is time for."""
@@ -65,29 +118,10 @@ class EnvProbe:
             text, info = env.reset(seed=seed)
             answer = str(env.problem(split, seed).answer) if known else None
             found.append(FirstObservation(str(info.get("task", "")), canonical_text(text), answer))
-            if len(found) >= PLAYED_TASKS and time.monotonic() > end:
+            if (len(found) >= PLAYED_TASKS and time.monotonic() > end) or self.deadline.passed():
                 break
         env.close()
         return found
-
-
-def play_episode(env: Any, seed: int, reply: ReplyFunction) -> ProbeEpisode:
-    """Play task `seed` to its end, or for a thousand replies."""
-    return finish_episode(env, env.reset(seed=seed)[0], reply)
-
-
-def finish_episode(env: Any, text: str, reply: ReplyFunction) -> ProbeEpisode:
-    """An episode that was begun already, to its end."""
-    seen, total, over = [text], 0.0, False
-    info: Mapping[str, Any] = {}
-    for _ in range(MAX_TURNS):
-        text, reward, terminated, truncated, info = env.step(reply(env))
-        seen.append(text)
-        total += float(reward)
-        over = bool(terminated or truncated)
-        if over:
-            break
-    return ProbeEpisode(tuple(seen), total, info, over)
 
 
 def constant_reply(text: str) -> ReplyFunction:
@@ -100,7 +134,8 @@ def env_identity(subject: EnvProbe) -> list[str]:
     found = [str(subject.make().fingerprint())]
     for split in SPLITS:
         env = subject.make(split)
-        tasks = [env.reset(seed=seed) for seed in range(min(PLAYED_TASKS, env.size(split)))]
+        numbers = range(min(PLAYED_TASKS, env.size(split)))
+        tasks = [env.reset(seed=seed) for seed in numbers]
         found.append(digest([[text, str(info.get("task"))] for text, info in tasks]))
         env.close()
     return found

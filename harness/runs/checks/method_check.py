@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import agents
-from envs.checks.env_check import CheckResult, Status
+from envs.checks.env_check import CheckResult
+from envs.checks.env_probe import Status
 from harness.budget import Usage
 from harness.callbacks import Callback, Callbacks
 from harness.errors import HarnessError
