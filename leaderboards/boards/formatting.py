@@ -163,18 +163,23 @@ def contrast_line(contrast: Contrast, unit: bool) -> str:
     """A paired difference as text: "espl − base: +3.1 [−1.0, +7.2] over 3 seeds"."""
     head = f"{plain(contrast.label)}: {signed(contrast.value, unit)}"
     if contrast.interval is None:
-        return f"{head}, no interval ({contrast.reason}){_open(contrast, unit)}"
+        return f"{head}, no interval ({contrast.reason}){_end(contrast, unit)}"
     low, high = signed(contrast.interval.low, unit), signed(contrast.interval.high, unit)
     p = "" if contrast.holm is None else f", p {p_text(contrast.holm)}"
-    return f"{head} [{low}, {high}] over {contrast.seeds} seeds{p}{_open(contrast, unit)}"
+    return f"{head} [{low}, {high}] over {contrast.seeds} seeds{p}{_end(contrast, unit)}"
 
 
-def _open(contrast: Contrast, unit: bool) -> str:
-    """The range that unscored outcomes leave to a difference, as the end of its line."""
+def open_range(contrast: Contrast, unit: bool) -> str:
+    """The range that unscored outcomes leave to a difference; "" if all are scored."""
     if contrast.bounds is None:
         return ""
     low, high = (signed(end, unit) for end in contrast.bounds)
-    return f"; {low} to {high} for any reward of the unscored outcomes"
+    return f"{low} to {high} for any reward of the unscored outcomes"
+
+
+def _end(contrast: Contrast, unit: bool) -> str:
+    found = open_range(contrast, unit)
+    return f"; {found}" if found else ""
 
 
 def p_text(p: float) -> str:

@@ -76,10 +76,16 @@ def _line(one: Contrast | EqualTokensContrast, reach: float, unit: bool) -> Diff
         interval=interval,
         seeds=f"{one.seeds:,}",
         p="" if one.holm is None else formatting.p_text(one.holm).removeprefix("= "),
-        reason=formatting.plain(one.reason, 200),
+        reason=_reason(one, unit),
         positions=(_place(low, reach), _place(middle, reach), _place(high, reach)),
         decided=one.holm is not None and one.holm < 0.05,
     )
+
+
+def _reason(one: Contrast | EqualTokensContrast, unit: bool) -> str:
+    """The reason for no interval, and the range that unscored outcomes leave."""
+    left = formatting.open_range(one, unit) if isinstance(one, Contrast) else ""
+    return "; ".join(part for part in (formatting.plain(one.reason, 200), left) if part)
 
 
 def _place(value: float | None, reach: float) -> float | None:

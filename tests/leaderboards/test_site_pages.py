@@ -177,8 +177,8 @@ def test_the_first_rows_of_a_board_stand_in_the_page_and_all_of_them_in_its_scri
     site = publish(entries)
     board = entries[0].track.id
     page = read(site, f"boards/{board}.html")
-    # The head, rows with a table of their seeds each, what they share.
-    assert page.tags.count("tr") == 1 + 50 * (1 + 2) + len(fields(Track))
+    # The head, rows with a table of their seeds each, differences from one row, what they share.
+    assert page.tags.count("tr") == 1 + 50 * (1 + 2) + (1 + 59) + len(fields(Track))
     told = given(site / "boards" / f"{board}.js")
     assert len(told["rows"]) == 60
     assert "1–50 of 60" in page.text
