@@ -9,11 +9,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
-from harness.callbacks import Callbacks
-from harness.display.console import Lines, LiveView
+from harness.callbacks import Callback, Callbacks
+from harness.display.console import Lines, LiveView, View
 from harness.display.console_text import pipe_safe
+from harness.display.notebook import NotebookView, in_notebook
 from harness.display.safe_console import SafeConsole
 from harness.display.trackers import check_trackers
+from harness.errors import UsageError
 from harness.runs.finish import (
     FinishOptions,
     finish_one,
@@ -75,9 +77,11 @@ class Serial:
             model = replace(request.model, threads=request.model.threads or threads)
             request = replace(request, model=model)
             view = None
-            watchers = Callbacks([])
+            watchers = Callbacks(self._options.callbacks)
             if not self._options.quiet:
-                kind = LiveView if console.is_terminal else Lines
+                kind: type[View] = LiveView if console.is_terminal else Lines
+                if in_notebook():
+                    kind = NotebookView
                 view = kind(console, title(request), rounds_of(request))
                 watchers.add(view)
             try:
@@ -153,10 +157,14 @@ def perform(
     stop: Callable[[], bool],
     track: Sequence[str] = (),
     executor: ExecutorSection | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> list[Entry]:
-    """Run what is not finished; `track` names trackers that are told.
+    """Run what is not finished; `track` names trackers that are told, and `callbacks` get events.
 
     `executor` says where; unset, it is where the runs were begun.
+
+    Raises:
+        UsageError: Callbacks are given for runs of other processes.
     """
     # Before anything runs, so that a missing package is known at once.
     check_trackers(track)
@@ -164,5 +172,10 @@ def perform(
         executor = read_request(run_dirs[0]).executor
     else:
         hand_over(run_dirs, executor)
-    make_executor(executor, FinishOptions(quiet, stop, track)).work(run_dirs)
+    if callbacks and executor.name != "serial":
+        raise UsageError(
+            f"Callbacks get events of this process, but executor.name is {executor.name}; leave "
+            "them out, or set executor.name=serial."
+        )
+    make_executor(executor, FinishOptions(quiet, stop, track, callbacks)).work(run_dirs)
     return [read_entry(run_dir / "entry.json") for run_dir in run_dirs]

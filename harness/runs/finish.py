@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import agents
-from harness.callbacks import Callbacks
+from harness.callbacks import Callback, Callbacks
 from harness.display.safe_console import SafeConsole
 from harness.display.trackers import Tracker, open_tracker
 from harness.runs.build import run_one
@@ -23,11 +23,12 @@ from leaderboards.stats.scores import result
 
 @dataclass(frozen=True)
 class FinishOptions:
-    """Options of finishing runs: quiet or not, a stop check, and trackers."""
+    """Options of finishing runs: quiet or not, a stop check, trackers and callbacks."""
 
     quiet: bool
     stop: Callable[[], bool]
     track: Sequence[str] = ()
+    callbacks: Sequence[Callback] = ()
 
 
 def finish_one(

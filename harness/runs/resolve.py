@@ -50,9 +50,11 @@ class Requested:
     model: str | None = None
     seeds: tuple[int, ...] = ()
     preset: str | None = None
-    config: Path | None = None
+    config: Path | Tables | None = None
+    """A file, or what it would hold."""
     sets: tuple[str, ...] = ()
-    prompt: Path | None = None
+    prompt: Path | str | None = None
+    """A file, or the text itself."""
     episodes: int | None = None
     test_tasks: int | None = None
     samples: int | None = None
@@ -88,7 +90,9 @@ def _flags(requested: Requested) -> dict[str, dict[str, Scalar]]:
     for (section, key), value in given.items():
         if value is not None:
             tables.setdefault(section, {})[key] = value
-    if requested.prompt is not None:
+    if isinstance(requested.prompt, str):
+        tables["run"] = {"prompt": requested.prompt.strip()}
+    elif requested.prompt is not None:
         try:
             tables["run"] = {"prompt": requested.prompt.read_text(encoding="utf-8").strip()}
         except (OSError, UnicodeDecodeError) as error:
@@ -100,7 +104,11 @@ def _flags(requested: Requested) -> dict[str, dict[str, Scalar]]:
 
 def _typed(requested: Requested) -> tuple[dict[str, dict[str, Scalar]], list[str]]:
     """The user's own settings, file below `--set` below flags; and a note on each old spelling."""
-    file = read_toml(requested.config) if requested.config else {}
+    file: Tables = {}
+    if requested.config:
+        file = (
+            read_toml(requested.config) if isinstance(requested.config, Path) else requested.config
+        )
     sets, flags = read_sets(requested.sets), _flags(requested)
     names = _methods(requested, merge(file, sets))
     known = [agents.config_type(name) for name in names]

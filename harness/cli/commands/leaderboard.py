@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli.arguments import Arguments
-from harness.cli.select_rows import PUBLISHED, search_paths
 from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
+from harness.runs.results.select_rows import PUBLISHED, search_paths
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import TerminalTable, as_json, markdown
 from leaderboards.records.store import Stored, find_entries

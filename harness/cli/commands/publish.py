@@ -11,12 +11,12 @@ from pathlib import Path
 
 from rich.text import Text
 
-from harness.cli.select_rows import PUBLISHED
 from harness.display.console_text import pipe_safe
 from harness.display.safe_console import SafeConsole, say
 from harness.errors import UsageError
 from harness.runs.publication import checked_entry, publishable
 from harness.runs.regrade import Graders
+from harness.runs.results.select_rows import PUBLISHED
 from leaderboards.boards.formatting import counted, plain
 from leaderboards.boards.manifest import boards_path, manifest_path
 from leaderboards.boards.publish import add

@@ -62,6 +62,28 @@ def export(
 
 
 @command(
+    name="export-data",
+    panel=RESULTS,
+    module="export_data",
+    examples="""
+    harness export-data runs/my-run --to tables
+    harness export-data --to tables
+    """,
+)
+def export_data(
+    to: Annotated[Path, o.option("--to", metavar="FOLDER", help="where the files are written")],
+    paths: Annotated[
+        list[Path] | None,
+        o.argument(
+            "PATH",
+            "folders or files with entries (default: runs/ and the published results)",
+        ),
+    ] = None,
+) -> None:
+    """Write rows, runs, outcomes, learning curves and prompts as Parquet files."""
+
+
+@command(
     panel=RESULTS,
     module="leaderboard",
     examples="""

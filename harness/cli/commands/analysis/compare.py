@@ -8,11 +8,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from harness.cli.arguments import Arguments
-from harness.cli.select_rows import rows_for
 from harness.display.console_text import pipe_safe
 from harness.display.fitted_table import FittedTable
 from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
+from harness.runs.results.select_rows import rows_for
 from leaderboards.boards import formatting
 from leaderboards.boards.compare import Comparison, RowComparison, TrackMismatch, compare
 from leaderboards.boards.model import Row, track_differences

@@ -9,7 +9,6 @@ from rich.text import Text
 
 from harness.cli.arguments import Arguments
 from harness.cli.commands.run import request_from
-from harness.cli.select_rows import search_paths
 from harness.display.console_text import pipe_safe, plain
 from harness.display.safe_console import SafeConsole
 from harness.runs.analysis.memory import memory_lines
@@ -20,6 +19,7 @@ from harness.runs.analysis.prices import (
 )
 from harness.runs.checks.lengths import length_lines
 from harness.runs.resolve import resolve
+from harness.runs.results.select_rows import search_paths
 from leaderboards.boards.formatting import count, counted, percent
 
 

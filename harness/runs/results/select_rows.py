@@ -10,7 +10,7 @@ from leaderboards.boards.rank import boards
 from leaderboards.records.entry import Entry
 from leaderboards.records.store import find_entries
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "leaderboards" / "results"
+PUBLISHED = Path(__file__).resolve().parents[3] / "leaderboards" / "results"
 
 
 def search_paths(given: Sequence[Path]) -> list[Path]:

@@ -1,0 +1,1 @@
+"""Results in Python: tables for pandas and Parquet, plots, comparisons."""
