@@ -19,6 +19,7 @@ from rich.text import Text
 
 from leaderboards.boards import formatting
 from leaderboards.boards.model import Board, Contrast, Row, track_differences
+from leaderboards.boards.own_rows import marked, own_rows
 from leaderboards.boards.rank import contrasts
 from leaderboards.boards.remarks import remarks
 from leaderboards.records.entry import Entry
@@ -126,7 +127,7 @@ def _board(board: Board, width: int, unpublished: AbstractSet[str]) -> Iterator[
     for line in formatting.track_lines(board.track, formatting.was_trained(board)):
         yield from _lines(line, width, "dim")
     yield Text()
-    yield from _table(formatting.marked(board, unpublished), width)
+    yield from _table(marked(board, unpublished), width)
     if differences := contrasts(board):
         yield Text()
         yield from _lines(formatting.contrast_heading(differences, board.unit), width)
@@ -143,7 +144,7 @@ def _board(board: Board, width: int, unpublished: AbstractSet[str]) -> Iterator[
     for remark in cautions:
         yield from _lines(remark, width, "yellow", "! ")
     yield Text()
-    for line in (*formatting.legend(board), *formatting.own_rows(board, unpublished)):
+    for line in (*formatting.legend(board), *own_rows(board, unpublished)):
         yield from _lines(line, width, "dim")
 
 
@@ -248,7 +249,7 @@ def _section(board: Board, unpublished: AbstractSet[str]) -> list[str]:
     ]
     lines += ["", f"| {' | '.join(headings)} |"]
     lines.append(f"|{'|'.join(':---' if c.left else '---:' for c in shown)}|")
-    for row in formatting.marked(board, unpublished).rows:
+    for row in marked(board, unpublished).rows:
         lines.append(f"| {' | '.join(escaped(c.cell(row, board.unit)) for c in shown)} |")
     if differences := contrasts(board):
         lines += ["", escaped(formatting.contrast_heading(differences, board.unit)), ""]
@@ -260,7 +261,7 @@ def _section(board: Board, unpublished: AbstractSet[str]) -> list[str]:
         ]
     if cautions := list(remarks(board)):
         lines += ["", *(f"- **!** {escaped(remark)}" for remark in cautions)]
-    notes = (*formatting.legend(board), *formatting.own_rows(board, unpublished))
+    notes = (*formatting.legend(board), *own_rows(board, unpublished))
     return [*lines, "", *(escaped(line) + "  " for line in notes), ""]
 
 
