@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -211,7 +212,8 @@ def test_the_notebook_runs_in_a_kernel(tmp_path, monkeypatch):
     import nbformat  # type: ignore[import-not-found, unused-ignore]
     from nbclient import NotebookClient  # type: ignore[import-not-found, unused-ignore]
 
-    monkeypatch.setenv("PYTHONPATH", str(HOME))
+    paths = [str(HOME), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     book = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(book, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [o for c in book.cells if c.cell_type == "code" for o in c.outputs]
