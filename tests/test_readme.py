@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.cli.parser import parse
 from leaderboards.boards.formatting import signed
-from leaderboards.boards.rank import boards, paired
+from leaderboards.boards.rank import boards, contrasts
 from leaderboards.records.store import find_entries
 from leaderboards.stats.scores import result
 
@@ -79,21 +79,30 @@ def test_the_published_table_agrees_with_the_published_entries():
 
 
 def test_the_table_of_nine_methods_agrees_with_the_entries_of_their_common_seeds():
-    alike = [e for e in published() if e.track.budget_episodes == 1600]
-    (board,) = boards([e for e in alike if e.seed in range(1000, 1010)])
-    rl = next(row for row in board.rows if row.method == "rl")
+    alike = boards([e for e in published() if e.seed in range(1000, 1010)])
+    (board,) = [one for one in alike if one.track.budget_episodes == 1600]
+    at_episodes = {one.label: one for one in contrasts(board, "rl")}
+    at_tokens = {one.label: one for one in board.at_tokens}
+
+    def cells(one):
+        if one is None:  # rl itself, and base at equal tokens
+            return "–", ""
+        low, high = one.interval.low, one.interval.high
+        ends = f"{signed(one.value, True)} [{signed(low, True)}, {signed(high, True)}]"
+        return ends, f"{one.holm:.3f}"
+
     shown = []
     for row in board.rows:
         assert row.seeds == tuple(range(1000, 1010))
-        difference = paired(row, rl)
-        ends = "–"
-        if row is not rl:
-            low, high = difference.interval.low, difference.interval.high
-            ends = f"{signed(difference.value, True)} [{signed(low, True)}, {signed(high, True)}]"
         assert row.score is not None
-        shown.append((row.method, f"{100 * row.score:.1f}", ends))
-    table = re.findall(r"^\| ([a-z0-9]+) \| ([\d.]+) \| ([+−–][^|]*) \|", README, re.M)
-    assert [(name, score, ends.strip()) for name, score, ends in table] == shown
+        label = f"{row.method} − rl"
+        differences = (*cells(at_episodes.get(label)), *cells(at_tokens.get(label)))
+        shown.append((row.method, f"{100 * row.score:.1f}", *differences))
+    lines = re.findall(r"^\| ([a-z0-9]+) \| ([\d.]+) \| ([+−–].*) \|$", README, re.M)
+    table = [
+        (name, score, *(cell.strip() for cell in rest.split("|"))) for name, score, rest in lines
+    ]
+    assert table == shown
     assert len(shown) == 9
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from leaderboards.stats.intervals import mean
 from leaderboards.stats.paired import spread
 from leaderboards.stats.scores import Result
+from leaderboards.stats.unscored import paired_differences
 
 ALPHA = 0.05
 POWER = 0.80
@@ -168,6 +169,31 @@ def measured_spread(results: Iterable[Result], reference: str = "base") -> Sprea
     return Spread(math.sqrt(max(0.0, mean(tasks) or 0.0)), sample, seed)
 
 
+def contrast_spread(
+    results: Iterable[Result], method: str, reference: str, own_tasks: bool = False
+) -> Spread | None:
+    """The spreads of one contrast, measured in finished runs of one Track.
+
+    None with fewer than three seeds that both methods have: their spread is not known then, and
+    that of other methods may be far from it. `own_tasks`: every seed draws its own test tasks.
+    """
+    runs: dict[str, dict[int, Result]] = {method: {}, reference: {}}
+    for one in results:
+        if one.entry.method in runs:
+            runs[one.entry.method].setdefault(one.entry.seed, one)
+    mine, theirs = runs[method], runs[reference]
+    inner = mean([v for of in runs.values() for one in of.values() for v in _within(one)])
+    sample = ASSUMED.sample if inner is None else inner
+    over_seeds = _over_seeds(mine, theirs, sample)
+    if not over_seeds:
+        return None
+    task = max(0.0, mean(_over_tasks(mine, theirs, sample)) or 0.0)
+    # Seeds that draw their own tasks differ by those too; the design adds them again.
+    count = mean([float(len(one.means)) for one in mine.values()]) or 1.0
+    seed = over_seeds[0] - (task / count if own_tasks else 0.0)
+    return Spread(math.sqrt(task), sample, math.sqrt(max(0.0, seed)))
+
+
 def _within(one: Result) -> list[float]:
     """Each task's unbiased variance over its samples, for tasks with two or more."""
     by_task: dict[str, list[float]] = {}
@@ -197,10 +223,9 @@ def _over_seeds(
 ) -> Sequence[float]:
     """The variance over seeds of the difference, without sampling noise."""
     common = sorted(mine.keys() & theirs.keys())
-    pairs = [(mine[s].score, theirs[s].score, mine[s]) for s in common]
-    differences = [a - b for a, b, _ in pairs if a is not None and b is not None]
+    differences = paired_differences(mine, theirs)
     if len(differences) < 3:
         return []
-    drawn = mean([float(sum(one.counts.values())) for _, _, one in pairs]) or 1.0
+    drawn = mean([float(sum(mine[s].counts.values())) for s in common]) or 1.0
     # Both scores are sampled, and each is a mean over all samples of its run.
     return [(spread(differences) or 0.0) ** 2 - 2 * sample / drawn]

@@ -4,17 +4,18 @@ A file of contrasts states the expected differences between methods by environme
 tested. Training seeds are the unit throughout: differences are paired over common seeds.
 """
 
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
+from leaderboards.records.field_checks import require
 from leaderboards.records.strict_json import RecordError, decode
 from leaderboards.stats.intervals import Interval, mean, t_interval
 
+ALPHA = 0.05
 CALIBRATION = Path(__file__).resolve().parents[1] / "contrasts" / "calibration.toml"
 
 Scores = Mapping[str, Mapping[int, float]]
@@ -26,12 +27,11 @@ class PreregisteredContrast:
     """One contrast; the head of the file explains each `kind`."""
 
     world: str
-    kind: Literal["more", "at least", "within", "null"]
+    kind: Literal["more", "at least", "within", "equivalent"]
     method: str
     than: str
     of: str
     margin: float
-    repeats: int
 
     @property
     def claim(self) -> str:
@@ -42,18 +42,23 @@ class PreregisteredContrast:
             return f"{self.method} at least {self.of} − {self.margin:g}"
         if self.kind == "within":
             return f"{self.method} within ±{self.margin:g} of {self.of}"
-        return f"no method differs from {self.of} by chance too often"
+        return f"every method within ±{self.margin:g} of {self.of}"
 
 
 @dataclass(frozen=True, slots=True)
 class PreregisteredPlan:
-    """A file of contrasts: the runs, and the claims about them."""
+    """A file of contrasts: the runs, and the claims about them.
+
+    `attempts` is the number of confirmations allowed, on fresh seeds each. They share the level of
+    5 %, so that a claim that is wrong passes in any of them at most so often.
+    """
 
     name: str
     episodes: int
     model: str
     preset: str
     methods: tuple[str, ...]
+    attempts: int
     contrast: tuple[PreregisteredContrast, ...]
 
     @property
@@ -80,33 +85,36 @@ def read_plan(path: Path) -> PreregisteredPlan:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise RecordError(f"cannot be read ({error})", source=str(path)) from error
-    blank = {"method": "", "than": "", "of": "", "margin": 0.0, "repeats": 0}
+    values.setdefault("attempts", 1)
+    blank = {"method": "", "than": "", "of": "", "margin": 0.0}
     rows = values.get("contrast")
     if isinstance(rows, list):
         values["contrast"] = [blank | row if isinstance(row, dict) else row for row in rows]
     try:
-        return decode(PreregisteredPlan, values)
+        plan = decode(PreregisteredPlan, values)
+        require(1 <= plan.attempts <= 100, "attempts", "must be 1 to 100")
     except RecordError as error:
         raise error.named(str(path)) from None
+    return plan
 
 
 def findings(plan: PreregisteredPlan, scores: Mapping[str, Scores]) -> Iterator[Finding]:
     """Evaluate every contrast of the environments that have scores."""
     for contrast in plan.contrast:
         if contrast.world in scores:
-            yield judge(contrast, scores[contrast.world])
+            yield judge(contrast, scores[contrast.world], ALPHA / plan.attempts)
 
 
-def judge(contrast: PreregisteredContrast, scores: Scores) -> Finding:
-    """Evaluate one contrast."""
-    if contrast.kind == "null":
-        return _null(contrast, scores)
+def judge(contrast: PreregisteredContrast, scores: Scores, alpha: float = ALPHA) -> Finding:
+    """Evaluate one contrast at the level `alpha`."""
+    if contrast.kind == "equivalent":
+        return _equivalent(contrast, scores, alpha)
     other = contrast.than or contrast.of
     mine, theirs = scores.get(contrast.method, {}), scores.get(other, {})
     differences = [mine[seed] - theirs[seed] for seed in sorted(mine) if seed in theirs]
     # To show that a difference is small takes two one-sided tests at 5 % each, and those are the
     # two ends of a 90 % interval (Schuirmann, 1987).
-    level = 0.95 if contrast.kind == "more" else 0.90
+    level = 1 - alpha if contrast.kind == "more" else 1 - 2 * alpha
     interval = t_interval(differences, level)
     value = mean(differences)
     if interval is None or value is None:
@@ -118,36 +126,31 @@ def judge(contrast: PreregisteredContrast, scores: Scores) -> Finding:
         below = contrast.kind == "at least" or interval.high < contrast.margin
         holds = -contrast.margin < interval.low and below
     summary = (
-        f"{value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}], {100 * level:.0f} % paired t"
+        f"{value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}], {100 * level:.4g} % paired t"
     )
     return Finding(contrast, holds, len(differences), value, interval, summary)
 
 
-def _null(contrast: PreregisteredContrast, scores: Scores) -> Finding:
-    """Permutation test: shuffle the labels within each seed and count false findings."""
-    from scipy.stats import binomtest, ttest_1samp
+def _equivalent(contrast: PreregisteredContrast, scores: Scores, alpha: float) -> Finding:
+    """Equivalence of every method to the reference: each must lie within the margin.
 
-    # Seeds that every method has, because labels are exchanged within a seed.
-    seeds = sorted(set.intersection(*(set(of) for of in scores.values())) if scores else set())
-    methods = [contrast.of, *(m for m in scores if m != contrast.of)]
-    if len(seeds) < 2 or contrast.of not in scores or len(methods) < 2:
-        return Finding(contrast, False, len(seeds), None, None, "needs two seeds or more")
-    table = np.array([[scores[m][s] for m in methods] for s in seeds])
-    # A fixed seed: the same scores give the same finding each time.
-    rng = np.random.default_rng(20261122)
-    # If no method differs, the labels within a training seed may be exchanged freely.
-    shuffled = rng.permuted(np.broadcast_to(table, (contrast.repeats, *table.shape)), axis=2)
-    against = shuffled[:, :, 1:] - shuffled[:, :, :1]
-    # Differences without spread give NaN, which the minimum below leaves out.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p_values = ttest_1samp(against, 0.0, axis=1).pvalue
-    # Some method is significant after Holm just when the smallest p passes Bonferroni's threshold.
-    wrong = int((np.nanmin(p_values, axis=1) <= 0.05 / against.shape[2]).sum())
-    rate = wrong / contrast.repeats
-    # By chance a rate is above 5 % about half of the time: only one significantly above counts.
-    above = binomtest(wrong, contrast.repeats, 0.05, alternative="greater").pvalue < 0.05
-    summary = f"{100 * rate:.1f} % of {contrast.repeats:,} repeats, over {against.shape[2]} methods"
-    return Finding(contrast, not above, len(seeds), rate, None, summary)
+    All of them must hold, so their number needs no correction (an intersection–union test).
+    """
+    others = [method for method in scores if method != contrast.of]
+    found = [judge(replace(contrast, kind="within", method=m), scores, alpha) for m in others]
+    if not found:
+        return Finding(contrast, False, 0, None, None, "needs a method beside the reference")
+
+    def reach(one: Finding) -> float:
+        """The end of the interval that is farther from 0."""
+        return max(-one.interval.low, one.interval.high) if one.interval else math.inf
+
+    # The method that comes nearest to breaking the claim, or breaks it most, stands for all.
+    widest = max(found, key=reach)
+    text = f"{widest.contrast.method}: {widest.said}, the farthest of {len(found)} methods"
+    return Finding(
+        contrast, all(one.holds for one in found), widest.seeds, widest.value, widest.interval, text
+    )
 
 
 def means(scores: Scores, methods: Sequence[str]) -> list[float | None]:

@@ -5,6 +5,7 @@ from agents.parts.prompts.template_filling import fill, shares, shorten, templat
 from harness.policies.base import Sampling
 from harness.policies.scripted import ScriptedPolicy
 from harness.seeds import Seeds
+from harness.types import Completion, Finish
 
 STAGES = ("summarise", "critique", "propose", "aggregate", "crossover")
 FIELDS = {
@@ -150,3 +151,53 @@ def test_thinking_is_not_part_of_an_answer():
     policy, _ = heard(lambda request: "<think>ADD: no</think>\nNONE")
     asked = [ReflectionRequest("a", {"principles": "x"})]
     assert reflector(policy).query("mutation", "aggregate", asked) == {"a": "NONE"}
+
+
+def cut_off(texts, **more):
+    """A policy whose replies, by item, were cut off by the token limit."""
+    policy, _ = heard()
+    policy.generate = lambda waiting: (
+        (r.id, Completion(texts[r.id.rsplit("/", 1)[1]], Finish.LENGTH, 64, **more))
+        for r in waiting
+    )
+    return policy
+
+
+MUSING = "ADD: Always assume the answer is even … but no, that is wrong"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MUSING,
+        f"The attempts differ.\n{MUSING}\nLet me look again.",
+        f"Perhaps:\n{MUSING}\n",
+        f"I begin. <think>{MUSING}\nand",
+        f"ADD: Be brief.\n<think>{MUSING}",
+    ],
+)
+def test_a_list_of_edits_that_was_cut_off_gives_no_musing(text):
+    asking = reflector(cut_off({"a": text}))
+    asked = [ReflectionRequest("a", {"principles": "x"}, grammar="ADD: .*")]
+    assert asking.query("mutation", "aggregate", asked) == {}
+    assert "reflection.max_tokens" in asking.unanswered[0]
+
+
+def test_edits_that_were_complete_before_the_cut_are_kept():
+    asking = reflector(cut_off({"a": "ADD: Count first.\n- MODIFY 1: Then add.\nADD: And th"}))
+    asked = [ReflectionRequest("a", {"principles": "x"}, grammar="ADD: .*")]
+    assert asking.query("mutation", "aggregate", asked) == {
+        "a": "ADD: Count first.\n- MODIFY 1: Then add."
+    }
+
+
+def test_a_cut_reply_without_marks_is_a_thought_where_the_model_thinks():
+    texts = {"a": "so the rule is</think>\nThe signs differ.", "b": "Let me see. The first"}
+    asking = reflector(cut_off(texts))
+    asked = [ReflectionRequest(item, {"principles": "x"}) for item in "ab"]
+    # Reply a closes a thought that its prompt had opened, so b ends within one.
+    assert asking.query("mutation", "aggregate", asked) == {"a": "The signs differ."}
+    assert "its thought was not finished" in asking.unanswered[0]
+    # A model that is not known to think was cut off within its analysis, which is of use.
+    plain = reflector(cut_off({"b": texts["b"]}))
+    assert plain.query("mutation", "aggregate", asked[1:]) == {"b": texts["b"]}

@@ -10,6 +10,7 @@ from leaderboards.stats.power import (
     ASSUMED,
     Design,
     Spread,
+    contrast_spread,
     detectable_difference,
     measured_spread,
     power,
@@ -107,3 +108,35 @@ def test_spreads_are_measured_between_methods_that_share_seeds(make_entry: Make)
     assert measured_spread([result(e) for e in (base[0], espl[1])]) is None
     two = measured_spread([result(e) for e in base[:2] + espl[:2]])
     assert two is not None and two.seed == ASSUMED.seed
+
+
+def test_the_spread_of_a_contrast_is_that_of_its_own_methods(make_entry: Make) -> None:
+    tasks = [f"test:{n}" for n in range(10)]
+
+    def runs(method: str, right: list[int]) -> list[Entry]:
+        return [
+            make_entry(
+                {t: [float(n < k)] * 2 for n, t in enumerate(tasks)}, method=method, seed=seed
+            )
+            for seed, k in enumerate(right)
+        ]
+
+    # Against base, rl varies by 1 of 10 tasks, espl by 4 and more.
+    base, rl = runs("base", [1, 2, 1, 2]), runs("rl", [2, 3, 3, 3])
+    espl = runs("espl", [1, 10, 2, 9])
+    results = [result(e) for e in (*base, *rl, *espl)]
+    pooled = measured_spread(results)
+    wide, narrow = (contrast_spread(results, m, "base") for m in ("espl", "rl"))
+    assert pooled is not None and wide is not None and narrow is not None
+    assert wide.seed == pytest.approx(0.4082, abs=1e-3)
+    assert narrow.seed < pooled.seed < wide.seed
+    design = Design(tasks=10, samples=2, seeds=10)
+    assert power(0.1, wide.sd_over_seeds(design), 10) < power(0.1, pooled.sd_over_seeds(design), 10)
+    own = contrast_spread(results, "espl", "base", own_tasks=True)
+    assert own is not None and own.seed < wide.seed
+    # Added again by the design, what the tasks contribute counts once.
+    assert own.sd_over_seeds(Design(10, 2, 4, own_tasks=True)) == pytest.approx(
+        wide.sd_over_seeds(Design(10, 2, 4))
+    )
+    assert contrast_spread(results, "inspo", "base") is None
+    assert contrast_spread([result(e) for e in (*base[:2], *rl)], "rl", "base") is None

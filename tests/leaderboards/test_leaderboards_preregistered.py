@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from leaderboards.stats.preregistered import (
     read_plan,
 )
 
-MORE = PreregisteredContrast("told", "more", "evolution", "base", "", 0.0, 0)
-WITHIN = PreregisteredContrast("told", "within", "espl", "", "evolution", 5.0, 0)
-NULL = PreregisteredContrast("neither", "null", "", "", "base", 0.0, 400)
+MORE = PreregisteredContrast("told", "more", "evolution", "base", "", 0.0)
+WITHIN = PreregisteredContrast("told", "within", "espl", "", "evolution", 5.0)
+SAME = PreregisteredContrast("neither", "equivalent", "", "", "base", 5.0)
 
 
 def paired(*differences: float) -> dict[str, dict[int, float]]:
@@ -67,13 +68,60 @@ def test_differences_are_taken_over_common_seeds_only() -> None:
     assert judge(MORE, scores).seeds == 4
 
 
-def test_shuffled_labels_are_called_different_at_most_at_the_stated_rate() -> None:
-    # Whatever the methods scored, shuffling makes them exchangeable.
-    scores = {m: {s: 10.0 * s + 7.0 * i for s in range(10)} for i, m in enumerate("abc")}
-    found = judge(replace(NULL, of="a"), scores)
-    assert found.value is not None
-    assert found.holds
-    assert 0.0 < found.value < 0.09
+def drawn(seed: int, gain: float, seeds: int = 10) -> dict[str, dict[int, float]]:
+    """Scores where nothing can be learnt, but for a true gain of the third method."""
+    chance = random.Random(seed)
+    return {
+        method: {s: 12.0 + true + chance.gauss(0, 3) for s in range(seeds)}
+        for method, true in (("base", 0.0), ("rl", 0.0), ("espl", gain))
+    }
+
+
+def test_where_nothing_can_be_learnt_every_method_is_equivalent_to_base() -> None:
+    held = sum(judge(SAME, drawn(seed, 0.0)).holds for seed in range(40))
+    assert held >= 32
+
+
+def test_a_true_gain_of_ten_points_breaks_the_equivalence() -> None:
+    # The control that this replaces held for such a gain in five of six simulations.
+    found = [judge(SAME, drawn(seed, 10.0)) for seed in range(40)]
+    assert not any(one.holds for one in found)
+    assert found[0].said.startswith("espl: +")
+    assert not any(judge(SAME, drawn(seed, -10.0)).holds for seed in range(40))
+
+
+def test_a_gain_at_the_margin_passes_as_seldom_as_the_level_says() -> None:
+    assert sum(judge(SAME, drawn(seed, 5.0)).holds for seed in range(100)) <= 12
+
+
+def test_equivalence_needs_evidence() -> None:
+    assert not judge(SAME, drawn(0, 0.0, seeds=1)).holds
+    assert not judge(SAME, {"base": {0: 1.0, 1: 2.0}}).holds
+    assert not judge(SAME, {}).holds
+    some = drawn(0, 0.0)
+    some["espl"] = {0: 12.0}
+    assert not judge(SAME, some).holds
+
+
+def test_attempts_share_the_level(tmp_path: Path) -> None:
+    # The 95 % interval of these is 2 ± 1.30, the 97.5 % one 2 ± 1.71, the 99.5 % one 2 ± 3.04.
+    scores = paired(1.0, 2.0, 2.0, 3.0)
+    once, twice, often = (judge(MORE, scores, 0.05 / n) for n in (1, 2, 10))
+    assert (once.holds, twice.holds, often.holds) == (True, True, False)
+    assert once.interval and twice.interval and once.interval.low > twice.interval.low
+    assert "97.5 % paired t" in twice.said and " 95 % paired t" in once.said
+    assert " 95 % paired t" in judge(WITHIN, scores, 0.025).said
+    plan = read_plan(CALIBRATION)
+    assert plan.attempts == 2
+    (found, *_) = findings(plan, {"told": scores})
+    assert "97.5 %" in found.said
+    text = CALIBRATION.read_text()
+    one = tmp_path / "one.toml"
+    one.write_text(text.replace("attempts = 2\n", ""))
+    assert read_plan(one).attempts == 1
+    one.write_text(text.replace("attempts = 2", "attempts = 0"))
+    with pytest.raises(RecordError, match="attempts"):
+        read_plan(one)
 
 
 def test_the_registered_file_is_about_all_four_worlds() -> None:

@@ -94,7 +94,7 @@ def rewrite(parent: SystemPrompt, groups: Sequence[Group], reflector: Reflector)
     )
     reflector.calls += 1
     reply = dict(reflector.policy.generate(deque([request]))).get(id)
-    answer = "" if reply is None else reply.answer.strip()
+    answer = "" if reply is None else reflector.answer_of(reply)
     if not answer:
         reflector.unanswered.append(f"{id} ({reflector.reason(id, reply)})")
         return OperatorResult((parent,), None, "nothing was written")

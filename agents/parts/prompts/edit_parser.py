@@ -119,6 +119,20 @@ def _from_lines(text: str) -> Iterator[Edit]:
             yield edit
 
 
+def edits_before_cut(text: str) -> str:
+    """The complete lines of a list of edits that was cut off; "" if other text is among them.
+
+    The last line of such a reply is half an edit. Other text may be a thought whose end, and whose
+    conclusion, are missing: an edit that a thought only considers must not be made.
+    """
+    complete = text[:MAX_CHARACTERS].splitlines()[:-1]
+    for line in complete:
+        bare = line.strip(" \t*_`.-")
+        if bare and bare.upper() != "NONE" and not _KEYWORD.match(line):
+            return ""
+    return "\n".join(complete)
+
+
 def _canonical(word: str) -> str:
     return _SYNONYMS.get(word.upper(), word.upper())
 

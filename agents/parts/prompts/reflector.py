@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from agents.parts.prompts.edit_parser import edits_before_cut
 from agents.parts.prompts.template_filling import fill, template
 from harness.policies.base import Policy, Request, Sampling
-from harness.policies.capabilities import failures_of
+from harness.policies.capabilities import failures_of, thinks_of
 from harness.seeds import Seeds
-from harness.types import Completion, Message
+from harness.thoughts import has_mark
+from harness.types import Completion, Finish, Message
 
 COMPACT = 2048
 """Models with a context of at most this many tokens get the short form of each template."""
@@ -44,6 +46,7 @@ class Reflector:
         self.seeds = seeds
         self.calls = 0
         self.unanswered: list[str] = []
+        self._thinks = thinks_of(policy)
         context = UNKNOWN_CONTEXT if policy.context is None else policy.context
         self.compact = context <= COMPACT
         # A short context is mostly needed for the question; a long one leaves half for the answer.
@@ -70,23 +73,41 @@ class Reflector:
         self.calls += len(requests)
         # All at once: the policy batches them, and a slow one delays nobody.
         replies = dict(self.policy.generate(deque(requests.values())))
+        self._thinks = self._thinks or any(reply.thought.strip() for reply in replies.values())
         answers = {}
         # In the order of questions, not of arrival: the order of edits decides what they do.
         for id, question in zip(requests, questions, strict=True):
             reply = replies.get(id)
-            if reply is not None and (answer := reply.answer.strip()):
+            answer = "" if reply is None else self.answer_of(reply)
+            # A question with a grammar asks for a list of edits.
+            if answer and reply and reply.finish is Finish.LENGTH and question.grammar is not None:
+                answer = edits_before_cut(answer)
+            if answer:
                 answers[question.item] = answer
             else:
                 self.unanswered.append(f"{id} ({self.reason(id, reply)})")
         return answers
 
+    def answer_of(self, reply: Completion) -> str:
+        """The reply without its thoughts; "" if it ends within one."""
+        return "" if self._within_thought(reply) else reply.answer.strip()
+
+    def _within_thought(self, reply: Completion) -> bool:
+        if not reply.thought_finished:
+            return True
+        if reply.finish is not Finish.LENGTH:
+            return False
+        # Where the prompt or a server swallows the mark that opens a thought, a thought that was
+        # cut off has no mark at all. The model's other replies tell that it thinks.
+        return self._thinks and not reply.reasoning and not has_mark(reply.text)
+
     def reason(self, id: str, reply: Completion | None) -> str:
         """The reason why a request has no answer."""
         if reply is None:
             return failures_of(self.policy).get(id, "no reply came")
-        if reply.thought_finished:
-            return "the reply was empty"
-        return (
-            f"its thought was not finished within {reply.sampled:,} tokens; "
-            "reflection.max_tokens sets the limit"
-        )
+        limit = f"within {reply.sampled:,} tokens; reflection.max_tokens sets the limit"
+        if self._within_thought(reply):
+            return f"its thought was not finished {limit}"
+        if reply.finish is Finish.LENGTH and reply.answer.strip():
+            return f"its list of edits did not begin, or one edit was not finished, {limit}"
+        return "the reply was empty"

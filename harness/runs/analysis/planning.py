@@ -22,12 +22,14 @@ from harness.runs.envs import env_maker, takes_seed
 from harness.settings.config import Config
 from leaderboards.boards.formatting import counted, percent
 from leaderboards.boards.model import ENOUGH_SEEDS
+from leaderboards.records.entry import Entry
 from leaderboards.records.store import Stored, find_entries
 from leaderboards.stats.power import (
     ASSUMED,
     Design,
     DetectableDifference,
     Spread,
+    contrast_spread,
     measured_spread,
     power,
     seeds_needed,
@@ -103,7 +105,7 @@ def plan(
     seeds = len(next(iter(by_method.values())))
     own = takes_seed(first.env.name)
     design = Design(tasks, first.evaluation.samples, seeds, own_tasks=own)
-    spread, basis = _spread(first, stored)
+    spread, basis = _spread(first, tuple(by_method), own, stored)
     contrasts = max(1, len(by_method) - 1)
     found = smallest(design, spread, contrasts)
     # The method that trains weights needs most; the others have the same model.
@@ -165,21 +167,44 @@ def _money(
     return spending(request, prompt, cost.training_episodes, cost.test_episodes, tokens, prices)
 
 
-def _spread(request: Config, stored: Sequence[Stored]) -> tuple[Spread, str]:
-    """The spread, measured in the largest Track of this environment and model, or assumed."""
+def _spread(
+    request: Config, methods: Sequence[str], own: bool, stored: Sequence[Stored]
+) -> tuple[Spread, str]:
+    """The spread of the methods' differences from the first, measured, or else a guess.
+
+    Differences vary between methods: E-SPL's scores spread several times as wide as those of RL. So
+    only runs of these methods measure it, and the contrast that varies most is planned for.
+    """
     env, model = envs.resolve(request.env.name), public_model(request.model_url)
-    tracks: dict[str, list[Stored]] = {}
+    tracks: dict[str, list[Entry]] = {}
     for one in stored:
         if (one.entry.track.env, one.entry.track.model) == (env, model):
-            tracks.setdefault(one.entry.track.id, []).append(one)
-    # Ties go by id, so that the choice does not depend on the order of files.
-    for id, mine in sorted(tracks.items(), key=lambda pair: (-len(pair[1]), pair[0])):
-        found = measured_spread([result(s.entry) for s in mine])
-        if found is not None:
-            seeds = len({s.entry.seed for s in mine})
-            text = "" if seeds > 2 else "; over seeds assumed"
-            return found, f"measured in {counted(len(mine), 'run')} of Track {id}{text}"
-    return ASSUMED, "assumed, because no two methods of one Track were found to measure it in"
+            tracks.setdefault(one.entry.track.id, []).append(one.entry)
+
+    def order(pair: tuple[str, list[Entry]]) -> tuple[bool, int, str]:
+        id, mine = pair
+        # Ties go by id, so that the choice does not depend on the order of files.
+        return mine[0].track.budget_episodes != request.budget.episodes, -len(mine), id
+
+    reference, *others = methods
+    guess = (ASSUMED, "assumed (a guess: no two methods of one Track were found to measure it in)")
+    for id, mine in sorted(tracks.items(), key=order):
+        runs = [result(entry) for entry in mine]
+        found = [(contrast_spread(runs, other, reference, own), other) for other in others]
+        known = [(spread, other) for spread, other in found if spread is not None]
+        if others and len(known) == len(others):
+            spread, other = max(known, key=lambda pair: pair[0].seed)
+            widest = ", the contrast that varies most" if len(others) > 1 else ""
+            seeds = len({e.seed for e in mine if e.method == other})
+            text = f"of {other} − {reference}{widest}, measured over {counted(seeds, 'seed')}"
+            return spread, f"{text} of Track {id}"
+        pooled = measured_spread(runs)
+        if pooled is not None and guess[0] is ASSUMED:
+            missing = ", ".join(other for spread, other in found if spread is None)
+            why = f", as fewer than three seeds there have both {missing} and {reference}"
+            text = f"measured in {counted(len(mine), 'run')} of Track {id}, all methods pooled"
+            guess = pooled, f"{text} (a guess{why if others else ''})"
+    return guess
 
 
 def _warnings(
