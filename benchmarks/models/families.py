@@ -23,7 +23,9 @@ from harness.policies.model_files import ModelSource
 from harness.settings.model import ModelSettings
 from harness.types import Message, Tokens
 
-LOCAL = ModelSettings(device="cpu", threads=1, batch_rows=4, lora_rank=4, lora_alpha=8)
+LOCAL = ModelSettings(
+    device="cpu", threads=1, batch_rows=4, lora_rank=4, lora_alpha=8, lora_experts=True
+)
 LIMIT = 2e-4
 """Nats, or the gradient's relative error, from which on a family counts as wrong."""
 
@@ -113,7 +115,7 @@ def _compare(
     after = _speed(policy)
     # The same adapter on the plain model, through peft alone.
     assert policy._adapter is not None
-    other = LoraAdapter(plain, LoraShape(4, 8, LOCAL.seed))
+    other = LoraAdapter(plain, LoraShape(4, 8, LOCAL.seed, experts=True))
     other.restore(policy._adapter.weights(), {})
     again = _turns(policy, 1)[0]
     errors["after an update"] = _largest(plain, again)

@@ -32,6 +32,8 @@ def read_tables(folder: Path) -> Tables:
 
 
 def _modern(tables: Tables) -> Tables:
+    # A run that was written down before there was this setting had no adapter on experts.
+    tables = {**tables, "model": {"lora_experts": False, **tables.get("model", {})}}
     found = _installed(str(tables.get("method", {}).get("name", "espl")))
     return modern(tables, [found] if found else [])[0]
 

@@ -66,6 +66,12 @@ class ModelSettings(Settings):
     lora_alpha: Annotated[int, Ge(1), Le(1_000_000)] = 32
     """The adapter's scale is lora_alpha / lora_rank."""
 
+    lora_experts: bool = True
+    """Put the adapter also on experts that a layer holds in one tensor (gpt-oss, Granite, Qwen2-MoE
+    and others; docs/models.md), which "every linear layer" leaves out. Sampling then keeps a second
+    copy of them, with the adapter merged in. Results with false have a Track of their own. A model
+    that vLLM samples is trained without."""
+
     constrained_decoding: Annotated[bool, Formerly("grammar")] = False
     """Let completions that are asked for in a form, such as edits, contain nothing else.
     Needs the extra `grammar`; results with it have a Track of their own. vLLM always does it."""

@@ -1,13 +1,17 @@
 """Mixtures of experts: what training adapts is said, and sampling merges experts once an update."""
 
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from peft.tuners.lora.layer import ParamWrapper
+from transformers import AutoModelForCausalLM
 
 from benchmarks.models.checkpoints import tiny_checkpoint
+from harness.errors import ModelError
 from harness.policies.base import Request, Sample, Sampling, Step
 from harness.policies.hf.policy import HFPolicy
 from harness.policies.model_files import ModelSource
@@ -17,8 +21,9 @@ from harness.types import Message
 LOCAL = ModelSettings(device="cpu", threads=1, batch_rows=4, lora_rank=4, lora_alpha=8)
 
 
-def opened(kind: str, folder: Path) -> HFPolicy:
-    return HFPolicy("hf:tiny", ModelSource(tiny_checkpoint(kind, folder)), LOCAL)
+def opened(kind: str, folder: Path, experts: bool = True) -> HFPolicy:
+    source = ModelSource(tiny_checkpoint(kind, folder))
+    return HFPolicy("hf:tiny", source, replace(LOCAL, lora_experts=experts))
 
 
 def sampled(policy: HFPolicy) -> list[Sample]:
@@ -38,18 +43,20 @@ def reinforce(batch, size):
 
 
 @pytest.mark.parametrize(
-    ("kind", "left_out"),
+    ("kind", "experts", "left_out"),
     [
-        ("granitemoe", "block_sparse_moe.experts.down_proj"),
-        ("gpt_oss", "mlp.experts.gate_up_proj"),
-        ("deepseek_v3", "mlp.shared_experts.up_proj"),
+        ("granitemoe", False, "block_sparse_moe.experts.down_proj"),
+        ("gpt_oss", False, "mlp.experts.gate_up_proj"),
+        ("gpt_oss", True, "mlp.router"),
+        ("deepseek_v3", True, "mlp.shared_experts.up_proj"),
     ],
 )
 def test_what_the_adapter_leaves_out_is_noted_and_part_of_the_identity(
-    tmp_path: Path, kind: str, left_out: str
+    tmp_path: Path, kind: str, experts: bool, left_out: str
 ) -> None:
-    policy = opened(kind, tmp_path)
+    policy = opened(kind, tmp_path, experts)
     assert left_out in policy.identity["adapter"]
+    assert ("experts.gate_up_proj" in policy.identity["adapter"]) == (not experts)
     assert any("of the weights in matrices" in note for note in policy.notes)
 
 
@@ -60,7 +67,7 @@ def test_a_model_that_is_covered_whole_says_nothing(tmp_path: Path, kind: str) -
     assert not any("matrices" in note for note in policy.notes)
 
 
-@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe"])
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "gpt_oss", "jetmoe"])
 def test_sampling_merges_experts_once_after_an_update(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,3 +108,47 @@ def test_models_with_a_router_of_their_own_can_be_trained(tmp_path: Path, kind: 
     samples = sampled(policy)
     for sample, trained in zip(samples, policy.logprobs(samples), strict=True):
         assert torch.allclose(torch.tensor(sample.logprobs), torch.tensor(trained), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["gpt_oss", "granitemoe", "qwen2_moe", "llama4_text", "jetmoe"])
+def test_an_exported_adapter_on_experts_computes_the_same_in_peft_alone(
+    tmp_path: Path, kind: str
+) -> None:
+    policy = opened(kind, tmp_path / "base")
+    samples = sampled(policy)
+    policy.update(samples, reinforce, Step(learning_rate=0.05))
+    trained = policy._ensure_adapter().parameters
+    moved = [name for name, p in trained.items() if "lora_B" in name and float(p.abs().max()) > 0]
+    assert any("experts" in name or "input_linear" in name for name in moved)
+    policy.export(tmp_path / "adapter", merged=False)
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    alone = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    for sample, mine in zip(samples, policy.logprobs(samples), strict=True):
+        ids = torch.tensor([sample.prompt + sample.sampled])
+        with torch.no_grad():
+            logits = alone(input_ids=ids).logits[0].log_softmax(-1)
+        first = len(sample.prompt)
+        theirs = logits[first - 1 : -1].gather(1, ids[0, first:, None])[:, 0]
+        assert torch.allclose(theirs, torch.tensor(mine), atol=1e-4)
+
+
+def test_a_run_from_before_there_was_the_setting_goes_on_without_it(tmp_path: Path) -> None:
+    from harness.runs.request import read_request
+
+    config = tmp_path / "config.toml"
+    config.write_text('[model]\nurl = "hf:./model"\nlora_rank = 4\n')
+    assert not read_request(tmp_path).model.lora_experts
+    config.write_text('[model]\nurl = "hf:./model"\nlora_experts = true\n')
+    assert read_request(tmp_path).model.lora_experts
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_with_an_adapter_on_experts_is_not_read_without_it(tmp_path: Path) -> None:
+    policy = opened("gpt_oss", tmp_path / "base")
+    policy.update(sampled(policy), reinforce, Step(learning_rate=0.05))
+    policy.save(tmp_path / "saved")
+    policy.load(tmp_path / "saved")
+    without = opened("gpt_oss", tmp_path / "base", experts=False)
+    with pytest.raises(ModelError, match="lora"):
+        without.load(tmp_path / "saved")

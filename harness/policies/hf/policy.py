@@ -83,7 +83,7 @@ class HFPolicy:
         self.notes = loaded.plan.notes + self.rendering.notes
         text = self._model.config.get_text_config()
         self.context: int | None = loaded.plan.context
-        self._coverage = measure_coverage(self._model)
+        self._coverage = measure_coverage(self._model, settings.lora_experts)
         self.notes += self._coverage.notes
         self._version = 0
         self._weights = weights_hash(source)
@@ -256,7 +256,7 @@ class HFPolicy:
     def _ensure_adapter(self) -> LoraAdapter:
         if self._adapter is None:
             s = self.settings
-            shape = LoraShape(s.lora_rank, s.lora_alpha, s.seed)
+            shape = LoraShape(s.lora_rank, s.lora_alpha, s.seed, s.lora_experts)
             self._adapter = LoraAdapter(self._model, shape)
         return self._adapter
 

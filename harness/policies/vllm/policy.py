@@ -265,7 +265,12 @@ class VLLMPolicy:
     def _open_trainer(self) -> HFPolicy:
         """The trainer, with a copy of the model of its own; opened when first needed."""
         if self._trainer is None:
-            self._trainer = HFPolicy(self._model, self._source, self.settings)
+            self._trainer = HFPolicy(
+                # vLLM reads adapters of linear layers only.
+                self._model,
+                self._source,
+                replace(self.settings, lora_experts=False),
+            )
         return self._trainer
 
     def _serve(self, version: int, write: Callable[[Path], None]) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from harness.policies.hf.adapters.lora_layers import LoraShape, attach, unadapted
+from harness.policies.hf.adapters.lora_layers import LoraShape, attach, unadapted, within_layer
 
 _NAMED = 4  # parts of the model that a note names
 
@@ -49,15 +49,15 @@ class Coverage:
         return (f"Training adapts {share} of the weights in matrices: not those of {named}.",)
 
 
-def measure_coverage(model: PreTrainedModel) -> Coverage:
-    """Measure it for a loaded model without changing the model."""
+def measure_coverage(model: PreTrainedModel, experts: bool = False) -> Coverage:
+    """Measure it for a loaded model without changing the model; see `LoraShape.experts`."""
     if not _has_other_matrices(model):
         return Coverage(1.0, ())
     make: Any = AutoModelForCausalLM.from_config  # which has no types
     # A copy without contents: attaching an adapter changes a model for good.
     with torch.device("meta"):
         copy = make(model.config)
-        attach(copy, LoraShape(rank=1, alpha=1, seed=0))
+        attach(copy, LoraShape(rank=1, alpha=1, seed=0, experts=experts))
     covered = {
         id(parameter)
         for layer in copy.modules()
@@ -99,5 +99,4 @@ def _matrices(model: Any) -> list[tuple[str, nn.Parameter]]:
 
 def _part(name: str) -> str:
     """A tensor's name within its layer: `mlp.experts.down_proj`."""
-    within = re.split(r"\.\d+\.", name, maxsplit=1)[-1]
-    return re.sub(r"\.base_layer|\.weight$|\.\d+(?=\.)", "", within)
+    return re.sub(r"\.base_layer|\.weight$|\.\d+(?=\.)", "", within_layer(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,20 @@ from transformers import PreTrainedModel
 _FUSED = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 
 
+_EXPERTS = re.compile("expert|moe", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class LoraShape:
-    """The settings that must agree for an adapter to be loaded."""
+    """The settings that must agree for an adapter to be loaded.
+
+    `experts` is True where tensors that hold many experts are adapted as well.
+    """
 
     rank: int
     alpha: int
     seed: int
+    experts: bool = False
 
 
 def attach(model: PreTrainedModel, shape: LoraShape) -> Any:
@@ -34,6 +42,7 @@ def attach(model: PreTrainedModel, shape: LoraShape) -> Any:
         lora_dropout=0.0,
         target_modules="all-linear",
         exclude_modules=unadapted(model) or None,
+        target_parameters=(expert_tensors(model) or None) if shape.experts else None,
         task_type="CAUSAL_LM",
     )
     devices = [model.device] if model.device.type == "cuda" else []
@@ -44,6 +53,23 @@ def attach(model: PreTrainedModel, shape: LoraShape) -> Any:
         wrapped = get_peft_model(model, config)
     _share_where_tied(model)
     return wrapped
+
+
+def expert_tensors(model: nn.Module) -> list[str]:
+    """Tensors that hold a matrix for each expert of a layer, by their names within a layer."""
+    found = {
+        within_layer(f"{name}.{tensor}")
+        for name, module in model.named_modules()
+        if _EXPERTS.search(type(module).__name__)
+        for tensor, parameter in module.named_parameters(recurse=False)
+        if parameter.ndim == 3 and "bias" not in tensor
+    }
+    return sorted(found)
+
+
+def within_layer(name: str) -> str:
+    """A tensor's name within its layer: `mlp.experts.down_proj`."""
+    return re.split(r"\.\d+\.", name, maxsplit=1)[-1]
 
 
 def _share_where_tied(model: nn.Module) -> None:
