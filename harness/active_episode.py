@@ -4,7 +4,7 @@ import json
 import math
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from harness.env_capabilities import abandon, reads_thoughts, tools_of
@@ -12,6 +12,7 @@ from harness.env_pool import EnvPool
 from harness.policies.base import Policy, Purpose, Request, Sampling
 from harness.policies.capabilities import takes_tools
 from harness.seeds import Seeds
+from harness.storage.sizes import LARGEST_REWARD, LONGEST_EPISODE, LONGEST_TEXT, TURN, cut
 from harness.system.secrets import redact
 from harness.text_env import EnvFailed, TextEnvProtocol
 from harness.types import (
@@ -94,8 +95,10 @@ class ActiveEpisode:
         """Start the task; returns a failed episode if the environment cannot."""
         try:
             self.env = self.config.envs.acquire(self.task.split)
-            self.observation, self.info = self.env.reset(seed=self.task.seed)
+            observation, info = self.env.reset(seed=self.task.seed)
+            self.info = plain_info(info)
             tools = tools_of(self.env)
+            self.observation = _checked(observation)
         except Exception as error:
             return self.end(Ending.FAILED, reason(error))
         # Outside: a model that lacks what model.tools asks for stops the run, not an episode.
@@ -110,37 +113,66 @@ class ActiveEpisode:
     def step(self, completion: Completion) -> Episode | None:
         """Pass a completion to the environment; returns the episode if that ended it."""
         assert self.env is not None
-        earned, problem = 0.0, ""
+        completion, was_cut = shortened(completion)
+        earned, problem, observation = 0.0, "", ""
         try:
             said = completion.answer  # a thought is never read as an answer
             if reads_thoughts(self.env) and completion.thought_finished:
                 said = completion.text
-            observation, reward, terminated, truncated, self.info = self.env.step(said)
+            shown, reward, terminated, truncated, info = self.env.step(said)
+            self.info = plain_info(info)
+            over, limited = bool(terminated), bool(truncated)
             # Read before the reward: what could not be graded has no score, not even 0.
-            scored = self.info.get("outcome", "scored") == "scored"
-            if scored:
+            if self.info["outcome"] == "scored":
                 earned = float(reward)
-            problem = (
-                "" if scored else str(self.info.get("feedback") or "the environment gave no score")
-            )
+                problem = self._unusable(earned)
+            else:
+                problem = self.info.get("feedback") or "the environment gave no score"
+            # The last observation is never shown, whatever it is.
+            if not (over or limited or completion.finish is Finish.LENGTH):
+                observation = _checked(shown)
         except Exception as error:
             problem = reason(error)
-        if not math.isfinite(earned):
-            problem, earned = f"the environment's reward was {earned}, which is no number", 0.0
-        self.turns.append(Turn(self.observation, completion, earned))
+        self.turns.append(Turn(self.observation, completion, 0.0 if problem else earned))
         if problem:
             return self.end(Ending.FAILED, problem)
         if completion.finish is Finish.LENGTH:
             # A cut-off completion would be followed by turns that answer half a sentence.
             abandon(self.env)  # it may hold a session or a process
-            return self.end(Ending.OVERLONG)
-        if terminated or truncated:
-            return self.end(Ending.TERMINATED if terminated else Ending.TRUNCATED)
+            return self.end(Ending.OVERLONG, was_cut)
+        if over or limited:
+            return self.end(Ending.TERMINATED if over else Ending.TRUNCATED)
+        if self._size() + len(observation) > LONGEST_EPISODE:
+            abandon(self.env)
+            return self.end(
+                Ending.TRUNCATED,
+                f"the conversation was ended at {LONGEST_EPISODE:,} characters, the most that are "
+                "kept",
+            )
         sampled = completion.tokens.sampled if completion.tokens else None
         answer = Message("assistant", completion.text, sampled)
         self.messages = (*self.messages, answer, *self._next_messages(observation))
         self.observation = observation
         return None
+
+    def _unusable(self, earned: float) -> str:
+        """The reason that a reward cannot be recorded; "" if it can."""
+        if not math.isfinite(earned):
+            return f"the environment's reward was {earned}, which is no number"
+        total = earned + sum(turn.reward for turn in self.turns)
+        if max(abs(earned), abs(total)) > LARGEST_REWARD:
+            return f"the environment's reward was {earned:g}, and at most {LARGEST_REWARD:g} count"
+        return ""
+
+    def _size(self) -> int:
+        """Characters of the turns so far."""
+        return sum(
+            len(turn.observation)
+            + len(turn.completion.text)
+            + len(turn.completion.reasoning)
+            + TURN
+            for turn in self.turns
+        )
 
     def _next_messages(self, observation: str) -> tuple[Message, ...]:
         """An observation as the results of the calls before it, or as the user's message."""
@@ -157,7 +189,7 @@ class ActiveEpisode:
     def end(self, ending: Ending, error: str = "") -> Episode:
         """Give back the environment; returns the episode as it ended."""
         # An environment that failed may be broken: it is closed, never reused.
-        if self.env is not None and error:
+        if self.env is not None and ending is Ending.FAILED:
             self.config.envs.discard(self.env)
         elif self.env is not None:
             self.config.envs.release(self.task.split, self.env)
@@ -172,8 +204,56 @@ class ActiveEpisode:
             success=bool(self.info.get("success", False)) and ending is not Ending.FAILED,
             feedback=str(self.info.get("feedback", "")),
             answer=str(self.info.get("answer", "")),
-            error=error,
+            error=cut(error),
         )
+
+
+def plain_info(info: Any) -> Mapping[str, Any]:
+    """What is read of an environment's info, as plain values of bounded size.
+
+    Here, where a failure ends one episode: an object of another kind could fail, or could not be
+    written, anywhere later.
+
+    Raises:
+        TypeError, ValueError: It is no mapping, or holds what cannot be read.
+    """
+    given = dict(info)
+    results = given.get("tool_results") or ()
+    kept = [_checked(text) for text in results] if isinstance(results, list | tuple) else []
+    _checked("".join(kept))
+    return {
+        "outcome": str(given.get("outcome", "scored")),
+        "success": bool(given.get("success", False)),
+        "feedback": cut(str(given.get("feedback", ""))),
+        "answer": cut(str(given.get("answer", ""))),
+        "tool_results": kept,
+    }
+
+
+def shortened(completion: Completion) -> tuple[Completion, str]:
+    """A completion of a length that is kept, cut off where it is longer; and a remark if it was."""
+    length = len(completion.text) + len(completion.reasoning)
+    if length <= LONGEST_TEXT:
+        return completion, ""
+    thought = completion.reasoning[:LONGEST_TEXT]
+    text = completion.text[: LONGEST_TEXT - len(thought)]
+    return (
+        replace(completion, text=text, reasoning=thought, finish=Finish.LENGTH),
+        f"the completion has {length:,} characters and was cut at {LONGEST_TEXT:,}",
+    )
+
+
+def _checked(observation: Any) -> str:
+    """An observation that can be shown and kept."""
+    if not isinstance(observation, str):
+        kind = type(observation).__name__
+        raise EnvFailed(f"the environment's observation is no text, but of the type {kind}")
+    if len(observation) > LONGEST_TEXT:
+        raise EnvFailed(
+            f"the environment's observation has {len(observation):,} characters, and at most "
+            f"{LONGEST_TEXT:,} are kept"
+        )
+    return observation
 
 
 def reason(error: Exception) -> str:

@@ -29,6 +29,7 @@ from harness.runs.checks.memory import fit_to_memory
 from harness.runs.entry import make_entry
 from harness.runs.envs import env_maker
 from harness.runs.history.details import read_details
+from harness.runs.history.fit_entry import fitted
 from harness.runs.history.held_out import HeldOutEvaluation
 from harness.runs.history.seal import Seal, check_request, first_seal, seal_run
 from harness.runs.history.training_notes import training_notes
@@ -242,7 +243,7 @@ def run_one(request: Config, folder: Path, callbacks: Callbacks, stop: Callable[
                 raise Interrupted
             # Not at the end: a process killed after the entry is written is never resumed.
             run_context.run.journal.close()
-            entry = _test(run_context, agent, concurrency_notes(method), stop)
+            entry = fitted(_test(run_context, agent, concurrency_notes(method), stop))
             write_entry(path, entry)
             return entry
         finally:

@@ -11,7 +11,8 @@ from harness.runs.history.details import history_of
 from harness.runs.history.seal import NAME, check_sealed, read_seal
 from harness.runs.request import read_request
 from harness.runs.run_dirs import existing
-from harness.storage.atomic_files import lines, read_json
+from harness.storage.atomic_files import read_json, whole_lines
+from harness.storage.checkpoint import UNREADABLE
 from harness.storage.transcript import status
 from harness.types import SystemPrompt
 from leaderboards.records.entry import Entry, Outcome
@@ -55,8 +56,14 @@ def checked_entry(run_dir: Path) -> Entry:
         raise RunError(
             f"{run_dir} opened the test split after its entry was made; it is not published."
         )
-    played = [cast(Mapping[str, Any], line) for _, line in lines(run_dir / "test.jsonl")]
-    if _logged(played) != _published(entry.outcomes):
+    try:
+        logged = _logged([cast(Mapping[str, Any], e) for e in whole_lines(run_dir / "test.jsonl")])
+    except UNREADABLE as error:
+        raise RunError(
+            f"{run_dir} has a test.jsonl that no run wrote ({type(error).__name__}: {error}); it "
+            "is not published."
+        ) from error
+    if logged != _published(entry.outcomes):
         raise RunError(
             f"{run_dir} has other outcomes in test.jsonl than in entry.json; it is not published."
         )

@@ -7,7 +7,7 @@ from typing import Any
 import tomli_w
 
 import agents
-from harness.errors import UsageError
+from harness.errors import RunError, UsageError
 from harness.settings.config import Config, from_tables
 from harness.settings.executor import without_removed
 from harness.settings.old_names import Tables, modern
@@ -28,7 +28,10 @@ def write_request(request: Config, folder: Path) -> None:
 
 def read_tables(folder: Path) -> Tables:
     """The sections of an existing run's request, under today's names."""
-    return _modern(read_toml(folder / "config.toml"))
+    path = folder / "config.toml"
+    if not path.is_file():  # a named pipe would be waited for
+        raise RunError(f"{path} is missing, or no file; restore it.")
+    return _modern(read_toml(path))
 
 
 def _modern(tables: Tables) -> Tables:

@@ -13,7 +13,8 @@ from harness.errors import HarnessError
 from harness.runs.history.logged import read_prompts, read_rounds
 from harness.runs.history.texts import may_publish
 from harness.runs.request import read_request
-from harness.storage.atomic_files import lines
+from harness.storage.atomic_files import whole_lines
+from harness.storage.checkpoint import UNREADABLE
 from harness.storage.final_agent import final_agent_of
 from harness.storage.transcript import status
 from leaderboards.records.strict_json import RecordError
@@ -50,13 +51,13 @@ def read_log(entry: Path, trusted: tuple[str, ...] = ()) -> RunLog | None:
             prompts=tuple(read_prompts(run_dir / "population.jsonl")),
             selected=final_agent_of(run_dir).prompt.id if finished else "",
             tests=tuple(
-                _episode(cast(Record, line), texts) for _, line in lines(run_dir / "test.jsonl")
+                _episode(cast(Record, line), texts) for line in whole_lines(run_dir / "test.jsonl")
             ),
             training=training,
             trained=trained,
             texts=texts,
         )
-    except (HarnessError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (HarnessError, OSError, *UNREADABLE) as error:
         what = str(error) or type(error).__name__
         problem = f"lies in a damaged run ({what.rstrip('.')}); remove it, or its config.toml"
         raise RecordError(problem, source=str(entry)) from error
@@ -67,7 +68,7 @@ def _training(path: Path, texts: bool) -> tuple[tuple[EpisodeLog, ...], int]:
     chosen: list[EpisodeLog] = []
     seen: dict[tuple[int, bool], int] = {}
     count = 0
-    for _, line in lines(path):
+    for line in whole_lines(path):
         count += 1
         e = cast(Record, line)
         kind = (int(e["round"]), bool(e["success"]))

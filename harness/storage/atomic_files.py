@@ -1,14 +1,19 @@
 """Files that are whole or absent: write, fsync, rename. Logs that can be cut back to a length."""
 
+import errno
 import json
+import math
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, NoReturn
 
 from harness.errors import RunError
 from harness.storage.checksum import Checksum, GrowingChecksum
 from harness.storage.own_files import open_own
+from harness.storage.sizes import LARGEST_FILE, mebibytes
 from harness.types import JSON
 
 
@@ -22,13 +27,19 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step: a reader sees the old text or the new, never half."""
+    """Replace a file in one step: a reader sees the old text or the new, never half.
+
+    Raises:
+        RunError: It is larger than what is read back.
+    """
+    data = text.encode("utf-8")
+    _require_size(path, len(data))
     # Beside the file, because a rename is one step within a file system only.
     part = path.with_name(f".{path.name}.part")
     # Made anew: what a killed process left under that name may be anything, a link too.
     part.unlink(missing_ok=True)
-    with part.open("x", encoding="utf-8") as file:
-        file.write(text)
+    with part.open("xb") as file:
+        file.write(data)
         file.flush()
         # On disk before the rename: a power cut could otherwise leave the name on an empty file.
         os.fsync(file.fileno())
@@ -37,19 +48,71 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: JSON) -> None:
-    """Replace a JSON file in one step."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Replace a JSON file in one step; lone surrogates are written as JSON's own escapes."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def read_json(path: Path, advice: str = "restore it or start a new run.") -> Mapping[str, JSON]:
     """Read a JSON object; anything else is a damaged run, and `advice` says what to do."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = _parsed(read_file(path))
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read ({error}): {advice}") from error
     if not isinstance(value, dict):
         raise RunError(f"{path} should hold a JSON object: {advice}")
     return value
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a regular file of a size that is read.
+
+    Raises:
+        OSError: It is missing, unreadable, a folder, a pipe or a device.
+        ValueError: It is larger.
+    """
+    # Without waiting, as opening a named pipe would otherwise block for ever.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        if found.st_size > LARGEST_FILE:
+            raise ValueError(f"it is larger than {mebibytes(LARGEST_FILE)}")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def _parsed(data: bytes) -> Any:
+    """JSON whose numbers are finite; raises ValueError or RecursionError for anything else."""
+    value = json.loads(data, parse_constant=_refused)
+    _require_finite(value)  # 1e999 is read as infinity
+    return value
+
+
+def _refused(name: str) -> NoReturn:
+    raise ValueError(f"it holds the number {name}")
+
+
+def _require_finite(value: Any) -> None:
+    if isinstance(value, dict):
+        for item in value.values():
+            _require_finite(item)
+    elif isinstance(value, list):
+        for item in value:
+            _require_finite(item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("it holds a number that is not finite")
+
+
+def _require_size(path: Path, size: int) -> None:
+    if size > LARGEST_FILE:
+        raise RunError(
+            f"{path} would get {mebibytes(size)} at once, and no more than "
+            f"{mebibytes(LARGEST_FILE)} can be read back; nothing was written."
+        )
 
 
 def publish(part: Path, folder: Path) -> None:
@@ -78,10 +141,15 @@ class Log:
         self._checksum = GrowingChecksum(path)
 
     def append(self, value: JSON) -> None:
-        """Write one line at once, so that a reader never waits for it."""
+        """Write one line at once, so that a reader never waits for it.
+
+        Raises:
+            RunError: It is longer than what is read back.
+        """
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         # Completions may hold lone surrogates, which UTF-8 lacks; `\udXXX` is JSON's own escape.
         line = text.encode("utf-8", "backslashreplace") + b"\n"
+        _require_size(self.path, len(line))
         while line:  # a disk that fills up takes a part, and then none
             line = line[self._file.write(line) :]
 
@@ -121,18 +189,28 @@ def lines(path: Path) -> Iterator[tuple[int, Mapping[str, JSON]]]:
         yield end, value
 
 
+def whole_lines(path: Path) -> Iterator[Mapping[str, JSON]]:
+    """The lines of a log of somebody else's; a torn last one is left out.
+
+    Raises:
+        RunError: A line before it is damaged; its number is named.
+    """
+    for number, (_, value) in enumerate(every_line(path), 1):
+        if value is None:
+            raise RunError(f"{path}, line {number}, holds no JSON object of finite numbers.")
+        yield value
+
+
 def every_line(path: Path) -> Iterator[tuple[int, Mapping[str, JSON] | None]]:
     """Like `lines`, but goes on after a damaged line, which is None; ends before a torn one."""
     end = 0
     if not path.is_file():
         return
     with path.open("rb") as file:
-        for raw in file:
-            if not raw.endswith(b"\n"):
-                return
+        while (raw := file.readline(LARGEST_FILE + 1)).endswith(b"\n"):
             end += len(raw)
             try:
-                value = json.loads(raw)
+                value = _parsed(raw)
             except (ValueError, RecursionError):
                 value = None
             yield end, value if isinstance(value, dict) else None

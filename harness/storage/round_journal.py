@@ -16,13 +16,14 @@ crash left full before that is recognised by its first line, and ignored.
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeAlias, cast
 
+from harness.errors import RunError
 from harness.policies.base import Request
 from harness.storage.atomic_files import Log, lines
 from harness.storage.episode_record import (
@@ -74,6 +75,7 @@ class RoundJournal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.note: Callable[[str], None] = lambda text: None
         self._log: Log | None = None
         self._lock = Lock()
         self._rollouts = 0
@@ -148,7 +150,10 @@ class RoundJournal:
         if self._log is None:  # outside of training, as in an analysis of a finished run
             return
         with self._lock:
-            self._log.append(line)
+            try:
+                self._log.append(line)
+            except RunError as error:  # too long a line: the run needs it only after a kill
+                self.note(f"after a kill, a part of this iteration is sampled again: {error}")
             self._log.sync()
 
     def _read(self, header: Mapping[str, JSON]) -> int:

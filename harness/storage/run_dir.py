@@ -65,6 +65,7 @@ class Run(Callback):
         self.checkpoint = folder / "checkpoint"
         self.logs = {name: Log(folder / f"{name}.jsonl") for name in LOGS}
         self.journal = meter.journal = RoundJournal(folder / "unfinished_round.jsonl")
+        self.journal.note = meter.callback.note
         self.seal: Mapping[str, JSON] | None = None
         """The settings that the run is held to, of which each checkpoint keeps a copy."""
         self._round = 0

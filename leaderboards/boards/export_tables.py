@@ -5,6 +5,7 @@ are the CI over training seeds, `agent_low` and `agent_high` the CI over test it
 """
 
 import csv
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,11 @@ Cell = str | int | float | bool | None
 
 LONGEST_CELL = 32_000  # characters; spreadsheets take no more
 
+# Signs that begin a formula, in every width, at the start or behind what may separate cells; commas
+# do not, as the writer quotes a cell that holds one. Signs behind which nothing follows count too.
+_FORMULA = re.compile(
+    r"""(?P<before>^|[;|\t；｜])(?P<sign>["'\s]*[=+@−＝＋－＠﹦﹢﹣﹫⁼₌⁺₊⁻₋-])""",
+)
 _TEXT: Final = "text"
 _INTEGER: Final = "integer"
 _NUMBER: Final = "number"
@@ -87,8 +93,8 @@ def table(boards: Sequence[Board]) -> Iterator[dict[str, Cell]]:
 def write_csv(path: Path, boards: Sequence[Board]) -> None:
     """Write UTF-8 CSV with a header.
 
-    Text that a spreadsheet would take for a formula gets a leading apostrophe; control characters
-    are removed.
+    Text that a spreadsheet would take for a formula gets a leading apostrophe, also where the
+    spreadsheet would split it, as at semicolons; control characters are removed.
     """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -100,8 +106,7 @@ def write_csv(path: Path, boards: Sequence[Board]) -> None:
 def _harmless(cell: Cell) -> Cell:
     if not isinstance(cell, str):
         return cell
-    text = plain(cell, LONGEST_CELL)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return _FORMULA.sub(r"\g<before>'\g<sign>", plain(cell, LONGEST_CELL - 1))[:LONGEST_CELL]
 
 
 def write_parquet(path: Path, boards: Sequence[Board]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from leaderboards.boards.model import Board
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import as_json, markdown
-from leaderboards.records.store import find_entries, write_whole
+from leaderboards.records.store import find_entries, read_bytes, read_text, write_whole
 from leaderboards.records.strict_json import RecordError
 
 BEGIN, END = "<!-- boards: generated, do not edit -->", "<!-- end of boards -->"
@@ -36,15 +36,15 @@ def boards_path(folder: Path) -> Path:
 
 
 def file_hash(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """The SHA-256 of a file's bytes; raises RecordError if it cannot be read."""
+    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def read_manifest(path: Path) -> Mapping[str, str]:
     """Hashes by path within the folder; raises RecordError naming the line that is wrong."""
     folder = path.name.removesuffix(".sha256")
     found: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         match = _LINE.fullmatch(line)
         if match is None or not match[2].startswith(f"{folder}/"):
             problem = f"line {number} is not a hash and a path in {folder}/"
@@ -93,7 +93,7 @@ def page_path(folder: Path) -> Path:
 
 def read_page(page: Path) -> tuple[str, str, str] | None:
     """A page before, between and after its markers; None without page or markers."""
-    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    text = read_text(page) if page.exists() else ""
     before, mark, rest = text.partition(BEGIN)
     inside, end, after = rest.partition(END)
     return (before + mark, inside, end + after) if mark and end else None

@@ -25,7 +25,7 @@ from leaderboards.boards.model import Board
 from leaderboards.boards.rank import boards
 from leaderboards.boards.render import as_json
 from leaderboards.records.entry import Entry, Outcome
-from leaderboards.records.store import find_entries
+from leaderboards.records.store import find_entries, read_bytes
 from leaderboards.records.strict_json import RecordError, parse, preview
 
 MOST_NAMED = 20  # problems of one kind that are listed
@@ -98,9 +98,12 @@ def verify(folder: Path, bring: GraderFactory) -> Verified:
             left[reason] = left.get(reason, 0) + number
     made = boards(found.entries)
     numbers, wrong = _numbers(folder, made)
-    page = read_page(page_path(folder))
-    if page is not None and page[1] != rendered_boards(made):
-        wrong.append(f"{page_path(folder).name}: its leaderboards are not those of the entries")
+    try:
+        page = read_page(page_path(folder))
+        if page is not None and page[1] != rendered_boards(made):
+            wrong.append(f"{page_path(folder).name}: its leaderboards are not those of the entries")
+    except RecordError as error:
+        wrong.append(str(error))
     return Verified(
         entries=len(found.entries),
         outcomes=sum(len(e.outcomes) for e in found.entries),
@@ -132,8 +135,17 @@ def _manifest(folder: Path) -> Iterator[str]:
             yield f"{name}: is in {path.name}, but not in the folder"
         elif name not in listed:
             yield f"{name}: is in the folder, but not in {path.name}"
-        elif file_hash(there[name]) != listed[name]:
-            yield f"{name}: was changed after it was published; its hash is not that of {path.name}"
+        elif problem := _changed(there[name], listed[name], path.name):
+            yield f"{name}: {problem}"
+
+
+def _changed(path: Path, hash: str, manifest: str) -> str:
+    """The difference of a file from its published hash; "" if there is none."""
+    try:
+        same = file_hash(path) == hash
+    except RecordError as error:
+        return error.problem
+    return "" if same else f"was changed after it was published; its hash is not that of {manifest}"
 
 
 def _graded(entry: Entry, grader: Grader | str) -> tuple[list[str], int, dict[str, int]]:
@@ -179,7 +191,7 @@ def _numbers(folder: Path, made: Sequence[Board]) -> tuple[int, list[str]]:
     if not path.exists():
         return 0, [f"{path.name} is missing, so no printed number could be compared"]
     try:
-        published = parse(path.read_bytes(), path.name)
+        published = parse(read_bytes(path), path.name)
     except RecordError as error:
         return 0, [str(error)]
     pairs = list(_leaves("", published, as_json(made)))

@@ -2,6 +2,8 @@
 
 import gc
 import os
+import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,10 @@ from leaderboards.records.entry import Entry
 from leaderboards.records.strict_json import RecordError
 
 LARGEST = 1 << 28  # bytes; an entry with completions of 400 × 15,000 tokens is a tenth of it
+MOST_VALUES = 5_000_000  # an outcome has seven; a file with more could fill the memory
+_LOOKED_INTO = 1 << 22  # bytes, from which on values are counted before a file is parsed
+# A string that does not end reaches to the end of the text, so that no byte is looked at twice.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +48,13 @@ def write_entry(path: Path | str, entry: Entry) -> Path:
 
     Raises:
         RecordError: if the file exists with other content, or if the entry holds values that
-            would not be read back.
+            would not be read back, or is larger than what is read.
     """
     path = Path(path)
     text = entry.to_json().encode("ascii")
+    if len(text) > LARGEST:
+        problem = f"would get {len(text):,} bytes, and entries of at most {LARGEST:,} are read"
+        raise RecordError(f"{problem}; nothing was written", source=str(path))
     Entry.from_json(text, str(path))
     if path.exists():
         if path.read_bytes() == text:
@@ -98,16 +107,58 @@ def read_entry(path: Path | str) -> Entry:
     Raises:
         RecordError: if it cannot be read, or is not an entry; names file and field.
     """
-    path = Path(path)
+    text = read_bytes(path)
+    if len(text) > _LOOKED_INTO and values_in(text) > MOST_VALUES:
+        problem = f"holds more than {MOST_VALUES:,} values, which no run has written"
+        raise RecordError(problem, source=str(path))
     try:
-        if not path.is_file():
-            raise RecordError("is not a file", source=str(path))
-        if path.stat().st_size > LARGEST:
-            raise RecordError(f"is larger than {LARGEST >> 20} MiB", source=str(path))
-        text = path.read_bytes()
+        return Entry.from_json(text, str(path))
+    except MemoryError:
+        raise RecordError("does not fit into memory", source=str(path)) from None
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The content of a regular file of at most LARGEST bytes.
+
+    Raises:
+        RecordError: if it is missing, unreadable, larger, or a folder, pipe or device.
+    """
+    try:
+        # Without waiting, as opening a named pipe would otherwise block for ever.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise RecordError(f"cannot be read ({error.strerror})", source=str(path)) from None
-    return Entry.from_json(text, str(path))
+    except ValueError:
+        raise RecordError("cannot be read (a null character)", source=str(path)) from None
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise RecordError("is not a file", source=str(path))
+        if found.st_size > LARGEST:
+            raise RecordError(f"is larger than {LARGEST >> 20} MiB", source=str(path))
+        with open(handle, "rb", closefd=False) as file:
+            return file.read(LARGEST + 1)
+    except OSError as error:
+        raise RecordError(f"cannot be read ({error.strerror})", source=str(path)) from None
+    finally:
+        os.close(handle)
+
+
+def read_text(path: Path | str) -> str:
+    """The text of a UTF-8 file; raises RecordError as `read_bytes` does, or if it is none."""
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecordError(f"is no UTF-8 text ({error.reason})", source=str(path)) from None
+
+
+def values_in(text: bytes) -> int:
+    """The number of values in a JSON text, at most, found without building them.
+
+    A file within the size limit can hold so many empty objects that they fill a machine's memory.
+    """
+    bare = _STRING.sub(b"", text)
+    return bare.count(b",") + bare.count(b"[") + bare.count(b"{")
 
 
 def find_entries(paths: Iterable[Path | str]) -> FoundEntries:

@@ -143,8 +143,14 @@ def _one(path: Path, folder: Path, read_log: LogReader) -> CompactEntry | str:
     except RecordError as error:
         return str(error)
     id, outcomes = identity(entry)
-    write_run(folder, entry, id, outcomes, log)
-    return compact(entry, id, curve(log.rounds) if log and log.rounds else None)
+    try:
+        write_run(folder, entry, id, outcomes, log)
+        return compact(entry, id, curve(log.rounds) if log and log.rounds else None)
+    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+        # A log whose values are well-formed and absurd, such as seconds whose sum is infinite.
+        for made in (folder / "runs").glob(f"{id}.*"):
+            made.unlink()
+        return f"{path}: cannot be drawn ({type(error).__name__}: {plain(error)})."
 
 
 def _write_boards(folder: Path, made: Sequence[Board], curves: Mapping[str, PlotCurve]) -> None:

@@ -4,11 +4,11 @@ Whatever a model or environment wrote is shown as text: no markup, no escape seq
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from rich.console import Console
 from rich.rule import Rule
@@ -21,20 +21,21 @@ from harness.cli.show_prompt_pools import prompt_pools
 from harness.display.console_text import pipe_safe, plain, sparkline
 from harness.display.fitted_table import FittedTable
 from harness.display.safe_console import SafeConsole
-from harness.errors import RunError
+from harness.errors import HarnessError, RunError
 from harness.reward_hacking import alarms
 from harness.runs.history.facts import read_facts
 from harness.runs.history.logged import read_prompts, within
 from harness.runs.request import read_request
 from harness.runs.run_dirs import existing, latest
-from harness.storage.atomic_files import lines
-from harness.storage.checkpoint import read_checkpoint
+from harness.storage.atomic_files import every_line, read_file, whole_lines
+from harness.storage.checkpoint import UNREADABLE, read_checkpoint
 from harness.storage.final_agent import final_agent_of
 from harness.storage.run_dir import monitors_of
 from harness.types import SystemPrompt
 from leaderboards.boards.formatting import counted
 
 Record = Mapping[str, Any]
+T = TypeVar("T")
 _COSTS = ("episodes", "acting_tokens", "reflection_tokens", "gradient_steps")
 
 
@@ -51,8 +52,14 @@ _MONITORS: Mapping[str, str] = {
 """Names on screen, by those in rounds.jsonl."""
 
 
-def _log(path: Path) -> list[Record]:
-    return [cast(Record, line) for _, line in lines(path) if isinstance(line, dict)]
+def _log(console: Console, path: Path) -> list[Record]:
+    """The lines of a log; those that are damaged are named and left out."""
+    found = [line for _, line in every_line(path)]
+    if damaged := [str(number) for number, line in enumerate(found, 1) if line is None]:
+        more = f" and {len(damaged) - 5:,} more" if len(damaged) > 5 else ""
+        numbers = ", ".join(damaged[:5]) + more
+        console.print(Text(f"! damaged: {path.name}, line {numbers}: left out", style="yellow"))
+    return [cast(Record, line) for line in found if line is not None]
 
 
 def _curve(console: Console, logged: Sequence[Record], done: bool) -> None:
@@ -172,14 +179,7 @@ def print_run(console: Console, run_dir: Path, transcripts: int) -> None:
     """One run, as text; RunError where its logs are not those of a run."""
     try:
         _print(console, run_dir, transcripts)
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as e:
+    except (OSError, *UNREADABLE) as e:
         raise RunError(
             f"{run_dir} holds a log that no run of this version wrote ({type(e).__name__}:"
             f" {plain(str(e), 100)}); show another run, or restore it."
@@ -197,9 +197,9 @@ def _print(console: Console, run_dir: Path, transcripts: int) -> None:
     if request.env_options:
         chosen = ", ".join(f"{key} = {value!r}" for key, value in request.env_options.items())
         console.print(Text(f"env options: {plain(chosen, 300)}"))
-    _curve(console, _log(run_dir / "rounds.jsonl"), done)
+    _curve(console, _log(console, run_dir / "rounds.jsonl"), done)
     _alarms(console, run_dir)
-    states = _log(run_dir / "population.jsonl")
+    states = _log(console, run_dir / "population.jsonl")
     for members in within(states[-1]["state"], "population") if states else ():
         _lineage(console, cast(Sequence[Record], members))
     for pool_title, pool_lines in prompt_pools(states[-1]["state"]) if states else ():
@@ -211,10 +211,10 @@ def _print(console: Console, run_dir: Path, transcripts: int) -> None:
     champion = run_dir / "champion.txt"
     if champion.exists():
         console.print(Rule("selected system prompt", align="left"))
-        for line in champion.read_text(encoding="utf-8").splitlines():
+        for line in read_file(champion).decode("utf-8", "replace").splitlines():
             console.print(Text(plain(line, 500)))
-    tested = _log(run_dir / "test.jsonl")
-    episodes = tested or _log(run_dir / "episodes.jsonl")
+    tested = _log(console, run_dir / "test.jsonl")
+    episodes = tested or _log(console, run_dir / "episodes.jsonl")
     if transcripts and episodes:
         console.print(Rule("test transcripts" if tested else "training transcripts", align="left"))
         _transcripts(console, episodes, transcripts)
@@ -243,24 +243,50 @@ def main(arguments: Arguments) -> int:
     """Print one run, or a summary of a folder of runs; without a name, of the latest."""
     folder = arguments.run or latest()
     found = existing(folder)
+    if len(found) == 1 and not arguments.json:
+        print_run(pipe_safe(SafeConsole()), found[0], arguments.transcripts)
+        return 0
+    problems: dict[Path, HarnessError] = {}
     if arguments.json:
-        print(json.dumps({"runs": [_as_json(run_dir) for run_dir in found]}))
-        return 0
+        shown = [one for run_dir in found if (one := _tried(_as_json, run_dir, problems))]
+        if len(found) == 1 and problems:
+            raise problems[found[0]]
+        damaged = {str(run_dir): str(error) for run_dir, error in problems.items()}
+        print(json.dumps({"runs": shown, **({"not_shown": damaged} if damaged else {})}))
+    else:
+        _print_summary(folder, found, problems)
+    return next((error.exit_code for error in problems.values()), 0)
+
+
+def _print_summary(folder: Path, found: Sequence[Path], problems: dict[Path, HarnessError]) -> None:
+    """A folder of runs; those that are damaged are named and counted in `problems`."""
     console = pipe_safe(SafeConsole())
-    if len(found) == 1:
-        print_run(console, found[0], arguments.transcripts)
-        return 0
-    facts = [read_facts(run_dir) for run_dir in found]
+    facts = [one for run_dir in found if (one := _tried(read_facts, run_dir, problems))]
     console.print(Rule(Text(f"{folder}: {counted(len(found), 'run')}"), align="left"))
     for env, model in dict.fromkeys((one.env, one.model) for one in facts):
         console.print(Text(f"{plain(env, 80)} · {plain(model, 80)}", style="bold"))
         console.print(runs_table([one for one in facts if (one.env, one.model) == (env, model)]))
+    for error in problems.values():
+        message = f"! not shown: {plain(str(error), 1000)}"
+        console.print(Text(message, style="red"), soft_wrap=True)
     console.print(
         f"one of them: harness show {found[0]}; compared: harness leaderboard {folder}",
         soft_wrap=True,
         highlight=False,
     )
-    return 0
+
+
+def _tried(
+    read: Callable[[Path], T], run_dir: Path, problems: dict[Path, HarnessError]
+) -> T | None:
+    """What is read of a run; None, and its problem, where it is damaged."""
+    try:
+        return read(run_dir)
+    except HarnessError as error:
+        problems[run_dir] = error
+    except (OSError, *UNREADABLE) as error:
+        problems[run_dir] = RunError(f"{run_dir} cannot be read ({type(error).__name__}: {error}).")
+    return None
 
 
 def _as_json(run_dir: Path) -> dict[str, Any]:
@@ -271,12 +297,14 @@ def _as_json(run_dir: Path) -> dict[str, Any]:
             **read_facts(run_dir).to_json(),
             "curve": [
                 {key: r[key] for key in ("round", "reward", "scores", "spent", "lines")}
-                for r in _log(run_dir / "rounds.jsonl")
+                for r in cast(Iterator[Record], whole_lines(run_dir / "rounds.jsonl"))
             ],
             "prompts": [asdict(one) for one in read_prompts(run_dir / "population.jsonl")],
-            "selected_prompt": prompt.read_text(encoding="utf-8") if prompt.exists() else None,
+            "selected_prompt": read_file(prompt).decode("utf-8", "replace")
+            if prompt.exists()
+            else None,
         }
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise RunError(
             f"{run_dir} holds a log that no run of this version wrote ({type(error).__name__}); "
             "show another run, or restore it."

@@ -12,7 +12,7 @@ from typing import Any
 
 from agents.registry import METHODS, describe
 from harness.cli.arguments import Arguments
-from harness.display.console_text import plain
+from harness.cli.select_rows import say_problems
 from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
 from harness.runs.run_log import read_log
@@ -45,9 +45,7 @@ def publish(arguments: Arguments, paths: Sequence[Path]) -> int:
             if path is not None:
                 _write(path, write, made)
                 console.print(f"written: {path}", highlight=False, soft_wrap=True)
-    for problem in problems:
-        message = f"not read: {plain(problem)}"
-        console.print(message, highlight=False, soft_wrap=True)
+    say_problems(problems)
     return 0
 
 

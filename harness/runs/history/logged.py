@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from harness.display.console_text import plain
-from harness.storage.atomic_files import lines
+from harness.storage.atomic_files import whole_lines
 from harness.types import JSON
 from leaderboards.site.log import PopulationMember, RoundLog
 
@@ -17,7 +17,7 @@ _LINES = 20  # lines shown of a round's summary
 
 def read_rounds(path: Path) -> Iterator[RoundLog]:
     """The iterations of a run's `rounds.jsonl` that sampled something."""
-    for _, line in lines(path):
+    for line in whole_lines(path):
         r = cast(Record, line)
         spent, numbers = r["spent"], r.get("numbers", {})
         if not r["scores"]:
@@ -48,7 +48,7 @@ def read_prompts(path: Path) -> Iterator[PopulationMember]:
     """
     members: dict[str, PopulationMember] = {}
     before = ""
-    for _, line in lines(path):
+    for line in whole_lines(path):
         state = cast(Record, line)
         for population in within(state["state"], "population"):
             for m in cast(Sequence[Record], population):

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.display.console_text import plain
+from harness.display.safe_console import SafeConsole
 from harness.errors import RunError, UsageError, unknown
 from leaderboards.boards.formatting import differing_fields
 from leaderboards.boards.model import Row, track_differences
@@ -24,11 +26,23 @@ def search_paths(given: Sequence[Path]) -> list[Path]:
 
 
 def entries_in(paths: Sequence[Path]) -> tuple[Entry, ...]:
-    """All entries there; a file that is not an entry is an error, because results would lack it."""
+    """All entries there; a file that is not an entry is named on standard error and left out.
+
+    Raises:
+        RunError: There are only such files.
+    """
     found = find_entries(paths)
-    if found.problems:
-        raise RunError(f"{found.problems[0]} Remove it, or name the others one by one.")
+    if found.problems and not found.entries:
+        raise RunError(f"{found.problems[0]} Name others, or restore it.")
+    say_problems(found.problems)
     return found.entries
+
+
+def say_problems(problems: Sequence[str]) -> None:
+    """Name files that were not read, on standard error."""
+    console = SafeConsole(stderr=True)
+    for problem in problems:
+        console.print(f"not read: {plain(problem)}", highlight=False, soft_wrap=True)
 
 
 def rows_for(names: Sequence[str], within: Sequence[Path], seeds: Sequence[int] = ()) -> list[Row]:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from harness.cli.arguments import Arguments
+from harness.cli.select_rows import say_problems
 from harness.display.console_text import pipe_safe, plain
 from harness.display.fitted_table import FittedTable
 from harness.display.safe_console import SafeConsole
@@ -31,7 +32,9 @@ def main(arguments: Arguments) -> int:
         name: training_curve(found, arguments.by) for name, found in trained.items() if found
     }
     chosen = {str(run_dir): selected_advantage(run_dir, trained[str(run_dir)]) for run_dir in runs}
-    tests = curves_of_entries(find_entries(arguments.paths).entries, arguments.by)
+    entries = find_entries(arguments.paths)
+    say_problems(entries.problems)
+    tests = curves_of_entries(entries.entries, arguments.by)
     if not (training or tests):
         raise UsageError("No run has finished a round, and no method has entries at two budgets.")
     if arguments.json:
