@@ -44,13 +44,14 @@ def parse_queries(reply: str) -> tuple[str, ...]:
     """
     queries: dict[str, None] = {}
     end = 0
+    openings, closings = _Places(reply, _OPENING), _Places(reply, _CLOSING)
     while True:
-        opening, closing = reply.find(_OPENING, end), reply.find(_CLOSING, end)
+        opening, closing = openings.after(end), closings.after(end)
         if opening < 0 and closing < 0:
             break
         if opening < 0 or 0 <= closing < opening:
             raise MalformedCall(f"{_CLOSING} closes no call. Write {_EXAMPLE}.")
-        found, end = _call(reply, opening + len(_OPENING))
+        found, end = _call(reply, opening + len(_OPENING), openings, closings)
         # A dict keeps the order, and each query once.
         queries |= dict.fromkeys(found)
     if len(queries) > MAX_QUERIES:
@@ -58,7 +59,21 @@ def parse_queries(reply: str) -> tuple[str, ...]:
     return tuple(queries)
 
 
-def _call(reply: str, start: int) -> tuple[list[str], int]:
+class _Places:
+    """Places of a tag in a text, asked for in order, so that no part is searched twice."""
+
+    def __init__(self, text: str, tag: str) -> None:
+        self._text, self._tag = text, tag
+        self._next = text.find(tag)
+
+    def after(self, start: int) -> int:
+        """The first place at or behind `start`; -1 if there is none."""
+        if 0 <= self._next < start:
+            self._next = self._text.find(self._tag, start)
+        return self._next
+
+
+def _call(reply: str, start: int, openings: _Places, closings: _Places) -> tuple[list[str], int]:
     """The queries of the call that begins at `start`, and where reading goes on."""
     try:
         requests, end = _objects(reply[start : start + MAX_CALL_CHARACTERS + 1])
@@ -73,7 +88,7 @@ def _call(reply: str, start: int) -> tuple[list[str], int]:
         while reply.startswith(_CLOSING, place):
             place += len(_CLOSING)
         return [query for request in requests for query in _queries(request)], place
-    again, closing = reply.find(_OPENING, start), reply.find(_CLOSING, start)
+    again, closing = openings.after(start), closings.after(start)
     if closing < 0:
         if again >= 0:
             return [], again

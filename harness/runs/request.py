@@ -28,10 +28,14 @@ def write_request(request: Config, folder: Path) -> None:
 
 def read_tables(folder: Path) -> Tables:
     """The sections of an existing run's request, under today's names."""
+    return _modern(_written(folder))
+
+
+def _written(folder: Path) -> Tables:
     path = folder / "config.toml"
-    if not path.is_file():  # a named pipe would be waited for
-        raise RunError(f"{path} is missing, or no file; restore it.")
-    return _modern(read_toml(path))
+    if path.exists() and not path.is_file():  # a named pipe would be waited for
+        raise RunError(f"{path} is no file; restore it.")
+    return read_toml(path)
 
 
 def _modern(tables: Tables) -> Tables:
@@ -47,7 +51,7 @@ def read_request(folder: Path) -> Config:
     A run of a method that is not installed here can still be shown: its settings are left out, and
     whoever needs the method gets the registry's error.
     """
-    return request_of(read_toml(folder / "config.toml"))
+    return request_of(_written(folder))
 
 
 def request_of(tables: Tables) -> Config:

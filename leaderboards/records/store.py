@@ -1,5 +1,6 @@
 """Entries on disk: atomic writes, search by folder; invalid files are named and skipped."""
 
+import errno
 import gc
 import os
 import re
@@ -127,7 +128,9 @@ def read_bytes(path: Path | str) -> bytes:
         # Without waiting, as opening a named pipe would otherwise block for ever.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
-        raise RecordError(f"cannot be read ({error.strerror})", source=str(path)) from None
+        absent = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+        problem = "is not a file" if absent else f"cannot be read ({error.strerror})"
+        raise RecordError(problem, source=str(path)) from None
     except ValueError:
         raise RecordError("cannot be read (a null character)", source=str(path)) from None
     try:

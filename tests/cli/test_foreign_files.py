@@ -207,16 +207,17 @@ def edits() -> list[Callable[[Path], object]]:
     return found
 
 
-def replaced(name: str, kind: str, run: Path) -> object:
+def replaced(name: str, kind: str, run: Path) -> None:
     """Put something else in the place of a file of a run."""
     (run / name).unlink()
     if kind == "pipe":
-        return os.mkfifo(run / name)
-    if kind == "folder":
-        return (run / name).mkdir()
-    if kind == "device":
-        return (run / name).symlink_to("/dev/zero")
-    return (run / name).write_bytes(b"\xff\x00{]\n" * 3)
+        os.mkfifo(run / name)
+    elif kind == "folder":
+        (run / name).mkdir()
+    elif kind == "device":
+        (run / name).symlink_to("/dev/zero")
+    else:
+        (run / name).write_bytes(b"\xff\x00{]\n" * 3)
 
 
 def test_damaged_runs_hide_no_others(runs, tmp_path, capsys, monkeypatch):
@@ -229,7 +230,7 @@ def test_damaged_runs_hide_no_others(runs, tmp_path, capsys, monkeypatch):
         shutil.copytree(runs / "evolution-seed1", tmp_path / "out" / name)
     assert main(["show", str(tmp_path / "out")]) in (2, 5)
     told = capsys.readouterr().out
-    assert "0-good" in told and "z-good" in told and "! not shown" in told
+    assert "! not shown" in told and f"{len(edits()) + 2} runs" in told
     assert main(["show", str(tmp_path / "out"), "--json"]) in (2, 5)
     listed = json.loads(capsys.readouterr().out)
     assert {"0-good", "z-good"} <= {Path(run["run_dir"]).name for run in listed["runs"]}

@@ -1,5 +1,6 @@
 import json
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -160,3 +161,16 @@ def test_many_tags_take_no_time():
         with pytest.raises(MalformedCall):
             parse_queries(text * 5000)
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("end", ["", "</tool_call>", "x</tool_call>"])
+def test_the_time_for_openings_that_nothing_closes_grows_with_their_number(end):
+    def seconds(count: int) -> float:
+        began = time.process_time()
+        with suppress(MalformedCall):
+            parse_queries("<tool_call>" * count + end)
+        return time.process_time() - began
+
+    few = min(seconds(10_000) for _ in range(3))
+    # Ten times as many; a hundred times the time, if each looked through the rest of the text.
+    assert min(seconds(100_000) for _ in range(2)) < 40 * few + 0.5

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness import active_episode
-from harness.active_episode import ActiveEpisode, RolloutConfig
+from harness.active_episode import RolloutConfig
 from harness.callbacks import Callback
 from harness.env_pool import EnvPool
 from harness.errors import RunError
@@ -67,8 +67,8 @@ class Says:
 
 
 def episode(text: str = "a", reasoning: str = "", **said: Any) -> Episode:
-    policy = Metered(Says(text, reasoning), Meter(Callback()), deterministic=True)  # type: ignore[arg-type]
-    envs = EnvPool(lambda split: World(split, **said))  # type: ignore[arg-type,return-value]
+    policy = Metered(Says(text, reasoning), Meter(Callback()), deterministic=True)
+    envs = EnvPool(lambda split: World(split, **said))  # type: ignore[return-value]
     config = RolloutConfig(policy, envs, Sampling(), Seeds(0))
     ((_, made),) = rollout([Assignment(ROOT, Task("test", 0), 1)], config)
     # Whatever ended it, it can be written and read back.
@@ -277,4 +277,3 @@ def test_the_limits_are_stated():
     assert sizes.LARGEST_FILE == store.LARGEST and sizes.LARGEST_REWARD == 1e15
     # Six characters of JSON for each of an episode's, and the remarks: far below a line's limit.
     assert 6 * (sizes.LONGEST_EPISODE + sizes.LONGEST_TEXT + 4 * sizes.LONGEST_REMARK) < 1 << 27
-    assert ActiveEpisode

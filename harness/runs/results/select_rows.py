@@ -26,7 +26,15 @@ def search_paths(given: Sequence[Path]) -> list[Path]:
 
 
 def entries_in(paths: Sequence[Path]) -> tuple[Entry, ...]:
-    """All entries there; a file that is not an entry is named on standard error and left out.
+    """All entries there; a file that is not an entry is an error, because results would lack it."""
+    found = find_entries(paths)
+    if found.problems:
+        raise RunError(f"{found.problems[0]} Remove it, or name the others one by one.")
+    return found.entries
+
+
+def entries_around(paths: Sequence[Path]) -> tuple[Entry, ...]:
+    """All entries to choose from; a file that is not one is named on standard error.
 
     Raises:
         RunError: There are only such files.
@@ -50,7 +58,7 @@ def rows_for(names: Sequence[str], within: Sequence[Path], seeds: Sequence[int] 
 
     Raises:
         UsageError: for a name that matches no row, or more than one.
-        RunError: for a file that is not an entry.
+        RunError: for a file that is not an entry, in what is named by its path.
     """
     around: list[Row] | None = None
     found = []
@@ -60,7 +68,7 @@ def rows_for(names: Sequence[str], within: Sequence[Path], seeds: Sequence[int] 
             rows = _rows(entries_in([path]), seeds)
         else:
             if around is None:
-                around = _rows(entries_in(search_paths(within)), seeds)
+                around = _rows(entries_around(search_paths(within)), seeds)
             rows = [row for row in around if name in (row.method, row.label)]
             if not rows:
                 raise unknown("run, entry or method", name, {row.label for row in around})
