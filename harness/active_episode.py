@@ -209,7 +209,7 @@ class ActiveEpisode:
 
 
 def plain_info(info: Any) -> Mapping[str, Any]:
-    """What is read of an environment's info, as plain values of bounded size.
+    """Plain values, of bounded size, of all that is read of an environment's info.
 
     Here, where a failure ends one episode: an object of another kind could fail, or could not be
     written, anywhere later.

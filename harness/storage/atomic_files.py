@@ -16,6 +16,8 @@ from harness.storage.own_files import open_own
 from harness.storage.sizes import LARGEST_FILE, mebibytes
 from harness.types import JSON
 
+_NO_WAIT = 0 if os.name == "nt" else os.O_NONBLOCK
+
 
 def sync_folder(folder: Path) -> None:
     """Make renames inside `folder` survive a power cut."""
@@ -72,7 +74,7 @@ def read_file(path: Path) -> bytes:
         ValueError: It is larger.
     """
     # Without waiting, as opening a named pipe would otherwise block for ever.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    descriptor = os.open(path, os.O_RDONLY | _NO_WAIT)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):

@@ -14,6 +14,7 @@ from leaderboards.records.entry import Entry
 from leaderboards.records.strict_json import RecordError
 
 LARGEST = 1 << 28  # bytes; an entry with completions of 400 × 15,000 tokens is a tenth of it
+_NO_WAIT = 0 if os.name == "nt" else os.O_NONBLOCK
 MOST_VALUES = 5_000_000  # an outcome has seven; a file with more could fill the memory
 _LOOKED_INTO = 1 << 22  # bytes, from which on values are counted before a file is parsed
 # A string that does not end reaches to the end of the text, so that no byte is looked at twice.
@@ -126,7 +127,7 @@ def read_bytes(path: Path | str) -> bytes:
     """
     try:
         # Without waiting, as opening a named pipe would otherwise block for ever.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        handle = os.open(path, os.O_RDONLY | _NO_WAIT)
     except OSError as error:
         absent = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
         problem = "is not a file" if absent else f"cannot be read ({error.strerror})"

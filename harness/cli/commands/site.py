@@ -12,9 +12,9 @@ from typing import Any
 
 from agents.registry import METHODS, describe
 from harness.cli.arguments import Arguments
-from harness.cli.select_rows import say_problems
 from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
+from harness.runs.results.select_rows import say_problems
 from harness.runs.run_log import read_log
 from leaderboards.boards.export_tables import write_csv, write_parquet
 from leaderboards.boards.formatting import counted

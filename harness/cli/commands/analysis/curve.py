@@ -9,12 +9,12 @@ from typing import Any
 from rich.text import Text
 
 from harness.cli.arguments import Arguments
-from harness.cli.select_rows import say_problems
 from harness.display.console_text import pipe_safe, plain
 from harness.display.fitted_table import FittedTable
 from harness.display.safe_console import SafeConsole
 from harness.errors import UsageError
 from harness.runs.analysis.curves import rounds_of, run_dirs_below, selected_advantage
+from harness.runs.results.select_rows import say_problems
 from leaderboards.boards.formatting import NOTHING, count, counted, number, signed
 from leaderboards.records.store import find_entries
 from leaderboards.stats.budget_curves import BudgetCurve, curves_of_entries, training_curve
