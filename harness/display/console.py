@@ -207,8 +207,16 @@ def _one_line(text: str, style: str = "") -> Text:
 class LiveView(View):
     """One panel that is redrawn: phase, reward curve, speed, ratings, what was learned last."""
 
-    def __init__(self, console: Console, title: str, rounds: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        title: str,
+        rounds: int,
+        above: Callable[[], RenderableType] | None = None,
+    ) -> None:
+        """`above` draws what stands above the panel, such as the other runs."""
         super().__init__(console, title, rounds)
+        self._above = above
         self._opened = time.monotonic()
         self._rewards, self._lines = list[float](), list[str]()
         self._numbers: Mapping[str, float] = {}
@@ -216,12 +224,16 @@ class LiveView(View):
         self._scores, self._principles = dict[str, float](), dict[str, str]()
         self._best = self._current = self._last = ""
         # Transient: when the run ends the panel goes, and only results stay on the terminal.
-        self._live = Live(console=console, get_renderable=self.draw, transient=True)
+        self._live = Live(console=console, get_renderable=self.screen, transient=True)
         self._live.start()
 
     @override
     def close(self) -> None:
         self._live.stop()
+
+    def screen(self) -> RenderableType:
+        """The panel, below what stands above it."""
+        return self.draw() if self._above is None else Group(self._above(), self.draw())
 
     def draw(self) -> RenderableType:
         """The panel as it is now; at most 16 lines: no row is ever wrapped."""

@@ -5,9 +5,11 @@ They are cleaned where they are printed, once, so that no command has to remembe
 """
 
 import sys
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from typing_extensions import override
@@ -22,7 +24,14 @@ def without_controls(text: str) -> str:
     if text.isprintable():
         return text
     # Removed and not replaced: rich counts them as of no width, so columns stay aligned.
-    return "".join(c for c in text if c.isprintable() or c in _KEPT)
+    return "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character in _KEPT:
+        return character
+    # Spaces of other kinds are laid out as of their width, so they stay spaces.
+    return " " * cell_len(character) if unicodedata.category(character) == "Zs" else ""
 
 
 class SafeConsole(Console):

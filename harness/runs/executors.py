@@ -9,6 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
+from rich.console import RenderableType
+
 from harness.callbacks import Callback, Callbacks
 from harness.display.console import Lines, LiveView, View
 from harness.display.console_text import pipe_safe
@@ -34,6 +36,8 @@ from harness.settings.sources import Scalar
 from harness.system.hardware import cores, visible_gpus
 from leaderboards.records.entry import Entry
 from leaderboards.records.store import read_entry
+
+_ABOVE = 8  # rows of other runs above the view of the one that is computed
 
 
 class Executor(Protocol):
@@ -71,18 +75,32 @@ class Serial:
         console = pipe_safe(SafeConsole(stderr=True))
         threads = 0
         limited: list[str] = []
+        # Of several runs the others stand in a table above the one that is computed.
+        others = standings(run_dirs, quiet=True) if len(run_dirs) > 1 else None
+
+        def above() -> RenderableType:
+            assert others is not None
+            others.look()
+            return others.draw(_ABOVE)
+
         for run_dir in run_dirs:
             request = read_request(run_dir)
+            if others is not None:
+                others.look(at_once=True)
+                others.state(run_dir, "runs")
             # Measured once an experiment: two of its runs should not differ in it by accident.
             model = replace(request.model, threads=request.model.threads or threads)
             request = replace(request, model=model)
-            view = None
+            view: View | None = None
             watchers = Callbacks(self._options.callbacks)
             if not self._options.quiet:
-                kind: type[View] = LiveView if console.is_terminal else Lines
+                name, rounds = title(request), rounds_of(request)
                 if in_notebook():
-                    kind = NotebookView
-                view = kind(console, title(request), rounds_of(request))
+                    view = NotebookView(console, name, rounds)
+                elif console.is_terminal:
+                    view = LiveView(console, name, rounds, above if others else None)
+                else:
+                    view = Lines(console, name, rounds)
                 watchers.add(view)
             try:
                 finish_one(request, run_dir, watchers, self._options.stop, self._options.track)

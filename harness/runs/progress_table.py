@@ -1,97 +1,28 @@
-"""Many runs at once, watched through their run directories: how far each is, in one table.
+"""Runs under way in one table, watched through their directories.
 
 What is shown is what is on disk, so it is the same whichever process or machine computes a run.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from harness.display.console_text import duration, pipe_safe, plain, sparkline
-from harness.errors import RunError
-from harness.runs.request import read_request
-from harness.settings.config import Config
-from harness.storage.atomic_files import lines
+from harness.display.console_text import duration, pipe_safe, plain
+from harness.display.fitted_table import FittedTable
+from harness.runs.history.run_progress import RunProgress, title
 from leaderboards.boards.formatting import counted
-from leaderboards.records.store import read_entry
-from leaderboards.stats.scores import result
+
+__all__ = ["ProgressTable", "RunProgress", "title"]
 
 _EVERY = 0.5  # seconds between looks at the disk
 _ROWS = 24  # of the table; a matrix may have hundreds of runs
 _SILENCE = 30.0  # seconds between lines where there is no terminal
-
-
-def title(request: Config) -> str:
-    """The title of a run where several are under way."""
-    return f"{request.env.name} · {request.method} · seed {request.run.seed}"
-
-
-class _Tail:
-    """Whole lines of a log, each given once, however often it is cut back and written again."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.read: list[Mapping[str, Any]] = []
-        self._size = -1
-
-    def look(self) -> list[Mapping[str, Any]]:
-        """All lines there are now."""
-        size = self._path.stat().st_size if self._path.exists() else 0
-        # Read whole: a resumed run cuts its log back, after which an old offset means nothing.
-        if size != self._size:
-            self._size = size
-            self.read = [dict(line) for _, line in lines(self._path)]
-        return self.read
-
-
-class RunProgress:
-    """Progress of one run, by its files; `state` is what its executor reports."""
-
-    def __init__(self, place: Path, rounds: int) -> None:
-        request = read_request(place)
-        self.place, self.name, self.rounds = place, title(request), rounds
-        self.state = "waits"
-        self._log, self._tested = _Tail(place / "rounds.jsonl"), place / "test.jsonl"
-        self.rewards: list[float] = []
-        self.episodes = 0
-        self.score: float | None = None
-
-    @property
-    def round(self) -> int:
-        """Rounds that are saved."""
-        return len(self.rewards)
-
-    @property
-    def done(self) -> bool:
-        """True once the run has its entry."""
-        return (self.place / "entry.json").exists()
-
-    def look(self) -> None:
-        """Read what is new."""
-        told = self._log.look()
-        self.rewards = [float("nan") if x["reward"] is None else x["reward"] for x in told]
-        self.episodes = told[-1]["spent"]["episodes"] if told else 0
-        if self.score is None and self.done:
-            try:
-                self.score = result(read_entry(self.place / "entry.json")).score
-            except RunError:
-                return
-            self.state = "done"
-
-    def cells(self) -> tuple[str, ...]:
-        """A row: name, state, rounds, reward, episodes, score."""
-        curve = sparkline(self.rewards[-16:])
-        reward = f"{curve} {self.rewards[-1]:.2f}" if self.rewards else ""
-        score = "" if self.score is None else f"{100 * self.score:.1f}"
-        rounds = f"{self.round}/{self.rounds}" if self.rounds else "–"
-        state = "tests" if self._tested.exists() and not self.done else self.state
-        return self.name, plain(state, 40), rounds, reward, f"{self.episodes:,}", score
+_HEADS = ("run", "state", "score", "iter-\nations", "training\nreward", "tokens\n/s", "time\nleft")
+_LINES = 4  # of what was learned, and of ratings
 
 
 class ProgressTable:
@@ -104,7 +35,7 @@ class ProgressTable:
         self._seen = {run.place: (run.state, 0) for run in runs}
         self._live: Live | None = None
         if console.is_terminal and not quiet:
-            self._live = Live(console=console, get_renderable=self.draw, transient=True)
+            self._live = Live(console=console, get_renderable=self.screen, transient=True)
             self._live.start()
 
     def state(self, place: Path, state: str) -> None:
@@ -116,10 +47,10 @@ class ProgressTable:
         """Something the reader should know, whatever is asked of silence."""
         self.console.print(Text(plain(line, 600)), soft_wrap=True)
 
-    def look(self) -> None:
+    def look(self, at_once: bool = False) -> None:
         """Look at the disk now and then, and say what changed where nothing is drawn."""
         now = time.monotonic()
-        if now - self._looked < _EVERY:
+        if not at_once and now - self._looked < _EVERY:
             return
         self._looked = now
         for run in self.runs.values():
@@ -133,36 +64,83 @@ class ProgressTable:
             state, round = self._seen[place]
             if run.state != state or (run.round > round and now - self._said >= _SILENCE):
                 self._seen[place] = (run.state, run.round)
-                _, _, rounds, _, _, score = run.cells()
-                told = (
-                    f"score {score}"
-                    if score
-                    else f"iteration {rounds}, {counted(run.episodes, 'episode')}"
-                )
-                self.note(f"{run.name}  {run.state}, {told}")
+                self.note(self.line(run))
                 self._said = now
+
+    def line(self, run: RunProgress) -> str:
+        """A run as a plain line."""
+        _, state, score, iterations, reward, speed, left = run.cells()
+        parts = [
+            f"score {score}" if score else f"iteration {iterations}",
+            counted(run.episodes, "episode"),
+            f"reward {reward}" if reward else "",
+            f"{speed} tokens/s" if speed else "",
+            f"time left {left}" if left else "",
+        ]
+        return f"{run.name}  {state}, {', '.join(part for part in parts if part)}"
 
     def close(self) -> None:
         """Let go of the terminal; what was not said yet is said."""
-        self._looked = 0.0
-        self.look()
+        self.look(at_once=True)
         if self._live is not None:
             self._live.stop()
 
-    def draw(self) -> Table:
+    def screen(self) -> RenderableType:
+        """The table, and below it the run that is under way: episode, prompts, what it learned."""
+        active = [run for run in self.runs.values() if run.state not in ("waits", "done")]
+        # With one run the newest is that run; with several, the one that ended an episode last.
+        shown = max(active, key=_touched, default=None)
+        details = list(_details(shown)) if shown else []
+        return Group(self.draw(), *details)
+
+    def draw(self, most: int = _ROWS) -> RenderableType:
         """Those that go on first, then those that wait, then those that are done."""
         done = sum(run.state == "done" for run in self.runs.values())
-        elapsed = duration(time.monotonic() - self._began)
-        table = Table(
-            title=f"{done} of {counted(len(self.runs), 'run')} done, {elapsed}",
-            title_justify="left",
-        )
-        for head in ("run", "state", "iteration", "reward", "episodes", "score"):
-            right = head in ("iteration", "episodes", "score")
-            table.add_column(head, justify="right" if right else "left", no_wrap=True)
+        parts = [
+            f"{done} of {counted(len(self.runs), 'run')} done",
+            duration(time.monotonic() - self._began),
+            self.time_left(),
+        ]
         order = sorted(self.runs.values(), key=lambda r: {"waits": 1, "done": 2}.get(r.state, 0))
-        for run in order[:_ROWS]:
-            table.add_row(*(Text(cell, overflow="ellipsis") for cell in run.cells()))
-        if len(order) > _ROWS:
-            table.add_row(f"… and {len(order) - _ROWS} more")
-        return table
+        more = len(order) - most
+        return Group(
+            Text(", ".join(part for part in parts if part), style="bold"),
+            FittedTable(_HEADS, [run.cells() for run in order[:most]], left=(0, 1, 4)),
+            *([Text(f"… and {more} more", style="dim")] if more > 0 else []),
+        )
+
+    def time_left(self) -> str:
+        """Time left in all, where every run that is left has been measured or is like another."""
+        left = [run for run in self.runs.values() if run.state not in ("done", "stopped")]
+        known = [seconds for run in left if (seconds := run.time_left()) is not None]
+        if not left or not known:
+            return ""
+        # Runs that have not begun take as long as the longest of those that have.
+        waiting = (len(left) - len(known)) * max(known)
+        at_once = max(1, sum(run.state not in ("waits", "done", "stopped") for run in left))
+        return f"about {duration((sum(known) + waiting) / at_once)} of training left in all"
+
+
+def _touched(run: RunProgress) -> float:
+    try:
+        return (run.place / "episodes.jsonl").stat().st_mtime
+    except OSError:  # no episode yet
+        return 0.0
+
+
+def _details(run: RunProgress) -> Iterator[RenderableType]:
+    def line(text: str, style: str = "") -> Text:
+        return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+    yield line("")
+    yield line(run.name, "bold")
+    episode = run.last_episode()
+    if episode is not None:
+        yield line(f"last episode {episode.task}, prompt {episode.prompt or 'final'}", "dim")
+        yield line(f"  {episode.mark}: {episode.text}")
+    for rating in run.ratings():
+        yield line(f"prompt {rating}", "dim")
+    for learned in run.learned()[:_LINES]:
+        yield line(f"· {learned}")
+    for warning in run.warnings()[:_LINES]:
+        yield line(f"! {warning}", "yellow")

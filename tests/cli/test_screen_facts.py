@@ -14,7 +14,7 @@ from rich.table import Table
 from harness.cli.main import main
 from harness.display.console_text import sparkline
 from harness.display.encoding import REPLACE, fitted
-from harness.display.safe_console import SafeConsole
+from harness.display.safe_console import SafeConsole, without_controls
 from harness.errors import HarnessError
 
 HOME = Path(__file__).resolve().parents[2]
@@ -161,6 +161,10 @@ def test_replacements_are_as_wide_as_what_they_replace():
     assert fitted(text, "utf-8") == text
     assert fitted("café", "latin-1") == "café"
     assert "caf\u00e9".encode("ascii", REPLACE) == b"cafe"
+
+
+def test_spaces_that_break_no_line_stay_spaces():
+    assert without_controls("best\u00a0score\u3000x\x1b[2J\u200b") == "best score  x[2J"
 
 
 def test_a_curve_still_rises_in_ascii():

@@ -37,6 +37,24 @@ def show(
 
 @command(
     panel=RESULTS,
+    module="watch",
+    examples="""
+    harness watch
+    harness watch runs/my-experiment
+    """,
+)
+def watch(
+    run: Annotated[
+        Path | None,
+        o.argument("RUN", "a run directory, or a folder of runs (default: the latest in runs/)"),
+    ] = None,
+    once: Annotated[bool, o.option("--once", help="print how far they are, and end")] = False,
+) -> None:
+    """Follow runs under way: score, iteration, reward, tokens a second, time left, prompts."""
+
+
+@command(
+    panel=RESULTS,
     module="export",
     examples="""
     harness export runs/my-run --to exported
