@@ -1,9 +1,11 @@
 """Compare two prompts of your own in an environment of your own."""
 
+from typing import ClassVar
+
 import gymnasium
 
 import harness
-from envs import Problem, TextEnv, Verdict
+from envs import Problem, Split, TextEnv, Verdict
 
 
 class Reverse(TextEnv):
@@ -11,22 +13,22 @@ class Reverse(TextEnv):
 
     name = "reverse"
     system_prompt = "Reply with the word spelt backwards, and nothing else."
-    words = {
+    words: ClassVar = {
         "train": ("planet", "garden", "silver", "window"),
         "validation": ("orange", "pencil"),
         "test": ("market", "bridge", "castle", "forest"),
     }
 
-    def size(self, split):
+    def size(self, split: Split) -> int:
         """How many tasks a split has."""
         return len(self.words[split])
 
-    def problem(self, split, index):
+    def problem(self, split: Split, index: int) -> Problem:
         """One task with its answer."""
         word = self.words[split][index]
         return Problem(id=f"{split}-{word}", text=f"The word is {word}.", answer=word[::-1])
 
-    def judge(self, reply, answer):
+    def judge(self, reply: str, answer: str) -> Verdict:
         """Grade a completion."""
         right = reply.strip().lower() == answer
         return Verdict.right() if right else Verdict.wrong("That is not the word backwards.")

@@ -1,6 +1,6 @@
 """Read published entries, and print the best row of each leaderboard with its interval.
 
-    python read_results.py leaderboards/results
+Call it as: python read_results.py leaderboards/results
 """
 
 import sys

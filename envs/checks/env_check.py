@@ -17,7 +17,7 @@ from envs.checks.declared_values import values_as_declared
 from envs.checks.env_probe import (
     MAX_TURNS,
     PLAYED_TASKS,
-    Deadline,
+    CheckTime,
     EnvProbe,
     OutOfTime,
     ReplyFunction,
@@ -78,7 +78,7 @@ def check(name: str, options: Mapping[str, Any] | None = None) -> Iterator[Check
         if hung:
             yield CheckResult(title, "not asked", f"Left out, because {hung}.")
             continue
-        subject.deadline = Deadline(CHECK_SECONDS)
+        subject.deadline = CheckTime(CHECK_SECONDS)
         status: Status = "failed"
         try:
             with limited_to(CALL_SECONDS):

@@ -26,7 +26,7 @@ class OutOfTime(Exception):
     """The time of a check is up in the middle of an episode."""
 
 
-class Deadline:
+class CheckTime:
     """The time that one check has; one that is late says what it left out."""
 
     def __init__(self, seconds: float = math.inf) -> None:
@@ -77,7 +77,7 @@ class EnvProbe:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    deadline: Deadline = field(default_factory=Deadline)
+    deadline: CheckTime = field(default_factory=CheckTime)
 
     def make(self, split: Split = "train") -> Any:
         """A new one."""
