@@ -3,6 +3,7 @@
 import sys
 import time
 from html import escape
+from importlib import import_module
 from typing import Any
 
 from rich.console import Console
@@ -68,7 +69,7 @@ class NotebookView(View):
         if not at_once and now - self._drawn < _EVERY:
             return
         self._drawn = now
-        display: Any = sys.modules["IPython"].display
+        display: Any = import_module("IPython.display")
         drawn = display.HTML(self.html())
         if self._handle is None:
             self._handle = display.display(drawn, display_id=True)

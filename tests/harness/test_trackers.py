@@ -78,7 +78,7 @@ def test_an_unknown_tracker_is_refused_with_those_there_are():
 def test_a_tracker_that_is_not_installed_names_what_to_install(name, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
-    with pytest.raises(UsageError, match=rf"pip install 'espl-harness\[{name}\]'"):
+    with pytest.raises(UsageError, match=rf"pip install '\.\[{name}\]'"):
         open_tracker(name, tmp_path, "a run", {}, print)
 
 
