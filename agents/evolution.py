@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 from agents.context import MethodContext, MethodSpec
 from agents.parts.prompts.config import EvolutionConfig
 from agents.parts.prompts.islands import candidates
-from agents.parts.prompts.operators import EditLimits, OperatorResult, crossover, mutate
+from agents.parts.prompts.operators import (
+    EditLimits,
+    OperatorResult,
+    crossover,
+    forget,
+    mutate,
+)
 from agents.parts.prompts.population import Member, Population
 from agents.parts.prompts.reflector import Reflector
 from agents.parts.prompts.round_report import evolution_report
@@ -38,6 +44,7 @@ class Evolution:
             config.selection,
             config.ucb_lambda,
             round.rng("select"),
+            config.always_newest,
         )
         # While there are fewer than M prompts, the newest also takes the places that are left.
         return tournament(prompts, window[-1].prompt, round.tasks, round)
@@ -70,12 +77,20 @@ class Evolution:
         if round.rng("crossover").random() < config.crossover:
             results.append(crossover(best, rollouts, reflector, limits))
 
+        # Ours: where reflection gave nothing new, the best prompt without one of its principles.
+        if config.when_stuck == "forget" and not self._has_new(results):
+            results.append(forget(best, round.rng("forget")))
+
         # Offspring join the population, and the oldest members leave it (Alg. 1).
         before = self.population
         self.population = before.admit(self._offspring(results, round), config.archive_size)
         return evolution_report(
             before, self.population, config.newest_k, rollouts, results, reflector
         )
+
+    def _has_new(self, results: Sequence[OperatorResult]) -> bool:
+        """True if an operator gave a prompt that is not in the population."""
+        return any(r.child is not None and r.child.id not in self.population for r in results)
 
     def _offspring(self, results: Sequence[OperatorResult], round: Round) -> list[Member]:
         """The operators' offspring; each inherits its parents' rating, with a larger σ (App. A)."""

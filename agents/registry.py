@@ -23,6 +23,7 @@ METHODS = {
     "reflection": "agents.reflection:SPEC",
     "evolution": "agents.evolution:SPEC",
     "espl": "agents.espl:SPEC",
+    "espl_duel": "agents.espl_duel:SPEC",
     "gepa": "agents.gepa:SPEC",
     "inspo": "agents.inspo:SPEC",
     "fst": "agents.fst:SPEC",

@@ -26,7 +26,13 @@ _WEIGHTS: Mapping[str, JSON] = {
     "constant": "own",
     "renormalise": True,
 }
-_PROMPTS: Mapping[str, JSON] = {"noise": 0.0, "finals": 0, "islands": 0}
+_PROMPTS: Mapping[str, JSON] = {
+    "noise": 0.0,
+    "finals": 0,
+    "islands": 0,
+    "when_stuck": "nothing",
+    "always_newest": False,
+}
 FIRST_VALUES: Mapping[str, Mapping[str, JSON]] = {
     "rl": _WEIGHTS,
     "evolution": _PROMPTS,

@@ -15,13 +15,14 @@ from harness.settings.build import build
 
 
 def test_the_methods_are_there_with_a_sentence_each():
-    own = ("base", "rl", "reflection", "evolution", "espl", "gepa", "inspo", "fst", "p2o")
-    assert agents.names()[:9] == own
+    prompts = ("base", "rl", "reflection", "evolution", "espl", "espl_duel")
+    own = (*prompts, "gepa", "inspo", "fst", "p2o")
+    assert agents.names()[:10] == own
     for name in agents.names():
         assert agents.describe(name).endswith(".")
         assert agents.config_type(name)() is not None
     trained = [n for n in agents.METHODS if agents.trains_weights(n)]
-    assert trained == ["rl", "espl", "inspo", "fst", "p2o"]
+    assert trained == ["rl", "espl", "espl_duel", "inspo", "fst", "p2o"]
 
 
 def test_an_unknown_method_is_answered_with_a_suggestion():

@@ -1,6 +1,6 @@
 """Settings of prompt evolution, shared by every method that evolves prompts."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
@@ -18,6 +18,8 @@ class EvolutionConfig(Settings):
 
     selection: Annotated[SelectionName, _PAPER] = "top_random"
     """Prompts of an iteration: the highest score and random others, as in the experiments."""
+    always_newest: bool = False
+    """The newest prompt always takes part, whatever the selection, as in the released code."""
     newest_k: Annotated[int, Ge(1), Le(1_000_000), _PAPER, Formerly("window")] = 10
     """K: the newest prompts, among which the selection chooses."""
     archive_size: Annotated[int, Ge(1), Le(1_000_000), Formerly("pool")] = 100
@@ -28,6 +30,9 @@ class EvolutionConfig(Settings):
     """Δσ: added to the uncertainty of a rating that an offspring inherits."""
     crossover: Annotated[float, Ge(0), Le(1), _PAPER] = 0.2
     """Probability of a crossover besides the mutation."""
+    when_stuck: Literal["nothing", "forget"] = "nothing"
+    """Offspring of an iteration whose reflection gave no new prompt: none, or the best prompt
+    without one of its principles, drawn at random. Not in the paper."""
     edits: Annotated[int, Ge(1), Le(20), _PAPER] = 2
     """K_ops: edits of one reflection."""
     draw_margin: Annotated[float, Ge(0), Formerly("tie")] = 0.0

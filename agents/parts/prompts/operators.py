@@ -1,6 +1,6 @@
-"""The two evolution operators: mutation and crossover (E-SPL App. A, Alg. 2).
+"""The evolution operators: mutation and crossover (E-SPL App. A, Alg. 2), and forgetting (ours).
 
-Both reflect on rollouts that exist already and ask for none of their own. An offspring is its
+The first two reflect on rollouts that exist already; none asks for its own. An offspring is its
 parent with edits applied; where nothing can be concluded there is none, and the result says why.
 The reasons stand in the logs of runs, so their wording is kept.
 """
@@ -8,8 +8,10 @@ The reasons stand in the logs of runs, so their wording is kept.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from agents.parts.prompts.edit_parser import ParsedEdits, grammar, parse_edits
-from agents.parts.prompts.edits import Edit, apply, combine
+from agents.parts.prompts.edits import Edit, Remove, apply, combine
 from agents.parts.prompts.reflection_context import (
     ReflectionProblem,
     mixed_outcomes,
@@ -190,6 +192,20 @@ def crossover(
         reason = "no usable edit was proposed (crossover)"
         return OperatorResult(parents, None, reason, tuple(replies))
     return _offspring(parents, principles, applied, replies, "crossover", limits)
+
+
+def forget(parent: SystemPrompt, rng: np.random.Generator) -> OperatorResult:
+    """The parent without one principle, drawn at random. Not in the paper.
+
+    A wrong principle can make every attempt at a problem fail. Such a problem is never of mixed
+    outcomes, so no reflection ever reads it, and the principle would stay for good.
+    """
+    if not parent.principles:
+        return OperatorResult((parent,), None, "there is no principle to forget")
+    edit = Remove(int(rng.integers(len(parent.principles))) + 1)
+    principles, applied = apply(parent.principles, [edit])
+    child = SystemPrompt(parent.briefing, principles, (parent.id,), "forget")
+    return OperatorResult((parent,), child, applied=tuple(applied))
 
 
 def _strengths(prompt: SystemPrompt, rollouts: Rollouts) -> list[str]:

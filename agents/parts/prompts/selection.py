@@ -36,10 +36,23 @@ def lower_bound(rating: Rating) -> float:
 
 
 def select(
-    window: Window, count: int, rule: str, ucb_lambda: float, rng: np.random.Generator
+    window: Window,
+    count: int,
+    rule: str,
+    ucb_lambda: float,
+    rng: np.random.Generator,
+    always_newest: bool = False,
 ) -> list[SystemPrompt]:
-    """`count` different prompts of the window, or all where it holds fewer."""
-    chosen = RULES[rule](window, min(count, len(window)), ucb_lambda, rng)
+    """`count` different prompts of the window, or all where it holds fewer.
+
+    With `always_newest` the newest is one of them, and the rule chooses among the others.
+    """
+    places = min(count, len(window))
+    # `newest_uniform` has the newest anyway.
+    if always_newest and rule != "newest_uniform" and places:
+        others = RULES[rule](window[:-1], places - 1, ucb_lambda, rng) if places > 1 else []
+        return [window[i].prompt for i in (len(window) - 1, *others)]
+    chosen = RULES[rule](window, places, ucb_lambda, rng)
     return [window[i].prompt for i in chosen]
 
 
