@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -78,10 +79,18 @@ class EnvProbe:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     deadline: CheckTime = field(default_factory=CheckTime)
+    made: list[Any] = field(default_factory=list)
 
     def make(self, split: Split = "train") -> Any:
         """A new one."""
-        return registry.make(self.name, split, **self.options)
+        self.made.append(registry.make(self.name, split, **self.options))
+        return self.made[-1]
+
+    def close(self) -> None:
+        """Close all that were made, however far their episodes are: some hold a session."""
+        while self.made:
+            with suppress(Exception):  # what an environment raises here is no check's business
+                self.made.pop().close()
 
     def tasks(self, split: Split, most: int) -> Iterator[int]:
         """The split's first tasks, at most `most`, as long as the check has time."""

@@ -1,13 +1,16 @@
 """Environments behind a real OpenEnv server on loopback."""
 
+from typing import Any
+
 import pytest
-from outside import free_port, openenv_server
+from outside import TOOL_SERVER, free_port, openenv_server
 
 import envs
+from envs.checks.env_check import check
 from envs.errors import UnknownEnv
 from envs.integrations.hosted_env import HostedEnvFailed
-from envs.integrations.openenv.env import observation_text
-from envs.integrations.openenv.session import parse_address
+from envs.integrations.openenv.env import observation_text, tool_result_text
+from envs.integrations.openenv.session import parse_address, reasons, tool_function
 
 
 def test_addresses():
@@ -61,3 +64,46 @@ def test_episodes_over_a_socket(tmp_path):
             env.reset(seed=5)
         for one in (env, other, limited):
             one.close()
+
+
+def test_results_and_refusals_are_told_in_text():
+    content = {"content": [{"type": "text", "text": "8"}, {"type": "text", "text": "9"}]}
+    for result, text in (("8", "8"), (content, "8\n9"), ({"a": 1}, '{"a": 1}'), (None, "null")):
+        assert tool_result_text({"observation": {"result": result, "error": None}}) == text
+    failed = {"observation": {"result": None, "error": {"message": "no such tool"}}}
+    assert tool_result_text(failed) == "error: no such tool"
+    assert reasons([{"loc": ["n"], "msg": "is missing"}, 3]) == "(n: is missing)"
+    assert reasons(None) == ""
+    tool = {"name": "f", "description": None, "inputSchema": {"type": "object"}}
+    assert tool_function(tool) == {
+        "name": "f",
+        "description": "",
+        "parameters": {"type": "object"},
+    }
+
+
+DOUBLE = '<tool_call>{"name": "double", "arguments": {"n": 4}}</tool_call>'
+FINISH = '<tool_call>{"name": "finish", "arguments": {"answer": 6}}</tool_call>'
+
+
+def test_tools_of_a_server_are_listed_and_called(tmp_path):
+    pytest.importorskip("websockets", reason="not run: websockets is not installed")
+    with openenv_server(tmp_path, sessions=1, server=TOOL_SERVER) as name:
+        env: Any = envs.make(name, "train")
+        assert env.system_prompt == "Double it.\nAct by calling tools."
+        assert env.reset(seed=3)[0]
+        assert [tool["name"] for tool in env.tool_definitions] == ["double", "finish"]
+        assert "No tool was called" in env.step("hello")[0]
+        text, _, over, _, info = env.step(f"{DOUBLE}\n{DOUBLE}")
+        assert (text, over, info["tool_results"]) == ("8\n\n8", False, ("8", "8"))
+        bad = '<tool_call>{"name": "nope", "arguments": {}}</tool_call>'
+        assert env.step(bad)[0].startswith("error: ")
+        # The only session is free a moment after it was closed.
+        other = envs.make(name, "train")
+        env.close()
+        other.reset(seed=3)
+        assert other.step(f"{FINISH}{DOUBLE}")[1:3] == (1.0, True)
+        found = {result.name: result for result in check(name)}
+        assert not [result for result in found.values() if result.status == "failed"]
+        env.close()
+        other.close()

@@ -246,6 +246,63 @@ uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
 """
 
 
+TOOL_SERVER = """
+import os
+import sys
+
+import uvicorn
+from fastmcp import FastMCP
+from openenv.core.env_server.http_server import create_fastapi_app
+from openenv.core.env_server.mcp_environment import MCPEnvironment
+from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
+from openenv.core.env_server.types import EnvironmentMetadata, Observation, State
+
+
+class Doubling(MCPEnvironment):
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def __init__(self):
+        server = FastMCP("doubling")
+
+        @server.tool
+        def double(n: int) -> int:
+            '''Twice a number.'''
+            return 2 * n
+
+        @server.tool
+        def finish(answer: int) -> str:
+            '''Give the answer.'''
+            return "right" if answer == 2 * self.n else "wrong"
+
+        super().__init__(server)
+
+    def reset(self, seed=None, episode_id=None, **kwargs):
+        self.n = (seed or 0) % 100
+        return Observation(done=False, metadata={"task": f"What is {self.n} + {self.n}?"})
+
+    def _step_impl(self, action, timeout_s=None, **kwargs):
+        return Observation(done=False)
+
+    async def step_async(self, action, timeout_s=None, **kwargs):
+        told = await super().step_async(action, timeout_s=timeout_s, **kwargs)
+        if getattr(action, "tool_name", "") == "finish":
+            told.done, told.reward = True, float(action.arguments.get("answer") == 2 * self.n)
+        return told
+
+    @property
+    def state(self):
+        return State()
+
+    def get_metadata(self):
+        return EnvironmentMetadata(name="Doubling", description="Double it.", version="1")
+
+
+sessions = {"max_concurrent_envs": int(sys.argv[2])}
+app = create_fastapi_app(Doubling, CallToolAction, CallToolObservation, **sessions)
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
+"""
+
+
 def verifiers_python() -> str:
     """The interpreter that has verifiers; leaves the test out where none is named."""
     named = os.environ.get("HARNESS_VERIFIERS_PYTHON", "")
@@ -298,12 +355,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def openenv_server(folder: Path, sessions: int = 4) -> Iterator[str]:
+def openenv_server(folder: Path, sessions: int = 4, server: str = SERVER) -> Iterator[str]:
     """A real server of the openenv package; its name as a world."""
     python = os.environ.get("HARNESS_OPENENV_PYTHON", "")
     if not python:
         pytest.skip(NO_OPENENV)
-    (folder / "server.py").write_text(SERVER, encoding="utf-8")
+    (folder / "server.py").write_text(server, encoding="utf-8")
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     command = [python, str(folder / "server.py"), str(port), str(sessions)]

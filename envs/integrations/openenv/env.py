@@ -11,7 +11,7 @@ is JSON on the line after the last "Action:". Rewards are the server's, added up
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envs.adapters.gymnasium_env import SEEDS_APART
@@ -25,12 +25,21 @@ from envs.integrations.hosted_env import (
     finite_reward,
     truncate_middle,
 )
-from envs.integrations.openenv.session import ActionRefused, Session, fetch_json, parse_address
+from envs.integrations.openenv.session import (
+    ActionRefused,
+    Session,
+    fetch_json,
+    open_session,
+    parse_address,
+)
 from envs.option_checks import check_number
 from envs.text_env import SPLITS, Split
+from envs.tools.calls import read_calls
 
 _ACTION = re.compile(r"action\s*:", re.IGNORECASE)
 _SEARCHED_CHARACTERS = 20_000  # characters at the end of a reply that are searched
+_CALL_FIELDS = {"tool_name", "arguments"}  # of an action that is the call of a tool
+_BEGIN = "The episode has begun."
 _HIDDEN_FIELDS = ("reward", "done", "metadata")
 _MAX_DESCRIPTION_CHARACTERS = 2000  # characters of the server's own description
 
@@ -82,6 +91,9 @@ class OpenEnv(HostedEnv):
         about = fetch_json(self._http, "metadata")
         self._metadata = [str(about.get(key) or "") for key in ("name", "version", "description")]
         self._fields = _properties(self._schema)
+        self._constants = _constants(self._schema)
+        self._calls_tools = set(self._fields) == _CALL_FIELDS
+        self._tools = list[Mapping[str, Any]]()
         self._field = self._choose_field(field)
         self._max_turns, self._seconds = max_turns, seconds
         description = self._metadata[2][:_MAX_DESCRIPTION_CHARACTERS].strip()
@@ -100,6 +112,8 @@ class OpenEnv(HostedEnv):
 
     def action_help(self) -> str:
         """A sentence on how to write an action."""
+        if self._calls_tools:
+            return "Act by calling tools."
         if self._field and self._fields[self._field] == "string":
             return "Your whole reply is your action."
         if self._field:
@@ -123,24 +137,64 @@ class OpenEnv(HostedEnv):
         """Open a session and reset it with the task's seed."""
         self.close()
         self._rewarded = False
-        self._session = Session(self._socket, self._seconds)
-        first = self._session.reset(self._seed(number))
+        self._session, first = open_session(self._socket, self._seconds, self._seed(number))
+        self._tools = self._session.list_tools() if self._calls_tools else []
         if first.get("done"):
             self.close()
             raise HostedEnvFailed("the episode was over before anybody replied")
-        return observation_text(first)
+        # Servers of tools often show nothing at first: the tools are what there is to see.
+        return observation_text(first) or (_BEGIN if self._calls_tools else "")
+
+    @property
+    def tool_definitions(self) -> Sequence[Mapping[str, Any]]:
+        """The tools that the session listed, where an action is a call of one."""
+        return self._tools
 
     def send(self, reply: str) -> HostedStep:
-        """Send the action that a reply states."""
+        """Send the action that a reply states, or one for each of its calls."""
         if self._session is None:
             raise HostedEnvFailed("no episode is being played")
+        if self._calls_tools:
+            return self._send_calls(reply)
         action = self.parse_action(reply)
         if action is None:
             return HostedStep(f"No action could be read. {self.action_help()}")
         try:
-            message = self._session.step(action)
+            message, earned, over = self._act(action)
         except ActionRefused as reason:
             return HostedStep(f"That action was refused: {reason}. {self.action_help()}")
+        return HostedStep(observation_text(message), earned, over)
+
+    def _send_calls(self, reply: str) -> HostedStep:
+        names = frozenset(str(tool["name"]) for tool in self._tools)
+        _, calls = read_calls(reply, names)
+        if not calls:
+            listed = ", ".join(sorted(names)) or "none"
+            return HostedStep(f"No tool was called. The tools are: {listed}.")
+        results: list[str] = []
+        total, over = 0.0, False
+        for call in calls:
+            if call.problem or over:
+                results.append(call.problem or "The episode is over.")
+                continue
+            action = {"tool_name": call.name, "arguments": dict(call.arguments)}
+            try:
+                message, earned, over = self._act(action)
+            except ActionRefused as reason:
+                results.append(f"error: {reason}")
+                continue
+            total += earned
+            results.append(tool_result_text(message))
+        return HostedStep("\n\n".join(results), total, over, results=tuple(results))
+
+    def _act(self, action: Mapping[str, Any]) -> tuple[dict[str, Any], float, bool]:
+        """The answer to an action, its reward, and whether the episode is over.
+
+        Raises ActionRefused, or HostedEnvFailed after closing the session.
+        """
+        assert self._session is not None
+        try:
+            message = self._session.step({**self._constants, **action})
         except HostedEnvFailed:
             self.close()
             raise
@@ -151,8 +205,7 @@ class OpenEnv(HostedEnv):
             # A reward that was never given is not a reward of 0: the episode stays unscored.
             if not self._rewarded:
                 raise HostedEnvFailed("the episode ended without any reward")
-        earned = 0.0 if reward is None else finite_reward(reward)
-        return HostedStep(observation_text(message), earned, over)
+        return message, 0.0 if reward is None else finite_reward(reward), over
 
     def parse_action(self, reply: str) -> dict[str, Any] | None:
         """The action a reply states; None where it states none."""
@@ -197,7 +250,38 @@ def _properties(schema: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(found, dict):
         return {}
     kinds = {k: v.get("type") if isinstance(v, dict) else None for k, v in found.items()}
-    return {str(k): str(kind or "any") for k, kind in kinds.items() if k != "metadata"}
+    constant = _constants(schema)
+    hidden = {"metadata", *constant}
+    return {str(k): str(kind or "any") for k, kind in kinds.items() if k not in hidden}
+
+
+def _constants(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an action that have one value, with it: nobody needs to write those."""
+    action = schema.get("action")
+    found = action.get("properties") if isinstance(action, dict) else None
+    fields = found if isinstance(found, dict) else {}
+    return {str(k): v["const"] for k, v in fields.items() if isinstance(v, dict) and "const" in v}
+
+
+def tool_result_text(message: Mapping[str, Any]) -> str:
+    """What a tool answered, or its error."""
+    observation = message.get("observation")
+    if not isinstance(observation, dict):
+        raise HostedEnvFailed("the server's observation is no JSON object")
+    error = observation.get("error")
+    if error:
+        told = error.get("message", error) if isinstance(error, dict) else error
+        return truncate_middle(f"error: {told}")
+    if "result" not in observation:
+        return observation_text(message)
+    result = observation["result"]
+    content = result.get("content") if isinstance(result, dict) else None
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        if texts and all(isinstance(text, str) for text in texts):
+            return truncate_middle("\n".join(map(str, texts)))
+    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+    return truncate_middle(text)
 
 
 def observation_text(message: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ connection is a session of its own; the server forgets it when it is closed.
 
 import importlib
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -24,6 +25,51 @@ _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
 class ActionRefused(Exception):
     """The server takes no such action; the message is its reason."""
+
+
+class NoCapacity(HostedEnvFailed):
+    """All sessions of the server are in use."""
+
+
+def reasons(errors: object) -> str:
+    """What the server found wrong with the fields of an action, in at most 300 characters."""
+    found = [
+        f"{'.'.join(map(str, error.get('loc') or ()))}: {error.get('msg')}"
+        for error in (errors if isinstance(errors, list) else ())
+        if isinstance(error, dict)
+    ]
+    return one_line(f" ({'; '.join(found)})") if found else ""
+
+
+def tool_function(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tool of the Model Context Protocol as a function with a JSON schema."""
+    schema = tool.get("inputSchema", tool.get("input_schema"))
+    return {
+        "name": str(tool.get("name", ""))[:200],
+        "description": str(tool.get("description") or "")[:4000],
+        "parameters": schema if isinstance(schema, dict) else {"type": "object"},
+    }
+
+
+def open_session(socket: str, seconds: float, seed: int) -> tuple["Session", dict[str, Any]]:
+    """A session and its first observation; a server that is full is asked until time is up.
+
+    A server with one session frees it only a moment after the connection before has closed.
+    """
+    end, pause = time.monotonic() + seconds, 0.05
+    while True:
+        session = Session(socket, seconds)
+        try:
+            return session, session.reset(seed)
+        except NoCapacity:
+            session.close()
+            if time.monotonic() + pause > end:
+                raise
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+        except BaseException:
+            session.close()
+            raise
 
 
 def parse_address(url: str) -> tuple[str, str]:
@@ -66,7 +112,12 @@ class Session:
         try:
             self._socket = self._open.enter_context(
                 client.connect(
-                    socket, open_timeout=OPEN_SECONDS, max_size=LONGEST_MESSAGE, proxy=None
+                    socket,
+                    open_timeout=OPEN_SECONDS,
+                    max_size=LONGEST_MESSAGE,
+                    proxy=None,
+                    # Pings keep the connection; a server whose step takes long answers none.
+                    ping_timeout=None,
                 )
             )
         except Exception as reason:  # a dozen kinds; all mean: no connection
@@ -79,6 +130,17 @@ class Session:
         except ActionRefused as reason:
             raise HostedEnvFailed(f"the server refused to begin ({reason})") from reason
 
+    def list_tools(self) -> list[Mapping[str, Any]]:
+        """The tools of the session, as functions; [] where the server has none."""
+        ask = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+        try:
+            answer = self._request({"type": "mcp", "data": ask}, "mcp")
+        except (HostedEnvFailed, ActionRefused):
+            return []
+        result = answer.get("result")
+        found = result.get("tools") if isinstance(result, dict) else None
+        return [tool_function(tool) for tool in found or () if isinstance(tool, dict)]
+
     def step(self, action: Mapping[str, Any]) -> dict[str, Any]:
         """The next observation; raises ActionRefused where the server takes no such action."""
         return self._request({"type": "step", "data": dict(action)})
@@ -90,9 +152,11 @@ class Session:
         with suppress(Exception):
             self._open.close()
 
-    def _request(self, message: Mapping[str, Any]) -> dict[str, Any]:
+    def _request(self, message: Mapping[str, Any], kind: str = "observation") -> dict[str, Any]:
         try:
-            self._socket.send(json.dumps(message))
+            # A server that is full has said so and hung up: what it said can still be read.
+            with suppress(Exception):
+                self._socket.send(json.dumps(message))
             message = json.loads(self._socket.recv(timeout=self._seconds))
         except TimeoutError as reason:
             raise HostedEnvFailed(f"the server was silent for {self._seconds:g} s") from reason
@@ -104,8 +168,10 @@ class Session:
         if message.get("type") == "error":
             why = one_line(data.get("message", "no reason given"))
             if data.get("code") == "VALIDATION_ERROR":
-                raise ActionRefused(why)
+                raise ActionRefused(f"{why}{reasons(data.get('errors'))}")
+            if data.get("code") == "CAPACITY_REACHED":
+                raise NoCapacity(f"the server has no free session: {why}")
             raise HostedEnvFailed(f"the server failed: {why} ({one_line(data.get('code'))})")
-        if message.get("type") != "observation":
-            raise HostedEnvFailed("the server's answer is no observation")
+        if message.get("type") != kind:
+            raise HostedEnvFailed(f"the server's answer is no {kind}")
         return data
