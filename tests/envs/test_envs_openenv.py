@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from outside import TOOL_SERVER, free_port, openenv_server
+from framework_sources import TOOL_SERVER
+from outside import free_port, openenv_server
 
 import envs
 from envs.checks.env_check import check

@@ -51,13 +51,30 @@ def wire_tool(tool: Any) -> dict[str, Any]:
     return {"name": tool.name, "description": tool.description, "parameters": parameters}
 
 
+def output_of(said: dict[str, Any]) -> Any:
+    """An endpoint's message as the output of a model of inspect_ai."""
+    model: Any = importlib.import_module("inspect_ai.model")
+    tool_call: Any = importlib.import_module("inspect_ai.tool").ToolCall
+    calls = [
+        tool_call(
+            id=call["id"],
+            function=call["function"]["name"],
+            arguments=json.loads(call["function"]["arguments"]),
+        )
+        for call in said.get("tool_calls", ())
+    ]
+    message = model.ChatMessageAssistant(content=said["content"], tool_calls=calls or None)
+    reason = "tool_calls" if calls else "stop"
+    choice = model.ChatCompletionChoice(message=message, stop_reason=reason)
+    return model.ModelOutput(model="policy", choices=[choice])
+
+
 def make_models(conversation: Callable[[], Any]) -> tuple[Any, Any]:
     """Models of inspect_ai: one whose completions are replies in a conversation, one that refuses.
 
     The second is for scorers that ask a model where none was named: the policy never grades itself.
     """
     model: Any = importlib.import_module("inspect_ai.model")
-    tool_call: Any = importlib.import_module("inspect_ai.tool").ToolCall
 
     class Policy(model.ModelAPI):  # type: ignore[misc]  # known when it runs
         """The policy that is trained or evaluated."""
@@ -72,20 +89,7 @@ def make_models(conversation: Callable[[], Any]) -> tuple[Any, Any]:
             whole = await asyncio.to_thread(conversation().ask, asked)
             if whole is None:
                 raise RuntimeError("the episode was given up")
-            said = whole["choices"][0]["message"]
-            calls = [
-                tool_call(
-                    id=call["id"],
-                    function=call["function"]["name"],
-                    arguments=json.loads(call["function"]["arguments"]),
-                )
-                for call in said.get("tool_calls", ())
-            ]
-            message = model.ChatMessageAssistant(content=said["content"], tool_calls=calls or None)
-            choice = model.ChatCompletionChoice(
-                message=message, stop_reason="tool_calls" if calls else "stop"
-            )
-            return model.ModelOutput(model="policy", choices=[choice])
+            return output_of(whole["choices"][0]["message"])
 
         def max_connections(self) -> int:
             """One request at a time, as the policy answers them."""

@@ -22,10 +22,18 @@ MAX_TASKS = 10_000  # of a taskset without end
 OWN_HARNESS = "espl_harness_chat_loop"
 
 
+def first_messages(system: str | None, prompt: Any) -> list[dict[str, Any]]:
+    """The messages that a conversation begins with, as endpoints have them."""
+    wire = importlib.import_module("verifiers.v1.dialects.chat").message_to_wire
+    messages = [{"role": "system", "content": system}] if system else []
+    if isinstance(prompt, str):
+        return [*messages, {"role": "user", "content": prompt}]
+    return [*messages, *(wire(message) for message in prompt or [])]
+
+
 def make_harness(vf: Any) -> Any:
     """The class of the chat loop; verifiers finds it in a module of its name."""
     mcp = importlib.import_module("verifiers.v1.harnesses.utils.mcp")
-    wire = importlib.import_module("verifiers.v1.dialects.chat").message_to_wire
 
     class ChatLoop(vf.Harness[vf.HarnessConfig]):  # type: ignore[misc]  # known when it runs
         """A conversation with tools, until a reply calls none."""
@@ -36,23 +44,10 @@ def make_harness(vf: Any) -> Any:
         EXECUTES_CODE = False
         NEEDS_CONTAINER = False
 
-        async def launch(
-            self,
-            ctx: Any,
-            trace: Any,
-            runtime: Any,
-            endpoint: str,
-            secret: str,
-            mcp_urls: dict[str, str],
-            data: Any,
-        ) -> Any:
+        async def launch(self, *arguments: Any) -> Any:
             """Talk until the model calls no tool, or a limit ends the rollout."""
-            system, prompt = self.resolve_prompt(data)
-            messages = [{"role": "system", "content": system}] if system else []
-            if isinstance(prompt, str):
-                messages.append({"role": "user", "content": prompt})
-            else:
-                messages += [wire(message) for message in prompt or []]
+            ctx, trace, _, endpoint, secret, mcp_urls, data, *_ = arguments
+            messages = first_messages(*self.resolve_prompt(data))
             urls = {name: {"url": url} for name, url in mcp_urls.items()}
             # The policy takes as long as it needs, and asking again would spoil the episode.
             client = importlib.import_module("openai").AsyncOpenAI(
@@ -75,12 +70,17 @@ def make_harness(vf: Any) -> Any:
                     messages.append(message.model_dump(exclude_none=True))
                     if not message.tool_calls:
                         return vf.ProgramResult(0, "", "")
-                    for call in message.tool_calls:
-                        content = await call_tool(mcp, servers, dispatch, call.function)
-                        told = {"role": "tool", "tool_call_id": call.id, "content": content}
-                        messages.append(told)
+                    messages += [
+                        await result_of(mcp, servers, dispatch, call) for call in message.tool_calls
+                    ]
 
     return ChatLoop
+
+
+async def result_of(mcp: Any, servers: Any, dispatch: Any, call: Any) -> dict[str, Any]:
+    """The result of a call as a message."""
+    content = await call_tool(mcp, servers, dispatch, call.function)
+    return {"role": "tool", "tool_call_id": call.id, "content": content}
 
 
 async def call_tool(mcp: Any, servers: Any, dispatch: Any, function: Any) -> Any:
