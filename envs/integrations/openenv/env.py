@@ -264,7 +264,7 @@ def _constants(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tool_result_text(message: Mapping[str, Any]) -> str:
-    """What a tool answered, or its error."""
+    """The answer of a tool, or its error."""
     observation = message.get("observation")
     if not isinstance(observation, dict):
         raise HostedEnvFailed("the server's observation is no JSON object")
