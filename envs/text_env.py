@@ -18,7 +18,7 @@ from envs.errors import EnvError
 from envs.fingerprint import canonical_answer, canonical_text, digest
 from envs.grading.thoughts import answer_part
 from envs.spaces import AnyText
-from envs.verdict import Verdict
+from envs.verdict import HUNG, Verdict
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -221,7 +221,7 @@ class TextEnv(gymnasium.Env[str, str], ABC):
         if verdict.outcome == "unscored":
             return verdict.feedback
         if self.split == "test":
-            return "Right." if verdict.success else "Wrong."
+            return "Right." if verdict.success else HUNG if verdict.hung else "Wrong."
         if verdict.success:
             return verdict.feedback
         return f"{verdict.feedback} The correct answer is {problem.answer}."

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["scored", "unscored"]
+HUNG = "Wrong: grading it did not end, tried twice."
+"""The feedback on such a reply where the verdict alone may be told, as on the test split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,8 @@ class Verdict:
     reward: float
     success: bool
     feedback: str
+    hung: bool = False
+    """True for a reply that is wrong because grading it did not end, tried twice."""
 
     @classmethod
     def right(cls, feedback: str = "Right.") -> "Verdict":
@@ -29,6 +33,11 @@ class Verdict:
     def wrong(cls, feedback: str = "Wrong.") -> "Verdict":
         """No reward."""
         return cls("scored", 0.0, False, feedback)
+
+    @classmethod
+    def endless(cls, feedback: str) -> "Verdict":
+        """No reward: the reply itself kept the grader from an end, in two tries."""
+        return cls("scored", 0.0, False, feedback, hung=True)
 
     @classmethod
     def unscored(cls, reason: str) -> "Verdict":

@@ -39,17 +39,19 @@ class AnswerGrader:
         """The best verdict over the accepted answers, one a line of `answer`.
 
         Raises nothing for any reply; where no answer is right and one could not be judged, the
-        reply is unscored.
+        reply is unscored. One that kept the grader from an end is told apart from others.
         """
         last = Verdict.wrong()
         unscored: Verdict | None = None
+        hung: Verdict | None = None
         for accepted in accepted_answers(answer):
             last = self.judge_one(reply, accepted)
             if last.success:
                 return last
             if last.outcome == "unscored":
                 unscored = last
-        return unscored or last
+            hung = last if last.hung else hung
+        return unscored or hung or last
 
     def ways(self, answer: str) -> tuple[str, ...]:
         """Replies that say each of the accepted answers in other ways, all of them right."""

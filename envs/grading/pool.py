@@ -29,7 +29,7 @@ from envs.grading.boxed_answer import both_whole, last_boxed, objection
 from envs.grading.thoughts import answer_part
 from envs.grading.worker import BROKEN
 from envs.verdict import Verdict
-from envs.workers.json_worker import MEBIBYTE, WorkerFailed, WorkerLabels
+from envs.workers.json_worker import MEBIBYTE, SPENT, WorkerFailed, WorkerLabels
 from envs.workers.pool import WorkerPool
 
 RULE_VERSION = "boxed-3"
@@ -41,7 +41,6 @@ _WORKER = Path(__file__).with_name("worker.py")
 _MEGABYTES = 2048  # 10^{10^{10}} would take all there is
 _MAX_ANSWER_BYTES = MEBIBYTE  # a verdict takes fewer than a hundred
 _LABELS = WorkerLabels("the grading worker", "the grading worker", "grading", "verdict")
-_SPENT = -int(getattr(signal, "SIGPROF", 0))
 # Ways in which a process ends by its own work; by other signals it is killed from outside.
 _CRASHES = {-int(getattr(signal, name, 0)) for name in ("SIGSEGV", "SIGBUS", "SIGABRT")}
 
@@ -120,7 +119,7 @@ class Grader:
         except WorkerFailed as failure:
             return Verdict.unscored(str(failure))
         except _BroughtDown as trouble:
-            return Verdict.wrong(f"Wrong: what is boxed cannot be judged: {trouble}, twice.")
+            return Verdict.endless(f"Wrong: what is boxed cannot be judged: {trouble}, twice.")
         return _verdict(said)
 
     def _ask(self, box: str, answer: str, seconds: float, **more: bool) -> dict[str, Any]:
@@ -130,7 +129,7 @@ class Grader:
             return self._pool.ask({"box": box, "answer": answer, **more}, wall, seconds)
         except WorkerFailed as failure:
             code = failure.exit_code
-            if code is not None and code < 0 and code == _SPENT:
+            if code is not None and code == SPENT:
                 raise _BroughtDown(f"it took over {seconds:g} s of CPU") from failure
             if code == BROKEN or (code is not None and code < 0 and code in _CRASHES):
                 last = str(failure).rpartition(": ")[2] if code == BROKEN else "the reader crashed"

@@ -25,6 +25,10 @@ START_SECONDS = 120.0  # importing a large library on a busy machine; no part of
 MEBIBYTE = 1024**2
 
 
+SPENT = -int(getattr(signal, "SIGPROF", 0)) or None
+"""Exit code of a worker that used up its processor time; None where there is no such limit."""
+
+
 class WorkerFailed(Exception):
     """A worker could not be started, died or was killed; the message says which.
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import tomli_w
 
 import envs
+from envs.verdict import HUNG
 from harness import budget
 from harness.env_capabilities import (
     completion_tokens_of,
@@ -229,11 +230,17 @@ def make_entry(
         task_texts=details.task_texts,
         backend=details.backend,
         asked_again=asked_again,
+        hung_graders=hung_graders(records),
         segments=details.segments,
         execution_changes=details.execution_changes,
         participants=details.participants,
         sealed=details.sealed,
     )
+
+
+def hung_graders(records: Sequence[Mapping[str, JSON]]) -> int:
+    """The number of test episodes that are wrong because grading them did not end."""
+    return sum(str(line.get("feedback", "")).startswith(HUNG) for line in records)
 
 
 def _lasting(notes: Sequence[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from harness.errors import RunError, UsageError
-from harness.runs.entry import claimed, claims_of, names_of
+from harness.runs.entry import claimed, claims_of, hung_graders, names_of
 from harness.runs.history.details import history_of
 from harness.runs.history.seal import NAME, check_sealed, read_seal
 from harness.runs.request import read_request
@@ -66,6 +66,11 @@ def checked_entry(run_dir: Path) -> Entry:
     if logged != _published(entry.outcomes):
         raise RunError(
             f"{run_dir} has other outcomes in test.jsonl than in entry.json; it is not published."
+        )
+    if entry.sealed and entry.hung_graders != hung_graders(played):
+        raise RunError(
+            f"{run_dir} tells of another number of graders that did not end than its entry; it is "
+            "not published."
         )
     _check_seal(entry, run_dir)
     return entry

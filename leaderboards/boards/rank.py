@@ -176,6 +176,8 @@ def _warnings(
         found.append(f"different machines or releases computed parts of {_seeds(mixed)}")
     if len(commits := {commit for e in entries for commit, _ in e.code}) > 1:
         found.append(f"the seeds ran on {len(commits)} different commits")
+    if hung := sum(e.hung_graders for e in entries):
+        found.append(f"{hung} outcomes are wrong because grading them did not end, tried twice")
     if over := [e.seed for e in entries if e.spent.episodes > e.track.budget_episodes]:
         found.append(f"more episodes than the budget for {_seeds(over)}")
     if again := [e.seed for e in entries if e.asked_again]:

@@ -129,7 +129,7 @@ def test_a_job_that_never_ends_is_wrong_after_two_tries_and_the_next_answer_is_j
     began = time.monotonic()
     verdict = grader.endless(0.3)
     assert time.monotonic() - began < 20.0
-    assert (verdict.outcome, verdict.reward) == ("scored", 0.0)
+    assert (verdict.outcome, verdict.reward, verdict.hung) == ("scored", 0.0, True)
     assert verdict.feedback == (
         "Wrong: what is boxed cannot be judged: it took over 0.3 s of CPU, twice."
     )

@@ -2,15 +2,19 @@ import importlib.util
 import math
 import re
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
 from envs.errors import EnvError, UnknownEnv, UnknownOption
 from envs.integrations.extras import ExtraMissing, require
 from envs.integrations.reasoning_gym.env import ReasoningGym, stated_answer, tasks, verdict_of_score
+from envs.integrations.reasoning_gym.streams import StreamEntry
 from envs.integrations.reasoning_gym.worker import boxnet_plan, is_plain_arithmetic, rush_hour_moves
 from envs.integrations.split_shares import assign_splits, belongs_to_split
 from envs.text_env import SPLITS
+from envs.verdict import HUNG
+from envs.workers.json_worker import SPENT, WorkerFailed
 
 MISSING = importlib.util.find_spec("reasoning_gym") is None
 needs_package = pytest.mark.skipif(MISSING, reason="not run: reasoning-gym is not installed")
@@ -200,15 +204,35 @@ def test_replies_are_never_executed(task, tmp_path):
 
 
 @needs_package
-def test_a_scorer_that_hangs_leaves_the_reply_unscored(monkeypatch):
-    monkeypatch.setattr("envs.integrations.reasoning_gym.env.SCORE_SECONDS", 1.0)
+def test_a_reply_on_which_the_scorer_twice_does_not_end_is_wrong(monkeypatch):
+    monkeypatch.setattr("envs.integrations.reasoning_gym.env.SCORE_SECONDS", 2.0)
     env = ReasoningGym(task="countdown")
     env.reset(seed=0)
-    info = env.step("Answer: 9**9**9**9")[4]
-    assert info["outcome"] == "unscored"
-    assert info["feedback"].startswith("Not scored: the scorer of reasoning_gym/countdown failed")
+    _, reward, _, _, info = env.step("Answer: 9**9**9**9")
+    assert (info["outcome"], reward, info["success"]) == ("scored", 0.0, False)
+    assert "the scorer does not end: it took over 2 s of CPU, twice" in info["feedback"]
+    test = ReasoningGym(task="countdown", split="test")
+    test.reset(seed=0)
+    assert test.step("Answer: 9**9**9**9")[4]["feedback"] == HUNG
     env.reset(seed=0)
     assert earned(env, 0, env.oracle()) == (1.0, "scored")
+
+
+@pytest.mark.parametrize("failing", ["reference", "worker"])
+def test_a_scorer_that_fails_by_itself_leaves_the_reply_unscored(monkeypatch, failing):
+    def ask(job, seconds, cpu_seconds):
+        code = SPENT if failing == "reference" else 1
+        raise WorkerFailed("it died", code)
+
+    pool = SimpleNamespace(ask=ask)
+    monkeypatch.setattr("envs.integrations.reasoning_gym.env.worker_pool", lambda: pool)
+    env = object.__new__(ReasoningGym)
+    env.name, env.puzzle, env.parameters, env.split = "reasoning_gym/x", "x", {}, "train"
+    env.levels = {"train": 0}
+    entry = StreamEntry("train:0", "question", "7", 0, 0)
+    verdict = env.score("Answer: 8", entry)
+    assert verdict.outcome == "unscored" and not verdict.hung
+    assert ("reference answer alone" in verdict.feedback) == (failing == "reference")
 
 
 @needs_package

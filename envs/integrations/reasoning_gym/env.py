@@ -12,7 +12,8 @@ What counts of a reply is what follows its last "Answer:" (not the <answer> tags
 to the end of that line, or all of it where the reference answer has several lines. Without
 "Answer:" it is the last line, or the whole reply. The reward is the package's own score, partial
 ones too (some give 0.01 to 0.05 for any answer at all); success is a score of 1. Scorers run in
-processes that can be killed: one that hangs or runs out of memory leaves the reply unscored.
+processes that can be killed. A reply on which the scorer twice takes more than its processor time,
+though it scores the reference answer, is wrong; where the scorer fails otherwise, it is unscored.
 """
 
 import json
@@ -34,9 +35,10 @@ from envs.integrations.reasoning_gym.streams import (
 )
 from envs.text_env import SPLITS, Split, TextEnv
 from envs.verdict import Verdict
-from envs.workers.json_worker import WorkerFailed
+from envs.workers.json_worker import SPENT, WorkerFailed
 
-SCORE_SECONDS = 10.0
+SCORE_SECONDS = 10.0  # of the scorer's own processor
+WALL_SECONDS = 300.0
 LONGEST_ANSWER = 50_000  # characters
 _SIZES: Mapping[Split, int] = {"train": 200, "validation": 50, "test": 100}
 _MARK = re.compile(r"(\*\*|__)?answer\s*:(\*\*|__)?", re.IGNORECASE)
@@ -98,7 +100,7 @@ class ReasoningGym(TextEnv):
         super().__init__(split=split)
         require("reasoning_gym", "reasoning-gym", f"reasoning_gym/{task}")
         self.name = f"reasoning_gym/{task}"
-        self.grader_version = f"{installed('reasoning-gym')}/answer-1"
+        self.grader_version = f"{installed('reasoning-gym')}/answer-2"
         sizes = {"train": train_size, "validation": validation_size, "test": test_size}
         levels = {"level": level, "test_level": level + 1 if test_level is None else test_level}
         for option, value in {**levels, **{f"{s}_size": n for s, n in sizes.items()}}.items():
@@ -168,13 +170,21 @@ class ReasoningGym(TextEnv):
             return Verdict.wrong("Wrong: the reply states no answer.")
         if len(answer_text) > LONGEST_ANSWER:
             return Verdict.wrong(f"Wrong: the answer is longer than {LONGEST_ANSWER} characters.")
-        job = self._job(self.split) | {"seed": entry.seed, "index": entry.index}
+        job = self._job(self.split) | {"seed": entry.seed, "index": entry.index, "ask": "score"}
         try:
-            response = worker_pool().ask(
-                {**job, "ask": "score", "text": answer_text}, SCORE_SECONDS
-            )
+            try:
+                response = _ask_scorer(job, answer_text)
+            except _EndlessError:
+                try:
+                    _ask_scorer(job, entry.answer)
+                except _EndlessError as failure:
+                    why = f"{failure}, as it does on the reference answer alone"
+                    return Verdict.unscored(f"the scorer of {self.name} failed: {why}")
+                response = _ask_scorer(job, answer_text)
         except WorkerFailed as failure:
             return Verdict.unscored(f"the scorer of {self.name} failed: {failure}")
+        except _EndlessError as failure:
+            return Verdict.endless(f"Wrong: the scorer does not end: {failure}, twice.")
         if "unreadable" in response:
             return Verdict.wrong(f"Wrong: the answer cannot be read ({response['unreadable']}).")
         return verdict_of_score(response.get("score", math.nan), self.name)
@@ -197,6 +207,27 @@ class ReasoningGym(TextEnv):
     def sizes(cls) -> Mapping[str, int]:
         """Unless options say otherwise."""
         return {split: _SIZES[split] for split in SPLITS}
+
+
+class _EndlessError(Exception):
+    """A scorer used up its processor time."""
+
+
+def _ask_scorer(job: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """The scorer's response to an answer.
+
+    Raises:
+        WorkerFailed: It gave none, by a fault of its own.
+        _EndlessError: It did not end in its time, counted on its own processor.
+    """
+    # The wall's limit is for a machine without spare time.
+    wall = max(WALL_SECONDS, 30 * SCORE_SECONDS)
+    try:
+        return worker_pool().ask({**job, "text": text}, wall, SCORE_SECONDS)
+    except WorkerFailed as failure:
+        if failure.exit_code is not None and failure.exit_code == SPENT:
+            raise _EndlessError(f"it took over {SCORE_SECONDS:g} s of CPU") from failure
+        raise
 
 
 def verdict_of_score(score: float, env_name: str) -> Verdict:
