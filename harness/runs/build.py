@@ -31,7 +31,7 @@ from harness.runs.envs import env_maker
 from harness.runs.history.details import read_details
 from harness.runs.history.fit_entry import fitted
 from harness.runs.history.held_out import HeldOutEvaluation
-from harness.runs.history.seal import Seal, check_request, first_seal, seal_run
+from harness.runs.history.seal import Seal, check_request, first_seal, seal_entry, seal_run
 from harness.runs.history.training_notes import training_notes
 from harness.runs.limits import LimitReached, RunLimits, rounds_logged
 from harness.runs.off_policy import mismatch_notes
@@ -244,6 +244,7 @@ def run_one(request: Config, folder: Path, callbacks: Callbacks, stop: Callable[
             # Not at the end: a process killed after the entry is written is never resumed.
             run_context.run.journal.close()
             entry = fitted(_test(run_context, agent, concurrency_notes(method), stop))
+            seal_entry(entry, folder)
             write_entry(path, entry)
             return entry
         finally:

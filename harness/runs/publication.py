@@ -57,7 +57,8 @@ def checked_entry(run_dir: Path) -> Entry:
             f"{run_dir} opened the test split after its entry was made; it is not published."
         )
     try:
-        logged = _logged([cast(Mapping[str, Any], e) for e in whole_lines(run_dir / "test.jsonl")])
+        played = [cast(Mapping[str, Any], e) for e in whole_lines(run_dir / "test.jsonl")]
+        logged = _logged(played)
     except UNREADABLE as error:
         raise RunError(
             f"{run_dir} has a test.jsonl that no run wrote ({type(error).__name__}: {error}); it "
@@ -103,6 +104,11 @@ def _check_seal(entry: Entry, run_dir: Path) -> None:
         raise RunError(
             f"{run_dir / 'entry.json'} claims something else than {NAME} says about "
             f"{' and '.join(differing)}; it is not published."
+        )
+    if entry.id != seal.entry:
+        raise RunError(
+            f"{run_dir / 'entry.json'} is not the entry that the run wrote; it is not published. "
+            "Restore it from a copy, or remove it: harness resume makes it anew without sampling."
         )
 
 

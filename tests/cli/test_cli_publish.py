@@ -5,6 +5,8 @@ import json
 import pytest
 
 from harness.cli.main import main
+from harness.runs.history.seal import seal_entry
+from leaderboards.records.store import read_entry
 
 RUN = ["run", "--env", "arithmetic", "--quiet", "--method", "base", "--run-dir", "out"]
 SMALL = ["--test-tasks", "6", "--samples", "2", "--model", "scripted:constant=Answer: 5"]
@@ -67,6 +69,7 @@ def test_an_environment_with_another_fingerprint_is_reported_and_not_graded(out,
         told = json.loads(entry.read_text())
         told["track"]["env_fingerprint"] = "f" * 64
         entry.write_text(json.dumps(told))
+        seal_entry(read_entry(entry), entry.parent)  # as a run with such data writes it
     assert main(["leaderboard", "add", "out", *TO]) == 0
     capsys.readouterr()
     assert main(["leaderboard", "verify", "pub/results"]) == 0
@@ -148,3 +151,30 @@ def test_an_unfinished_run_is_not_published(out, capsys):
     (out / "base-seed1" / "entry.json").unlink()
     assert main(["leaderboard", "add", "out", *TO]) == 5
     assert "is not finished; type harness resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("spent", "acting_tokens", 1),
+        ("track", "env", "harness/Other-v1"),
+        ("track", "engine", "vllm bfloat16"),
+        ("provenance", "commit", "4567def"),
+        ("provenance", "versions", {}),
+        ("", "asked_again", 5),
+        ("", "backend", {"weights": "x"}),
+        ("", "notes", ["all is well"]),
+    ],
+)
+def test_an_entry_that_was_edited_at_all_is_not_published(out, capsys, part, name, value):
+    path = out / "base-seed0" / "entry.json"
+    raw = json.loads(path.read_text())
+    (raw[part] if part else raw)[name] = value
+    path.write_text(json.dumps(raw))
+    assert main(["leaderboard", "add", "out/base-seed0", *TO]) != 0
+    assert "is not the entry that the run wrote" in capsys.readouterr().err
+    path.unlink()
+    episodes = path.with_name("test.jsonl").read_bytes()
+    assert main(["resume", "out/base-seed0", "--quiet"]) == 0
+    assert main(["leaderboard", "add", "out/base-seed0", *TO]) == 0
+    assert path.with_name("test.jsonl").read_bytes() == episodes

@@ -30,7 +30,9 @@ from harness.runs.request import read_request
 from harness.settings.config import Config
 from harness.storage.atomic_files import read_json, write_json
 from harness.types import JSON
+from leaderboards.records.added_settings import added
 from leaderboards.records.details import MOST, Participant, SettingChange, SettingsSegment
+from leaderboards.records.entry import Entry
 from leaderboards.records.strict_json import RecordError, canonical, decode, encode
 
 NAME = "seal.json"
@@ -43,7 +45,8 @@ class Seal:
 
     `settings` are the current ones by `section.key`; without `segments` they are those it began
     with. `since` is the iteration from which it was sealed, and `whole` is False where that was
-    later than its beginning. `unlisted` counts starts that `participants` has no room for.
+    later than its beginning. `unlisted` counts starts that `participants` has no room for. `entry`
+    is the id of the entry that the run wrote, "" before.
     """
 
     settings: Mapping[str, JSON]
@@ -53,6 +56,7 @@ class Seal:
     execution_changes: tuple[SettingsSegment, ...] = ()
     participants: tuple[Participant, ...] = ()
     unlisted: int = 0
+    entry: str = added("")
 
     @property
     def digest(self) -> str:
@@ -245,6 +249,12 @@ def _joined(seal: Seal, new: Participant) -> Seal:
 
 def _kind(one: Participant) -> tuple[Any, ...]:
     return (encode(replace(one, iteration=0, starts=1, started="2000-01-01T00:00:00Z")),)
+
+
+def seal_entry(entry: Entry, folder: Path) -> None:
+    """Write down which entry a run is about to write, so that one edited later is noticed."""
+    if seal := read_seal(folder):
+        write_seal(replace(seal, entry=entry.id), folder)
 
 
 def write_seal(seal: Seal, folder: Path) -> None:
