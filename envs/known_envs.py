@@ -31,6 +31,7 @@ ENTRY_POINTS: Mapping[str, str] = {
     "harness/GuessNumber-v1": "envs.games.guess_number:GuessNumber",
     "harness/HMMT-v1": "envs.competition:HMMT",
     "harness/Inspect-v1": "envs.integrations.inspect.env:Inspect",
+    "harness/Harbor-v1": "envs.integrations.harbor.env:Harbor",
     "harness/JSONL-v1": "envs.jsonl:Questions",
     "harness/OpenEnv-v1": "envs.integrations.openenv.env:OpenEnv",
     "harness/Search-v1": "envs.search.env:SearchEnv",
@@ -72,6 +73,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 PATH_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "harness/Harbor-v1": ("path", "python"),
     "harness/JSONL-v1": ("path",),
     "harness/Search-v1": ("questions", "corpus"),
     "harness/Terminal-v1": ("tasks",),
@@ -80,6 +82,7 @@ PATH_OPTIONS: Mapping[str, tuple[str, ...]] = {
 
 SCHEMES: Mapping[str, tuple[str, str]] = {
     "inspect": ("harness/Inspect-v1", "environment"),
+    "harbor": ("harness/Harbor-v1", "path"),
     "jsonl": ("harness/JSONL-v1", "path"),
     "openenv": ("harness/OpenEnv-v1", "url"),
     "verifiers": ("harness/Verifiers-v1", "environment"),

@@ -43,7 +43,7 @@ _OPENS = re.compile(r"[ \t]*```[ \t]*(?:sh|bash|shell)?[ \t]*")
 _CLOSES = re.compile(r"[ \t]*```[ \t]*")
 _DONE = re.compile(r"^[ \t*_]*+done[ \t]*+[.!]?[ \t*_]*$", re.IGNORECASE | re.MULTILINE)
 _COMMAND_BYTES = 100_000
-_NO_ACTION = (
+NO_ACTION = (
     "Nothing was run: the reply holds neither a block of commands, opened by ```sh and closed by "
     "``` on lines of their own, nor Done on a line of its own."
 )
@@ -202,7 +202,7 @@ class Terminal(MultiTurnEnv):
         """Run what the reply asks for; a failure of the sandbox is raised and ends the episode."""
         self._turns_taken += 1
         parsed = parse_action(reply)
-        text = _NO_ACTION
+        text = NO_ACTION
         try:
             if parsed.blocks:
                 text = self._run(parsed)

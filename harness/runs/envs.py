@@ -161,7 +161,8 @@ def public_name(name: str) -> str:
 
 def _is_file(kind: str, place: str) -> bool:
     return bool(place) and (
-        kind == "jsonl" or (kind in ("verifiers", "inspect") and is_path(place.partition("@")[0]))
+        kind in ("jsonl", "harbor")
+        or (kind in ("verifiers", "inspect") and is_path(place.partition("@")[0]))
     )
 
 

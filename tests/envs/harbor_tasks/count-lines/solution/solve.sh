@@ -1,0 +1,2 @@
+#!/bin/sh
+grep -c harbor /app/words.txt > /app/answer.txt
