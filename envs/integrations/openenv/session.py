@@ -32,7 +32,7 @@ class NoCapacity(HostedEnvFailed):
 
 
 def reasons(errors: object) -> str:
-    """The problems that the server found with the fields of an action, in at most 300 characters."""
+    """The problems that the server found with an action, in at most 300 characters."""
     found = [
         f"{'.'.join(map(str, error.get('loc') or ()))}: {error.get('msg')}"
         for error in (errors if isinstance(errors, list) else ())
