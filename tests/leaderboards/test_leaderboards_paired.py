@@ -92,7 +92,7 @@ def test_no_common_task_is_said() -> None:
 
 
 def test_a_bootstrap_is_refused_where_it_was_found_to_cover_too_rarely() -> None:
-    assert "5 covers 82% instead of 95 %; it takes 50 or more" in bootstrap_refusal(5)
+    assert "5 covers 82 % instead of 95 %; it takes 50 or more" in bootstrap_refusal(5)
     assert "was not found to cover" in bootstrap_refusal(4)
     with pytest.raises(ValueError, match="a 95 % bootstrap over 30"):
         bootstrap([float(n) for n in range(30)])

@@ -20,7 +20,7 @@ from harness.errors import HarnessError
 from harness.policies.base import Purpose
 from harness.round_data import Group, Rollouts
 from harness.runs.build import RunContext, build_run, make_method, run_one
-from harness.runs.request import build_request, write_request
+from harness.runs.request import build_request, read_request, write_request
 from harness.runs.resolve import Requested, resolve
 from harness.settings.config import Config
 from harness.storage.atomic_files import lines
@@ -241,7 +241,10 @@ def _build(request: Config, folder: Path) -> RunContext:
 
 
 def _run(request: Config, folder: Path, callback: Callback) -> Any:
-    if not folder.exists():
+    if folder.exists():
+        # As a resume does: the first start wrote down what it chose, such as the dtype.
+        request = read_request(folder)
+    else:
         write_request(request, folder)
     return run_one(request, folder, Callbacks([callback]), lambda: False)
 
