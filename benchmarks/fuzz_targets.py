@@ -13,12 +13,12 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
 from benchmarks.fuzz_pipes import PIPES, SAMPLES, Target
+from benchmarks.fuzz_records import RECORDS
 from benchmarks.fuzz_verdicts import verdicts
 
 
@@ -130,47 +130,6 @@ def actions() -> Target:
     return check
 
 
-def entry() -> Target:
-    from leaderboards.records.entry import Entry
-    from leaderboards.records.strict_json import RecordError
-
-    def check(text: str) -> None:
-        try:
-            found = Entry.from_json(text.encode("utf-8", "surrogatepass"))
-        except RecordError as error:
-            assert str(error).isprintable(), "a refusal holds control characters"
-            return
-        assert Entry.from_json(found.to_json()) == found
-
-    return check
-
-
-def board() -> Target:
-    """An entry that could be read, on every board: terminal, Markdown, CSV and JSON."""
-    from rich.console import Console
-
-    from leaderboards.boards.rank import boards
-    from leaderboards.boards.render import TerminalTable, as_json, markdown
-    from leaderboards.records.entry import Entry
-    from leaderboards.records.strict_json import RecordError
-
-    def check(text: str) -> None:
-        try:
-            found = boards([Entry.from_json(text.encode("utf-8", "surrogatepass"))])
-        except RecordError:
-            return
-        out = StringIO()
-        Console(file=out, width=80, color_system=None).print(TerminalTable(found))
-        observation_text = out.getvalue() + markdown(found)
-        assert not any(c in observation_text for c in "\x1b\x00\x07\x9b\u202e\u2066"), (
-            "control characters"
-        )
-        assert "<script" not in markdown(found)
-        json.dumps(as_json(found), allow_nan=False)
-
-    return check
-
-
 def config() -> Target:
     from harness.errors import UsageError
     from harness.runs.request import build_request
@@ -202,31 +161,6 @@ def jsonl() -> Target:
         for parse_edits in (read_lines, read_jsonl):
             with suppress(EnvError):
                 parse_edits(path)
-
-    return check
-
-
-def show() -> Target:
-    """A run directory whose logs somebody else wrote."""
-    from rich.console import Console
-
-    from harness.cli.commands.show import print_run
-    from harness.errors import HarnessError
-    from harness.runs.request import write_request
-    from harness.settings.config import Config
-
-    place = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    write_request(Config(), place)
-    names = ("rounds.jsonl", "population.jsonl", "episodes.jsonl", "champion.txt")
-
-    def check(text: str) -> None:
-        data = text.encode("utf-8", "surrogatepass")
-        for name in names:
-            (place / name).write_bytes(data + b"\n")
-        out = StringIO()
-        with suppress(HarnessError):
-            print_run(Console(file=out, width=80, color_system=None), place, 2)
-        assert not any(c in out.getvalue() for c in "\x1b\x00\x07\x9b\u202e\u2066")
 
     return check
 
@@ -300,16 +234,14 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "answers": answers,
     "terminal": terminal,
     "actions": actions,
-    "entry": entry,
-    "board": board,
     "config": config,
     "jsonl": jsonl,
-    "show": show,
     "rendering": rendering,
     "rendering_smollm2": lambda: rendering("smollm2"),
     "workers": workers,
     "grader": grader,
     "verdicts": verdicts,
+    **RECORDS,
     **PIPES,
 }
 
@@ -341,7 +273,7 @@ def samples(name: str) -> list[str]:
         whole = Entry.from_json(golden.read_text())
         hostile = replace(whole, method="[bold]\x1b[31m|<script>=1+1")
         return [golden.read_text(), hostile.to_json()]
-    if name == "show":
+    if name in ("show", "site"):
         spent = '{"episodes": 1, "acting_tokens": 1, "reflection_tokens": 0, "gradient_steps": 0}'
         return [
             '{"round": 0, "reward": 0.5, "scores": {"a": 1}, "lines": ["x"], "spent": '

@@ -7,6 +7,12 @@ from harness.text_env import MakeEnv, TextEnvProtocol
 from harness.types import Split
 
 
+def close_env(env: TextEnvProtocol) -> None:
+    """Close an environment; one that fails to is left, as nothing is asked of it any more."""
+    with suppress(Exception):
+        env.close()
+
+
 class EnvPool:
     """Environments by split, made on demand and reused: making one can be expensive."""
 
@@ -44,12 +50,11 @@ class EnvPool:
     def discard(self, env: TextEnvProtocol) -> None:
         """Close an environment that failed, ignoring that it may fail again."""
         # Its failure is already recorded as the end of an episode.
-        with suppress(Exception):
-            env.close()
+        close_env(env)
 
     def close(self) -> None:
         """Close every idle environment."""
         for envs in self._idle.values():
             for env in envs:
-                env.close()
+                close_env(env)
         self._idle.clear()

@@ -12,7 +12,7 @@ from harness.cli.main import main
 
 QUICK = [
     "edits", "tool_call", "answers", "terminal", "actions", "entry", "config", "jsonl", "show",
-    "verdicts",
+    "verdicts", "cells",
 ]  # fmt: skip
 texts = st.lists(
     st.one_of(st.sampled_from(WORDS), st.text(max_size=8)), min_size=0, max_size=12

@@ -13,6 +13,7 @@ from harness import budget
 from harness.arena import Arena
 from harness.budget import BudgetPlan, Shape
 from harness.callbacks import Callbacks
+from harness.env_pool import close_env
 from harness.errors import RunError
 from harness.evaluate import Interrupted, evaluate, evaluation_tasks
 from harness.metered import Meter, Metered, MeteredTrainable, metered
@@ -139,7 +140,7 @@ class RunContext:
         for policy in (self.policy, self.reflector):
             close_policy(policy.inner if isinstance(policy, Metered) else policy)
         self.arena.close()
-        self.env.close()
+        close_env(self.env)
         self.run.close()
 
 

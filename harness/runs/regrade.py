@@ -22,6 +22,7 @@ from harness.env_capabilities import (
     shared_fingerprint,
     unrepeatable_reason,
 )
+from harness.env_pool import close_env
 from harness.errors import HarnessError
 from harness.rollout import reason
 from harness.runs.envs import answers_once, make_env, takes_seed, untrusted
@@ -110,7 +111,7 @@ class Graders:
     def close(self) -> None:
         """Close all environments."""
         for env, _ in self._envs.values():
-            env.close()
+            close_env(env)
         self._envs.clear()
 
 

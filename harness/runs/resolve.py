@@ -8,6 +8,7 @@ from pathlib import Path
 import agents
 from harness.budget import Shape, plan
 from harness.env_capabilities import completion_tokens_of, redistributable
+from harness.env_pool import close_env
 from harness.errors import UsageError, unknown
 from harness.policies import check_url, kind_of, trainable, untrainable
 from harness.policies.vllm import url as vllm_url
@@ -161,7 +162,7 @@ def resolve(requested: Requested, opens: bool = True) -> Resolved:
         if any(needs_correction(method, url, model, given) for method in methods):
             notes.append(correction_note(mismatch(url, model)))
     finally:
-        env.close()
+        close_env(env)
     return Resolved(requests, (*renamed, *notes))
 
 
@@ -314,7 +315,7 @@ def _of_family(tables: Tables, draft: Config, seed: int) -> dict[str, dict[str, 
     own: dict[str, dict[str, Scalar]] = {"env": {"task_seed": chosen}}
     if draft.run.prompt is None:
         own["run"] = {"prompt": env.system_prompt}
-    env.close()
+    close_env(env)
     return own
 
 

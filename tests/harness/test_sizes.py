@@ -146,6 +146,16 @@ def test_an_environment_that_says_what_cannot_be_kept_fails_one_episode(said):
     assert made.ending is Ending.FAILED and made.error
 
 
+def test_an_environment_that_cannot_be_closed_ends_no_run():
+    class Stuck(World):
+        def close(self):
+            raise RuntimeError("stuck")
+
+    pool = EnvPool(Stuck)
+    pool.release("test", pool.acquire("test"))
+    pool.close()
+
+
 @pytest.mark.parametrize(
     "size", [sizes.LONGEST_REMARK - 1, sizes.LONGEST_REMARK, sizes.LONGEST_REMARK + 1]
 )
