@@ -20,6 +20,7 @@ from harness.policies.capabilities import TIMED_OUT
 from harness.rollout import RolloutConfig, raise_if_unanswered, rollout
 from harness.seeds import Seeds
 from harness.storage.atomic_files import Log, lines, read_json, write_json
+from harness.storage.log_checksum import check_log, write_log_checksum
 from harness.storage.ordered_log import OrderedLog
 from harness.storage.request_log import RequestLog
 from harness.storage.transcript import episode_json
@@ -234,10 +235,12 @@ def _evaluate_chunk(
     for line in chunk:
         log.append(line)
     log.sync()  # on disk before the next chunk is paid for
+    write_log_checksum(log)
     return chunk
 
 
 def _reopen(path: Path, places: _Places) -> tuple[Log, list[Mapping[str, JSON]]]:
+    check_log(path)
     stored = list(lines(path))
     # What does not follow on is sampled again, and is the same again.
     in_place = next((n for n, (_, line) in enumerate(stored) if places(line) != n), len(stored))

@@ -20,6 +20,8 @@ from benchmarks.soak._cases import WORLD, Case, cases, replying
 from benchmarks.soak._frame import Found
 from benchmarks.soak._server import served
 from benchmarks.soak.kills import damage, differences
+from harness.errors import RunError
+from harness.storage.lock import Lock
 
 COUNT = 50  # kills
 _SEEDS = ("--seeds", "0,1", "--executor", "processes", "--jobs", "2")
@@ -115,11 +117,23 @@ class Soak:
         until = time.monotonic() + _ORPHANS
         while (left := command.processes()) and time.monotonic() < until:
             time.sleep(0.05)
+        # The kernel takes a process's command away first, and closes its files after that.
+        while self._held(command.name) and time.monotonic() < until:
+            time.sleep(0.05)
         if left:
             self.failures.append(f"{command.name}: processes {left} live on after {aim}'s kill")
         for run in sorted((self.home / command.name).glob("*/config.toml")):
             self.failures += [f"{command.name}: {wrong}" for wrong in damage(run.parent)]
         return None
+
+    def _held(self, name: str) -> bool:
+        """True if a run's lock is held."""
+        try:
+            for lock in (self.home / name).glob("*/run.lock"):
+                Lock(lock).release()
+        except RunError:
+            return True
+        return False
 
     def break_and_compare(self, case: Case, whole: Path, seconds: float, most: int) -> None:
         """Kill a case up to `most` times, let it end, and compare its runs."""

@@ -14,8 +14,7 @@ from typing_extensions import override
 from harness.budget import Usage
 from harness.callbacks import Callback
 from harness.round_data import Rollouts
-from harness.storage.atomic_files import lines
-from harness.storage.checkpoint import read_checkpoint
+from harness.storage.atomic_files import lines, read_json
 from harness.system.process_end import leave_behind
 from harness.system.secrets import redact
 from harness.system.work_thread import Hangs, WorkThread
@@ -67,8 +66,10 @@ class Tracker(Callback, ABC):
 
     def replay(self, folder: Path) -> None:
         """Log the finished iterations of the run in `folder`, from its own records."""
-        found = read_checkpoint(folder, quick=True)
-        done = found.state.round if found else 0
+        # Whether it is whole is checked where the run is resumed.
+        state = folder / "checkpoint" / "state.json"
+        round = read_json(state).get("round") if state.exists() else 0
+        done = round if isinstance(round, int) else 0
         for _, record in lines(folder / "rounds.jsonl"):
             line = cast(Mapping[str, Any], record)
             if line["round"] < done:  # a killed run may have logged one more

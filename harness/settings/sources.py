@@ -45,6 +45,8 @@ def merge(*layers: Mapping[str, Mapping[str, Scalar]]) -> dict[str, dict[str, Sc
 
 def read_toml(path: Path) -> dict[str, dict[str, Scalar]]:
     """Read a config file; errors name the file and the line."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise UsageError(f"{path} is no regular file; name one, or remove it.")
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -57,6 +57,8 @@ def write_json(path: Path, value: JSON) -> None:
 
 def read_json(path: Path, advice: str = "restore it or start a new run.") -> Mapping[str, JSON]:
     """Read a JSON object; anything else is a damaged run, and `advice` says what to do."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise RunError(f"{path} is no regular file: {advice}")
     try:
         value = _parsed(read_file(path))
     except (OSError, ValueError, RecursionError) as error:

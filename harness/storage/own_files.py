@@ -14,12 +14,12 @@ from typing import BinaryIO, Literal
 from harness.errors import RunError
 
 _WRITTEN = re.compile(
-    r"(config\.toml|(identity|opening|champion|entry|seal)\.json|champion\.txt|run\.lock|stderr\.log"
-    r"|(unfinished_)?[a-z_]+\.jsonl|analysis-[^/]*|\.[^/]*\.(part|tmp))"
+    r"(config\.toml|(identity|opening|champion|entry|seal|test_checksum)\.json"
+    r"|champion\.txt|(run|start)\.lock|stderr\.log|(unfinished_)?[a-z_]+\.jsonl|analysis-[^/]*|\.[^/]*\.(part|tmp))"
 )
 """Names of the files that the harness writes into a run directory."""
 _FOLDERS = ("checkpoint", "checkpoint.old", "checkpoint.part", "analyses")
-_ELSEWHERE = "remove it or put a copy of the file in its place, then type the same command again."
+_ADVICE = "remove it, restore the run's own file if it had one, and type the same command again."
 
 
 def open_own(path: Path, mode: Literal["ab", "wb"]) -> BinaryIO:
@@ -36,7 +36,7 @@ def open_own(path: Path, mode: Literal["ab", "wb"]) -> BinaryIO:
     except OSError as error:
         refuse_link(path)
         if error.errno == errno.ENXIO:  # a pipe that nobody reads
-            raise RunError(f"{path} is no regular file: {_ELSEWHERE}") from error
+            raise RunError(f"{path} is no regular file: {_ADVICE}") from error
         raise
     try:
         _refuse(path, os.fstat(descriptor))
@@ -71,7 +71,7 @@ def refuse_links(run_dir: Path) -> None:
         if path.name in _FOLDERS:
             if path.is_symlink() or not path.is_dir():
                 kind = "a link" if path.is_symlink() else "no folder"
-                raise RunError(f"{path} is {kind}: {_ELSEWHERE}")
+                raise RunError(f"{path} is {kind}: {_ADVICE}")
             if path.name != "analyses":
                 for inner in sorted(path.rglob("*")):
                     if inner.is_symlink() or not inner.is_dir():
@@ -82,13 +82,13 @@ def refuse_links(run_dir: Path) -> None:
 
 def _refuse(path: Path, found: os.stat_result) -> None:
     if stat.S_ISLNK(found.st_mode):
-        raise RunError(f"{path} is a link to {os.readlink(path)}: {_ELSEWHERE}")
+        raise RunError(f"{path} is a link to {os.readlink(path)}: {_ADVICE}")
     if not stat.S_ISREG(found.st_mode):
-        raise RunError(f"{path} is no regular file: {_ELSEWHERE}")
+        raise RunError(f"{path} is no regular file: {_ADVICE}")
     if found.st_nlink > 1:
         raise RunError(
             f"{path} is a hard link, a file that has {found.st_nlink} names, so that writing to it "
-            f"would change the others: {_ELSEWHERE}"
+            f"would change the others: {_ADVICE}"
         )
 
 

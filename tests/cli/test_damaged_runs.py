@@ -72,8 +72,10 @@ def run(trained, tmp_path, monkeypatch):
 
 def untested(run):
     """The run as one that was stopped before its evaluation."""
-    for name in ("entry.json", "opening.json", "test.jsonl", "champion.json", "champion.txt"):
+    for name in ("entry.json", "opening.json", "champion.json", "champion.txt"):
         (run / name).unlink()
+    for log in run.glob("test*"):
+        log.unlink()
     return run
 
 
@@ -92,8 +94,32 @@ def test_a_resume_refuses_what_its_checkpoint_does_not_know(run, name, damage, c
     damage(run / name)
     said = refused(["resume", "run", "--quiet"], capsys)
     assert f"run/{name}" in said
-    assert "restore" in said and "harness run --config run/config.toml" in said
+    assert "restore" in said
+    if damage not in (as_folder, as_link):
+        assert "harness run --config run/config.toml" in said
     assert not (run / "opening.json").exists()
+
+
+def stopped_in_its_evaluation(run):
+    (run / "entry.json").unlink()
+    return run
+
+
+@pytest.mark.parametrize("damage", [flip, shorten, zero_tail, unlink, as_folder, as_link])
+@pytest.mark.parametrize("name", ["test.jsonl", "test_checksum.json"])
+def test_an_evaluation_goes_on_from_what_it_wrote_alone(run, name, damage, capsys):
+    if (name, damage) == ("test_checksum.json", unlink):
+        return  # as where an earlier version began the evaluation
+    damage(stopped_in_its_evaluation(run) / name)
+    said = refused(["resume", "run", "--quiet"], capsys)
+    assert "run/test" in said
+    assert not (run / "entry.json").exists()
+
+
+def test_an_evaluation_of_an_earlier_version_goes_on(trained, run):
+    (stopped_in_its_evaluation(run) / "test_checksum.json").unlink()
+    assert main(["resume", "run", "--quiet", "--json"]) == 0
+    assert (run / "test.jsonl").read_bytes() == (trained / "test.jsonl").read_bytes()
 
 
 def test_what_was_not_damaged_is_resumed(trained, run):

@@ -209,7 +209,7 @@ def _print(console: Console, run_dir: Path, transcripts: int) -> None:
     _chain(console, SystemPrompt(request.run.prompt or ""), states)
     _damage(console, run_dir)
     champion = run_dir / "champion.txt"
-    if champion.exists():
+    if champion.is_file():
         console.print(Rule("selected system prompt", align="left"))
         for line in read_file(champion).decode("utf-8", "replace").splitlines():
             console.print(Text(plain(line, 500)))
