@@ -17,7 +17,7 @@ from harness.runs.history.seal import (
     with_changes,
     write_seal,
 )
-from harness.runs.history.settings_diff import OTHER_RUN, flat, is_measured
+from harness.runs.history.settings_diff import OTHER_RUN, began, flat, is_measured
 from harness.runs.limits import check_limits
 from harness.runs.request import build_request, read_request, write_request
 from harness.settings.catalog import catalog
@@ -74,7 +74,8 @@ def change_settings(
             finish_swap(run_dir)
             read_checkpoint(run_dir, quick=True)
             before = seal = read_seal(run_dir)
-            if allowed:
+            # A run that has not begun is simply given its settings: nothing was run with others.
+            if allowed and (before is not None or began(run_dir)):
                 before = before or first_seal(begun, run_dir)
                 seal = with_changes(before, request, run_dir, frozenset(allowed))
             check_sealed(seal, request, run_dir)
@@ -95,7 +96,10 @@ def change_settings(
 def _notes(changed: Sequence[tuple[Path, Config, Seal | None, Seal | None]]) -> list[str]:
     notes = []
     for run_dir, _, before, seal in changed:
-        if seal is None or seal is before:
+        if seal is None:
+            notes.append(f"{run_dir} has not begun, so the whole run has the changed settings")
+            continue
+        if seal is before:
             notes.append(f"{run_dir}: nothing changed, so there is nothing to record")
             continue
         last = seal.segments[-1]
