@@ -71,7 +71,9 @@ class Evolution:
             self.context.reflection_sampling,
             round.seeds.child("reflect"),
         )
-        limits = EditLimits(config.edits, config.max_principles)
+        limits = EditLimits(
+            config.edits, config.max_principles, config.crossover_edits, config.conflicts
+        )
         results = [mutate(best, rollouts, reflector, limits)]
         # In addition, with probability p: take over what rivals alone knew (Alg. 2).
         if round.rng("crossover").random() < config.crossover:

@@ -32,6 +32,8 @@ _PROMPTS: Mapping[str, JSON] = {
     "islands": 0,
     "when_stuck": "nothing",
     "always_newest": False,
+    "crossover_edits": 0,
+    "conflicts": "first",
 }
 FIRST_VALUES: Mapping[str, Mapping[str, JSON]] = {
     "rl": _WEIGHTS,

@@ -9,9 +9,13 @@ from agents.espl import ESPL, ESPLConfig
 from agents.espl_duel import ESPLDuel, ESPLDuelConfig
 from agents.evolution import Evolution
 from agents.parts.prompts.config import EvolutionConfig
-from agents.parts.prompts.operators import forget
+from agents.parts.prompts.edits import Add, Modify, Remove, apply
+from agents.parts.prompts.operators import EditLimits, crossover, forget
 from agents.parts.prompts.population import Member
+from agents.parts.prompts.reflector import Reflector
 from agents.parts.prompts.selection import RULES, select
+from harness.policies.base import Sampling
+from harness.seeds import Seeds
 from harness.types import Rating, SystemPrompt
 
 
@@ -113,3 +117,23 @@ def test_without_it_the_draws_are_those_of_before():
     for rule in RULES:
         old = [window[i].prompt for i in RULES[rule](window, 3, 2.0, np.random.default_rng(4))]
         assert select(window, 3, rule, 2.0, np.random.default_rng(4)) == old
+
+
+def test_of_conflicting_edits_the_first_or_the_last_takes_effect():
+    edits = [Modify(1, "x"), Add("new"), Modify(1, "y"), Remove(2), Modify(2, "z")]
+    last = EditLimits(conflicts="last").settled(edits)
+    assert last == [Add("new"), Modify(1, "y"), Modify(2, "z")]
+    assert EditLimits().settled(edits) == edits
+    assert apply(("a", "b"), last)[0] == ("y", "z", "new")
+    assert apply(("a", "b"), edits)[0] == ("x", "new")
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(0, 2), (3, 3), (99, 4)])
+def test_a_crossover_has_a_limit_of_its_own(stage, limit, kept):
+    replies = "\n".join(f"ADD: rule {n}" for n in range(4))
+    one, other = prompt("a"), prompt("b")
+    rollouts = stage.table({one: [[1, 1], [0, 0]], other: [[0, 0], [1, 0]]})
+    model = stage.LearningPolicy(lambda request: replies)
+    reflector = Reflector(model, Sampling(1.0, 1.0, 99), Seeds(1))
+    found = crossover(one, rollouts, reflector, EditLimits(crossover=limit))
+    assert len(found.applied) == kept

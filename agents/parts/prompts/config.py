@@ -35,6 +35,10 @@ class EvolutionConfig(Settings):
     without one of its principles, drawn at random. Not in the paper."""
     edits: Annotated[int, Ge(1), Le(20), _PAPER] = 2
     """K_ops: edits of one reflection."""
+    crossover_edits: Annotated[int, Ge(0), Le(99)] = 0
+    """Edits of one crossover; 0 is as many as `edits`. The released code sets no limit."""
+    conflicts: Literal["first", "last"] = "first"
+    """Which of two edits of one principle takes effect; in the released code the last."""
     draw_margin: Annotated[float, Ge(0), Formerly("tie")] = 0.0
     """Mean rewards that differ by no more than this are a draw; the released code takes 0.01."""
     noise: Annotated[float, Ge(0), UnitName("standard errors")] = 0.0

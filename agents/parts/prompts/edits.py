@@ -160,6 +160,18 @@ def _key(principle: str) -> str:
     return principle.casefold().rstrip(".")
 
 
+def last_of_each(edits: Iterable[Edit]) -> list[Edit]:
+    """The edits without those whose principles a later edit changes too."""
+    result: list[Edit] = []
+    taken: set[int] = set()
+    for edit in reversed(list(edits)):
+        numbers = set(targets(edit))
+        if not numbers & taken:
+            result.append(edit)
+            taken |= numbers
+    return result[::-1]
+
+
 def combine(edits: Iterable[Edit]) -> list[Edit]:
     """Edits proposed independently of each other, as one list in which none is lost.
 

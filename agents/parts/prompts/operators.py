@@ -7,11 +7,12 @@ The reasons stand in the logs of runs, so their wording is kept.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from agents.parts.prompts.edit_parser import ParsedEdits, grammar, parse_edits
-from agents.parts.prompts.edits import Edit, Remove, apply, combine
+from agents.parts.prompts.edits import Edit, Remove, apply, combine, last_of_each
 from agents.parts.prompts.reflection_context import (
     ReflectionProblem,
     mixed_outcomes,
@@ -27,10 +28,20 @@ from harness.types import SystemPrompt
 
 @dataclass(frozen=True, slots=True)
 class EditLimits:
-    """Bounds on an offspring: K_ops edits per reflection, and principles in all."""
+    """Bounds on an offspring: K_ops edits per reflection, and principles in all.
+
+    `crossover` bounds the edits of a crossover, 0 like those of any reflection. `conflicts` says
+    which of two edits of one principle takes effect.
+    """
 
     edits: int = 2
     principles: int = 30
+    crossover: int = 0
+    conflicts: Literal["first", "last"] = "first"
+
+    def settled(self, edits: Iterable[Edit]) -> list[Edit]:
+        """The edits, where of conflicting ones the last is meant to take effect without others."""
+        return last_of_each(edits) if self.conflicts == "last" else list(edits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +81,14 @@ def mutate(
     critiques = _criticise(parent, problems, summaries, reflector)
     proposals = _propose(parent, critiques, reflector, limits)
     # Proposals were made per problem, none knowing the others: all are applied, then made one list.
-    local_edits = combine(e for p in proposals for e in p.edits)
+    local_edits = combine(limits.settled(e for p in proposals for e in p.edits))
     draft, local = apply(parent.principles, local_edits)
     if not local:
         return OperatorResult((parent,), None, "no usable edit was proposed", tuple(proposals))
     aggregated = _aggregate(draft, reflector)
-    principles, merged = apply(draft, [edit for reply in aggregated for edit in reply.edits])
+    principles, merged = apply(
+        draft, limits.settled(edit for reply in aggregated for edit in reply.edits)
+    )
     replies = (*proposals, *aggregated)
     return _offspring((parent,), principles, (*local, *merged), replies, "mutation", limits)
 
@@ -173,6 +186,7 @@ def crossover(
     winners = [*([best] if wins[best.id] else []), *others]
     returns = ((p.id, [rollouts.value(p, t) for t in rollouts.tasks]) for p in rollouts.prompts)
     kinds = ("ADD", "MODIFY", "REMOVE")
+    limit = limits.crossover or limits.edits
     request = ReflectionRequest(
         "all",
         {
@@ -180,13 +194,14 @@ def crossover(
             "principles": numbered(best.principles),
             "returns": returns_table(returns),
             "strengths": [piece for p in winners for piece in _strengths(p, rollouts)],
-            "limit": str(limits.edits),
+            "limit": str(limit),
         },
-        grammar(kinds, limits.edits),
+        grammar(kinds, limit),
     )
     answers = reflector.query("crossover", "crossover", [request]).values()
-    replies = [parse_edits(a, len(best.principles), limits.edits, kinds) for a in answers]
-    principles, applied = apply(best.principles, [e for r in replies for e in r.edits])
+    replies = [parse_edits(a, len(best.principles), limit, kinds) for a in answers]
+    edits = limits.settled(e for r in replies for e in r.edits)
+    principles, applied = apply(best.principles, edits)
     parents = (best, *others)
     if not applied:
         reason = "no usable edit was proposed (crossover)"
