@@ -38,7 +38,7 @@ class EvolutionConfig(Settings):
     crossover_edits: Annotated[int, Ge(0), Le(99)] = 0
     """Edits of one crossover; 0 is as many as `edits`. The released code sets no limit."""
     conflicts: Literal["first", "last"] = "first"
-    """Which of two edits of one principle takes effect; in the released code the last."""
+    """Edit that takes effect where two change one principle; in the released code the last."""
     draw_margin: Annotated[float, Ge(0), Formerly("tie")] = 0.0
     """Mean rewards that differ by no more than this are a draw; the released code takes 0.01."""
     noise: Annotated[float, Ge(0), UnitName("standard errors")] = 0.0
