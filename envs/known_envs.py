@@ -48,12 +48,14 @@ class Family:
     """Environments of one class, named `FAMILY/MEMBER`.
 
     The member is passed to the class as the option `option`; calling `members` lists them all.
+    Calling `summaries` gives a line on each member by name; "": the class's line serves for all.
     """
 
     entry_point: str
     option: str
     members: str
     version: int = 1
+    summaries: str = ""
 
 
 FAMILIES: dict[str, Family] = {
@@ -61,6 +63,7 @@ FAMILIES: dict[str, Family] = {
         "envs.integrations.reasoning_gym.env:ReasoningGym",
         "task",
         "envs.integrations.reasoning_gym.env:tasks",
+        summaries="envs.integrations.reasoning_gym.env:summaries",
     ),
     "textarena": Family(
         "envs.integrations.textarena.env:TextArena", "game", "envs.integrations.textarena.env:games"

@@ -104,13 +104,23 @@ def describe(name: str) -> EnvDescription:
     return EnvDescription(
         name=name,
         id=found.id,
-        summary=first_line(inspect.getdoc(creator) or ""),
+        summary=_member_summary(name) or first_line(inspect.getdoc(creator) or ""),
         sizes=creator.sizes() if known else {},
         files=creator.files() if known else (),
         options=tuple(options(name)),
         reply_tokens=int(getattr(source, "reply_tokens", 0)),
         redistributable=bool(getattr(source, "redistributable", False)),
     )
+
+
+def _member_summary(name: str) -> str:
+    """A line on one member of a family; "" where the family has none for each."""
+    family, _, member = name.partition("/")
+    lines = FAMILIES[family].summaries if family in FAMILIES else ""
+    if not lines:
+        return ""
+    load: Any = load_env_creator(lines)
+    return str(load().get(member.removesuffix(f"-v{FAMILIES[family].version}"), ""))
 
 
 def options(name: str) -> Mapping[str, object]:

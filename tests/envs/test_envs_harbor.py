@@ -19,6 +19,8 @@ from envs.containers.daemon import connect
 from envs.containers.image import shell_image
 from envs.errors import EnvError, UnknownOption
 from envs.integrations.harbor.env import VARIABLE, _shared_out
+from envs.terminal.harbor_format import write_task
+from envs.terminal.tasks import generated
 
 TASKS = Path(__file__).with_name("harbor_tasks")
 SOLVED = {"train": "grep -c harbor words.txt > answer.txt", "test": "sed -i 's/\\$2/$1/' greet.sh"}
@@ -138,6 +140,37 @@ def test_a_small_model_trains_on_it(harbor, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     assert "rl" in done.stdout
+
+
+def test_shell_tasks_are_written_as_folders_without_answers_in_sight(tmp_path):
+    task = generated()["test"][0]
+    place = write_task(task, "test", tmp_path)
+    assert {one.name for one in place.iterdir()} == {
+        *("task.toml", "instruction.md", "environment", "tests", "solution")
+    }
+    given = {
+        p.name: p.read_bytes() for p in (place / "environment/files").rglob("*") if p.is_file()
+    }
+    assert sorted(given.values()) == sorted(f.content for f in task.draft.tree.files.values())
+    assert task.draft.instruction in (place / "instruction.md").read_text()
+    with pytest.raises(EnvError, match="is there already"):
+        write_task(task, "test", tmp_path)
+
+
+def test_written_shell_tasks_are_solved_and_failed_in_harbor(harbor, tmp_path):
+    solutions = {}
+    for task in generated()["train"][:4]:
+        solutions[write_task(task, "train", tmp_path).name] = task.draft.solution
+    env = envs.make(f"harbor:{tmp_path}", "train")
+    for number in range(env.size("train")):
+        name = env.reset(seed=number)[1]["task"].partition(":")[2]
+        env.step(block(solutions[name]))
+        _, reward, _, _, info = env.step("Done")
+        assert info["outcome"] == "scored", info["feedback"]
+        assert reward == 1.0
+        env.reset(seed=number)
+        assert env.step("Done")[1] == 0.0
+    env.close()
 
 
 def test_nothing_is_opened_without_an_interpreter_or_a_folder(monkeypatch, tmp_path):

@@ -6,9 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 
+import envs
 from envs.errors import EnvError, UnknownEnv, UnknownOption
 from envs.integrations.extras import ExtraMissing, require
-from envs.integrations.reasoning_gym.env import ReasoningGym, stated_answer, tasks, verdict_of_score
+from envs.integrations.reasoning_gym.env import (
+    ReasoningGym,
+    stated_answer,
+    summaries,
+    tasks,
+    verdict_of_score,
+)
 from envs.integrations.reasoning_gym.streams import StreamEntry
 from envs.integrations.reasoning_gym.worker import boxnet_plan, is_plain_arithmetic, rush_hour_moves
 from envs.integrations.split_shares import assign_splits, belongs_to_split
@@ -260,3 +267,11 @@ def test_a_stored_reply_is_scored_again_without_an_episode():
     answer = env.task(2).answer
     assert env.regrade(2, f"Answer: {answer}").success
     assert not env.regrade(2, f"Answer: {answer}0").success
+
+
+@needs_package
+def test_every_task_is_described_in_words_of_its_own():
+    found = {name: summaries()[name] for name in tasks()}
+    assert min(map(len, found.values())) > 8
+    assert envs.describe("reasoning_gym/gcd").summary == found["gcd"]
+    assert len(set(found.values())) > 0.9 * len(found)

@@ -20,6 +20,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from envs.errors import EnvError, UnknownEnv, UnknownOption, did_you_mean
@@ -65,6 +66,14 @@ def tasks() -> tuple[str, ...]:
     """The names of the package's tasks."""
     require("reasoning_gym", "reasoning-gym", "reasoning_gym")
     return tuple(ask_package({"ask": "tasks"}, MAKE_SECONDS)["tasks"])
+
+
+@cache
+def summaries() -> Mapping[str, str]:
+    """One line on each task, by name, in the package's own words."""
+    require("reasoning_gym", "reasoning-gym", "reasoning_gym")
+    found = ask_package({"ask": "tasks"}, MAKE_SECONDS)["summaries"]
+    return {str(name): str(text) for name, text in found.items()}
 
 
 class ReasoningGym(TextEnv):

@@ -102,6 +102,14 @@ def fixed_parameters(task: str, level: int) -> dict[str, Any]:
     return {}
 
 
+def _summary(name: str, dataset: Any) -> str:
+    """The first sentence of the data set's own description, or of its module's; else its name."""
+    said = dataset.__doc__ or sys.modules[dataset.__module__].__doc__
+    text = " ".join((said or "").strip().split("\n\n")[0].split())
+    text = text or f"Tasks of the kind {name.replace('_', ' ')}"
+    return text.partition(". ")[0].rstrip(".")[:160]
+
+
 class TaskMaker:
     """The data sets in use and the entries made, so that scoring need not make them again."""
 
@@ -120,6 +128,7 @@ class TaskMaker:
             return {
                 "tasks": sorted(set(self.registry) - set(EXCLUDED_TASKS)),
                 "refused": EXCLUDED_TASKS,
+                "summaries": {name: _summary(name, one[0]) for name, one in self.registry.items()},
             }
         if job["ask"] == "config":
             return self.config(job)
