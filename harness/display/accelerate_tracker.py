@@ -5,19 +5,20 @@ uploaded unless a variable of the tracker's own says so.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from typing_extensions import override
 
-from harness.display.tracker import Numbers, Tracker
+from harness.display.tracker import Cell, Numbers, Tracker
 from harness.types import JSON
 
 PROJECT = "espl-harness"
+_FILED = {"project": PROJECT, "group": "", "tags": ""}
 _CLASSES: Mapping[str, str] = {
     "comet_ml": "CometMLTracker",
     "mlflow": "MLflowTracker",
@@ -39,15 +40,16 @@ class AccelerateTracker(Tracker):
         title: str,
         settings: Mapping[str, JSON],
         note: Callable[[str], None],
+        constants: Numbers,
     ) -> None:
         super().__init__(note)
-        self.name = name
+        self.name, self.constants = name, constants
+        filed = {**_FILED, **cast(Mapping[str, str], settings.get("tracking") or {})}
+        options = {**_OPTIONS[name](folder, title), **_labels(name, filed)}
         with _one_process():
             import_module("accelerate").PartialState()  # its logging refuses to work without
         tracking = import_module("accelerate.tracking")
-        self._tracker: Any = getattr(tracking, _CLASSES[name])(
-            PROJECT, **_OPTIONS[name](folder, title)
-        )
+        self._tracker: Any = getattr(tracking, _CLASSES[name])(filed["project"], **options)
         self._tracker.start()
         self._tracker.store_init_configuration(dict(_flat(settings)))
         if name not in _CONTINUES:
@@ -58,8 +60,36 @@ class AccelerateTracker(Tracker):
         self._tracker.log(dict(numbers), step=step)
 
     @override
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        found = [list(row) for row in rows]
+        if self.name == "wandb":
+            self._tracker.log_table(name, columns=list(columns), data=found)
+        elif self.name == "mlflow":
+            by_column = dict(zip(columns, map(list, zip(*found, strict=True)), strict=True))
+            import_module("mlflow").log_table(by_column, artifact_file=f"{name}.json")
+        elif self.name == "trackio":
+            frame = import_module("pandas").DataFrame(found, columns=list(columns))
+            import_module("trackio").log({name: import_module("trackio").Table(dataframe=frame)})
+        elif self.name == "comet_ml":
+            self._tracker.writer.log_table(f"{name}.csv", found, headers=list(columns))
+
+    @override
     def finish(self) -> None:
         self._tracker.finish()
+
+
+def _labels(name: str, filed: Mapping[str, str]) -> dict[str, object]:
+    """Group and tags as the tracker takes them, where they are set."""
+    tags = [tag.strip() for tag in filed["tags"].split(",") if tag.strip()]
+    group = filed["group"]
+    if name in ("wandb", "trackio"):
+        named: dict[str, object] = {"group": group} if group else {}
+        return {**named, "tags": tags} if tags and name == "wandb" else named
+    # These have no groups: the group is one more tag.
+    every = [*tags, group] if group else tags
+    if name == "mlflow":
+        return {"tags": dict.fromkeys(every, "true")} if every else {}
+    return {"tags": every} if every and name == "swanlab" else {}
 
 
 @contextmanager

@@ -2,17 +2,19 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
+from statistics import pstdev
 from typing import Any, cast
 
 from typing_extensions import override
 
 from harness.budget import Usage
 from harness.callbacks import Callback
+from harness.reward_hacking import logged, monitors
 from harness.round_data import Rollouts
 from harness.storage.atomic_files import lines, read_json
 from harness.system.process_end import leave_behind
@@ -21,6 +23,18 @@ from harness.system.work_thread import Hangs, WorkThread
 from harness.types import Report
 
 Numbers = Mapping[str, float]
+Cell = str | int | float | bool | None
+MONITORS: Mapping[str, str] = {
+    "guesses": "multi-answer rate",
+    "disagree": "grader disagreement",
+    "unjudged": "grader failure",
+    "same": "mode collapse",
+    "silent": "no answer",
+    "overlong": "truncation",
+    "copied": "leakage",
+    "tokens": "tokens per completion",
+}
+"""Names of the reward-hacking monitors on screen, by those in rounds.jsonl."""
 
 
 SECONDS = 30.0
@@ -39,12 +53,17 @@ class Tracker(Callback, ABC):
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
         self._failed = False
+        self.constants: Numbers = {}
+        """Settings that are logged beside the numbers of each iteration, such as learning_rate."""
         # A tracker that was opened in such a thread stays in it: some keep state by thread.
         self._thread = WorkThread.current() or WorkThread()
 
     @abstractmethod
     def log(self, step: int, numbers: Numbers) -> None:
         """Log the numbers of one step."""
+
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        """Log a table; nothing where the tracker has none."""
 
     @abstractmethod
     def finish(self) -> None:
@@ -53,12 +72,22 @@ class Tracker(Callback, ABC):
     @override
     def round(self, rollouts: Rollouts, report: Report, spent: Usage) -> None:
         numbers = {"reward": rollouts.mean(), **report.metrics, **_costs(asdict(spent))}
-        self._log(rollouts.round.index + 1, numbers)
+        if isinstance(rollouts, Rollouts):
+            numbers |= {"reward_spread": _spread([e.reward for e in rollouts if e.scored])}
+            numbers |= _monitors(logged(monitors(rollouts)))
+        self._log(rollouts.round.index + 1, {**numbers, **self.constants})
 
     def score(self, value: float | None, step: int) -> None:
         """Log the score on the test split; nothing where nothing was scored."""
         if value is not None:
             self._log(step, {"test/score": value})
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        """Log a table of a finished run, unless it is empty."""
+        if rows:
+            self._guarded(
+                lambda: self.log_table(name, columns, rows), f"did not take the table of {name}"
+            )
 
     def close(self) -> None:
         """Finish, whether the run is over or stopped."""
@@ -70,10 +99,13 @@ class Tracker(Callback, ABC):
         state = folder / "checkpoint" / "state.json"
         round = read_json(state).get("round") if state.exists() else 0
         done = round if isinstance(round, int) else 0
+        spreads = _spreads(folder / "episodes.jsonl")
         for _, record in lines(folder / "rounds.jsonl"):
             line = cast(Mapping[str, Any], record)
             if line["round"] < done:  # a killed run may have logged one more
                 numbers = {"reward": line["reward"], **line["numbers"], **_costs(line["spent"])}
+                numbers |= {"reward_spread": spreads.get(line["round"]), **self.constants}
+                numbers |= _monitors(line.get("signs") or {})
                 known = {name: value for name, value in numbers.items() if value is not None}
                 self._log(line["round"] + 1, known)
 
@@ -102,6 +134,27 @@ class Tracker(Callback, ABC):
                 self._failed = True
                 reason = redact(f"{type(error).__name__}: {error}")
                 self._note(f"{self.name} failed ({reason}); the run goes on without it")
+
+
+def _spread(rewards: Sequence[float]) -> float:
+    """Standard deviation of the rewards of an iteration; NaN without any."""
+    return pstdev(rewards) if rewards else float("nan")
+
+
+def _spreads(path: Path) -> dict[int, float]:
+    """The spread of rewards of each logged iteration."""
+    rewards: dict[int, list[float]] = {}
+    for _, record in lines(path):
+        one = cast(Mapping[str, Any], record)
+        if one.get("reward") is not None:
+            rewards.setdefault(one["round"], []).append(one["reward"])
+    return {round: _spread(found) for round, found in rewards.items()}
+
+
+def _monitors(record: Mapping[str, float | None]) -> dict[str, float]:
+    """Reward-hacking monitors under the names on screen, where they were measured."""
+    known = {name: value for name, value in record.items() if value is not None}
+    return {f"monitors/{MONITORS.get(name, name)}": value for name, value in known.items()}
 
 
 def _costs(spent: Mapping[str, float]) -> dict[str, float]:

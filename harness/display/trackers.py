@@ -37,8 +37,9 @@ class TensorBoard(Tracker):
 
     name = "TensorBoard"
 
-    def __init__(self, folder: Path, note: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, note: Callable[[str], None], constants: Numbers) -> None:
         super().__init__(note)
+        self.constants = constants
         summary = _package("tensorboard.summary", "tensorboard")
         events = folder / "tensorboard"
         shutil.rmtree(events, ignore_errors=True)
@@ -91,6 +92,13 @@ def check_trackers(names: Sequence[str]) -> None:
         _package(TRACKERS[name], name)
 
 
+def _constants(settings: Mapping[str, JSON]) -> Numbers:
+    """The learning rate, where weights are trained: it is the same in every iteration."""
+    method = settings.get("method")
+    rate = method.get("learning_rate") if isinstance(method, Mapping) else None
+    return {"learning_rate": float(rate)} if isinstance(rate, int | float) else {}
+
+
 def open_tracker(
     name: str,
     folder: Path,
@@ -105,12 +113,14 @@ def open_tracker(
     """
     check_trackers([name])
 
+    constants = _constants(settings)
+
     def opened() -> Tracker:
         if name == "tensorboard":
-            return TensorBoard(folder, note)
+            return TensorBoard(folder, note, constants)
         from harness.display.accelerate_tracker import AccelerateTracker  # loads torch
 
-        return AccelerateTracker(name, folder, title, settings, note)
+        return AccelerateTracker(name, folder, title, settings, note, constants)
 
     try:
         with redirect_stdout(sys.stderr):

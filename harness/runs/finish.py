@@ -11,6 +11,7 @@ from harness.display.safe_console import SafeConsole
 from harness.display.trackers import Tracker, open_tracker
 from harness.runs.build import run_one
 from harness.runs.envs import public_name
+from harness.runs.history.tracked_tables import tables_of
 from harness.runs.progress_table import ProgressTable, RunProgress
 from harness.runs.request import read_request, write_request
 from harness.settings.config import Config
@@ -47,6 +48,8 @@ def finish_one(
         for tracker in trackers:
             # At the last iteration's step, as trackers expect steps that never fall.
             tracker.score(result(entry).score, len(list(lines(run_dir / "rounds.jsonl"))))
+            for table, columns, rows in tables_of(run_dir):
+                tracker.table(table, columns, rows)
         return entry
     finally:
         for tracker in trackers:

@@ -24,6 +24,7 @@ from harness.settings.sections import (
     SamplingSection,
     Scalar,
     Table,
+    TrackingSection,
 )
 
 _NOT_ENV: Mapping[str, str] = {
@@ -54,6 +55,7 @@ class Config:
     run: RunSection = field(default_factory=RunSection)
     prices: PricesSection = field(default_factory=PricesSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
+    tracking: TrackingSection = field(default_factory=TrackingSection)
     executor: ExecutorSection = field(default_factory=ExecutorSection)
 
     def to_tables(self) -> dict[str, dict[str, Scalar]]:
@@ -68,6 +70,8 @@ class Config:
             del tables["executor"]
         if self.limits == LimitsSection():
             del tables["limits"]
+        if self.tracking == TrackingSection():
+            del tables["tracking"]
         return {s: {k: v for k, v in table.items() if v is not None} for s, table in tables.items()}
 
 

@@ -17,6 +17,7 @@ from harness.settings.sections import (
     RunSection,
     SamplingSection,
     Scalar,
+    TrackingSection,
 )
 
 SECTIONS: Mapping[str, type[Any]] = {
@@ -29,6 +30,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "run": RunSection,
     "prices": PricesSection,
     "limits": LimitsSection,
+    "tracking": TrackingSection,
     "executor": ExecutorSection,
 }
 """The typed sections by name; `[method]` belongs to the method, and `[env]` has options besides."""

@@ -136,6 +136,20 @@ class RunSection(Settings):
 
 
 @settings
+class TrackingSection(Settings):
+    """`[tracking]`: where experiment trackers (`--tracker`) file a run; no part of a result."""
+
+    section: ClassVar[str] = "tracking"
+
+    project: Annotated[str, EXECUTES] = "espl-harness"
+    """Project of the tracker that runs belong to."""
+    group: Annotated[str, EXECUTES] = ""
+    """Group of runs within the project; unset: none."""
+    tags: Annotated[str, EXECUTES] = ""
+    """Tags of a run, by comma."""
+
+
+@settings
 class LimitsSection(Settings):
     """`[limits]`: what one run may spend; it stops before an iteration that would exceed it."""
 

@@ -133,8 +133,12 @@ def test_a_run_that_goes_on_is_told_from_its_log_without_the_unfinished_round(tm
 def test_weights_and_biases_writes_a_run_that_can_be_synced_later(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     notes: list[str] = []
-    tracker = open_tracker("wandb", tmp_path, "a run", {"a": 1}, notes.append)
+    filed = {"project": "mine", "group": "first", "tags": "small, fast"}
+    tracker = open_tracker("wandb", tmp_path, "a run", {"tracking": filed}, notes.append)
     tell(tracker, 0, loss=0.25)
+    tracker.table("prompts", ("id", "mu"), [("abc", 25.0), ("def", None)])
+    run = tracker._tracker.run  # type: ignore[attr-defined]
+    assert (run.project, run.group, run.tags) == ("mine", "first", ("small", "fast"))
     tracker.close()
     assert notes == []
     assert list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
@@ -191,3 +195,55 @@ def test_swanlab_writes_a_run_that_can_be_synced_later(tmp_path, monkeypatch, ca
     tracker.close()
     assert notes == [] and any((tmp_path / "swanlab").rglob("*"))
     assert capsys.readouterr().out == ""
+
+
+def test_monitors_spread_and_learning_rate_stand_beside_the_reward(tmp_path, monkeypatch):
+    from harness.cli.main import main
+    from harness.display import trackers
+
+    kept: list[Kept] = []
+
+    class Opened(Kept):
+        def log_table(self, name, columns, rows):
+            self.told.append((name, [dict(zip(columns, row, strict=True)) for row in rows]))
+
+    def opened(name, folder, title, settings, note):
+        kept.append(Opened(note))
+        kept[-1].constants = trackers._constants({"method": {"learning_rate": 4e-5}})
+        assert settings["tracking"] == {"group": "mine", "project": "espl-harness", "tags": ""}
+        return kept[-1]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("harness.runs.finish.open_tracker", opened)
+    monkeypatch.setattr("harness.runs.executors.check_trackers", lambda names: None)
+    monkeypatch.setattr("harness.cli.commands.run.check_trackers", lambda names: None)
+    words = ["--env", "arithmetic", "--model", "scripted:constant=Answer: 5", "--quiet"]
+    small = ["--method", "evolution", "--episodes", "16", "--test-tasks", "2", "--samples", "1"]
+    track = ["--tracker", "wandb", "--set", "tracking.group=mine", "--run-dir", "out"]
+    assert main(["run", *words, *small, *track]) == 0
+    (tracker,) = kept
+    (step, numbers), (_, score), (_, prompts), (_, rollouts) = tracker.told
+    assert step == 1 and numbers["learning_rate"] == 4e-5 and "test/score" in score
+    assert numbers["reward_spread"] >= 0 and numbers["monitors/no answer"] == 0
+    assert numbers["monitors/mode collapse"] > 0
+    assert prompts[0]["origin"] == "initial" and prompts[0]["mu"] is not None
+    assert rollouts[0]["completion"] == "Answer: 5" and rollouts[0]["iteration"] == 1
+    # What a resumed run logs again from its own records is the same.
+    again = Kept(lambda line: None)
+    again.constants = tracker.constants
+    again.replay(tmp_path / "out")
+    assert again.told == [(step, numbers)]
+
+
+def test_a_table_that_a_tracker_refuses_is_said_and_ends_no_run():
+    notes: list[str] = []
+
+    class Refusing(Kept):
+        def log_table(self, name, columns, rows):
+            raise ValueError("no tables")
+
+    tracker = Refusing(notes.append)
+    tracker.table("prompts", ("id",), [("abc",)])
+    tracker.table("rollouts", ("id",), [])
+    tracker.close()
+    assert len(notes) == 1 and "prompts" in notes[0] and tracker.ended

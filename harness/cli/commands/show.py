@@ -21,6 +21,7 @@ from harness.cli.show_prompt_pools import prompt_pools
 from harness.display.console_text import pipe_safe, plain, sparkline
 from harness.display.fitted_table import FittedTable
 from harness.display.safe_console import SafeConsole
+from harness.display.tracker import MONITORS
 from harness.errors import HarnessError, RunError
 from harness.reward_hacking import alarms
 from harness.runs.history.facts import read_facts
@@ -37,19 +38,6 @@ from leaderboards.boards.formatting import counted
 Record = Mapping[str, Any]
 T = TypeVar("T")
 _COSTS = ("episodes", "acting_tokens", "reflection_tokens", "gradient_steps")
-
-
-_MONITORS: Mapping[str, str] = {
-    "guesses": "multi-answer rate",
-    "disagree": "grader disagreement",
-    "unjudged": "grader failure",
-    "same": "mode collapse",
-    "silent": "no answer",
-    "overlong": "truncation",
-    "copied": "leakage",
-    "tokens": "tokens per completion",
-}
-"""Names on screen, by those in rounds.jsonl."""
 
 
 def _log(console: Console, path: Path) -> list[Record]:
@@ -97,7 +85,7 @@ def _alarms(console: Console, run_dir: Path) -> None:
     for alarm in found:
         console.print(Text(f"! {plain(alarm, 300)}", style="yellow"))
     last = [
-        f"{_MONITORS.get(name, name)} {value:.2f}"
+        f"{MONITORS.get(name, name)} {value:.2f}"
         for name, value in history[-1].items()
         if value is not None
     ]
