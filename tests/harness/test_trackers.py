@@ -246,4 +246,4 @@ def test_a_table_that_a_tracker_refuses_is_said_and_ends_no_run():
     tracker.table("prompts", ("id",), [("abc",)])
     tracker.table("rollouts", ("id",), [])
     tracker.close()
-    assert len(notes) == 1 and "prompts" in notes[0] and tracker.ended
+    assert len(notes) == 1 and "no tables" in notes[0] and tracker.ended
