@@ -33,6 +33,7 @@ ENTRY_POINTS: Mapping[str, str] = {
     "harness/Inspect-v1": "envs.integrations.inspect.env:Inspect",
     "harness/Harbor-v1": "envs.integrations.harbor.env:Harbor",
     "harness/JSONL-v1": "envs.jsonl:Questions",
+    "harness/MCP-v1": "envs.integrations.mcp.env:MCPTools",
     "harness/OpenEnv-v1": "envs.integrations.openenv.env:OpenEnv",
     "harness/Search-v1": "envs.search.env:SearchEnv",
     "harness/SearchFictional-v1": "envs.search.fictional:Fictional",
@@ -87,6 +88,7 @@ SCHEMES: Mapping[str, tuple[str, str]] = {
     "inspect": ("harness/Inspect-v1", "environment"),
     "harbor": ("harness/Harbor-v1", "path"),
     "jsonl": ("harness/JSONL-v1", "path"),
+    "mcp": ("harness/MCP-v1", "server"),
     "openenv": ("harness/OpenEnv-v1", "url"),
     "verifiers": ("harness/Verifiers-v1", "environment"),
 }

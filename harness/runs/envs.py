@@ -154,8 +154,8 @@ def whole_name(name: str) -> str:
 def public_name(name: str) -> str:
     """The name without a file's folder or a server's address, which are nobody's business."""
     kind, colon, place = name.partition(":")
-    if colon and kind == "openenv":
-        return f"{kind}:URL"
+    if colon and kind in ("openenv", "mcp"):
+        return f"{kind}:URL" if kind == "openenv" else "mcp:COMMAND"
     return f"{kind}:{Path(place).name}" if colon and _is_file(kind, place) else name
 
 
