@@ -37,11 +37,11 @@ class NotebookView(View):
 
     def html(self) -> str:
         """The bar as it is now."""
-        last = f"reward {sparkline(self._rewards[-24:])} {self._rewards[-1]:.3f}"
+        curve = sparkline(self._rewards[-24:])
         parts = [
             f"iteration {self._round} of {self.rounds}" if self.rounds else "",
             f"{self._phase} {self.progress()}".strip(),
-            last if self._rewards else "",
+            f"reward {curve} {self._rewards[-1]:.3f}" if self._rewards else "",
             f"time left {self.time_left()}" if self.rounds else "",
         ]
         text = " · ".join(part for part in parts if part)

@@ -183,6 +183,7 @@ def test_plots_draw_what_was_measured(results):
 
 def test_a_notebook_shows_a_bar_and_escapes_what_it_shows():
     view = NotebookView(SafeConsole(), "<b>env</b> · espl", 4)
+    assert "reward" not in view.html()  # before the first iteration
     view._phase, view._done, view._total, view._round, view._rewards = "rollouts", 3, 8, 1, [0.5]
     html = view.html()
     assert '<progress value="3" max="8">' in html and "iteration 1 of 4" in html
