@@ -198,3 +198,42 @@ def test_long_rope_models_stay_within_their_short_factors(tmp_path: Path) -> Non
         assert len(tokens.prompt + tokens.sampled) <= 64
         expected = by_transformers(folder, tokens)
         assert torch.allclose(torch.tensor(tokens.logprobs), expected, atol=2e-5)
+
+
+def worst_of_turns(folder: Path) -> float:
+    """The largest error of second and third turns side by side, of different lengths."""
+    from collections import deque
+
+    from harness.policies.base import Request
+
+    policy, worst = opened(folder), 0.0
+    talks: dict[str, tuple[Message, ...]] = {
+        str(i): (Message("user", "w" * (1 + 11 * i)),) for i in range(4)
+    }
+    for turn in range(3):
+        requests = deque(
+            Request(i, talk, Sampling(max_tokens=2 + 3 * int(i)), seed=turn)
+            for i, talk in talks.items()
+        )
+        for i, said in policy.generate(requests):
+            assert said.tokens is not None
+            difference = by_transformers(folder, said.tokens) - torch.tensor(said.tokens.logprobs)
+            worst = max(worst, float(difference.abs().max()))
+            reply = Message("assistant", said.text, said.tokens.sampled)
+            talks[i] = (*talks[i], reply, Message("user", "n" * (1 + 7 * (3 - int(i)))))
+    return worst
+
+
+def test_windows_that_count_columns_see_no_unused_ones(tmp_path: Path) -> None:
+    folder = tiny_checkpoint("gpt_neo", tmp_path, window_size=4)
+    assert worst_of_turns(folder) < 2e-4
+    forward = opened(folder)._forward
+    assert not forward.allows_gaps
+    # What that avoids: a row that goes on beside a longer one leaves columns unused.
+    first, more = [[*range(70, 80)], [*range(90, 100)]], [[100], [*range(120, 140)]]
+    with torch.inference_mode():
+        _, state = forward.forward_pieces(first)
+        beside, _ = forward.forward_pieces(more, state)
+        alone, _ = forward.forward_pieces([first[0] + more[0]])
+    difference = beside[0].log_softmax(-1) - alone[0].log_softmax(-1)
+    assert float(difference.abs().max()) > 1e-2
