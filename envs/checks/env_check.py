@@ -153,7 +153,8 @@ def _disjoint(subject: EnvProbe) -> tuple[Status, str]:
     tested = first["test"]
     asked = sum((o.text, o.answer) in pairs for o in tested if o.answer is not None)
     seen = sum(o.text in texts for o in tested)
-    if asked:
+    # Where files that no text shows are part of a task, its id alone tells tasks apart.
+    if asked and not getattr(subject.make(), "hides_state", False):
         return "failed", f"{asked} of {len(tested)} test tasks are asked in training too."
     looked = ", ".join(f"{len(found)} of {split}" for split, found in first.items())
     if seen and any(o.answer is None for o in tested):

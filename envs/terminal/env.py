@@ -160,6 +160,9 @@ class Terminal(MultiTurnEnv):
         self._turns_taken, self._seconds_spent = 0, 0.0
         connect()
 
+    # The same instruction and solution are another task over other files.
+    hides_state = True
+
     def size(self, split: Split) -> int:
         """240, 60 and 120 tasks where they are made here."""
         return len(self._tasks[split])

@@ -181,6 +181,11 @@ def test_each_check_finds_the_environment_that_breaks_its_rule(kind, title, said
     assert said in found[title]
 
 
+def test_equal_instructions_over_other_files_are_other_tasks(quick, monkeypatch):
+    monkeypatch.setattr(Leaking, "hides_state", True, raising=False)
+    assert "splits are disjoint" not in failed("Test/Leaking-v0")
+
+
 def test_an_environment_that_differs_by_process_is_found(tmp_path, monkeypatch):
     (tmp_path / "worlds_elsewhere.py").write_text(FILE)
     monkeypatch.syspath_prepend(str(tmp_path))
