@@ -54,6 +54,19 @@ def finished(tiny_model, tmp_path_factory):
         yield folder / "run"
 
 
+def older_schema(place):
+    """Leave out of a run directory what those versions did not write."""
+    for name in ("seal.json", "test_checksum.json", "checkpoint/manifest.json"):
+        (place / name).unlink(missing_ok=True)
+    for name in ("seal.json",):
+        (place / "checkpoint" / name).unlink(missing_ok=True)
+    path = place / "checkpoint" / "state.json"
+    state = json.loads(path.read_text())
+    state.pop("manifest", None)
+    state.pop("seal", None)
+    path.write_text(json.dumps(state))
+
+
 @pytest.fixture
 def begun(finished, tmp_path):
     """A copy as an earlier version left it, with this `[engine]`; of one that was not tested yet
@@ -64,6 +77,7 @@ def begun(finished, tmp_path):
         place = shutil.copytree(finished, tmp_path / "run")
         path = place / "config.toml"
         path.write_text(tomli_w.dumps({**read_toml(path), "engine": table}))
+        older_schema(place)
         if lag := table.get("staleness"):
             facts = {"staleness": lag, "rounds": {"1": 0}, "older": [1]}
             (place / "checkpoint" / "policy" / "behind.json").write_text(json.dumps(facts))

@@ -74,8 +74,8 @@ class Talk(gymnasium.Env):
         pass
 
 
-gymnasium.register("Mine/Parity-v0", entry_point="single_parity:Parity")
-gymnasium.register("Mine/Talk-v0", entry_point="single_parity:Talk")
+gymnasium.register("Mine/SingleParity-v0", entry_point="single_parity:Parity")
+gymnasium.register("Mine/SingleTalk-v0", entry_point="single_parity:Talk")
 '''
 MAIN = "from harness.cli import main; raise SystemExit(main())"
 WIDTH = 4  # requests under way at once
@@ -127,7 +127,7 @@ def words(url: str, env: str = "Parity", *more: str) -> list[str]:
     settings = (f"model.concurrency={WIDTH}", "sampling.max_tokens=12")
     sets = [word for one in settings for word in ("--set", one)]
     size = ["--samples", "3", "--run-dir", "out", "--quiet", "--json"]
-    return ["--env", f"single_parity:Mine/{env}-v0", "--model", url, *size, *sets, *more]
+    return ["--env", f"single_parity:Mine/Single{env}-v0", "--model", url, *size, *sets, *more]
 
 
 def killed(server: Server, most: int, *command: str) -> Path:
@@ -148,7 +148,7 @@ def killed(server: Server, most: int, *command: str) -> Path:
         while not server.held.wait(0.05) or server.count < most + WIDTH:
             assert process.poll() is None, process.stderr and process.stderr.read()
             assert time.monotonic() < until
-        while outcomes("out") < most // (3 if "Mine/Talk" in str(command) else 1) - WIDTH:
+        while outcomes("out") < most // (3 if "Mine/SingleTalk" in str(command) else 1) - WIDTH:
             assert process.poll() is None and time.monotonic() < until
             time.sleep(0.01)
     finally:
