@@ -167,7 +167,7 @@ class RunProgress:
         return None
 
     def learned(self) -> list[str]:
-        """What the last reflection changed."""
+        """The changes of the last reflection, line by line."""
         return [plain(str(line), 300) for line in (self._logged or [{}])[-1].get("lines", ())]
 
     def warnings(self) -> list[str]:
