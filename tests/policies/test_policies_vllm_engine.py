@@ -117,7 +117,7 @@ def test_an_engine_leaves_the_learner_its_share_and_sleeps_through_a_step(
     # 59 GB of keys and values at 147 kB a token: 39 completions of a quarter of the context each.
     assert 34 <= given["max_num_seqs"] <= 44
     memory, started = engine.notes
-    assert memory.startswith("Memory: vLLM has 84% of the GPU's 80 GB")
+    assert memory.startswith("Memory: vLLM has 84 % of the GPU's 80 GB")
     assert started.startswith("Engine: vLLM started in ")
     inner = engine._engine
     for _ in range(2):
