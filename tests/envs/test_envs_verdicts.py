@@ -128,7 +128,11 @@ def test_readers_take_time_in_proportion_to_a_reply(piece):
         return time.process_time() - began
 
     seconds(1000)
-    quick, slow = seconds(10_000), seconds(40_000)
     # CPU seconds: a machine a quarter as fast as a calm one must pass; quadratic work is 16 times.
+    # On a busy machine one measurement may be slow by chance: quadratic work is so every time.
+    for _ in range(3):
+        quick, slow = seconds(10_000), seconds(40_000)
+        if slow < 8 * quick + 0.3:
+            break
     assert slow < 5.0
     assert slow < 8 * quick + 0.3
